@@ -1,0 +1,50 @@
+"""What the deployment tells a function: the only reader of the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PREFIX = "SPOTPOOLS_"
+
+
+class Settings(BaseModel):
+    """One deployment's names and time limits.
+
+    Each field is an environment variable: its name in capitals behind ``SPOTPOOLS_``. The stack sets them
+    (``Settings.environment``), the functions read them (``Settings.load``); both from this model.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stack: str = Field(min_length=1, description="Deployment-unique name; value of the tag spotpools:stack.")
+    pools_table: str = Field(description="Table of the users' pool items.")
+    status_table: str = Field(description="Table of the control plane's answers and memory.")
+    due_queue_url: str = Field(description="Queue of pools to reconcile soon.")
+    default_launch_template: str = Field(description="Name of the launch template for pools that name none.")
+    subnet_ids: tuple[str, ...] = Field((), description="Subnets for pools that name none; empty: the default VPC's.")
+    lease_seconds: int = Field(75, gt=0, description="How long a reconcile owns a pool; above the function time-out.")
+    drain_grace_seconds: int = Field(300, ge=0, description="From an item's deletion to its instances' termination.")
+    backoff_base_seconds: int = Field(60, gt=0, description="First wait after an offering had no capacity.")
+    backoff_max_seconds: int = Field(900, gt=0, description="Longest wait between tries at one offering.")
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """Read the settings; raises pydantic's ValidationError naming each variable that is missing or wrong."""
+        values: dict[str, object] = {
+            name.removeprefix(PREFIX).lower(): value
+            for name, value in environment.items()
+            if name.startswith(PREFIX)
+        }
+        if "subnet_ids" in values:
+            values["subnet_ids"] = tuple(part for part in str(values["subnet_ids"]).split(",") if part)
+        return cls.model_validate(values)
+
+    def environment(self) -> dict[str, str]:
+        """These settings as the environment variables that ``load`` reads."""
+        return {
+            PREFIX + name.upper(): ",".join(value) if isinstance(value, tuple) else str(value)
+            for name, value in self
+        }

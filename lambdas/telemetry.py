@@ -1,0 +1,64 @@
+"""What the functions tell the outside: one logger, one tracer, and every metric by name.
+
+Metrics are CloudWatch's embedded metric format on standard output (Powertools), in one namespace a deployment.
+Pools are the only dimension, and only for the gauges in ``POOL_GAUGES``: each name and pool is a billed metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from aws_lambda_powertools import Logger, Tracer
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+
+POOL_DIMENSION = "Pool"
+
+
+class Metric(StrEnum):
+    """Every metric there is. Gauges are published each tick, zeros too, so that an alarm can return to OK."""
+
+    # Per pool and, as the fleet's worst or total, without a dimension.
+    WANTED = "Wanted"
+    RUNNING = "Running"
+    SECONDS_BELOW_TARGET = "SecondsBelowTarget"
+
+    # Fleet gauges: how many pools are in this state. A reconcile that finds its pool so also publishes 1 at once.
+    POOLS_INVALID = "PoolsInvalid"
+    POOLS_NO_CAPACITY = "PoolsNoCapacity"
+    POOLS_PRICE_ABOVE_MAX = "PoolsPriceAboveMax"
+    POOLS_QUOTA = "PoolsQuota"
+    POOLS_LAUNCH_REFUSED = "PoolsLaunchRefused"
+    POOLS_THROTTLED = "PoolsThrottled"
+    HEARTBEAT = "Heartbeat"
+
+    # Counters: summed over a period.
+    INSTANCES_LAUNCHED = "InstancesLaunched"
+    INSTANCES_TERMINATED = "InstancesTerminated"
+    INTERRUPTION_NOTICES = "InterruptionNotices"
+    REBALANCE_RECOMMENDATIONS = "RebalanceRecommendations"
+
+
+POOL_GAUGES = (Metric.WANTED, Metric.RUNNING, Metric.SECONDS_BELOW_TARGET)
+
+UNITS = {Metric.SECONDS_BELOW_TARGET: MetricUnit.Seconds}
+
+logger = Logger(service="spotpools", utc=True)
+tracer = Tracer(service="spotpools")
+
+
+def namespace(stack: str) -> str:
+    """The metric namespace of one deployment, so that two in one account stay apart."""
+    return f"SpotPools/{stack}"
+
+
+def publish(stack: str, values: Mapping[Metric, float], *, pool: str | None = None) -> None:
+    """Write metric values, of one pool if named, as one line of embedded metric format."""
+    if not values:
+        return
+    line = EphemeralMetrics(namespace=namespace(stack))
+    if pool is not None:
+        line.add_dimension(name=POOL_DIMENSION, value=pool)
+    for metric, value in values.items():
+        line.add_metric(name=metric, unit=UNITS.get(metric, MetricUnit.Count), value=value)
+    line.flush_metrics()
