@@ -1,0 +1,1 @@
+"""The CDK stack: what is deployed, with which names, rights and time limits."""

@@ -1,0 +1,37 @@
+"""The two tables: what users want, and what the control plane answers and remembers."""
+
+from __future__ import annotations
+
+from aws_cdk import RemovalPolicy
+from aws_cdk import aws_dynamodb as dynamodb
+from constructs import Construct
+
+from infra.stages import Stage
+
+KEY = dynamodb.Attribute(name="pool_name", type=dynamodb.AttributeType.STRING)
+
+
+class Data(Construct):
+    """Two tables and not one, so that a console save cannot overwrite the controller's memory, IAM can tell the two
+    apart, and the controller's writes never wake the stream."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage) -> None:
+        super().__init__(scope, construct_id)
+        self.pools = self._table("Pools", stage, stream=dynamodb.StreamViewType.NEW_IMAGE)
+        self.status = self._table("PoolStatus", stage)
+
+    def _table(
+        self, construct_id: str, stage: Stage, stream: dynamodb.StreamViewType | None = None
+    ) -> dynamodb.TableV2:
+        return dynamodb.TableV2(
+            self,
+            construct_id,
+            partition_key=KEY,
+            billing=dynamodb.Billing.on_demand(),
+            dynamo_stream=stream,
+            point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
+                point_in_time_recovery_enabled=True
+            ),
+            deletion_protection=stage.keep_data,
+            removal_policy=RemovalPolicy.RETAIN if stage.keep_data else RemovalPolicy.DESTROY,
+        )

@@ -1,0 +1,141 @@
+"""The four functions: one code bundle, one role each, logs that end, and settings from the functions' own model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_lambda_destinations as destinations
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from infra import bundling
+from infra.data import Data
+from infra.queues import Queues
+from infra.stages import Deployment, Stage
+from lambdas.settings import Settings
+
+PYTHON = lambda_.Runtime.PYTHON_3_13
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Function:
+    """A function with the role it runs under."""
+
+    handler: str
+    function: lambda_.Function
+    role: iam.Role
+
+
+class Functions(Construct):
+    """The functions without their rights and triggers, which ``permissions`` and ``triggers`` add."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        deployment: Deployment,
+        data: Data,
+        queues: Queues,
+        launch_template: str,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._stage = deployment.stage
+        self._code = code(self, deployment.stage)
+        self._environment = {
+            **settings(deployment, data, queues, launch_template).environment(),
+            "POWERTOOLS_LOG_LEVEL": "INFO",
+            "POWERTOOLS_TRACE_DISABLED": str(not deployment.stage.tracing).lower(),
+        }
+        self.tick = self._function(
+            "OnTick",
+            "on_tick",
+            "Every minute: publishes each pool's gauges and a heartbeat, and requests a reconcile for pools that are due",
+            # The Scheduler invokes asynchronously: what Lambda then cannot run, Lambda must put away.
+            retry_attempts=0,  # the next tick is a better retry
+            max_event_age=Duration.minutes(1),
+            on_failure=destinations.SqsDestination(queues.tick_dead),
+        )
+        self.pool_edit = self._function(
+            "OnPoolEdit", "on_pool_edit", "A pool item changed: requests its reconcile at once"
+        )
+        self.pool_due = self._function(
+            "OnPoolDue",
+            "on_pool_due",
+            "Reconciles one pool with EC2",
+            # A pool with more to do asks for another turn through its own queue, which Lambda would take for a
+            # runaway loop and stop after 16 turns. The lease, back-off and tick bound it instead.
+            recursive_loop=lambda_.RecursiveLoop.ALLOW,
+        )
+        self.spot_notice = self._function(
+            "OnSpotNotice", "on_spot_notice", "Notes interruption notices and state changes, and reconciles their pools"
+        )
+
+    def __iter__(self) -> Iterator[Function]:
+        return iter((self.tick, self.pool_edit, self.pool_due, self.spot_notice))
+
+    def _function(
+        self, construct_id: str, handler: str, description: str, **options: object
+    ) -> Function:
+        stage = self._stage
+        log_group = logs.LogGroup(
+            self,
+            f"{construct_id}Logs",
+            retention=logs.RetentionDays.ONE_MONTH,
+            removal_policy=RemovalPolicy.RETAIN if stage.keep_data else RemovalPolicy.DESTROY,
+        )
+        role = iam.Role(
+            self,
+            f"{construct_id}Role",
+            assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
+            description=f"{Stack.of(self).stack_name}: {handler}",
+        )
+        function = lambda_.Function(
+            self,
+            construct_id,
+            runtime=PYTHON,
+            architecture=lambda_.Architecture.ARM_64 if stage.arm64 else lambda_.Architecture.X86_64,
+            code=self._code,
+            handler=f"lambdas.handlers.{handler}.handler",
+            description=description,
+            role=role,
+            memory_size=512,
+            timeout=Duration.seconds(stage.function_timeout),
+            environment=self._environment,
+            tracing=lambda_.Tracing.ACTIVE if stage.tracing else lambda_.Tracing.DISABLED,
+            log_group=log_group,
+            # Powertools already writes JSON lines, log records and embedded metrics alike. Lambda's own JSON
+            # format would parse and filter them once more; in text they arrive as they were written.
+            logging_format=lambda_.LoggingFormat.TEXT,
+            **options,
+        )
+        return Function(handler=handler, function=function, role=role)
+
+
+def settings(deployment: Deployment, data: Data, queues: Queues, launch_template: str) -> Settings:
+    """What the functions read at their start, with deploy-time names still as CloudFormation tokens."""
+    stage = deployment.stage
+    return Settings(
+        stack=deployment.stack,
+        pools_table=data.pools.table_name,
+        status_table=data.status.table_name,
+        due_queue_url=queues.due.queue_url,
+        default_launch_template=launch_template,
+        subnet_ids=deployment.subnet_ids,
+        lease_seconds=stage.lease_seconds,
+        drain_grace_seconds=stage.drain_grace_seconds,
+        backoff_base_seconds=stage.backoff_base_seconds,
+        backoff_max_seconds=stage.backoff_max_seconds,
+    )
+
+
+def code(scope: Construct, stage: Stage) -> lambda_.Code:
+    """One asset for all four functions, known by its content: a changed dependency deploys, an unchanged one not."""
+    if not Stack.of(scope).bundling_required:
+        return lambda_.Code.from_asset(str(bundling.SOURCES))  # cdk destroy and the template tests need no wheels
+    path, content_hash = bundling.bundle(wheels=stage.wheels, python_version=PYTHON.name.removeprefix("python"))
+    return lambda_.Code.from_asset(str(path), asset_hash=content_hash)

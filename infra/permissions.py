@@ -1,0 +1,153 @@
+"""What each function may do, statement by statement. Nothing here lets one touch an instance that is not this
+stack's: launches must carry the stack's tag, and only instances that carry it can be terminated."""
+
+from __future__ import annotations
+
+from aws_cdk import Stack
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from infra.data import Data
+from infra.functions import Function, Functions
+from infra.launch_template import STACK_TAG
+from infra.queues import Queues
+from infra.stages import Deployment
+
+LAUNCH = ("ec2:CreateFleet", "ec2:RunInstances")  # a fleet launches with its caller's rights, so both are checked
+
+# What a launch uses, and what it creates. A request tag can only be demanded of the latter.
+USED = ("key-pair", "placement-group", "security-group", "subnet")
+USED_WITHOUT_OWNER = ("image", "snapshot")  # their ARNs name no account
+CREATED = ("fleet", "instance", "network-interface", "spot-instances-request", "volume")
+
+
+class Permissions(Construct):
+    """Adds the statements to the functions' roles; what a trigger needs to be read, the trigger grants."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        deployment: Deployment,
+        data: Data,
+        queues: Queues,
+        functions: Functions,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._stack = Stack.of(self)
+        self._deployment = deployment
+        pools, status, due = data.pools.table_arn, data.status.table_arn, queues.due.queue_arn
+        send = _allow("RequestReconciles", ["sqs:SendMessage"], [due])
+
+        _add(
+            functions.tick,
+            _allow("ReadAllPools", ["dynamodb:Scan"], [pools]),
+            _allow("ReadAllStatuses", ["dynamodb:Scan"], [status]),
+            self._describe("ec2:DescribeInstances"),
+            send,
+        )
+        _add(functions.pool_edit, send)
+        for function in (functions.pool_due, functions.spot_notice):
+            _add(
+                function,
+                _allow("ReadPool", ["dynamodb:GetItem"], [pools]),
+                _allow(
+                    "KeepStatus",
+                    ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
+                    [status],
+                ),
+                self._describe("ec2:DescribeInstances", "ec2:DescribeSpotPriceHistory", "ec2:DescribeSubnets"),
+                *self._launch(),
+                self._terminate(),
+                send,
+            )
+        for function in functions:
+            _add(function, _write_logs(function))
+
+    def _describe(self, *actions: str) -> iam.PolicyStatement:
+        # EC2 has no resource-level rights on these.
+        return _allow("SeeEc2", list(actions), ["*"], {"StringEquals": {"ec2:Region": self._stack.region}})
+
+    def _launch(self) -> list[iam.PolicyStatement]:
+        ours = {"StringEquals": {f"aws:RequestTag/{STACK_TAG}": self._deployment.stack}}
+        created = [self._ec2(kind) for kind in CREATED]
+        statements = [
+            _allow(
+                "LaunchFromParts",
+                list(LAUNCH),
+                [*(self._ec2(kind) for kind in USED), *(self._ec2(kind, account="") for kind in USED_WITHOUT_OWNER)],
+            ),
+            # A template decides image, network and role, so only those that an administrator has tagged.
+            _allow(
+                "LaunchFromTaggedTemplates",
+                list(LAUNCH),
+                [self._ec2("launch-template")],
+                {"StringEquals": {f"aws:ResourceTag/{STACK_TAG}": self._deployment.stack}},
+            ),
+            _allow("LaunchTagged", list(LAUNCH), created, ours),
+            _allow(
+                "TagAtLaunchOnly",
+                ["ec2:CreateTags"],
+                created,
+                {"StringEquals": {**ours["StringEquals"], "ec2:CreateAction": ["CreateFleet", "RunInstances"]}},
+            ),
+            _allow(
+                "ResolvePublicImages",
+                ["ssm:GetParameters"],
+                [self._stack.format_arn(service="ssm", account="", resource="parameter", resource_name="aws/service/*")],
+            ),
+            # Needed once per account, at its first spot launch.
+            _allow(
+                "CreateSpotServiceRole",
+                ["iam:CreateServiceLinkedRole"],
+                [
+                    self._stack.format_arn(
+                        service="iam",
+                        region="",
+                        resource="role",
+                        resource_name="aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot",
+                    )
+                ],
+                {"StringEquals": {"iam:AWSServiceName": "spot.amazonaws.com"}},
+            ),
+        ]
+        if self._deployment.instance_role_arns:
+            statements.append(
+                _allow(
+                    "GiveInstancesNamedRoles",
+                    ["iam:PassRole"],
+                    list(self._deployment.instance_role_arns),
+                    {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
+                )
+            )
+        return statements
+
+    def _terminate(self) -> iam.PolicyStatement:
+        return _allow(
+            "TerminateOwnInstances",
+            ["ec2:TerminateInstances"],
+            [self._ec2("instance")],
+            {"StringEquals": {f"aws:ResourceTag/{STACK_TAG}": self._deployment.stack}},
+        )
+
+    def _ec2(self, kind: str, account: str | None = None) -> str:
+        return self._stack.format_arn(service="ec2", account=account, resource=kind, resource_name="*")
+
+
+def _allow(
+    sid: str, actions: list[str], resources: list[str], conditions: dict[str, dict[str, object]] | None = None
+) -> iam.PolicyStatement:
+    return iam.PolicyStatement(sid=sid, actions=actions, resources=resources, conditions=conditions)
+
+
+def _add(function: Function, *statements: iam.PolicyStatement) -> None:
+    for statement in statements:
+        function.role.add_to_policy(statement)
+
+
+def _write_logs(function: Function) -> iam.PolicyStatement:
+    """To its own group alone; the group exists already, so it need not be created."""
+    return _allow(
+        "WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], [function.function.log_group.log_group_arn]
+    )

@@ -1,0 +1,179 @@
+"""Every value that differs between a real account and the local cloud, and what a deployer may choose.
+
+A ``Stage`` holds the differences, so that the rest of ``infra`` is the same for both and a difference has one name
+and one reason. A ``Deployment`` is a stage with the choices of ``cdk.json`` or ``-c key=value``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}")
+SUBNET_ID = re.compile(r"subnet-[0-9a-f]{8,17}")
+ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
+POLICY_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+")
+EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+
+HOST_IS_ARM = platform.machine().lower() in {"arm64", "aarch64"}
+
+
+class ContextError(ValueError):
+    """A context value that cannot be deployed; the message is one line and names the key."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Where the stack goes. Times are in seconds."""
+
+    name: str
+    arm64: bool
+    """Processor of the functions; the local cloud runs them on the host's own."""
+    wheels: tuple[str, ...] | None
+    """Platforms whose wheels the functions can load, best first; None: those of this Python, which runs them."""
+    keep_data: bool
+    """Whether tables and logs survive the stack, and the tables refuse to be deleted."""
+    bootstrap_roles: bool
+    """Whether to deploy through the roles of ``cdk bootstrap``. The local cloud's IAM refuses to publish assets
+    through the bootstrap's file-publishing role, so there the caller's own credentials do it."""
+    tracing: bool
+    """Whether X-Ray follows the functions; the local cloud has nothing that receives the segments."""
+    function_timeout: int
+    """Time limit of each function. A queue hides a message for six times as long."""
+    lease_seconds: int
+    """How long a reconcile owns a pool: longer than a function can run."""
+    drain_grace_seconds: int
+    backoff_base_seconds: int
+    backoff_max_seconds: int
+    alarm_period: int
+    """Length of one evaluation of an alarm on our own gauges. Ten seconds would be high-resolution metrics on AWS."""
+    below_target_seconds: int
+    """A pool that lacks instances for this long raises the alarm."""
+
+    def at_pace(self, pace: float) -> Stage:
+        """This stage with its waiting times divided by ``pace`` (none under a second), for sped-up replays.
+
+        The time limits of running code stay: a faster clock does not make a function faster.
+        """
+        waits = ("drain_grace_seconds", "backoff_base_seconds", "backoff_max_seconds", "below_target_seconds")
+        return dataclasses.replace(self, **{name: max(1, round(getattr(self, name) / pace)) for name in waits})
+
+
+AWS = Stage(
+    name="aws",
+    arm64=True,
+    # Lambda's Python 3.13 runs on Amazon Linux 2023 (glibc 2.34).
+    wheels=("manylinux_2_34_aarch64", "manylinux_2_28_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64"),
+    keep_data=True,
+    bootstrap_roles=True,
+    tracing=True,
+    function_timeout=60,
+    lease_seconds=75,
+    drain_grace_seconds=300,
+    backoff_base_seconds=60,
+    backoff_max_seconds=900,
+    alarm_period=60,
+    below_target_seconds=600,
+)
+
+LOCAL = Stage(
+    name="local",
+    arm64=HOST_IS_ARM,
+    wheels=None,
+    keep_data=False,
+    bootstrap_roles=False,
+    tracing=False,
+    function_timeout=20,
+    lease_seconds=25,
+    drain_grace_seconds=10,
+    backoff_base_seconds=5,
+    backoff_max_seconds=30,
+    alarm_period=10,
+    below_target_seconds=15,
+)
+
+STAGES: Mapping[str, Stage] = MappingProxyType({stage.name: stage for stage in (AWS, LOCAL)})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """One deployment: a stage and what its owner chose."""
+
+    stage: Stage
+    stack: str
+    """Name of the stack, prefix of its resources' names and value of the tag ``spotpools:stack``."""
+    alarm_email: str | None = None
+    subnet_ids: tuple[str, ...] = ()
+    """Subnets for pools that name none; empty: the default VPC's."""
+    instance_role_arns: tuple[str, ...] = ()
+    """The only IAM roles that pools' launch templates may give to instances."""
+    permissions_boundary: str | None = None
+    """ARN of a managed policy that bounds every role of the stack."""
+
+    @classmethod
+    def from_context(cls, context: Callable[[str], object]) -> Deployment:
+        """Read the choices from CDK context (``-c key=value``, or ``cdk.json``).
+
+        Raises ``ContextError`` naming the key, the value and what would do.
+        """
+        name = _text(context, "stage", "aws")
+        if name not in STAGES:
+            raise ContextError(f"stage={name}: there is no such stage; choose {' or '.join(sorted(STAGES))}")
+        stage = STAGES[name]
+        pace = _pace(context)
+        if pace != 1:
+            if stage is not LOCAL:
+                raise ContextError(f"pace={pace:g}: only the stage local can be sped up")
+            stage = stage.at_pace(pace)
+        stack = _text(context, "stack", "spotpools")
+        if not STACK_NAME.fullmatch(stack):
+            raise ContextError(f"stack={stack}: must be 1 to 63 letters, digits and hyphens, a letter first")
+        return cls(
+            stage=stage,
+            stack=stack,
+            alarm_email=_one(context, "alarm_email", EMAIL, "name@example.com"),
+            subnet_ids=_many(context, "subnet_ids", SUBNET_ID, "subnet-0123456789abcdef0"),
+            instance_role_arns=_many(
+                context, "instance_role_arns", ROLE_ARN, "arn:aws:iam::123456789012:role/name (no wildcards)"
+            ),
+            permissions_boundary=_one(
+                context, "permissions_boundary", POLICY_ARN, "arn:aws:iam::123456789012:policy/name"
+            ),
+        )
+
+
+def _text(context: Callable[[str], object], key: str, default: str) -> str:
+    value = context(key)
+    return default if value is None else str(value).strip()
+
+
+def _pace(context: Callable[[str], object]) -> float:
+    text = _text(context, "pace", "1")
+    try:
+        pace = float(text)
+    except ValueError:
+        pace = 0.0
+    if not 1 <= pace < float("inf"):
+        raise ContextError(f"pace={text}: must be a number, 1 or more")
+    return pace
+
+
+def _many(context: Callable[[str], object], key: str, shape: re.Pattern[str], example: str) -> tuple[str, ...]:
+    """A list from ``cdk.json``, or from the command line as a comma list."""
+    value = context(key)
+    given = value if isinstance(value, list) else str(value or "").split(",")
+    parts = tuple(str(part).strip() for part in given if str(part).strip())
+    for part in parts:
+        if not shape.fullmatch(part):
+            raise ContextError(f"{key}={part}: expected something like {example}")
+    return parts
+
+
+def _one(context: Callable[[str], object], key: str, shape: re.Pattern[str], example: str) -> str | None:
+    value = _text(context, key, "")
+    if value and not shape.fullmatch(value):
+        raise ContextError(f"{key}={value}: expected something like {example}")
+    return value or None

@@ -1,0 +1,96 @@
+"""What makes each function run: the schedule, the stream of edits, EC2's events, and the two queues."""
+
+from __future__ import annotations
+
+from aws_cdk import Duration
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as event_targets
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_lambda_event_sources as sources
+from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_scheduler_targets as scheduler_targets
+from constructs import Construct
+
+from infra.data import Data
+from infra.functions import Functions
+from infra.queues import Queues
+
+EVENTS = {
+    "InterruptionWarnings": ("EC2 Spot Instance Interruption Warning", None),
+    "RebalanceRecommendations": ("EC2 Instance Rebalance Recommendation", None),
+    "StateChanges": (
+        "EC2 Instance State-change Notification",
+        {"state": ["running", "stopping", "stopped", "shutting-down", "terminated"]},
+    ),
+}
+"""EC2's events that we act on: detail-type and filter. They cannot be filtered by tag, so other people's instances
+arrive too and are dropped by the function."""
+
+CONCURRENT_RECONCILES = 10
+"""Bounds our calls to EC2, whose rate limits are shared by the whole account and Region."""
+
+
+class Triggers(Construct):
+    """Each trigger with bounded retries and a dead-letter queue. All only make the tick's work sooner."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, data: Data, queues: Queues, functions: Functions
+    ) -> None:
+        super().__init__(scope, construct_id)
+        scheduler.Schedule(
+            self,
+            "Tick",
+            description="Finds pools that are due and publishes the gauges",
+            schedule=scheduler.ScheduleExpression.rate(Duration.minutes(1)),
+            target=scheduler_targets.LambdaInvoke(
+                functions.tick.function,
+                retry_attempts=2,
+                max_event_age=Duration.minutes(1),  # by then the next tick is there
+                dead_letter_queue=queues.tick_dead,
+            ),
+        )
+        functions.pool_edit.function.add_event_source(
+            sources.DynamoEventSource(
+                data.pools,
+                starting_position=lambda_.StartingPosition.TRIM_HORIZON,  # LATEST can miss an edit made while deploying
+                batch_size=100,
+                # Unbounded, a record that cannot be handled would block its shard for a day.
+                retry_attempts=3,
+                max_record_age=Duration.hours(1),
+                bisect_batch_on_error=True,
+                on_failure=sources.SqsDlq(queues.edits_dead),
+            )
+        )
+        functions.pool_due.function.add_event_source(
+            sources.SqsEventSource(
+                queues.due,
+                batch_size=1,  # a slow pool keeps no other waiting, and has the whole time limit
+                max_concurrency=CONCURRENT_RECONCILES,
+                report_batch_item_failures=True,
+            )
+        )
+        functions.spot_notice.function.add_event_source(
+            sources.SqsEventSource(
+                queues.notices,
+                batch_size=10,
+                max_batching_window=Duration.seconds(1),  # notices of one moment become one launch
+                max_concurrency=CONCURRENT_RECONCILES,
+                report_batch_item_failures=True,
+            )
+        )
+        for name, (detail_type, detail) in EVENTS.items():
+            events.Rule(
+                self,
+                name,
+                description=f"{detail_type} to the notices queue",
+                event_pattern=events.EventPattern(source=["aws.ec2"], detail_type=[detail_type], detail=detail),
+                targets=[
+                    event_targets.SqsQueue(
+                        queues.notices,
+                        # A notice is worth two minutes; after five the instance is gone and EC2 itself says so.
+                        max_event_age=Duration.minutes(5),
+                        retry_attempts=10,
+                        dead_letter_queue=queues.notices_dead,
+                    )
+                ],
+            )
