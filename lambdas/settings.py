@@ -34,9 +34,7 @@ class Settings(BaseModel):
     def load(cls, environment: Mapping[str, str] = os.environ) -> Settings:
         """Read the settings; raises pydantic's ValidationError naming each variable that is missing or wrong."""
         values: dict[str, object] = {
-            name.removeprefix(PREFIX).lower(): value
-            for name, value in environment.items()
-            if name.startswith(PREFIX)
+            name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)
         }
         if "subnet_ids" in values:
             values["subnet_ids"] = tuple(part for part in str(values["subnet_ids"]).split(",") if part)
@@ -45,6 +43,5 @@ class Settings(BaseModel):
     def environment(self) -> dict[str, str]:
         """These settings as the environment variables that ``load`` reads."""
         return {
-            PREFIX + name.upper(): ",".join(value) if isinstance(value, tuple) else str(value)
-            for name, value in self
+            PREFIX + name.upper(): ",".join(value) if isinstance(value, tuple) else str(value) for name, value in self
         }

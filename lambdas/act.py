@@ -1,0 +1,54 @@
+"""Carries out a plan's steps; decides nothing. A launch is written down, with its token, before its call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import assert_never
+
+from lambdas.domain.picture import Picture
+from lambdas.domain.plan import Launch, Plan, Resend, Terminate
+from lambdas.domain.results import Launched, Results, Terminated
+from lambdas.domain.status import Attempt
+from lambdas.ports import Fleet, Lease, StatusStore
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What acting needs: EC2, the place to write attempts down, and fresh ids."""
+
+    fleet: Fleet
+    statuses: StatusStore
+    new_id: Callable[[], str]
+
+
+def act(plan: Plan, picture: Picture, lease: Lease, hands: Hands) -> Results:
+    """Do what the plan says and report what came of it. Raises LeaseLostError before any call it must not make."""
+    launched: Launched | None = None
+    terminated: list[Terminated] = []
+    for step in plan.steps:
+        match step:
+            case Launch():
+                launched = hands.fleet.launch(_written_down(step, picture, lease, hands))
+            case Resend():
+                launched = hands.fleet.launch(step.attempt)
+            case Terminate():
+                terminated.append(hands.fleet.terminate(step.instance_ids))
+            case _:
+                assert_never(step)
+    return Results(launched, tuple(terminated))
+
+
+def _written_down(step: Launch, picture: Picture, lease: Lease, hands: Hands) -> Attempt:
+    pool = picture.intent.pool
+    assert pool is not None  # noqa: S101  only a pool with a spec in force launches
+    attempt_id = hands.new_id()
+    attempt = Attempt(
+        id=attempt_id,
+        count=step.count,
+        at=picture.now,
+        request=hands.fleet.request(pool, step.count, step.offers, attempt_id),
+        terms=pool.launch_terms(),
+    )
+    hands.statuses.begin(lease, attempt)
+    return attempt

@@ -1,0 +1,1 @@
+"""The real adapters: the only importer of boto3."""

@@ -1,0 +1,19 @@
+"""AWS clients with explicit time-outs and retries; each well inside the functions' own time-out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+STORE = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 4})
+"""DynamoDB and SQS: conditional writes and sends may be repeated."""
+
+EC2 = Config(connect_timeout=3, read_timeout=12, retries={"mode": "standard", "total_max_attempts": 3})
+"""EC2: reads and terminations may be repeated, and a launch, because it carries its own token."""
+
+
+def client(service: str) -> Any:
+    """A client of the function's own Region and role."""
+    return boto3.client(service, config=EC2 if service == "ec2" else STORE)

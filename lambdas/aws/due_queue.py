@@ -1,0 +1,32 @@
+"""The queue of pools to reconcile soon."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+BATCH = 10
+"""SQS takes no more messages in one call."""
+
+
+class SqsDueQueue:
+    """The DueQueue port over SQS."""
+
+    def __init__(self, client: Any, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def send(self, pools: Mapping[str, str]) -> None:
+        """Send one message a pool, ten to a call."""
+        waiting = iter(pools.items())
+        while batch := list(islice(waiting, BATCH)):
+            entries = [
+                {"Id": str(number), "MessageBody": json.dumps({"pool_name": name, "why": why})}
+                for number, (name, why) in enumerate(batch)
+            ]
+            answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
+            if failed := answer.get("Failed"):
+                refused = ", ".join(f"{batch[int(one['Id'])][0]} ({one['Code']})" for one in failed)
+                raise RuntimeError(f"SQS did not take the reconcile of {refused}; it will be asked for again.")

@@ -1,0 +1,43 @@
+"""Which pools a tick must reconcile: those where something differs or is waiting for this moment."""
+
+from __future__ import annotations
+
+from lambdas.domain.decide import decide
+from lambdas.domain.picture import Picture
+
+
+def why_due(picture: Picture) -> str | None:
+    """Why the pool needs a reconcile now; None when it would change nothing."""
+    reasons = (
+        ("its item changed", _item_changed(picture)),
+        ("its instances changed", _instances_changed(picture)),
+        ("a launch's answer is unknown", picture.status.memory.attempt is not None),
+        ("it has instances to let go", bool(decide(picture).steps)),
+        ("instances are missing", _may_try(picture)),
+    )
+    return next((why for why, holds in reasons if holds), None)
+
+
+def _item_changed(picture: Picture) -> bool:
+    intent, answer = picture.intent, picture.status.answer
+    if intent.deleted:
+        return answer.draining_since is None or picture.stock.empty
+    in_force = intent.pool.model_dump(mode="json") if intent.pool else None
+    return (
+        answer.draining_since is not None
+        or intent.errors != answer.spec_errors
+        or in_force != picture.status.memory.spec
+    )
+
+
+def _instances_changed(picture: Picture) -> bool:
+    stock, answer = picture.stock, picture.status.answer
+    shown = (stock.wanted, len(stock.running), len(stock.starting) + len(stock.unseen), len(stock.noticed))
+    return shown != (answer.wanted, answer.running, answer.starting, answer.noticed)
+
+
+def _may_try(picture: Picture) -> bool:
+    waiting = picture.status.answer.waiting
+    if waiting is None:
+        return picture.may_launch
+    return waiting.next_attempt_at <= picture.now and not picture.intent.paused

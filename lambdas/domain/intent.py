@@ -1,0 +1,40 @@
+"""What holds for a pool now: its item if that is valid, else its last valid spec; and what a deletion means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from lambdas.domain.pool import Pool, SpecError, parse_pool
+from lambdas.domain.status import Status
+
+
+@dataclass(frozen=True)
+class Intent:
+    """A pool's spec in force, if it has one, and the faults of its item as it stands."""
+
+    pool: Pool | None
+    errors: tuple[SpecError, ...] = ()
+    deleted: bool = False
+    draining_since: datetime | None = None
+    drain_at: datetime | None = None
+
+    @property
+    def paused(self) -> bool:
+        """Observe and report, change nothing: the item says so, or it was never valid."""
+        return not self.deleted and (self.pool is None or self.pool.paused)
+
+
+def intent_of(item: Mapping[str, Any] | None, status: Status | None, now: datetime, drain_grace: timedelta) -> Intent:
+    """Read the item in the light of what is remembered. A bad item leaves the last valid spec in force."""
+    answer = status.answer if status else None
+    if item is None:
+        since = (answer.draining_since if answer else None) or now
+        return Intent(pool=None, deleted=True, draining_since=since, drain_at=since + drain_grace)
+    parsed = parse_pool(item)
+    if isinstance(parsed, Pool):
+        return Intent(pool=parsed)
+    remembered = status.memory.spec if status else None
+    return Intent(pool=Pool.model_validate(remembered) if remembered else None, errors=parsed)

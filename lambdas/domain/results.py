@@ -1,0 +1,68 @@
+"""What came of a plan's steps: launches, terminations, and failures by meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lambdas.domain.status import Attempt, Reason
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One refusal by EC2, with its meaning. ``offering`` names whom it concerns; None is the whole call."""
+
+    reason: Reason
+    code: str
+    message: str
+    offering: str | None = None
+    lasting: bool = False
+
+
+@dataclass(frozen=True)
+class Launched:
+    """The answer to a launch attempt. Only instance ids count: errors and instances may come together.
+
+    ``attempt`` is None if EC2 refused even the questions before it. If ``answered`` is False, the attempt is open.
+    """
+
+    attempt: Attempt | None
+    asked: int
+    offerings: frozenset[str] = frozenset()
+    instances: Mapping[str, str] = field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
+    answered: bool = True
+
+    @property
+    def short(self) -> int:
+        """Instances asked for and not given."""
+        return max(0, self.asked - len(self.instances))
+
+
+@dataclass(frozen=True)
+class Terminated:
+    """The answer to a termination."""
+
+    instance_ids: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a reconcile's steps brought about."""
+
+    launched: Launched | None = None
+    terminated: tuple[Terminated, ...] = ()
+
+    @property
+    def ended(self) -> frozenset[str]:
+        """Ids of the instances that EC2 agreed to terminate."""
+        return frozenset(id_ for one in self.terminated for id_ in one.instance_ids)
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """All refusals, the launch's first."""
+        return (
+            *(self.launched.failures if self.launched else ()),
+            *(f for one in self.terminated for f in one.failures),
+        )

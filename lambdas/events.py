@@ -1,0 +1,129 @@
+"""Messages from outside as typed values: unknown kinds are Ignored, malformed ones raise MalformedEventError.
+
+Shapes: EventBridge's EC2 events as the EC2 User Guide shows them; they carry no pool and no tags.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+
+InstanceId = Annotated[str, StringConstraints(pattern=r"^i-[0-9a-f]{8,17}$")]
+PoolName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+
+
+class MalformedEventError(ValueError):
+    """A message that no sender of ours makes; retrying it is useless, so it belongs in the dead-letter queue."""
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+
+class _InterruptionDetail(_Message):
+    instance_id: InstanceId = Field(alias="instance-id")
+    instance_action: str = Field(alias="instance-action")
+
+
+class _InstanceDetail(_Message):
+    instance_id: InstanceId = Field(alias="instance-id")
+
+
+class _StateDetail(_Message):
+    instance_id: InstanceId = Field(alias="instance-id")
+    state: str
+
+
+class InterruptionNotice(_Message):
+    """EC2 takes the instance, as a rule two minutes after ``time``."""
+
+    kind: Literal["EC2 Spot Instance Interruption Warning"] = Field(alias="detail-type")
+    time: AwareDatetime
+    detail: _InterruptionDetail
+
+
+class RebalanceRecommendation(_Message):
+    """The instance is at a raised risk of interruption."""
+
+    kind: Literal["EC2 Instance Rebalance Recommendation"] = Field(alias="detail-type")
+    time: AwareDatetime
+    detail: _InstanceDetail
+
+
+class StateChange(_Message):
+    """An instance of the account came or went."""
+
+    kind: Literal["EC2 Instance State-change Notification"] = Field(alias="detail-type")
+    time: AwareDatetime
+    detail: _StateDetail
+
+
+class Ignored(_Message):
+    """An event that concerns nobody here."""
+
+    kind: str = Field(alias="detail-type")
+
+
+class DuePool(_Message):
+    """A pool to reconcile."""
+
+    pool_name: PoolName
+    why: str = ""
+
+
+Ec2Event = InterruptionNotice | RebalanceRecommendation | StateChange | Ignored
+
+_KINDS: dict[str, type[InterruptionNotice | RebalanceRecommendation | StateChange]] = {
+    "EC2 Spot Instance Interruption Warning": InterruptionNotice,
+    "EC2 Instance Rebalance Recommendation": RebalanceRecommendation,
+    "EC2 Instance State-change Notification": StateChange,
+}
+
+
+def parse_ec2_event(body: str | bytes) -> Ec2Event:
+    """Read one EventBridge event."""
+    try:
+        any_event = Ignored.model_validate_json(body)
+        kind = _KINDS.get(any_event.kind)
+        return kind.model_validate_json(body) if kind else any_event
+    except ValidationError as error:
+        raise MalformedEventError(_first_fault("EventBridge event", error)) from error
+
+
+def parse_due_pool(body: str | bytes) -> DuePool:
+    """Read one message of the due queue."""
+    try:
+        return DuePool.model_validate_json(body)
+    except ValidationError as error:
+        raise MalformedEventError(_first_fault("due-pool message", error)) from error
+
+
+class _Key(_Message):
+    pool_name: dict[Literal["S"], PoolName]
+
+
+class _StreamData(_Message):
+    keys: _Key = Field(alias="Keys")
+
+
+class _StreamRecord(_Message):
+    dynamodb: _StreamData
+
+
+_STREAM = TypeAdapter(list[_StreamRecord])
+
+
+def edited_pools(records: object) -> list[str]:
+    """Names of the pools that a batch of stream records edited, in order, each once."""
+    try:
+        parsed = _STREAM.validate_python(records)
+    except ValidationError as error:
+        raise MalformedEventError(_first_fault("stream batch", error)) from error
+    return list(dict.fromkeys(record.dynamodb.keys.pool_name["S"] for record in parsed))
+
+
+def _first_fault(what: str, error: ValidationError) -> str:
+    fault = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in fault["loc"]) or "body"
+    return f"malformed {what}: {where}: {fault['msg']} (got {str(fault['input'])[:80]!r})"

@@ -1,0 +1,106 @@
+"""What the control plane needs from outside, as contracts. Real adapters stand in lambdas/aws, fakes in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from lambdas.domain.observed import Instance, Offer
+from lambdas.domain.pool import Pool
+from lambdas.domain.results import Failure, Launched, Terminated
+from lambdas.domain.status import Attempt, Notice, Status
+
+Clock = Callable[[], datetime]
+"""Now, in UTC."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to act for one pool. Every write under it checks the fence, which only ever grows."""
+
+    pool_name: str
+    fence: int
+
+
+class LeaseLostError(RuntimeError):
+    """Another reconcile took the pool over: nothing more may be done or written under this lease."""
+
+
+class PoolStore(Protocol):
+    """The users' items. Read only."""
+
+    def get(self, pool_name: str) -> Mapping[str, Any] | None:
+        """The item as it stands now (strongly consistent), or None if there is none. Any failure raises."""
+
+    def scan(self) -> Mapping[str, Mapping[str, Any]]:
+        """All items by pool name (strongly consistent). Any failure raises: an error is never an empty table."""
+
+
+class StatusStore(Protocol):
+    """The control plane's own items."""
+
+    def get(self, pool_name: str) -> Status | None:
+        """The pool's status (strongly consistent), or None."""
+
+    def scan(self) -> Mapping[str, Status]:
+        """All statuses by pool name (strongly consistent)."""
+
+    def acquire(self, pool_name: str, now: datetime) -> Lease | None:
+        """Take the pool's lease if it is free or has run out. If it is taken: mark the pool dirty, and None."""
+
+    def release(self, lease: Lease, *, even_if_dirty: bool = False) -> bool:
+        """Let go. False, and the lease stays, if somebody marked the pool dirty meanwhile: look again.
+
+        A status that was deleted is let go with it. Raises LeaseLostError if the fence has moved on.
+        """
+
+    def begin(self, lease: Lease, attempt: Attempt) -> None:
+        """Write a launch attempt down, before its call. Raises LeaseLostError."""
+
+    def save(self, lease: Lease, before: Status, after: Status) -> None:
+        """Write what a reconcile changed; notices that came meanwhile stay. Raises LeaseLostError."""
+
+    def delete(self, lease: Lease) -> None:
+        """Forget the pool. Raises LeaseLostError."""
+
+    def note(self, pool_name: str, notices: Mapping[str, Notice]) -> None:
+        """Remember interruption notices by instance id, without the lease; the first notice of an instance stays."""
+
+
+class Fleet(Protocol):
+    """EC2. A question that gets no answer (no access, throttled out, no connection) raises ``FleetError``."""
+
+    def instances(self, pool_name: str | None = None) -> list[Instance]:
+        """This stack's instances, of one pool or of all; terminated ones too, while EC2 shows them."""
+
+    def find(self, instance_ids: Iterable[str]) -> list[Instance]:
+        """Those of the given instances that carry this stack's tag; unknown ids are left out."""
+
+    def offers(self, pool: Pool) -> list[Offer]:
+        """The pool's types in its subnets' zones, one subnet a zone, with spot prices where the pool has a cap."""
+
+    def request(self, pool: Pool, count: int, offers: Iterable[Offer], attempt_id: str) -> str:
+        """The exact launch request, as JSON, to be written down and sent unchanged however often."""
+
+    def launch(self, attempt: Attempt) -> Launched:
+        """Send an attempt. ``answered`` is False if the answer was lost, so that it must be sent again."""
+
+    def terminate(self, instance_ids: Iterable[str]) -> Terminated:
+        """Terminate instances that carry this stack's tag; ids already gone count as terminated."""
+
+
+class FleetError(RuntimeError):
+    """EC2 gave no answer to a question; nothing is known, in particular not that there are no instances."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"{failure.code}: {failure.message}")
+        self.failure = failure
+
+
+class DueQueue(Protocol):
+    """Pools to be reconciled soon."""
+
+    def send(self, pools: Mapping[str, str]) -> None:
+        """Ask for a reconcile of each pool, in order; the value says why. Raises if any was not accepted."""

@@ -1,0 +1,89 @@
+"""What a reconcile and a tick tell: one log line each, and their metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from lambdas.domain.plan import Launch, Plan, Resend, Step, Terminate
+from lambdas.domain.results import Results
+from lambdas.domain.status import Answer, Reason, Status
+from lambdas.ports import Lease
+from lambdas.telemetry import Metric, logger, publish
+
+REASON_GAUGES = {
+    Reason.NO_CAPACITY: Metric.POOLS_NO_CAPACITY,
+    Reason.PRICE_ABOVE_MAX: Metric.POOLS_PRICE_ABOVE_MAX,
+    Reason.QUOTA: Metric.POOLS_QUOTA,
+    Reason.THROTTLED: Metric.POOLS_THROTTLED,
+    Reason.CONFIG: Metric.POOLS_LAUNCH_REFUSED,
+}
+
+
+def reconciled(stack: str, lease: Lease, plan: Plan, results: Results, status: Status, now: datetime) -> None:
+    """Tell what one round of a reconcile saw, did and brought about."""
+    answer = status.answer
+    logger.info(
+        "reconciled",
+        pool=lease.pool_name,
+        fence=lease.fence,
+        steps=[_step(step) for step in plan.steps],
+        failures=[f"{one.reason}: {one.code}: {one.message}"[:300] for one in results.failures[:20]],
+        **answer.model_dump(mode="json", exclude_none=True),
+    )
+    launched = len(results.launched.instances) if results.launched else 0
+    ended = sum(len(one.instance_ids) for one in results.terminated)
+    counters = {Metric.INSTANCES_LAUNCHED: launched, Metric.INSTANCES_TERMINATED: ended}
+    publish(stack, {name: count for name, count in counters.items() if count} | troubles([answer], zeros=False))
+    publish(stack, _gauges(status, now), pool=lease.pool_name)
+
+
+def ticked(stack: str, statuses: Mapping[str, Status], due: Mapping[str, str], now: datetime) -> None:
+    """Publish every gauge, zeros included, and the heartbeat."""
+    for pool_name, status in statuses.items():
+        publish(stack, _gauges(status, now), pool=pool_name)
+    answers = [status.answer for status in statuses.values()]
+    fleet = {
+        Metric.WANTED: sum(answer.wanted for answer in answers),
+        Metric.RUNNING: sum(answer.running for answer in answers),
+        Metric.SECONDS_BELOW_TARGET: max((_seconds_below(status, now) for status in statuses.values()), default=0.0),
+        Metric.HEARTBEAT: 1,
+    }
+    publish(stack, fleet | troubles(answers, zeros=True))
+    logger.info("ticked", pools=len(statuses), due=due)
+
+
+def troubles(answers: Iterable[Answer], *, zeros: bool) -> dict[Metric, float]:
+    """How many pools are invalid or wait, by reason."""
+    count = dict.fromkeys((Metric.POOLS_INVALID, *REASON_GAUGES.values()), 0.0)
+    for answer in answers:
+        if answer.spec_errors:
+            count[Metric.POOLS_INVALID] += 1
+        if answer.waiting and answer.waiting.reason in REASON_GAUGES:
+            count[REASON_GAUGES[answer.waiting.reason]] += 1
+    return {metric: value for metric, value in count.items() if value or zeros}
+
+
+def _gauges(status: Status, now: datetime) -> dict[Metric, float]:
+    return {
+        Metric.WANTED: status.answer.wanted,
+        Metric.RUNNING: status.answer.running,
+        Metric.SECONDS_BELOW_TARGET: _seconds_below(status, now),
+    }
+
+
+def _seconds_below(status: Status, now: datetime) -> float:
+    since = status.memory.below_since
+    return max(0.0, (now - since).total_seconds()) if since else 0.0
+
+
+def _step(step: Step) -> dict[str, Any]:
+    match step:
+        case Launch():
+            offerings = [offer.offering for offer in step.offers[:20]]
+            return {"launch": step.count, "offerings": offerings, "why": step.why}
+        case Resend():
+            return {"resend": step.attempt.id, "why": step.why}
+        case Terminate():
+            return {"terminate": list(step.instance_ids[:100]), "why": step.why}

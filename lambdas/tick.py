@@ -1,0 +1,42 @@
+"""The safety net: with every event lost, this alone brings each pool to its size. A steady pool costs it nothing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from lambdas import report
+from lambdas.domain.due import why_due
+from lambdas.domain.intent import intent_of
+from lambdas.domain.observed import Instance
+from lambdas.domain.picture import take_picture
+from lambdas.domain.status import Status
+from lambdas.reconcile import ControlPlane
+
+NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+def tick(plane: ControlPlane) -> None:
+    """Ask for a reconcile of every pool that needs one, the longest waiting first; publish the gauges."""
+    now = plane.clock()
+    items = plane.pools.scan()
+    statuses = plane.statuses.scan()
+    instances: Mapping[str, list[Instance]] = defaultdict(list)
+    for instance in plane.fleet.instances():
+        instances[instance.pool_name].append(instance)
+    due: dict[str, str] = {}
+    for pool_name in sorted({*items, *statuses, *instances} - {""}, key=lambda name: _age(name, statuses)):
+        status = statuses.get(pool_name)
+        intent = intent_of(items.get(pool_name), status, now, plane.drain_grace)
+        picture = take_picture(intent, instances[pool_name], status or Status(), now)
+        if why := why_due(picture) if status else "it is new":
+            due[pool_name] = why
+    plane.queue.send(due)
+    report.ticked(plane.stack, statuses, due, now)
+
+
+def _age(pool_name: str, statuses: Mapping[str, Status]) -> tuple[datetime, str]:
+    status = statuses.get(pool_name)
+    waiting = status.answer.waiting if status else None
+    return (waiting.since if waiting else NEVER), pool_name
