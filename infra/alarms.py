@@ -209,7 +209,7 @@ class Alarms(Construct):
                 conditions=from_our_alarms,
             )
         )
-        topic = sns.Topic(self, "Topic", master_key=key, enforce_ssl=True)
+        topic = sns.Topic(self, "Topic", master_key=key, enforce_ssl=self._deployment.stage.tls_only)
         # A topic policy of one's own replaces the default one, which had let the account's alarms publish.
         topic.add_to_resource_policy(
             iam.PolicyStatement(

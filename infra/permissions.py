@@ -67,7 +67,7 @@ class Permissions(Construct):
 
     def _describe(self, *actions: str) -> iam.PolicyStatement:
         # EC2 has no resource-level rights on these.
-        return _allow("SeeEc2", list(actions), ["*"], {"StringEquals": {"ec2:Region": self._stack.region}})
+        return _allow("SeeEc2", list(actions), ["*"], {"StringEquals": {"aws:RequestedRegion": self._stack.region}})
 
     def _launch(self) -> list[iam.PolicyStatement]:
         ours = {"StringEquals": {f"aws:RequestTag/{STACK_TAG}": self._deployment.stack}}

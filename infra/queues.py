@@ -17,6 +17,7 @@ class Queues(Construct):
 
     def __init__(self, scope: Construct, construct_id: str, *, stage: Stage) -> None:
         super().__init__(scope, construct_id)
+        self._tls_only = stage.tls_only
         # AWS asks for six times the function's time limit, so that throttled deliveries do not look like failures.
         hidden = Duration.seconds(6 * stage.function_timeout)
         self.tick_dead = self._queue("TickDead")
@@ -43,7 +44,7 @@ class Queues(Construct):
             self,
             construct_id,
             encryption=sqs.QueueEncryption.SQS_MANAGED,
-            enforce_ssl=True,
+            enforce_ssl=self._tls_only,
             visibility_timeout=visibility_timeout,
             # Work older than an hour has been done by ticks since; the dead wait for somebody to look.
             retention_period=Duration.hours(1) if dead else Duration.days(14),

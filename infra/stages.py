@@ -39,6 +39,8 @@ class Stage:
     bootstrap_roles: bool
     """Whether to deploy through the roles of ``cdk bootstrap``. The local cloud's IAM refuses to publish assets
     through the bootstrap's file-publishing role, so there the caller's own credentials do it."""
+    tls_only: bool
+    """Whether queues and topic refuse unencrypted calls; the local cloud speaks HTTP, on the loopback address only."""
     tracing: bool
     """Whether X-Ray follows the functions; the local cloud has nothing that receives the segments."""
     function_timeout: int
@@ -69,6 +71,7 @@ AWS = Stage(
     wheels=("manylinux_2_34_aarch64", "manylinux_2_28_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64"),
     keep_data=True,
     bootstrap_roles=True,
+    tls_only=True,
     tracing=True,
     function_timeout=60,
     lease_seconds=75,
@@ -85,6 +88,7 @@ LOCAL = Stage(
     wheels=None,
     keep_data=False,
     bootstrap_roles=False,
+    tls_only=False,
     tracing=False,
     function_timeout=20,
     lease_seconds=25,
