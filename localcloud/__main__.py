@@ -1,0 +1,71 @@
+"""``python -m localcloud``: starts the local cloud, deploys the stack, stays until interrupted (``make local``)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from localcloud.cloud import ROOT, LocalCloud
+from localcloud.processes import LocalCloudError
+from localcloud.progress import Progress
+
+
+def main() -> int:
+    """Run until Ctrl-C or SIGTERM; answers the exit status."""
+    arguments = _parser().parse_args()
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # also while starting: everything started is stopped
+    progress = Progress()
+    try:
+        with LocalCloud(
+            name=arguments.name,
+            port=arguments.port,
+            market_port=arguments.market_port,
+            tick_seconds=arguments.tick_seconds,
+            pace=arguments.pace,
+            market_arguments=arguments.market,
+            progress=progress,
+        ) as cloud:
+            progress.say(f"\nReady: AWS at {cloud.endpoint_url}, EC2 and the market at {cloud.market.url}")
+            if arguments.tick_seconds:
+                progress.say(f"Ticks every {arguments.tick_seconds:g} s instead of every minute.")
+            progress.say(f"In another shell:  source {_short(cloud.env_files[0])}")
+            progress.say(f"Logs in {_short(cloud.logs)}; Ctrl-C ends it all.")
+            stop.wait()
+    except KeyboardInterrupt:
+        progress.say("Stopped.")
+    except LocalCloudError as error:
+        return explain(error)
+    return 0
+
+
+def explain(error: LocalCloudError) -> int:
+    """Tell on standard error what went wrong, with the end of the log if there is one; answers the exit status."""
+    if error.log is not None and error.log.exists():
+        sys.stderr.write("".join(f"  {line}\n" for line in error.log.read_text(errors="replace").splitlines()[-60:]))
+        sys.stderr.write(f"  (the whole log: {_short(error.log)})\n")
+    sys.stderr.write(f"local cloud: {error}\n")
+    return 1
+
+
+def _short(path: Path) -> str:
+    return os.path.relpath(path) if path.is_relative_to(ROOT) else str(path)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m localcloud", description=__doc__)
+    parser.add_argument("--name", help="folder under .localcloud for its state; needed only to tell several apart")
+    parser.add_argument("--port", type=int, default=0, help="port of AWS (default: a free one)")
+    parser.add_argument("--market-port", type=int, default=0, help="port of the market (default: a free one)")
+    parser.add_argument("--tick-seconds", type=float, help="tick this often, beside the schedule's once a minute")
+    parser.add_argument("--pace", type=float, default=1, help="divide the stack's waiting times by this")
+    parser.add_argument("market", nargs="*", help="arguments for the market, after --")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,317 @@
+"""One local cloud, started and ended as a context manager.
+
+It is ministack and the market, the stack deployed into them with the real CDK command line, and the parts that stand
+between: relay, ticks, launch template, alarm queue.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import shlex
+import shutil
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import boto3
+from botocore.config import Config
+
+from localcloud.control import MarketControl
+from localcloud.mirror import copy_launch_templates
+from localcloud.processes import HOST, Child, LocalCloudError, port_to_use
+from localcloud.progress import Progress
+from localcloud.relay import Relay
+from localcloud.ticks import Ticks
+
+ROOT = Path(__file__).resolve().parent.parent
+STATE = ROOT / ".localcloud"
+CDK = ROOT / "node_modules" / ".bin" / "cdk"
+DEFAULT_NAME = "local"
+
+REGION = "us-east-1"
+ACCOUNT = "000000000000"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": REGION}
+START_SECONDS = 30
+CDK_SECONDS = 300
+
+MARKET_COMMAND = (sys.executable, "-m", "localcloud.market")
+
+
+class LocalCloud:
+    """AWS on this machine with the stack deployed; use it in a ``with`` statement.
+
+    ``name`` is the folder under ``.localcloud`` that holds its state and logs (none: the first of local, local-2, …
+    that is not running). Ports are free ones unless told. ``tick_seconds`` calls the tick function that often, beside
+    the schedule's once a minute; ``pace`` divides the stack's waiting times; ``market_arguments`` go to the market.
+    Raises LocalCloudError, which names the log that tells more.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        port: int = 0,
+        market_port: int = 0,
+        tick_seconds: float | None = None,
+        pace: float = 1,
+        market_arguments: Sequence[str] = (),
+        progress: Progress | None = None,
+    ) -> None:
+        self.progress = progress or Progress()
+        self.outputs: dict[str, str] = {}
+        self.stack = ""
+        self.alarm_queue_url = ""
+        self.ticks: Ticks | None = None
+        self._told_name = name
+        self._told_ports = (port, market_port)
+        self._tick_seconds = tick_seconds
+        self._pace = pace
+        self._market_arguments = market_arguments
+        self._clients: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        with ExitStack() as undo:
+            self._start(undo)
+            self._undo = undo.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._undo.close()
+
+    def client(self, service: str) -> Any:
+        """The boto3 client of a service of this cloud; one for all threads."""
+        if service not in self._clients:
+            self._clients[service] = _client(service, self.market.url if service == "ec2" else self.endpoint_url)
+        return self._clients[service]
+
+    def exports(self) -> dict[str, str]:
+        """What a shell, the command line or a test needs to use this cloud; also written to ``.localcloud/…/env``."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ENDPOINT_URL_EC2": self.market.url,
+            **CREDENTIALS,
+            "SPOTPOOLS_STACK": self.stack,
+            "SPOTPOOLS_POOLS_TABLE": self.outputs["PoolsTable"],
+            "SPOTPOOLS_STATUS_TABLE": self.outputs["StatusTable"],
+            "SPOTPOOLS_ALARM_TOPIC": self.outputs["AlarmTopic"],
+            "SPOTPOOLS_ALARM_QUEUE_URL": self.alarm_queue_url,
+            "SPOTPOOLS_MARKET_URL": self.market.url,
+        }
+
+    def environment(self) -> dict[str, str]:
+        """The environment of a command that uses this cloud and no other."""
+        return isolated_environment() | self.exports()
+
+    def _start(self, undo: ExitStack) -> None:
+        self.directory = self._claim_directory(undo)
+        self.logs = self.directory / "logs"
+        for folder in ("logs", "tmp", "home", "cdk.out"):
+            shutil.rmtree(self.directory / folder, ignore_errors=True)
+            (self.directory / folder).mkdir(parents=True)
+        handler = logging.FileHandler(self.logs / "relay.log")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        package = logging.getLogger("localcloud")
+        package.addHandler(handler)
+        package.propagate = False  # a person at a terminal reads the story, not the relay's log
+        undo.callback(package.removeHandler, handler)
+
+        port, market_port = (port_to_use(told) for told in self._told_ports)
+        self.endpoint_url = f"http://{HOST}:{port}"
+        self.market = MarketControl(f"http://{HOST}:{market_port}")
+
+        # Synthesis needs no cloud, so it runs while the cloud starts and is bootstrapped.
+        synth = self._cdk(undo, "synth", "--quiet", *self._context(), "--output", str(self.directory / "cdk.out"))
+        with self.progress.step("Starting AWS (ministack) and the EC2 market on free ports of this machine"):
+            self._start_servers(undo, port, market_port)
+        # Away from cdk.json, so that bootstrapping does not synthesize the app once more.
+        bootstrap = self._cdk(undo, "bootstrap", f"aws://{ACCOUNT}/{REGION}", directory=self.directory)
+        with self.progress.step("cdk bootstrap, and cdk synth beside it", bootstrap.log, synth.log) as show:
+            for service in ("cloudwatch", "ec2", "lambda", "logs", "sns", "sqs"):
+                self.client(service)  # reads the service's model, a good part of a second for all of them
+            bootstrap.wait(seconds=CDK_SECONDS, watch=show)
+            synth.wait(seconds=CDK_SECONDS, watch=show)
+        self._deploy(undo)
+        with self.progress.step("Connecting the launch template, the alarm queue and the metrics"):
+            self._connect(undo)
+        self._write_environment(undo)
+
+    def _claim_directory(self, undo: ExitStack) -> Path:
+        """A folder under ``.localcloud`` that no running cloud uses."""
+        if self._told_name is not None:
+            names = [self._told_name]
+        else:
+            names = [DEFAULT_NAME, *(f"{DEFAULT_NAME}-{number}" for number in range(2, 100))]
+        for name in names:
+            directory = STATE / name
+            directory.mkdir(parents=True, exist_ok=True)
+            lock = undo.enter_context((directory / "lock").open("w"))
+            if _locked(lock):
+                return directory
+            lock.close()
+        raise LocalCloudError(f"the local cloud {names[0]} is running already; end it, or name another")
+
+    def _start_servers(self, undo: ExitStack, port: int, market_port: int) -> None:
+        state = self.directory / "tmp"
+        endpoints = {"AWS_ENDPOINT_URL": self.endpoint_url} | CREDENTIALS
+        market = self._child(
+            undo,
+            "market",
+            [*MARKET_COMMAND, "--port", str(market_port), *self._market_arguments],
+            isolated_environment() | endpoints,
+        )
+        ministack = self._child(
+            undo,
+            "ministack",
+            [sys.executable, "-m", "ministack"],
+            isolated_environment()
+            | endpoints
+            | {
+                "AUTH": "true",
+                "BIND_HOST": HOST,
+                "GATEWAY_PORT": str(port),
+                "SFTP_ENABLED": "0",
+                "IOT_MTLS_ENABLED": "0",
+                "MINISTACK_REGION": REGION,
+                "TMPDIR": str(state),
+                "HOME": str(self.directory / "home"),
+                "STATE_DIR": str(state / "state"),
+                "S3_DATA_DIR": str(state / "s3"),
+                # Functions inherit ministack's environment: this is how EC2, and EC2 alone, becomes the market.
+                "AWS_ENDPOINT_URL_EC2": self.market.url,
+            },
+        )
+        ministack.wait_until(lambda: _answers(f"{self.endpoint_url}/_ministack/ready"), seconds=START_SECONDS)
+        market.wait_until(lambda: _answers(f"{self.market.url}/market"), seconds=START_SECONDS)
+
+    def _deploy(self, undo: ExitStack) -> None:
+        outputs = self.directory / "outputs.json"
+        deploy = self._cdk(
+            undo,
+            "deploy",
+            "--app",
+            str(self.directory / "cdk.out"),
+            "--require-approval",
+            "never",
+            "--method",
+            "direct",
+            "--outputs-file",
+            str(outputs),
+        )
+        with self.progress.step("cdk deploy", deploy.log) as show:
+            deploy.wait(seconds=CDK_SECONDS, watch=show)
+        ((self.stack, self.outputs),) = json.loads(outputs.read_text()).items()
+
+    def _connect(self, undo: ExitStack) -> None:
+        copy_launch_templates(_client("ec2", self.endpoint_url), self.client("ec2"))
+        self.alarm_queue_url = self._subscribe_queue()
+        functions = [value for key, value in self.outputs.items() if key.endswith("Function")]
+        relay = Relay(self.client, functions)
+        relay.start()
+        undo.callback(relay.stop)
+        if self._tick_seconds is not None:
+            self.ticks = Ticks(self.client, self.outputs["TickFunction"], seconds=self._tick_seconds)
+            self.ticks.start()
+            undo.callback(self.ticks.stop)
+
+    def _subscribe_queue(self) -> str:
+        """A queue that gets every alarm message, as a user's own subscription would."""
+        queue, topic = f"{self.stack}-alarm-messages", self.outputs["AlarmTopic"]
+        arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}"
+        may_send = {
+            "Effect": "Allow",
+            "Principal": {"Service": "sns.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+            "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [may_send]})
+        url = str(self.client("sqs").create_queue(QueueName=queue, Attributes={"Policy": policy})["QueueUrl"])
+        self.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+        return url
+
+    def _write_environment(self, undo: ExitStack) -> None:
+        text = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in self.exports().items())
+        self.env_files = [self.directory / "env"]
+        if self._told_name is None:
+            self.env_files.insert(0, STATE / "env")
+        for path in self.env_files:
+            path.write_text(text)
+            undo.callback(_remove_if_still, path, text)
+
+    def _context(self) -> list[str]:
+        pace = ["-c", f"pace={self._pace:g}"] if self._pace != 1 else []
+        return ["--app", f"{shlex.quote(sys.executable)} app.py", "-c", "stage=local", *pace]
+
+    def _cdk(self, undo: ExitStack, command: str, *arguments: str, directory: Path = ROOT) -> Child:
+        if not CDK.exists():
+            raise LocalCloudError("the CDK command line is not installed; run: npm ci")
+        environment = isolated_environment() | CREDENTIALS | {"AWS_ENDPOINT_URL": self.endpoint_url}
+        return self._child(undo, f"cdk {command}", [str(CDK), command, *arguments], environment, directory)
+
+    def _child(
+        self,
+        undo: ExitStack,
+        name: str,
+        command: list[str],
+        environment: Mapping[str, str],
+        directory: Path = ROOT,
+    ) -> Child:
+        log = self.logs / f"{name.replace(' ', '-')}.log"
+        child = Child(name, command, log=log, environment=environment, directory=directory)
+        undo.callback(child.stop)
+        return child
+
+
+def isolated_environment() -> dict[str, str]:
+    """This process's environment without anything that leads to a real account, or to another cloud."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SPOTPOOLS_"))}
+    return kept | {
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "CDK_DISABLE_CLI_TELEMETRY": "true",
+        "JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION": "1",
+        "NO_COLOR": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _client(service: str, url: str) -> Any:
+    session: Any = boto3.Session(
+        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        region_name=REGION,
+    )
+    # ministack does not unpack compressed requests, which botocore makes of a large PutMetricData.
+    config = Config(disable_request_compression=True, max_pool_connections=20)
+    return session.client(service, endpoint_url=url, config=config)
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 - a server we have just started
+            return bool(response.status == 200)  # noqa: PLR2004 - OK
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        return False
+
+
+def _remove_if_still(path: Path, text: str) -> None:
+    """Remove a file unless a newer cloud has written it anew."""
+    if path.exists() and path.read_text() == text:
+        path.unlink()

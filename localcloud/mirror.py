@@ -1,0 +1,45 @@
+"""Copies the launch templates that the stack declares into the market, by name.
+
+CloudFormation makes EC2 resources in ministack's EC2, while the functions see the market's. Copying keeps the stack the
+same everywhere: on AWS, too, the template is a declared resource, versioned and deleted with the stack. The other way,
+letting the control plane make it at run time, would need CreateLaunchTemplate rights that nothing else needs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+NOT_MIRRORED = ("SecurityGroupIds", "SecurityGroups", "NetworkInterfaces", "IamInstanceProfile")
+
+
+def copy_launch_templates(source: Any, target: Any) -> list[str]:
+    """Copy each launch template with tags and default version from one EC2 to the other; answers their names.
+
+    Left out are references to what exists in ``source`` only: networks and instance profiles, which the market does
+    not model.
+    """
+    data_shape = target.meta.service_model.operation_model("CreateLaunchTemplate").input_shape.members[
+        "LaunchTemplateData"
+    ]
+    names = []
+    for template in source.describe_launch_templates()["LaunchTemplates"]:
+        name = template["LaunchTemplateName"]
+        version = source.describe_launch_template_versions(LaunchTemplateName=name, Versions=["$Default"])
+        data = _as_input(data_shape, version["LaunchTemplateVersions"][0]["LaunchTemplateData"])
+        tags = template.get("Tags", [])
+        target.create_launch_template(
+            LaunchTemplateName=name,
+            LaunchTemplateData={key: value for key, value in data.items() if key not in NOT_MIRRORED},
+            **({"TagSpecifications": [{"ResourceType": "launch-template", "Tags": tags}]} if tags else {}),
+        )
+        names.append(name)
+    return names
+
+
+def _as_input(shape: Any, answer: Any) -> Any:
+    """Keep of an answer what a request of that shape may carry: EC2 answers more than one may ask for."""
+    if shape.type_name == "structure":
+        return {key: _as_input(shape.members[key], value) for key, value in answer.items() if key in shape.members}
+    if shape.type_name == "list":
+        return [_as_input(shape.member, value) for value in answer]
+    return answer
