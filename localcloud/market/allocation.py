@@ -1,0 +1,102 @@
+"""How a fleet's wanted instances are spread over its overrides: the market's own, written-down rule.
+
+EC2 does not publish the exact working of its strategies. The market's ``price-capacity-optimized`` goes through the
+overrides that have room: first those that can hold all that is still wanted, cheapest first; when none can, the
+cheapest of the rest; ties go to the offering with more room, then to the order of the request. ``lowest-price`` looks
+at the price alone, ``capacity-optimized`` at the room alone. An override that could not give what was asked of it is
+refused with a reason, also when another then filled the gap; one that was never asked is not.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import Enum, auto
+
+from localcloud.market.offerings import type_and_zone
+
+
+class Refusal(Enum):
+    """Why an override gave fewer instances than were asked of it."""
+
+    CAPACITY = auto()
+    QUOTA = auto()
+    LAUNCH_RATE = auto()
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An override that may be launched: its place in the request, its offering, its price per instance-hour."""
+
+    number: int
+    offering: type_and_zone
+    price: Decimal
+    vcpus: int
+    quota_group: str
+
+
+@dataclass
+class Room:
+    """What there is to give: free room per offering, vCPUs left per quota group (absent: no limit), launches left."""
+
+    free: dict[type_and_zone, int]
+    vcpus: dict[str, int] = field(default_factory=dict)
+    launches: int | None = None
+
+    def take(self, candidate: Candidate, wanted: int) -> tuple[int, Refusal | None]:
+        """Take up to ``wanted`` instances; return how many there were and, when fewer, which limit stopped it."""
+        limits = [(self.free[candidate.offering], Refusal.CAPACITY)]
+        if candidate.quota_group in self.vcpus:
+            limits.append((self.vcpus[candidate.quota_group] // candidate.vcpus, Refusal.QUOTA))
+        if self.launches is not None:
+            limits.append((self.launches, Refusal.LAUNCH_RATE))
+        limit, refusal = min(limits, key=lambda pair: pair[0])
+        count = min(wanted, limit)
+        self.free[candidate.offering] -= count
+        if candidate.quota_group in self.vcpus:
+            self.vcpus[candidate.quota_group] -= count * candidate.vcpus
+        if self.launches is not None:
+            self.launches -= count
+        return count, refusal if count < wanted else None
+
+
+@dataclass
+class Allocation:
+    """What each candidate gives, in the order taken, and what was refused."""
+
+    taken: list[tuple[Candidate, int]] = field(default_factory=list)
+    refused: list[tuple[Candidate, Refusal]] = field(default_factory=list)
+
+
+Preference = Callable[[Candidate, int, int], tuple[Decimal | int, ...]]
+"""(candidate, its free room, instances still wanted) -> a sort key: the smallest is asked next."""
+
+STRATEGIES: dict[str, Preference] = {
+    "price-capacity-optimized": lambda candidate, free, wanted: (
+        free < wanted,
+        candidate.price,
+        -free,
+        candidate.number,
+    ),
+    "capacity-optimized": lambda candidate, free, _: (-free, candidate.number),
+    "lowest-price": lambda candidate, _, __: (candidate.price, candidate.number),
+}
+
+
+def allocate(wanted: int, candidates: list[Candidate], strategy: str, room: Room) -> Allocation:
+    """Spread ``wanted`` instances over the candidates; ``room`` is used up on the way."""
+    preference = STRATEGIES[strategy]
+    allocation = Allocation()
+    waiting = list(candidates)
+    while wanted and waiting:
+        # An offering without room sorts last, so that it is asked, and refused, only when nothing else is left.
+        best = min(
+            waiting, key=lambda one: (room.free[one.offering] == 0, *preference(one, room.free[one.offering], wanted))
+        )
+        waiting.remove(best)
+        count, refusal = room.take(best, wanted)
+        if count:
+            allocation.taken.append((best, count))
+        if refusal:
+            allocation.refused.append((best, refusal))
+        wanted -= count
+    return allocation

@@ -1,0 +1,114 @@
+"""The market as a boto3 EC2 client in the same process, for fast tests and simulations of code that is given a client.
+
+Method names, keyword arguments, answers and errors are boto3's, and arguments are checked against botocore's own
+service model, so what passes here is what boto3 would send. Nothing is retried: each fault reaches the caller.
+"""
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any
+
+from botocore.exceptions import ClientError, ConnectionClosedError
+from botocore.loaders import Loader
+from botocore.model import OperationModel, ServiceModel
+from botocore.paginate import Paginator, PaginatorModel
+from botocore.validate import validate_parameters
+
+from localcloud.market.actions import carry_out
+from localcloud.market.errors import ConnectionDroppedError, EC2Error
+from localcloud.market.faces import through
+from localcloud.market.model import Market
+from localcloud.market.requests import Answer
+
+
+class MarketClient:
+    """An EC2 client of one market; ``sleep`` passes the delays of faults (by default they take no time)."""
+
+    def __init__(
+        self,
+        market: Market,
+        *,
+        sleep: Callable[[float], None] = lambda _: None,
+        lock: AbstractContextManager[Any] | None = None,
+    ) -> None:
+        self._market = market
+        self._sleep = sleep
+        self._lock = lock or threading.RLock()
+
+    def create_fleet(self, **params: Any) -> Answer:
+        """Launch instances; see ``fleet``."""
+        return self._call("CreateFleet", params)
+
+    def describe_instances(self, **params: Any) -> Answer:
+        """Describe instances by id or filters, in pages."""
+        return self._call("DescribeInstances", params)
+
+    def terminate_instances(self, **params: Any) -> Answer:
+        """Terminate instances by id."""
+        return self._call("TerminateInstances", params)
+
+    def describe_spot_price_history(self, **params: Any) -> Answer:
+        """Describe spot prices, now or over time, in pages."""
+        return self._call("DescribeSpotPriceHistory", params)
+
+    def describe_subnets(self, **params: Any) -> Answer:
+        """Describe subnets by id or filters."""
+        return self._call("DescribeSubnets", params)
+
+    def create_tags(self, **params: Any) -> Answer:
+        """Tag instances."""
+        return self._call("CreateTags", params)
+
+    def delete_tags(self, **params: Any) -> Answer:
+        """Take tags off instances."""
+        return self._call("DeleteTags", params)
+
+    def get_paginator(self, operation_name: str) -> Paginator:
+        """Return boto3's paginator over one of the methods."""
+        action = operation_name.title().replace("_", "")
+        return Paginator(getattr(self, operation_name), _paginators().get_paginator(action), _operation(action))
+
+    def _call(self, action: str, params: dict[str, Any]) -> Answer:
+        validate_parameters(params, _operation(action).input_shape)
+        try:
+            with self._lock:
+                fault = self._market.begin(action)
+            answer = through(fault, lambda: self._carry_out(action, params, fault), self._sleep)
+        except EC2Error as error:
+            raise ClientError(
+                {
+                    "Error": {"Code": error.code, "Message": error.message},
+                    "ResponseMetadata": {
+                        "RequestId": "",
+                        "HostId": "",
+                        "HTTPStatusCode": 400,
+                        "HTTPHeaders": {},
+                        "RetryAttempts": 0,
+                    },
+                },
+                action,
+            ) from error
+        except ConnectionDroppedError as error:
+            raise ConnectionClosedError(endpoint_url="the market in this process") from error
+        return answer | {"ResponseMetadata": {"HTTPStatusCode": 200}}
+
+    def _carry_out(self, action: str, params: dict[str, Any], fault: Any) -> Answer:
+        with self._lock:
+            return carry_out(self._market, action, params, fault)
+
+
+@cache
+def _service() -> ServiceModel:
+    return ServiceModel(Loader(include_default_search_paths=True).load_service_model("ec2", "service-2"), "ec2")
+
+
+@cache
+def _operation(action: str) -> OperationModel:
+    return _service().operation_model(action)
+
+
+@cache
+def _paginators() -> PaginatorModel:
+    return PaginatorModel(Loader(include_default_search_paths=True).load_service_model("ec2", "paginators-1"))

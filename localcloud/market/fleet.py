@@ -1,0 +1,310 @@
+"""CreateFleet of type instant: checks the request, prices and allocates its overrides, launches, answers.
+
+A request that is wrong as a whole is an error and uses up nothing. All else is an answer, even with no instance in it:
+it uses up the client token, and ``Errors`` says for each override that failed why it did.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from localcloud.market.allocation import STRATEGIES, Candidate, Refusal, allocate
+from localcloud.market.errors import EC2Error
+from localcloud.market.instances import Lifecycle
+from localcloud.market.limits import quota_group
+from localcloud.market.model import POOL_TAG, Market
+from localcloud.market.offerings import Offering
+from localcloud.market.requests import Answer, Params, refuse_unknown
+from localcloud.market.settings import FAULT_TEXT, Fault
+from localcloud.market.surroundings import Subnet, Template
+
+_TAGGABLE = {"fleet", "instance", "volume", "network-interface"}
+_LEAST_MAX_PRICE = Decimal("0.001")
+_MOST_TOKEN_CHARACTERS = 64
+_MOST_INSTANCES = 10_000
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What the request asks of all its overrides together."""
+
+    wanted: int
+    lifecycle: Lifecycle
+    strategy: str
+    tags: dict[str, str]
+    """The instances' tags."""
+
+
+@dataclass(frozen=True)
+class _Override:
+    """One override of the request in one zone: what to launch, where, for at most how much; or why it cannot be."""
+
+    echo: dict[str, Any]
+    """The override as the answer repeats it."""
+    template: Template
+    max_price: Decimal | None
+    subnet: Subnet | None = None
+    offering: Offering | None = None
+    failure: tuple[str, str] | None = None
+    """Error code and text."""
+
+
+def create_fleet(market: Market, params: Params, fault: Fault | None = None) -> Answer:
+    """Launch up to the target capacity now and say what came and what did not."""
+    token = params.get("ClientToken")
+    if token and len(token) > _MOST_TOKEN_CHARACTERS:
+        raise EC2Error("InvalidParameterValue", f"The client token is longer than {_MOST_TOKEN_CHARACTERS} characters")
+    if token in market.answered:
+        asked_before, answer = market.answered[token]
+        if asked_before != params:
+            raise EC2Error(
+                "IdempotentParameterMismatch",
+                "The client token has been used before, with other parameters. Use a new token for a changed request.",
+            )
+        market.note_call("CreateFleet", token=token, repeated=True, launched=[])
+        return answer
+    order = _order(params)
+    answer = _launch(market, order, _overrides(market, params, order.lifecycle), fault)
+    if token:
+        market.answered[token] = (params, answer)
+    market.note_call(
+        "CreateFleet",
+        token=token,
+        repeated=False,
+        lifecycle=order.lifecycle,
+        pool=order.tags.get(POOL_TAG),
+        wanted=order.wanted,
+        launched=[one for entry in answer["Instances"] for one in entry["InstanceIds"]],
+        errors=[entry["ErrorCode"] for entry in answer["Errors"]],
+    )
+    return answer
+
+
+def _order(params: Params) -> _Order:
+    refuse_unknown(
+        "CreateFleet",
+        params,
+        {
+            "Type",
+            "ClientToken",
+            "LaunchTemplateConfigs",
+            "SpotOptions",
+            "OnDemandOptions",
+            "TargetCapacitySpecification",
+            "TagSpecifications",
+        },
+    )
+    if params.get("Type") != "instant":
+        raise EC2Error(
+            "UnsupportedOperation", "This market plays fleets of type instant only; EC2's default is maintain."
+        )
+    target = params["TargetCapacitySpecification"]
+    refuse_unknown("TargetCapacitySpecification", target, {"TotalTargetCapacity", "DefaultTargetCapacityType"})
+    wanted = target["TotalTargetCapacity"]
+    if not 1 <= wanted <= _MOST_INSTANCES:
+        raise EC2Error("InvalidParameterValue", f"TotalTargetCapacity must be 1 to {_MOST_INSTANCES}, not {wanted}")
+    lifecycle = target.get("DefaultTargetCapacityType", "on-demand")
+    if lifecycle not in ("spot", "on-demand"):
+        raise EC2Error("InvalidParameterValue", f"DefaultTargetCapacityType cannot be {lifecycle}")
+    spot, on_demand = params.get("SpotOptions", {}), params.get("OnDemandOptions", {})
+    refuse_unknown("SpotOptions", spot, {"AllocationStrategy", "InstanceInterruptionBehavior"})
+    refuse_unknown("OnDemandOptions", on_demand, {"AllocationStrategy"})
+    if spot.get("InstanceInterruptionBehavior", "terminate") != "terminate":
+        raise EC2Error("InvalidParameterValue", "An instant fleet's interrupted instances can only be terminated")
+    strategy = (spot if lifecycle == "spot" else on_demand).get("AllocationStrategy", "lowest-price")
+    if strategy not in STRATEGIES or (lifecycle == "on-demand" and strategy != "lowest-price"):
+        raise EC2Error("UnsupportedOperation", f"This market does not play the strategy {strategy} for {lifecycle}.")
+    return _Order(wanted=wanted, lifecycle=lifecycle, strategy=strategy, tags=_tags(params).get("instance", {}))
+
+
+def _tags(params: Params) -> dict[str, dict[str, str]]:
+    tags: dict[str, dict[str, str]] = {}
+    for specification in params.get("TagSpecifications", []):
+        kind = specification.get("ResourceType")
+        if kind not in _TAGGABLE:
+            raise EC2Error("InvalidParameterValue", f"A fleet cannot tag {kind}, only {', '.join(sorted(_TAGGABLE))}")
+        tags[kind] = {tag["Key"]: tag.get("Value", "") for tag in specification.get("Tags", [])}
+        for key in tags[kind]:
+            if key.startswith("aws:"):
+                raise EC2Error(
+                    "InvalidParameterValue", f"Tag keys starting with 'aws:' are reserved for internal use: {key}"
+                )
+    return tags
+
+
+def _overrides(market: Market, params: Params, lifecycle: Lifecycle) -> list[_Override]:
+    if not params["LaunchTemplateConfigs"]:
+        raise EC2Error("MissingParameter", "The request must contain the parameter LaunchTemplateConfigs")
+    overrides = []
+    for config in params["LaunchTemplateConfigs"]:
+        specification = config.get("LaunchTemplateSpecification", {})
+        template_id, name = specification.get("LaunchTemplateId"), specification.get("LaunchTemplateName")
+        if bool(template_id) == bool(name) or "Version" not in specification:
+            raise EC2Error(
+                "InvalidParameterValue", "State a launch template's id or its name, not both, and its version"
+            )
+        template = market.surroundings.template(template_id=template_id, name=name, version=specification["Version"])
+        repeated = {"LaunchTemplateId": template.id, "Version": specification["Version"]}
+        for asked in config.get("Overrides") or [{}]:
+            refuse_unknown("Overrides", asked, {"InstanceType", "MaxPrice", "SubnetId", "AvailabilityZone"})
+            echo = {"LaunchTemplateSpecification": repeated, "Overrides": asked}
+            override = _Override(echo=echo, template=template, max_price=_max_price(asked))
+            overrides.extend(_placed(market, override, asked, lifecycle))
+    return overrides
+
+
+def _max_price(asked: dict[str, Any]) -> Decimal | None:
+    text = asked.get("MaxPrice")
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d+(\.\d+)?", text) or Decimal(text) <= _LEAST_MAX_PRICE:
+        raise EC2Error(
+            "InvalidParameterValue", f"MaxPrice must be a decimal number above {_LEAST_MAX_PRICE}, not '{text}'"
+        )
+    return Decimal(text)
+
+
+def _placed(market: Market, override: _Override, asked: dict[str, Any], lifecycle: Lifecycle) -> list[_Override]:
+    """Return the override once for each subnet it allows: the named one, else the default one of its zone or of all."""
+    instance_type = asked.get("InstanceType") or override.template.instance_type
+    if not instance_type:
+        raise EC2Error("InvalidParameterValue", "Neither the override nor the launch template names an instance type")
+    subnet_id, zone = asked.get("SubnetId"), asked.get("AvailabilityZone")
+    subnets = [
+        subnet
+        for subnet in market.surroundings.subnets()
+        if (subnet.id == subnet_id if subnet_id else subnet.default_for_az and zone in (None, subnet.zone))
+    ]
+    if not subnets and subnet_id:
+        return [replace(override, failure=("InvalidSubnetID.NotFound", f"The subnet ID '{subnet_id}' does not exist"))]
+    if not subnets:
+        return [replace(override, failure=("MissingInput", f"No default subnet for availability zone: '{zone}'."))]
+    placed = []
+    for subnet in subnets:
+        offering = market.offerings.get((instance_type, subnet.zone))
+        one = replace(override, subnet=subnet, offering=offering)
+        if zone not in (None, subnet.zone):
+            text = f"The subnet {subnet.id} is in {subnet.zone}, not in {zone}"
+            one = replace(one, failure=("InvalidParameterValue", text))
+        elif offering is None:
+            text = (
+                f"Your requested instance type ({instance_type}) is not supported in your requested "
+                f"Availability Zone ({subnet.zone})."
+            )
+            one = replace(one, failure=("InvalidFleetConfiguration", text))
+        elif lifecycle == "spot":
+            one = replace(one, failure=_too_expensive(offering, override.max_price))
+        placed.append(one)
+    anywhere = subnet_id is None and zone is None
+    offered = [one for one in placed if one.offering]
+    # Left to choose the zone, EC2 does not complain about zones without the type, unless there is no other.
+    return (offered or placed[:1]) if anywhere else placed
+
+
+def _too_expensive(offering: Offering, max_price: Decimal | None) -> tuple[str, str] | None:
+    would_pay = offering.on_demand_price if max_price is None else max_price
+    if offering.spot_price <= would_pay:
+        return None
+    text = (
+        f"Your Spot request price of {would_pay} is lower than the minimum required Spot request fulfillment price "
+        f"of {offering.spot_price}."
+    )
+    return "SpotMaxPriceTooLow", text
+
+
+def _launch(market: Market, order: _Order, overrides: list[_Override], fault: Fault | None) -> Answer:
+    wanted, lifecycle = order.wanted, order.lifecycle
+    candidates = [
+        Candidate(
+            number=number,
+            offering=one.offering.key,
+            price=one.offering.spot_price if lifecycle == "spot" else one.offering.on_demand_price,
+            vcpus=one.offering.vcpus,
+            quota_group=quota_group(one.offering.instance_type),
+        )
+        for number, one in enumerate(overrides)
+        if one.offering and not one.failure
+    ]
+    failures = {number: one.failure for number, one in enumerate(overrides) if one.failure}
+    room = market.room(lifecycle, {one.offering for one in candidates})
+    if fault and fault.where == "inside":
+        wanted = min(wanted, fault.launches)
+        failures = dict.fromkeys(range(len(overrides)), (fault.error or "", fault.message or FAULT_TEXT))
+    allocation = allocate(wanted, candidates, order.strategy, room)
+    for candidate, refusal in allocation.refused:
+        failures.setdefault(candidate.number, _refused(refusal, candidate, lifecycle))
+    fleet_id = f"fleet-{market.new_uuid()}"
+    launched = [
+        _launch_override(market, order, overrides[candidate.number], count, fleet_id)
+        for candidate, count in allocation.taken
+    ]
+    errors: list[dict[str, Any]] = []
+    for number in sorted(failures):
+        code, text = failures[number]
+        entry = {
+            "LaunchTemplateAndOverrides": overrides[number].echo,
+            "Lifecycle": lifecycle,
+            "ErrorCode": code,
+            "ErrorMessage": text,
+        }
+        if entry not in errors:
+            errors.append(entry)
+    return {"FleetId": fleet_id, "Errors": errors, "Instances": launched}
+
+
+def _refused(refusal: Refusal, candidate: Candidate, lifecycle: Lifecycle) -> tuple[str, str]:
+    instance_type, zone = candidate.offering
+    match refusal, lifecycle:
+        case Refusal.CAPACITY, "spot":
+            return "InsufficientInstanceCapacity", "There is no Spot capacity available that matches your request."
+        case Refusal.CAPACITY, "on-demand":
+            text = (
+                f"We currently do not have sufficient {instance_type} capacity in the Availability Zone you requested "
+                f"({zone}). Our system will be working on provisioning additional capacity."
+            )
+            return "InsufficientInstanceCapacity", text
+        case Refusal.QUOTA, "spot":
+            return "MaxSpotInstanceCountExceeded", "Max spot instance count exceeded"
+        case Refusal.QUOTA, "on-demand":
+            text = (
+                "You have requested more vCPU capacity than your current vCPU limit allows for the instance bucket "
+                "that the specified instance type belongs to."
+            )
+            return "VcpuLimitExceeded", text
+        case _:
+            return "RequestLimitExceeded", "Request limit exceeded."
+
+
+def _launch_override(market: Market, order: _Order, override: _Override, count: int, fleet_id: str) -> dict[str, Any]:
+    offering, subnet, template = override.offering, override.subnet, override.template
+    assert offering  # noqa: S101  # only what has an offering and a subnet becomes a candidate
+    assert subnet  # noqa: S101
+    reservation_id = market.new_id("r")
+    all_tags = {
+        "aws:ec2:fleet-id": fleet_id,
+        "aws:ec2launchtemplate:id": template.id,
+        "aws:ec2launchtemplate:version": str(template.version),
+        **template.instance_tags,
+        **order.tags,
+    }
+    instances = [
+        market.launch(
+            offering,
+            subnet=subnet,
+            lifecycle=order.lifecycle,
+            max_price=override.max_price if order.lifecycle == "spot" else None,
+            image_id=template.image_id,
+            reservation_id=reservation_id,
+            tags=dict(all_tags),
+        )
+        for _ in range(count)
+    ]
+    return {
+        "LaunchTemplateAndOverrides": override.echo,
+        "Lifecycle": order.lifecycle,
+        "InstanceIds": [one.id for one in instances],
+        "InstanceType": offering.instance_type,
+        "AvailabilityZone": offering.zone,
+        "SubnetId": subnet.id,
+    }

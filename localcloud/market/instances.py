@@ -1,0 +1,134 @@
+"""An instance and its life: pending, running, shutting-down, terminated; and its description as EC2 gives it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+State = Literal["pending", "running", "shutting-down", "terminated"]
+Lifecycle = Literal["spot", "on-demand"]
+
+LIVE: tuple[State, ...] = ("pending", "running")
+"""States in which an instance takes room."""
+
+STATE_CODES: dict[State, int] = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why an instance ends, in EC2's words."""
+
+    code: str
+    text: str
+    initiator: str
+
+
+BY_USER = Ending(
+    code="Client.UserInitiatedShutdown",
+    text="Client.UserInitiatedShutdown: User initiated shutdown",
+    initiator="User initiated",
+)
+BY_SPOT_MARKET = Ending(
+    code="Server.SpotInstanceTermination",
+    text="Server.SpotInstanceTermination: Spot instance termination",
+    initiator="Service initiated",
+)
+
+
+@dataclass(frozen=True)
+class Transition:
+    """From this moment on the instance was in this state."""
+
+    at: datetime
+    state: State
+
+
+@dataclass(frozen=True)
+class Notice:
+    """The market has told the instance that it will be taken at ``gone_at``."""
+
+    at: datetime
+    gone_at: datetime
+    cause: str
+    event: dict[str, Any]
+
+
+@dataclass
+class Instance:
+    """One instance. ``max_price`` is what its owner would pay (None: the on-demand price, as EC2 has it)."""
+
+    id: str
+    number: int
+    """Counts launches: instances are listed in this order."""
+    instance_type: str
+    zone: str
+    subnet_id: str
+    vpc_id: str
+    lifecycle: Lifecycle
+    image_id: str
+    reservation_id: str
+    spot_request_id: str | None
+    max_price: Decimal | None
+    tags: dict[str, str]
+    transitions: list[Transition] = field(default_factory=list)
+    ending: Ending | None = None
+    notice: Notice | None = None
+
+    @property
+    def state(self) -> State:
+        """Return its present state."""
+        return self.transitions[-1].state
+
+    @property
+    def live(self) -> bool:
+        """Say whether it is pending or running."""
+        return self.state in LIVE
+
+    @property
+    def launched_at(self) -> datetime:
+        """Return when it was launched."""
+        return self.transitions[0].at
+
+    def state_at(self, moment: datetime) -> State | None:
+        """Return the state it was in at a moment, None before its launch."""
+        return next((step.state for step in reversed(self.transitions) if step.at <= moment), None)
+
+    def describe(self, state: State, account: str) -> dict[str, Any]:
+        """Return it as DescribeInstances does, in the given state (which a lagging view may show late)."""
+        described: dict[str, Any] = {
+            "InstanceId": self.id,
+            "InstanceType": self.instance_type,
+            "ImageId": self.image_id,
+            "LaunchTime": self.launched_at.replace(microsecond=0),
+            "Placement": {"AvailabilityZone": self.zone, "Tenancy": "default"},
+            "State": {"Code": STATE_CODES[state], "Name": state},
+            "StateTransitionReason": "",
+            "Tags": [{"Key": key, "Value": value} for key, value in self.tags.items()],
+            "NetworkInterfaces": [],
+        }
+        if state != "terminated":  # EC2 forgets the network of an instance that has ended
+            described |= {"SubnetId": self.subnet_id, "VpcId": self.vpc_id}
+            described["NetworkInterfaces"] = [{"SubnetId": self.subnet_id, "VpcId": self.vpc_id, "OwnerId": account}]
+        if self.lifecycle == "spot":
+            described |= {"InstanceLifecycle": "spot", "SpotInstanceRequestId": self.spot_request_id}
+        if self.ending and state not in LIVE:
+            ended_at = next(step.at for step in self.transitions if step.state not in LIVE)
+            described["StateReason"] = {"Code": self.ending.code, "Message": self.ending.text}
+            described["StateTransitionReason"] = (
+                f"{self.ending.initiator} ({ended_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} GMT)"
+            )
+        return described
+
+    def attributes(self, state: State) -> Iterator[tuple[str, str]]:
+        """Yield filter names of DescribeInstances with this instance's values, in the given state."""
+        yield "instance-id", self.id
+        yield "instance-type", self.instance_type
+        yield "instance-state-name", state
+        yield "availability-zone", self.zone
+        yield "subnet-id", self.subnet_id
+        if self.lifecycle == "spot":
+            yield "instance-lifecycle", "spot"
+        for key, value in self.tags.items():
+            yield "tag-key", key
+            yield f"tag:{key}", value

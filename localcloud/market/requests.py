@@ -1,0 +1,14 @@
+"""What requests to the market have in common: their types, and the refusal of what the market does not play."""
+
+from typing import Any
+
+from localcloud.market.errors import EC2Error
+
+Params = dict[str, Any]
+Answer = dict[str, Any]
+
+
+def refuse_unknown(where: str, params: Params, known: set[str]) -> None:
+    """Raise when a request carries a parameter that the market would have to pass over in silence."""
+    for name in sorted(params.keys() - known):
+        raise EC2Error("UnsupportedOperation", f"This market does not play {name} of {where}.")

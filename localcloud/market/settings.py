@@ -1,0 +1,61 @@
+"""What can be turned at the market: durations, lag, limits; and the faults that can be laid in its way."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+FAULT_TEXT = "This error was laid in the way by a fault of the market."
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Settings(BaseModel):
+    """Durations in seconds of market time; ``pace`` is how many of them pass in one second of the clock."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pending_seconds: Seconds = 1.5
+    notice_seconds: Seconds = 120
+    shutting_down_seconds: Seconds = 2
+    terminated_visible_seconds: Seconds = 3600
+    describe_lag_seconds: Seconds = 0
+    """DescribeInstances and TerminateInstances know the instances as they were so long ago."""
+    pace: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
+    throttling: bool = False
+    """Whether calls and launches draw on EC2's token buckets (``limits.BUCKETS``)."""
+    quotas: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    """vCPUs allowed per lifecycle and family group, such as ``{"spot:g": 384}``; what is not named is unlimited."""
+
+    def changed(self, changes: dict[str, Any]) -> Self:
+        """Return these settings with some changed; unknown names and impossible values raise ``ValidationError``."""
+        return type(self).model_validate({**self.model_dump(), **changes})
+
+
+class Fault(BaseModel):
+    """One thing that goes wrong with the next ``times`` calls of an action.
+
+    ``before`` the effect: nothing happens at EC2. ``after``: the call takes effect, only its answer is replaced, held
+    back or lost. ``inside`` (CreateFleet): the answer is a success that launches at most ``launches`` instances and
+    carries the error as an entry of ``Errors`` for each override.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    action: Annotated[str, Field(min_length=1)]
+    error: str | None = None
+    message: str | None = None
+    times: Annotated[int, Field(ge=1)] = 1
+    where: Literal["before", "after", "inside"] = "before"
+    drop_connection: bool = False
+    delay_seconds: Seconds = 0
+    launches: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        if not (self.error or self.drop_connection or self.delay_seconds):
+            raise ValueError("a fault needs error, drop_connection or delay_seconds")
+        if self.error and self.drop_connection:
+            raise ValueError("error and drop_connection exclude each other: a dropped connection carries no answer")
+        if self.where == "inside" and (self.action != "CreateFleet" or not self.error):
+            raise ValueError('"inside" is for CreateFleet and needs an error')
+        return self
