@@ -1,0 +1,66 @@
+# Each target sets up what it needs in .venv and node_modules first; unchanged, that costs nothing.
+
+PYTHON ?= python3
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+VENV := .venv/.installed
+NODE_MODULES := node_modules/.installed
+
+# What `make demo` and `make local` hand on; empty ones are left out.
+option = $(if $(strip $($(1))),$(2) '$(strip $($(1)))')
+
+.PHONY: help demo local test check deploy need-python need-node
+
+help: ## Say what there is
+	@echo "make <target>:"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "PYTHON=... names another Python (3.11 or later) than python3; Node.js 20 or later with npm is needed too."
+
+demo: need-python need-node $(VENV) $(NODE_MODULES) ## Play the story on the local cloud; TRACE=file.csv[.gz] SPEED=n [START=h HOURS=h] replays a market
+	@$(BIN)/python -m localcloud.demo $(call option,TRACE,--trace) $(call option,SPEED,--speed) \
+	  $(call option,START,--start) $(call option,HOURS,--hours) $(ARGS)
+
+local: need-python need-node $(VENV) $(NODE_MODULES) ## Run the local cloud until Ctrl-C; [PORT=n MARKET_PORT=n NAME=x TICK_SECONDS=s]
+	@$(BIN)/python -m localcloud $(call option,PORT,--port) $(call option,MARKET_PORT,--market-port) \
+	  $(call option,NAME,--name) $(call option,TICK_SECONDS,--tick-seconds) $(ARGS)
+
+test: need-python need-node $(VENV) $(NODE_MODULES) ## Everything that must pass; ARGS="-k word" picks
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: need-python $(VENV) ## Format, lint, types and house rules; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy .
+	$(BIN)/python -m pip check
+	$(BIN)/python -m pytest tests/test_house_rules.py
+
+deploy: need-python need-node $(VENV) $(NODE_MODULES) ## Deploy to your AWS account; ARGS="-c key=value" chooses
+	@$(BIN)/python -m infra.deploy $(ARGS)
+
+need-python:
+	@command -v $(PYTHON) >/dev/null || { echo "Spot Pools needs Python 3.11 or later, and $(PYTHON) was not found; PYTHON=... names another." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Spot Pools needs Python 3.11 or later, and $(PYTHON) is $$($(PYTHON) -V 2>&1); PYTHON=... names another." >&2; exit 1; }
+
+need-node:
+	@command -v node >/dev/null || { echo "Spot Pools needs Node.js 20 or later for the CDK, and node was not found." >&2; exit 1; }
+	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' || { echo "Spot Pools needs Node.js 20 or later for the CDK, and node is $$(node --version)." >&2; exit 1; }
+	@command -v npm >/dev/null || { echo "Spot Pools needs npm, which comes with Node.js, and npm was not found." >&2; exit 1; }
+
+# The pins are a closure, so pip need not resolve (--no-deps); byte code is made as modules are used (--no-compile).
+$(VENV): requirements.txt lambdas/requirements.txt pyproject.toml | need-python
+	@echo "Installing $$(cat requirements.txt lambdas/requirements.txt | grep -c ==) Python packages into .venv (about 40 s)"
+	@$(PYTHON) -m venv .venv || { echo "python3 -m venv failed; on Debian and Ubuntu it is the package python3-venv." >&2; exit 1; }
+	@$(PIP) install --no-deps --no-compile -r requirements.txt | while read -r word name _; do \
+	  if [ -t 1 ] && [ "$$word" = Collecting ]; then printf '\r\033[K  %s' "$$name"; fi; done; if [ -t 1 ]; then printf '\r\033[K'; fi
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(NODE_MODULES): package.json package-lock.json | need-node
+	@echo "Installing the CDK command line into node_modules"
+	@npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
