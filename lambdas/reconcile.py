@@ -82,7 +82,7 @@ def _round(lease: Lease, status: Status, plane: ControlPlane) -> bool:
     outcome = fold(picture, plan, results, plane.pauses)
     if outcome.status != status:
         plane.statuses.save(lease, status, outcome.status)
-    report.reconciled(plane.stack, lease, plan, results, outcome.status, now)
+    report.reconciled(plane.stack, lease, plan, results, status=outcome.status, now=now)
     return outcome.again
 
 

@@ -21,7 +21,7 @@ REASON_GAUGES = {
 }
 
 
-def reconciled(stack: str, lease: Lease, plan: Plan, results: Results, status: Status, now: datetime) -> None:
+def reconciled(stack: str, lease: Lease, plan: Plan, results: Results, *, status: Status, now: datetime) -> None:
     """Tell what one round of a reconcile saw, did and brought about."""
     answer = status.answer
     logger.info(

@@ -181,7 +181,9 @@ class Ec2Fleet:
         )
         found = [one for page in self._pages(self._ec2.describe_subnets, **asked) for one in page["Subnets"]]
         best: dict[str, str] = {}
-        for one in sorted(found, key=lambda subnet: (-int(subnet["AvailableIpAddressCount"]), subnet["SubnetId"])):
+        for one in sorted(
+            found, key=lambda subnet: (-int(subnet.get("AvailableIpAddressCount", 0)), subnet["SubnetId"])
+        ):
             best.setdefault(one["AvailabilityZone"], one["SubnetId"])
         return dict(sorted(best.items()))
 

@@ -2,7 +2,7 @@
 
 NO_CAPACITY backs off per offering, doubling. PRICE_ABOVE_MAX is looked at again on the next tick, without a launch
 call. QUOTA and CONFIG hold the pool for the longest pause: they need a person. THROTTLED and UNKNOWN hold it for a
-doubling pause; UNKNOWN for the third time is CONFIG. An edit of the item ends a hold.
+doubling pause; UNKNOWN for the third time is CONFIG.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ class Pauses:
     longest: timedelta
 
     def after(self, failures: int, salt: str) -> timedelta:
-        """The pause after so many failures in a row, up to a quarter shorter by a jitter that ``salt`` decides."""
+        """The pause after so many failures in a row, up to a quarter shorter by a jitter that ``salt`` decides.
+
+        What failed together is salted alike, so that it is tried again together, in one call.
+        """
         jitter = zlib.crc32(salt.encode()) / 2**32
         doubled: timedelta = self.base * (1 << min(failures - 1, 20))
         return min(doubled, self.longest) * (1 - jitter / 4)
@@ -94,7 +97,7 @@ def _remember(picture: Picture, plan: Plan, results: Results, pauses: Pauses) ->
     memory, launched, now = picture.status.memory, results.launched, picture.now
     pool = picture.intent.pool
     spec = pool.model_dump(mode="json") if pool else memory.spec
-    hold = memory.hold if spec == memory.spec else None
+    hold = memory.hold
     attempt = None if plan.drop_attempt else memory.attempt
     backoff = {key: one for key, one in memory.backoff.items() if now - one.until < FORGET_BACKOFF}
     if launched is not None:
@@ -142,7 +145,7 @@ def _backoff_after(
     for offering in sorted(key for key in empty if key is not None):
         failures = after[offering].failures + 1 if offering in after else 1
         lasting = offering in refused and refused[offering].lasting
-        pause = pauses.longest if lasting else pauses.after(failures, _salt(launched) + offering)
+        pause = pauses.longest if lasting else pauses.after(failures, _salt(launched))
         after[offering] = Backoff(until=now + pause, failures=failures)
     return after
 

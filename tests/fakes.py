@@ -1,0 +1,246 @@
+"""In-memory tables and queue that keep the ports' contracts (tests/contract holds them to it), and the market behind them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import count
+from typing import Any
+
+from lambdas.aws.ec2_fleet import Ec2Fleet
+from lambdas.domain.outcome import Pauses
+from lambdas.domain.status import Attempt, Notice, Status
+from lambdas.events import Ignored, parse_ec2_event
+from lambdas.notices import note, ours
+from lambdas.ports import Lease, LeaseLostError
+from lambdas.reconcile import ControlPlane, reconcile
+from lambdas.tick import tick
+from localcloud.market.client import MarketClient
+from localcloud.market.clock import ManualClock
+from localcloud.market.model import Market
+from localcloud.market.offerings import Offering
+from localcloud.market.surroundings import PlainSurroundings
+from localcloud.market.settings import Fault
+from localcloud.market.settings import Settings as MarketSettings
+
+STACK = "test"
+TEMPLATE = "test-default"
+
+
+class MemoryPools:
+    """The users' items in a dict."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, dict[str, Any]] = {}
+
+    def get(self, pool_name: str) -> Mapping[str, Any] | None:
+        return deepcopy(self.items.get(pool_name))
+
+    def scan(self) -> Mapping[str, Mapping[str, Any]]:
+        return deepcopy(self.items)
+
+
+class MemoryStatuses:
+    """Statuses in a dict, with the lease, the fence and the dirty mark of the real table; counts its writes."""
+
+    def __init__(self, clock: ManualClock, lease_seconds: int = 75) -> None:
+        self.clock = clock
+        self.lease_seconds = lease_seconds
+        self.statuses: dict[str, Status] = {}
+        self.leases: dict[str, dict[str, Any]] = {}
+        self.writes: Counter[str] = Counter()
+
+    def get(self, pool_name: str) -> Status | None:
+        return self.statuses.get(pool_name)
+
+    def scan(self) -> Mapping[str, Status]:
+        return dict(self.statuses)
+
+    def acquire(self, pool_name: str, now: datetime) -> Lease | None:
+        self.writes[pool_name] += 1
+        self.statuses.setdefault(pool_name, Status())
+        held = self.leases.setdefault(pool_name, {"fence": 0, "until": datetime.min.replace(tzinfo=UTC)})
+        if held["until"] > now:
+            held["dirty"] = True
+            return None
+        held |= {"fence": held["fence"] + 1, "until": now + timedelta(seconds=self.lease_seconds), "dirty": False}
+        return Lease(pool_name, held["fence"])
+
+    def release(self, lease: Lease, *, even_if_dirty: bool = False) -> bool:
+        if lease.pool_name not in self.leases:
+            return True
+        held = self._held(lease)
+        if held["dirty"] and not even_if_dirty:
+            held["dirty"] = False
+            return False
+        held["until"] = datetime.min.replace(tzinfo=UTC)
+        return True
+
+    def begin(self, lease: Lease, attempt: Attempt) -> None:
+        self._held(lease)
+        status = self.statuses[lease.pool_name]
+        memory = status.memory.model_copy(update={"attempt": attempt})
+        self.statuses[lease.pool_name] = status.model_copy(update={"memory": memory})
+
+    def save(self, lease: Lease, before: Status, after: Status) -> None:
+        self._held(lease)
+        present = self.statuses[lease.pool_name].notices
+        past = before.notices.keys() - after.notices.keys()
+        notices = {id_: one for id_, one in present.items() if id_ not in past}
+        # Through JSON, as the real table: what does not survive writing must not survive here.
+        written = after.model_copy(update={"notices": notices}).model_dump_json(exclude_none=True)
+        self.statuses[lease.pool_name] = Status.model_validate_json(written)
+
+    def delete(self, lease: Lease) -> None:
+        if lease.pool_name in self.leases:
+            self._held(lease)
+            del self.leases[lease.pool_name], self.statuses[lease.pool_name]
+
+    def note(self, pool_name: str, notices: Mapping[str, Notice]) -> None:
+        status = self.statuses.setdefault(pool_name, Status())
+        self.statuses[pool_name] = status.model_copy(update={"notices": {**notices, **status.notices}})
+
+    def _held(self, lease: Lease) -> dict[str, Any]:
+        self.writes[lease.pool_name] += 1
+        held = self.leases.get(lease.pool_name)
+        if held is None or held["fence"] != lease.fence:
+            raise LeaseLostError(lease.pool_name)
+        return held
+
+
+class MemoryQueue:
+    """The due queue as a list of names."""
+
+    def __init__(self) -> None:
+        self.waiting: list[str] = []
+
+    def send(self, pools: Mapping[str, str]) -> None:
+        self.waiting += pools
+
+
+def offering(instance_type: str, zone: str, capacity: int = 10, price: str = "0.5", on_demand: str = "2") -> Offering:
+    """An offering with room and a price."""
+    return Offering(
+        instance_type=instance_type,
+        zone=zone,
+        capacity=capacity,
+        spot_price=Decimal(price),
+        on_demand_price=Decimal(on_demand),
+        vcpus=4,
+    )
+
+
+class World:
+    """The control plane on a market, in one process, on a clock that moves when told."""
+
+    def __init__(self, *offerings: Offering, **settings: Any) -> None:
+        self.clock = ManualClock()
+        self.surroundings = PlainSurroundings("us-east-1a us-east-1b us-east-1c")
+        self.market = Market(
+            clock=self.clock,
+            surroundings=self.surroundings,
+            offerings=deepcopy(offerings) or [offering("g5.xlarge", f"us-east-1{zone}") for zone in "abc"],
+            settings=MarketSettings(**settings),
+        )
+        self.pools = MemoryPools()
+        self.statuses = MemoryStatuses(self.clock)
+        self.queue = MemoryQueue()
+        self.surroundings.add_template(TEMPLATE)
+        ids = count(1)
+        self.client = MarketClient(self.market)
+        self.plane = ControlPlane(
+            stack=STACK,
+            pools=self.pools,
+            statuses=self.statuses,
+            fleet=Ec2Fleet(
+                self.client, stack=STACK, default_launch_template=TEMPLATE, default_subnets=(), clock=self.clock
+            ),
+            queue=self.queue,
+            clock=self.clock,
+            pauses=Pauses(base=timedelta(seconds=60), longest=timedelta(seconds=900)),
+            drain_grace=timedelta(seconds=300),
+            new_id=lambda: f"attempt-{next(ids)}",
+        )
+
+    def edit(self, pool_name: str = "p", **attributes: Any) -> None:
+        """Put an item, as a user would, and reconcile it."""
+        self.put(pool_name, **attributes)
+        reconcile(pool_name, self.plane)
+
+    def put(self, pool_name: str = "p", **attributes: Any) -> None:
+        """Put an item whose edit nobody hears of; a type is given unless the item names one."""
+        typed = {"instance_types": ["g5.xlarge"]} if "instance_type" not in attributes else {}
+        self.pools.items[pool_name] = {"pool_name": pool_name, **typed, **attributes}
+
+    def delete(self, pool_name: str = "p") -> None:
+        """Delete an item and reconcile its pool."""
+        del self.pools.items[pool_name]
+        reconcile(pool_name, self.plane)
+
+    def tick(self) -> None:
+        """One tick, and a reconcile of every pool that it found due."""
+        tick(self.plane)
+        due, self.queue.waiting = self.queue.waiting, []
+        for pool_name in due:
+            reconcile(pool_name, self.plane)
+
+    def forward(self, seconds: float, *, deliver: bool = True) -> None:
+        """Let time pass; EC2's events arrive unless they are to be lost."""
+        self.clock.forward(seconds)
+        self.hear(self.market.advance() if deliver else [])
+
+    def minutes(self, number: int) -> None:
+        """Let so many minutes pass, with a tick at the end of each."""
+        for _ in range(number):
+            self.forward(60)
+            self.tick()
+
+    def hear(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Take events as the notices function does."""
+        parsed = [parse_ec2_event(json.dumps(event)) for event in events]
+        instances = ours(parsed, self.plane)
+        touched = {}
+        for event in parsed:
+            if not isinstance(event, Ignored) and event.detail.instance_id in instances:
+                instance = instances[event.detail.instance_id]
+                note(event, instance, self.plane)
+                touched[instance.pool_name] = None
+        for pool_name in touched:
+            reconcile(pool_name, self.plane)
+
+    def interrupt(self, *instance_ids: str) -> None:
+        """Give instances their two-minute notice."""
+        for victim in self.market.named_victims(instance_ids):
+            self.market.notice(victim, self.clock(), cause="capacity")
+        self.hear(self.market.advance())
+
+    def fault(self, **fault: Any) -> None:
+        """Lay a fault in the way of the next calls."""
+        self.market.faults.append(Fault(**fault))
+
+    def set_all(self, **changes: Any) -> None:
+        """Change every offering."""
+        for instance_type, zone in list(self.market.offerings):
+            self.market.set_offering(instance_type, zone, **changes)
+
+    def alive(self, pool_name: str = "p") -> list[str]:
+        """Ids of the pool's instances that EC2 has pending or running."""
+        self.market.catch_up()
+        return [
+            one.id
+            for one in self.market.instances.values()
+            if one.state in ("pending", "running") and one.tags.get("spotpools:pool") == pool_name
+        ]
+
+    def status(self, pool_name: str = "p") -> Status:
+        """The pool's status."""
+        return self.statuses.statuses[pool_name]
+
+    @property
+    def calls(self) -> Counter[str]:
+        """EC2 calls by action."""
+        return self.market.calls

@@ -1,0 +1,157 @@
+"""A reconcile that dies, repeats, or meets another one: never twice, never above max, never wedged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from lambdas.domain.status import Attempt, Status
+from lambdas.ports import Lease, LeaseLostError
+from lambdas.reconcile import reconcile
+from tests.fakes import World
+
+
+class KilledError(BaseException):
+    """The function's process is gone: nothing after it runs, no lease is given back."""
+
+
+@contextmanager
+def killed(target: Any, method: str, *, after: bool) -> Iterator[None]:
+    """Kill the process before or after one call."""
+    real = getattr(target, method)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if after:
+            real(*args, **kwargs)
+        raise KilledError
+
+    setattr(target, method, call)
+    try:
+        with pytest.raises(KilledError):
+            yield
+    finally:
+        setattr(target, method, real)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("point", ["begin", "create_fleet", "save", "release"])
+def test_a_kill_at_any_point_leaves_exactly_the_target(world: World, point: str, after: bool) -> None:
+    world.put(target_size=4, max_instances=8)
+    target = world.client if point == "create_fleet" else world.statuses
+    with killed(target, point, after=after):
+        reconcile("p", world.plane)
+    world.minutes(14)
+    assert len(world.market.instances) == 4
+    assert len(world.alive()) == 4
+    assert world.status().memory.attempt is None
+
+
+def test_a_message_delivered_twice_launches_once(world: World) -> None:
+    world.put(target_size=4)
+    reconcile("p", world.plane)
+    reconcile("p", world.plane)
+    assert len(world.market.instances) == 4
+
+
+def test_a_notice_delivered_twice_replaces_once(world: World) -> None:
+    world.edit(target_size=4, max_instances=8)
+    world.forward(2)
+    victim = world.alive()[0]
+    world.interrupt(victim)
+    world.interrupt(victim)
+    assert len(world.market.instances) == 5
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_a_dropped_connection_is_recovered_with_the_same_token(world: World, where: str) -> None:
+    world.fault(action="CreateFleet", drop_connection=True, where=where)
+    world.edit(target_size=3)
+    world.minutes(2)
+    assert len(world.market.instances) == 3
+
+
+def test_an_attempt_is_not_sent_again_once_the_item_forbids_it(world: World) -> None:
+    world.put(target_size=4, max_instances=8)
+    with killed(world.client, "create_fleet", after=False):
+        reconcile("p", world.plane)
+    world.put(target_size=4, max_instances=8, spot_max_price="0.4")
+    world.minutes(14)
+    assert len(world.market.instances) == 0, "the price is 0.5: nothing may start under the new cap"
+
+
+def test_an_attempt_counts_in_full_while_its_answer_is_unknown(world: World) -> None:
+    world.put(target_size=4, max_instances=4)
+    with killed(world.client, "create_fleet", after=True):
+        reconcile("p", world.plane)
+    world.put(target_size=2, max_instances=3)
+    world.minutes(14)
+    assert len(world.alive()) == 2
+    assert world.calls["CreateFleet"] == 1
+
+
+def test_whoever_finds_the_lease_taken_makes_the_holder_look_again(world: World) -> None:
+    world.put(target_size=1)
+    real = world.plane.fleet.launch
+
+    def launch_while_edited(attempt: Attempt) -> Any:
+        world.plane.fleet.launch = real  # type: ignore[method-assign]  # the second launch is an ordinary one
+        world.put(target_size=3)
+        reconcile("p", world.plane)
+        return real(attempt)
+
+    world.plane.fleet.launch = launch_while_edited  # type: ignore[method-assign]  # an edit in the middle of a launch
+    reconcile("p", world.plane)
+    assert len(world.alive()) == 3
+
+
+def test_a_reconcile_that_lost_its_lease_writes_nothing(world: World) -> None:
+    world.edit(target_size=1)
+    lease = world.statuses.acquire("p", world.clock())
+    assert lease is not None
+    world.forward(80, deliver=False)
+    assert world.statuses.acquire("p", world.clock()) is not None
+    with pytest.raises(LeaseLostError):
+        world.statuses.save(lease, Status(), Status())
+    with pytest.raises(LeaseLostError):
+        world.statuses.begin(lease, Attempt(id="a", count=1, at=world.clock(), request="{}", terms={}))
+
+
+def test_a_failure_gives_the_lease_back(world: World) -> None:
+    world.put(target_size=1)
+    world.fault(action="DescribeInstances", error="Unavailable")
+    with pytest.raises(RuntimeError):
+        reconcile("p", world.plane)
+    assert isinstance(world.statuses.acquire("p", world.clock()), Lease)
+
+
+def test_lost_statuses_drain_nothing_and_launch_nothing_twice(world: World) -> None:
+    world.edit(target_size=3)
+    world.forward(2)
+    world.statuses.statuses.clear()
+    world.statuses.leases.clear()
+    world.minutes(8)
+    assert len(world.market.instances) == 3
+    assert world.status().answer.running == 3
+
+
+def test_instances_whose_item_and_status_are_gone_drain_after_the_grace(world: World) -> None:
+    world.edit(target_size=3)
+    world.forward(2)
+    world.statuses.statuses.clear()
+    world.statuses.leases.clear()
+    world.pools.items.clear()
+    world.minutes(9)
+    assert world.alive() == []
+
+
+def test_a_due_message_for_an_unknown_pool_leaves_no_trace(world: World) -> None:
+    reconcile("nobody", world.plane)
+    assert "nobody" not in world.statuses.statuses
