@@ -28,8 +28,10 @@ KEEP_STATE = cloudwatch.TreatMissingData.IGNORE
 
 
 class Alarms(Construct):
-    """Alarms on the whole fleet, not per pool: pools come and go without a deployment. PoolStatus and the metrics
-    with the dimension Pool tell which pool it is."""
+    """Alarms on the whole fleet, not per pool: pools come and go without a deployment.
+
+    PoolStatus and the metrics with the dimension Pool tell which pool it is.
+    """
 
     def __init__(
         self, scope: Construct, construct_id: str, *, deployment: Deployment, queues: Queues, functions: Functions
@@ -187,8 +189,11 @@ class Alarms(Construct):
         alarm.add_ok_action(action)
 
     def _topic(self) -> sns.Topic:
-        """A topic encrypted with a key of its own: under the free key that AWS manages, CloudWatch may not publish,
-        and its alarms are lost in silence. The key costs a dollar a month."""
+        """A topic encrypted with a key of its own.
+
+        Under the free key that AWS manages, CloudWatch may not publish and alarms are lost in silence. A key of
+        one's own costs a dollar a month.
+        """
         from_our_alarms = {"StringEquals": {"aws:SourceAccount": Stack.of(self).account}}
         cloudwatch_service = iam.ServicePrincipal("cloudwatch.amazonaws.com")
         key = kms.Key(

@@ -101,8 +101,10 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _is_needed(name: str) -> bool:
-    """Whether an installed file goes to the functions: no scripts, no records of the installation, no models of
-    services they never call."""
+    """Whether an installed file goes to the functions.
+
+    Scripts, records of the installation and the models of services that are never called do not.
+    """
     parts = name.split("/")
     if parts[0] == "bin" or (parts[0].endswith(".dist-info") and parts[-1] in {"RECORD", "INSTALLER", "REQUESTED"}):
         return False

@@ -12,8 +12,11 @@ KEY = dynamodb.Attribute(name="pool_name", type=dynamodb.AttributeType.STRING)
 
 
 class Data(Construct):
-    """Two tables and not one, so that a console save cannot overwrite the controller's memory, IAM can tell the two
-    apart, and the controller's writes never wake the stream."""
+    """Two tables and not one.
+
+    So a console save cannot overwrite the controller's memory, IAM can tell the two apart, and the controller's
+    writes never wake the stream.
+    """
 
     def __init__(self, scope: Construct, construct_id: str, *, stage: Stage) -> None:
         super().__init__(scope, construct_id)

@@ -54,8 +54,10 @@ class Functions(Construct):
         self.tick = self._function(
             "OnTick",
             "on_tick",
-            "Every minute: publishes each pool's gauges and a heartbeat, and requests a reconcile for pools that are due",
-            # The Scheduler invokes asynchronously: what Lambda then cannot run, Lambda must put away.
+            "Every minute: publishes the gauges and a heartbeat, and requests a reconcile for each pool that is due",
+        )
+        # The Scheduler invokes asynchronously: what Lambda then cannot run, Lambda must put away.
+        self.tick.function.configure_async_invoke(
             retry_attempts=0,  # the next tick is a better retry
             max_event_age=Duration.minutes(1),
             on_failure=destinations.SqsDestination(queues.tick_dead),
@@ -79,7 +81,11 @@ class Functions(Construct):
         return iter((self.tick, self.pool_edit, self.pool_due, self.spot_notice))
 
     def _function(
-        self, construct_id: str, handler: str, description: str, **options: object
+        self,
+        construct_id: str,
+        handler: str,
+        description: str,
+        recursive_loop: lambda_.RecursiveLoop | None = None,
     ) -> Function:
         stage = self._stage
         log_group = logs.LogGroup(
@@ -111,7 +117,7 @@ class Functions(Construct):
             # Powertools already writes JSON lines, log records and embedded metrics alike. Lambda's own JSON
             # format would parse and filter them once more; in text they arrive as they were written.
             logging_format=lambda_.LoggingFormat.TEXT,
-            **options,
+            recursive_loop=recursive_loop,
         )
         return Function(handler=handler, function=function, role=role)
 

@@ -1,7 +1,12 @@
-"""What each function may do, statement by statement. Nothing here lets one touch an instance that is not this
-stack's: launches must carry the stack's tag, and only instances that carry it can be terminated."""
+"""What each function may do, statement by statement.
+
+Nothing here lets one touch an instance that is not this stack's: launches must carry the stack's tag, and only
+instances that carry it can be terminated.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from aws_cdk import Stack
 from aws_cdk import aws_iam as iam
@@ -12,6 +17,8 @@ from infra.functions import Function, Functions
 from infra.launch_template import STACK_TAG
 from infra.queues import Queues
 from infra.stages import Deployment
+
+Conditions = Mapping[str, Mapping[str, str | list[str]]]
 
 LAUNCH = ("ec2:CreateFleet", "ec2:RunInstances")  # a fleet launches with its caller's rights, so both are checked
 
@@ -95,7 +102,11 @@ class Permissions(Construct):
             _allow(
                 "ResolvePublicImages",
                 ["ssm:GetParameters"],
-                [self._stack.format_arn(service="ssm", account="", resource="parameter", resource_name="aws/service/*")],
+                [
+                    self._stack.format_arn(
+                        service="ssm", account="", resource="parameter", resource_name="aws/service/*"
+                    )
+                ],
             ),
             # Needed once per account, at its first spot launch.
             _allow(
@@ -136,7 +147,7 @@ class Permissions(Construct):
 
 
 def _allow(
-    sid: str, actions: list[str], resources: list[str], conditions: dict[str, dict[str, object]] | None = None
+    sid: str, actions: list[str], resources: list[str], conditions: Conditions | None = None
 ) -> iam.PolicyStatement:
     return iam.PolicyStatement(sid=sid, actions=actions, resources=resources, conditions=conditions)
 

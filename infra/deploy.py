@@ -1,0 +1,169 @@
+"""``make deploy``: checks what a deployment needs, one clear line for what is missing, then runs ``cdk deploy``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import botocore.session
+from botocore.exceptions import BotoCoreError, ClientError
+
+from infra.stages import ContextError, Deployment
+
+ROOT = Path(__file__).resolve().parent.parent
+CDK = ROOT / "node_modules" / ".bin" / "cdk"
+OUTPUTS = ROOT / "cdk.out" / "outputs.json"
+
+PYTHON_WANTED = (3, 11)
+NODE_WANTED = 20
+NOT_READY = 2
+"""Exit status when something that the deployment needs is missing."""
+
+BOOTSTRAP_VERSION = "/cdk-bootstrap/hnb659fds/version"
+MISSING = "ParameterNotFound"
+
+
+class NotReadyError(Exception):
+    """Something that a deployment needs is missing; the message is one line and says how to get it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check, deploy, and say what to do next; returns the exit status (2 when something is missing)."""
+    parser = argparse.ArgumentParser(prog="python -m infra.deploy", description="Deploys Spot Pools to an AWS account.")
+    parser.add_argument("--stack", help="name of the deployment (default: spotpools)")
+    parser.add_argument(
+        "-c",
+        "--context",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="alarm_email, subnet_ids, instance_role_arns, permissions_boundary, stage; repeatable",
+    )
+    options = parser.parse_args(arguments)
+    context = [*options.context, *([f"stack={options.stack}"] if options.stack else [])]
+    try:
+        deployment = check_context(context)
+        check_tools(os.environ)
+        region = check_account(os.environ, bootstrap_needed=deployment.stage.bootstrap_roles)
+    except NotReadyError as missing:
+        sys.stderr.write(f"deploy: {missing}\n")
+        return NOT_READY
+
+    status = subprocess.run(  # noqa: S603  the pinned CLI and values that were checked
+        [
+            str(CDK),
+            "deploy",
+            "--require-approval",
+            "broadening",
+            "--app",
+            f"{shlex.quote(sys.executable)} app.py",
+            "--outputs-file",
+            str(OUTPUTS),
+            *(part for pair in context for part in ("--context", pair)),
+        ],
+        cwd=ROOT,
+        # Node 20 works; jsii's banner about its end of life would bury the questions that cdk asks.
+        env={"JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": str(NODE_WANTED), **os.environ, "AWS_REGION": region},
+        check=False,
+    ).returncode
+    if status == 0:
+        sys.stdout.write(next_steps(json.loads(OUTPUTS.read_text())[deployment.stack], deployment))
+    return status
+
+
+def check_context(pairs: Sequence[str]) -> Deployment:
+    """The deployment that these ``key=value`` pairs and ``cdk.json`` describe; raises ``NotReadyError``."""
+    context: dict[str, object] = dict(json.loads((ROOT / "cdk.json").read_text())["context"])
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise NotReadyError(f"-c {pair}: expected key=value")
+        context[key] = value
+    try:
+        return Deployment.from_context(context.get)
+    except ContextError as error:
+        raise NotReadyError(str(error)) from error
+
+
+def check_tools(environment: Mapping[str, str]) -> None:
+    """Python, Node.js, npm and the CDK command line; raises ``NotReadyError``."""
+    if sys.version_info < PYTHON_WANTED:
+        raise NotReadyError(f"Python {sys.version.split()[0]} is too old: 3.11 or later is needed")
+    path = environment.get("PATH")
+    node = shutil.which("node", path=path)
+    if node is None:
+        raise NotReadyError("Node.js is missing: install version 20 or later from https://nodejs.org")
+    answer = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603  found on PATH
+    version = re.match(r"v(\d+)\.", answer)
+    if version is None or int(version[1]) < NODE_WANTED:
+        raise NotReadyError(f"Node.js {answer.strip() or '(no version)'} is too old: 20 or later is needed")
+    if shutil.which("npm", path=path) is None:
+        raise NotReadyError("npm is missing: it comes with Node.js, or as your system's package npm")
+    if not CDK.exists():
+        raise NotReadyError("the CDK command line is not installed: run npm ci")
+
+
+def check_account(environment: Mapping[str, str], *, bootstrap_needed: bool) -> str:
+    """Credentials that work, a Region and the CDK's bootstrap; returns the Region. Raises ``NotReadyError``."""
+    session = botocore.session.get_session()
+    try:
+        if session.get_credentials() is None:
+            raise NotReadyError("no AWS credentials: set AWS_PROFILE, or run aws configure or aws sso login")
+        # Like the CDK and unlike botocore, which knows only AWS_DEFAULT_REGION.
+        region = environment.get("AWS_REGION") or session.get_config_variable("region")
+        if not region:
+            raise NotReadyError("no AWS Region: set AWS_REGION, or a region in your profile")
+        account = session.create_client("sts", region_name=region).get_caller_identity()["Account"]
+    except (BotoCoreError, ClientError) as error:
+        raise NotReadyError(f"the AWS credentials do not work: {one_line(error)} (sign in again?)") from error
+    if bootstrap_needed:
+        try:
+            session.create_client("ssm", region_name=region).get_parameter(Name=BOOTSTRAP_VERSION)
+        except ClientError as error:
+            # Any other refusal is left to the CDK, which may have rights through its own roles.
+            if error.response["Error"]["Code"] == MISSING:
+                raise NotReadyError(
+                    f"account {account} is not prepared for the CDK in {region}: "
+                    f"run node_modules/.bin/cdk bootstrap aws://{account}/{region} once"
+                ) from error
+        except BotoCoreError as error:
+            raise NotReadyError(f"AWS does not answer: {one_line(error)}") from error
+    return str(region)
+
+
+def one_line(error: Exception) -> str:
+    """An error's text without line breaks."""
+    return " ".join(str(error).split())
+
+
+def next_steps(outputs: Mapping[str, str], deployment: Deployment) -> str:
+    """What to do after a deployment, as commands to copy."""
+    item = {
+        "pool_name": {"S": "first"},
+        "instance_types": {"L": [{"S": "m5.large"}, {"S": "m5a.large"}]},
+        "target_size": {"N": "1"},
+    }
+    alarms = (
+        f"confirm the e-mail that AWS has sent to {deployment.alarm_email}"
+        if deployment.alarm_email
+        else f"aws sns subscribe --protocol email --notification-endpoint YOU --topic-arn {outputs['AlarmTopic']}"
+    )
+    key = {"pool_name": item["pool_name"]}
+    return (
+        "\nNext:\n"
+        f"  alarms      {alarms}\n"
+        f"  first pool  aws dynamodb put-item --table-name {outputs['PoolsTable']} --item '{json.dumps(item)}'\n"
+        f"  its status  aws dynamodb get-item --table-name {outputs['StatusTable']} --key '{json.dumps(key)}'\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
