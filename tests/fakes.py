@@ -1,4 +1,4 @@
-"""In-memory tables and queue that keep the ports' contracts (tests/contract holds them to it), and the market behind them."""
+"""In-memory tables and queue that keep the ports' contracts, as tests/contract checks, and the market behind them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from localcloud.market.client import MarketClient
 from localcloud.market.clock import ManualClock
 from localcloud.market.model import Market
 from localcloud.market.offerings import Offering
-from localcloud.market.surroundings import PlainSurroundings
 from localcloud.market.settings import Fault
 from localcloud.market.settings import Settings as MarketSettings
+from localcloud.market.surroundings import PlainSurroundings
 
 STACK = "test"
 TEMPLATE = "test-default"
@@ -203,7 +203,7 @@ class World:
         """Take events as the notices function does."""
         parsed = [parse_ec2_event(json.dumps(event)) for event in events]
         instances = ours(parsed, self.plane)
-        touched = {}
+        touched: dict[str, None] = {}
         for event in parsed:
             if not isinstance(event, Ignored) and event.detail.instance_id in instances:
                 instance = instances[event.detail.instance_id]
