@@ -83,7 +83,7 @@ class MarketClient:
                     "ResponseMetadata": {
                         "RequestId": "",
                         "HostId": "",
-                        "HTTPStatusCode": 400,
+                        "HTTPStatusCode": error.status,
                         "HTTPHeaders": {},
                         "RetryAttempts": 0,
                     },

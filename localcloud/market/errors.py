@@ -1,5 +1,14 @@
 """What can go wrong at the market: an error of EC2, a connection that breaks, a control call that cannot be."""
 
+_STATUS = {
+    "RequestLimitExceeded": 503,
+    "Unavailable": 503,
+    "ServiceUnavailable": 503,
+    "InternalError": 500,
+    "UnauthorizedOperation": 403,
+    "DryRunOperation": 412,
+}
+
 
 class EC2Error(Exception):
     """An answer of EC2 that is an error: its code and its text."""
@@ -8,6 +17,11 @@ class EC2Error(Exception):
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
+
+    @property
+    def status(self) -> int:
+        """Return the HTTP status that EC2 sends with this code."""
+        return _STATUS.get(self.code, 400)
 
 
 class ConnectionDroppedError(Exception):

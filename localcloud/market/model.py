@@ -36,6 +36,8 @@ Event = dict[str, Any]
 """An event exactly as EventBridge carries it."""
 
 POOL_TAG = "spotpools:pool"
+ACCOUNT = "000000000000"
+"""The account of ministack, whose events the market's are to look like."""
 
 
 class Market:
@@ -50,7 +52,7 @@ class Market:
         settings: Settings | None = None,
         surroundings: Surroundings | None = None,
         region: str = "us-east-1",
-        account: str = "123456789012",
+        account: str = ACCOUNT,
     ) -> None:
         self.clock = clock
         self.region = region
@@ -293,8 +295,8 @@ class Market:
 
     # Interruptions
 
-    def notice(self, instance: Instance, at: datetime, *, cause: str) -> None:
-        """Give a live spot instance its interruption notice; it goes when the notice has run out.
+    def notice(self, instance: Instance, at: datetime, *, cause: str, seconds: float | None = None) -> None:
+        """Give a live spot instance its interruption notice; it goes when the notice (``seconds``) has run out.
 
         Given again, the very same event is sent again, as EventBridge may do, and the end stays where it was.
         """
@@ -309,7 +311,7 @@ class Market:
             resource=f"arn:aws:ec2:{instance.zone}:instance/{instance.id}",
             at=at,
         )
-        gone_at = at + self.lasting(self.settings.notice_seconds)
+        gone_at = at + self.lasting(self.settings.notice_seconds if seconds is None else seconds)
         instance.notice = Notice(at=at, gone_at=gone_at, cause=cause, event=event)
         self._note(at, "notice", instance=instance, cause=cause)
         self.schedule(gone_at, lambda then: self.end(instance, BY_SPOT_MARKET, then))
