@@ -38,7 +38,12 @@ DEFAULT_NAME = "local"
 
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": REGION}
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_REGION": REGION,
+    "AWS_DEFAULT_REGION": REGION,  # the name that boto3 reads
+}
 START_SECONDS = 30
 CDK_SECONDS = 300
 
@@ -164,7 +169,7 @@ class LocalCloud:
         market = self._child(
             undo,
             "market",
-            [*MARKET_COMMAND, "--port", str(market_port), *self._market_arguments],
+            [*MARKET_COMMAND, "--port", str(market_port), "--account", ACCOUNT, *self._market_arguments],
             isolated_environment() | endpoints,
         )
         ministack = self._child(

@@ -1,0 +1,116 @@
+"""Makes time series of the market's own record: pools' instances, notices, prices and room. Pure.
+
+A series is a list of (moment, value) at which it changed; it holds its value until the next one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any, TypeVar
+
+Entry = Mapping[str, Any]
+"""One entry of ``GET /market/record``."""
+
+Value = TypeVar("Value")
+Series = list[tuple[datetime, Value]]
+
+GONE = ("shutting-down", "terminated")
+
+
+@dataclass
+class PoolTimeline:
+    """What the market saw of one pool."""
+
+    running: Series[int] = field(default_factory=list)
+    """Instances that run and have no notice: what counts as the pool's size."""
+    alive: Series[int] = field(default_factory=list)
+    """Instances that are pending or run, with notice or without: what max_instances bounds."""
+    notices: list[tuple[datetime, str]] = field(default_factory=list)
+    """When which offering lost an instance."""
+    launches: list[Entry] = field(default_factory=list)
+
+
+@dataclass
+class OfferingTimeline:
+    """An offering's spot price and room."""
+
+    price: Series[Decimal] = field(default_factory=list)
+    capacity: Series[int] = field(default_factory=list)
+
+
+def moment(text: str) -> datetime:
+    """Read a moment as the market and PoolStatus write it."""
+    return datetime.fromisoformat(text)
+
+
+def offering_name(entry: Entry) -> str:
+    """Type and zone of an entry, as one name."""
+    return f"{entry['instance_type']} {entry['availability_zone']}"
+
+
+def pool_timeline(record: Iterable[Entry], pool: str) -> PoolTimeline:
+    """Follow one pool's instances through the record."""
+    timeline = PoolTimeline()
+    state: dict[str, str] = {}
+    noticed: set[str] = set()
+    for entry in record:
+        if entry.get("pool") != pool or "instance_id" not in entry:
+            continue
+        at, what, instance = moment(entry["at"]), entry["what"], entry["instance_id"]
+        if what == "notice":
+            if instance not in noticed:
+                timeline.notices.append((at, offering_name(entry)))
+            noticed.add(instance)
+        elif what == "pending":
+            timeline.launches.append(entry)
+            state[instance] = what
+        elif what == "running":
+            state[instance] = what
+        elif what in GONE:
+            state.pop(instance, None)
+        running = sum(one == "running" and name not in noticed for name, one in state.items())
+        _follow(timeline.running, at, running)
+        _follow(timeline.alive, at, len(state))
+    return timeline
+
+
+def offering_timelines(record: Iterable[Entry]) -> dict[str, OfferingTimeline]:
+    """Follow each offering's price and room through the record."""
+    timelines: defaultdict[str, OfferingTimeline] = defaultdict(OfferingTimeline)
+    for entry in record:
+        if "spot_price" in entry and "availability_zone" in entry:
+            at, timeline = moment(entry["at"]), timelines[offering_name(entry)]
+            _follow(timeline.price, at, Decimal(entry["spot_price"]))
+            _follow(timeline.capacity, at, int(entry["capacity"]))
+    return dict(timelines)
+
+
+def share_of_time(series: Series[int], at_least: int, start: datetime, end: datetime) -> float:
+    """The share of the time from start to end in which the series was no less than asked."""
+    good = timedelta()
+    for (since, value), (until, _) in pairwise([(start, 0), *series, (end, 0)]):
+        if value >= at_least:
+            good += max(timedelta(), min(until, end) - max(since, start))
+    return good / (end - start)
+
+
+def highest(series: Series[int]) -> int:
+    """The highest value at any instant; 0 for an empty series."""
+    return max((value for _, value in series), default=0)
+
+
+def above_cap(launches: Sequence[Entry], cap: Decimal) -> list[Entry]:
+    """The launches at a spot price above the cap."""
+    return [entry for entry in launches if Decimal(entry["spot_price"]) > cap]
+
+
+def _follow(series: Series[Value], at: datetime, value: Value) -> None:
+    if series and series[-1][0] == at:
+        series.pop()
+    if not series or series[-1][1] != value:
+        series.append((at, value))
