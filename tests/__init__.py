@@ -1,0 +1,1 @@
+"""The tests; see README for how to run them."""

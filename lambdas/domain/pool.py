@@ -25,6 +25,12 @@ from pydantic import (
 LOWEST_PRICE = Decimal("0.001")
 """EC2 refuses a maximum price that is not above this (botocore's CreateFleet model)."""
 
+HIGHEST_PRICE = Decimal(10_000)
+"""Far above any instance-hour: a slip of the decimal point is told, not paid."""
+
+PRICE_DIGITS = 6
+"""Decimals that AWS writes a price with."""
+
 INSTANCES_LIMIT = 1000
 SHOWN_VALUE_LENGTH = 120
 
@@ -38,8 +44,9 @@ def _whole_number(value: object) -> object:
             number = Decimal(value)
         except InvalidOperation:
             raise ValueError("not a number") from None
-        if not number.is_finite() or number != number.to_integral_value():
-            raise ValueError("not a whole number")
+        # Bounded before it is expanded: 1e999999999 is a short text and an endless integer.
+        if not number.is_finite() or not -1 < number <= INSTANCES_LIMIT or number != number.to_integral_value():
+            raise ValueError("not a whole number within bounds")
         return int(number)
     return value
 
@@ -50,9 +57,10 @@ def _price(value: object) -> object:
         raise ValueError("not a decimal number")  # noqa: TRY004  pydantic takes only ValueError as a fault of the input
     try:
         price = Decimal(str(value).strip())
-    except InvalidOperation:
+        sound = price.is_finite() and LOWEST_PRICE < price <= HIGHEST_PRICE and price == round(price, PRICE_DIGITS)
+    except ArithmeticError:
         raise ValueError("not a decimal number") from None
-    if not price.is_finite() or price <= LOWEST_PRICE:
+    if not sound:
         raise ValueError("out of range")
     return price
 
@@ -173,7 +181,7 @@ class Pool(BaseModel):
         None,
         **_spec(
             "USD per instance-hour; no spot instance is started above it. Absent: the on-demand price is the cap.",
-            f"a decimal number above {LOWEST_PRICE}",
+            f"a decimal number above {LOWEST_PRICE}, at most {HIGHEST_PRICE}, with at most {PRICE_DIGITS} decimals",
             'Set spot_max_price to USD per instance-hour, for example "0.918", or leave it out.',
         ),
     )

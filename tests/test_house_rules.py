@@ -1,0 +1,141 @@
+"""The rules that keep the house in order, read off the syntax tree, so that they cannot decay in silence."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("lambdas", "infra", "cli", "localcloud")
+MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+TEXTS = sorted(path for pattern in ("*.py", "*.toml", "*.md") for path in ROOT.glob(f"[!.]*/**/{pattern}"))
+
+# Who may import what of ours: package or module -> prefixes. domain needs nothing but itself.
+ALLOWED = {
+    "lambdas.domain": ("lambdas.domain",),
+    "lambdas.events": (),
+    "lambdas.settings": (),
+    "lambdas.telemetry": (),
+    "lambdas.ports": ("lambdas.domain",),
+    "lambdas.aws": ("lambdas.aws", "lambdas.domain", "lambdas.ports"),
+    "lambdas.act": ("lambdas.domain", "lambdas.ports"),
+    "lambdas.report": ("lambdas.domain", "lambdas.ports", "lambdas.telemetry"),
+    "lambdas.reconcile": ("lambdas.act", "lambdas.domain", "lambdas.ports", "lambdas.report"),
+    "lambdas.tick": ("lambdas.domain", "lambdas.reconcile", "lambdas.report"),
+    "lambdas.notices": ("lambdas.domain", "lambdas.events", "lambdas.reconcile", "lambdas.telemetry"),
+    "lambdas.wiring": ("lambdas.aws", "lambdas.domain", "lambdas.reconcile", "lambdas.settings"),
+    "lambdas.handlers": (
+        "lambdas.events",
+        "lambdas.notices",
+        "lambdas.reconcile",
+        "lambdas.telemetry",
+        "lambdas.tick",
+        "lambdas.wiring",
+    ),
+    "infra": ("infra", "lambdas.settings", "lambdas.telemetry", "lambdas.domain.observed"),
+    "cli": ("cli", "lambdas.domain"),
+    "localcloud": ("localcloud", "infra.stages"),
+}
+OURS = ("lambdas", "infra", "cli", "localcloud")
+DOMAIN_MAY_IMPORT = {
+    "__future__", "collections", "dataclasses", "datetime", "decimal", "difflib", "enum", "itertools", "lambdas",
+    "pydantic", "typing", "zlib",
+}  # fmt: skip
+CLOCKS = {"now", "utcnow", "today", "time"}
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            # "from lambdas import report" imports lambdas.report
+            yield from ([f"{base}.{alias.name}" for alias in node.names] if base in OURS else [base])
+
+
+def within(name: str, prefixes: tuple[str, ...]) -> bool:
+    return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
+
+
+def rule_for(module: str) -> tuple[str, ...] | None:
+    fitting = [key for key in ALLOWED if within(module, (key,))]
+    return ALLOWED[max(fitting, key=len)] if fitting else None
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_run_one_way(path: Path) -> None:
+    module = name_of(path)
+    allowed = rule_for(module)
+    if module == "lambdas":
+        return
+    assert allowed is not None, f"{module} is new: say in ALLOWED what it may import"
+    wrong = [name for name in imports(path) if within(name, OURS) and not within(name, allowed)]
+    assert not wrong, f"{module} must not import {wrong}"
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if name_of(p).startswith("lambdas")], ids=name_of)
+def test_only_the_adapters_know_boto3(path: Path) -> None:
+    if not within(name_of(path), ("lambdas.aws",)):
+        assert not [name for name in imports(path) if within(name, ("boto3", "botocore"))]
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if name_of(p).startswith("lambdas.domain")], ids=name_of)
+def test_the_domain_is_pure(path: Path) -> None:
+    assert {name.split(".")[0] for name in imports(path)} <= DOMAIN_MAY_IMPORT
+    calls = [node.func for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call)]
+    clocks = [one.attr for one in calls if isinstance(one, ast.Attribute) and one.attr in CLOCKS]
+    assert not clocks, "time comes in as an argument"
+    assert not [one.id for one in calls if isinstance(one, ast.Name) and one.id in ("open", "print", "input")]
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if name_of(p).startswith("lambdas")], ids=name_of)
+def test_only_settings_reads_the_environment(path: Path) -> None:
+    reads = [
+        node
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
+    ]
+    assert not reads or name_of(path) == "lambdas.settings"
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if name_of(p).startswith("lambdas")], ids=name_of)
+def test_nothing_catches_everything_and_goes_on(path: Path) -> None:
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ExceptHandler):
+            broad = node.type is None or (
+                isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException")
+            )
+            assert not broad or isinstance(node.body[-1], ast.Raise), f"{name_of(path)}:{node.lineno} swallows"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_each_file_says_what_it_is_for(path: Path) -> None:
+    assert ast.get_docstring(tree_of(path))
+
+
+@pytest.mark.parametrize("path", [p for p in TEXTS if p.suffix == ".py"], ids=lambda p: str(p.relative_to(ROOT)))
+def test_each_exception_from_a_rule_has_its_reason(path: Path) -> None:
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        found = re.search(r"#\s*(?:noqa|type: ignore)(?::\s?[A-Z0-9, ]+|\[[a-z-, ]+\])?(.*)", line)
+        if found and "re.search" not in line:
+            assert found.group(1).strip(), f"{path.name}:{number}: say why"
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_file_names_a_machine_or_a_registry(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    words = ["/" + "root/", "/" + "home/", "/" + "work/", "pypi" + ".org", "registry" + ".npmjs"]
+    assert not [word for word in words if word in text]

@@ -1,0 +1,85 @@
+"""Determined's resource pools: what is taken over, what is named as not applied, what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cli.files import FileFaultError, read_entries
+from lambdas.domain.determined import import_pool
+from lambdas.domain.pool import Pool, parse_pool
+
+# Every field of an AWS pool of determined-ai/determined c1e9c6d; durations and JSON as users write them.
+POOL_FIELDS = ["pool_name", "description", "provider", "scheduler", "max_aux_containers_per_agent", "max_cpu_containers_per_agent", "task_container_defaults", "agent_reattach_enabled", "agent_reconnect_wait"]
+PROVIDER_FIELDS = ["type", "master_url", "master_cert_name", "startup_script", "container_startup_script", "agent_docker_image", "agent_docker_network", "agent_docker_runtime", "agent_fluent_image", "agent_reconnect_attempts", "agent_reconnect_backoff", "agent_config_file_contents", "max_idle_agent_period", "max_agent_starting_period", "min_instances", "max_instances", "launch_error_timeout", "launch_error_retries", "region", "root_volume_size", "image_id", "tag_key", "tag_value", "custom_tags", "instance_name", "ssh_key_name", "iam_instance_profile_arn", "network_interface", "instance_type", "instance_slots", "cpu_slots_allowed", "log_group", "log_stream", "spot", "spot_max_price"]
+
+FRAGMENT = """
+resource_pools:
+  - pool_name: aws-spot-g4dn-metal
+    provider:
+      type: aws
+      max_instances: 10
+      instance_type: g4dn.metal
+      spot: true
+"""
+
+
+def determined(**provider: Any) -> dict[str, Any]:
+    return {"pool_name": "p", "provider": {"type": "aws", **provider}}
+
+
+def test_the_documents_fragment_is_accepted_as_it_stands() -> None:
+    (entry,) = read_entries(FRAGMENT)
+    pool = parse_pool(entry.item)
+    assert isinstance(pool, Pool)
+    assert (pool.pool_name, pool.instance_types, pool.max_instances, pool.spot) == (
+        "aws-spot-g4dn-metal",
+        ("g4dn.metal",),
+        10,
+        True,
+    )
+    assert entry.not_applied == {}
+
+
+def test_an_absent_spot_means_on_demand() -> None:
+    assert import_pool(determined()).item["spot"] is False
+
+
+def test_a_subnet_becomes_subnet_ids() -> None:
+    imported = import_pool(determined(network_interface={"subnet_id": "subnet-1", "public_ip": True}))
+    assert imported.item["subnet_ids"] == ["subnet-1"]
+    assert list(imported.not_applied) == ["provider.network_interface.public_ip"]
+
+
+@pytest.mark.parametrize("name", sorted({*PROVIDER_FIELDS} - {"type", "network_interface"}))
+def test_every_provider_field_is_taken_over_or_named(name: str) -> None:
+    imported = import_pool(determined(**{name: "x"}))
+    assert (imported.item.get(name) == "x") != (f"provider.{name}" in imported.not_applied)
+
+
+@pytest.mark.parametrize("name", sorted({*POOL_FIELDS} - {"pool_name", "provider"}))
+def test_every_pool_field_is_named(name: str) -> None:
+    assert list(import_pool({**determined(), name: "x"}).not_applied) == [name]
+
+
+def test_a_misspelt_price_cap_is_refused_and_not_taken_for_none() -> None:
+    with pytest.raises(ValueError, match="did you mean spot_max_price"):
+        import_pool(determined(spot_max_pric="0.3"))
+
+
+def test_other_clouds_are_refused() -> None:
+    with pytest.raises(FileFaultError, match=r"provider\.type must be aws"):
+        read_entries("resource_pools: [{pool_name: p, provider: {type: gcp}}]")
+
+
+def test_a_price_in_a_file_does_not_pass_through_a_float() -> None:
+    (entry,) = read_entries("{pool_name: p, instance_type: g5.xlarge, spot_max_price: 0.3}")
+    assert str(entry.item["spot_max_price"]) == "0.3"
+
+
+@pytest.mark.parametrize("text", ["", "7", "[]", "[1]", "resource_pools: 7", "a: [", "\t"])
+def test_a_file_without_pools_is_told_in_one_line(text: str) -> None:
+    with pytest.raises(FileFaultError) as told:
+        read_entries(text)
+    assert "\n" not in str(told.value)
