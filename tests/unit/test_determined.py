@@ -11,8 +11,54 @@ from lambdas.domain.determined import import_pool
 from lambdas.domain.pool import Pool, parse_pool
 
 # Every field of an AWS pool of determined-ai/determined c1e9c6d; durations and JSON as users write them.
-POOL_FIELDS = ["pool_name", "description", "provider", "scheduler", "max_aux_containers_per_agent", "max_cpu_containers_per_agent", "task_container_defaults", "agent_reattach_enabled", "agent_reconnect_wait"]
-PROVIDER_FIELDS = ["type", "master_url", "master_cert_name", "startup_script", "container_startup_script", "agent_docker_image", "agent_docker_network", "agent_docker_runtime", "agent_fluent_image", "agent_reconnect_attempts", "agent_reconnect_backoff", "agent_config_file_contents", "max_idle_agent_period", "max_agent_starting_period", "min_instances", "max_instances", "launch_error_timeout", "launch_error_retries", "region", "root_volume_size", "image_id", "tag_key", "tag_value", "custom_tags", "instance_name", "ssh_key_name", "iam_instance_profile_arn", "network_interface", "instance_type", "instance_slots", "cpu_slots_allowed", "log_group", "log_stream", "spot", "spot_max_price"]
+POOL_FIELDS = [
+    "pool_name",
+    "description",
+    "provider",
+    "scheduler",
+    "max_aux_containers_per_agent",
+    "max_cpu_containers_per_agent",
+    "task_container_defaults",
+    "agent_reattach_enabled",
+    "agent_reconnect_wait",
+]
+PROVIDER_FIELDS = [
+    "type",
+    "master_url",
+    "master_cert_name",
+    "startup_script",
+    "container_startup_script",
+    "agent_docker_image",
+    "agent_docker_network",
+    "agent_docker_runtime",
+    "agent_fluent_image",
+    "agent_reconnect_attempts",
+    "agent_reconnect_backoff",
+    "agent_config_file_contents",
+    "max_idle_agent_period",
+    "max_agent_starting_period",
+    "min_instances",
+    "max_instances",
+    "launch_error_timeout",
+    "launch_error_retries",
+    "region",
+    "root_volume_size",
+    "image_id",
+    "tag_key",
+    "tag_value",
+    "custom_tags",
+    "instance_name",
+    "ssh_key_name",
+    "iam_instance_profile_arn",
+    "network_interface",
+    "instance_type",
+    "instance_slots",
+    "cpu_slots_allowed",
+    "log_group",
+    "log_stream",
+    "spot",
+    "spot_max_price",
+]
 
 FRAGMENT = """
 resource_pools:
