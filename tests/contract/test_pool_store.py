@@ -1,0 +1,78 @@
+"""The PoolStore and DueQueue contracts on DynamoDB and SQS, and on their stand-ins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from lambdas.aws.due_queue import SqsDueQueue
+from lambdas.aws.pool_table import PoolTable
+from lambdas.aws.tables import to_attribute
+from lambdas.ports import PoolStore
+from tests.fakes import MemoryPools
+
+ITEM = {
+    "pool_name": "p",
+    "target_size": Decimal(6),
+    "spot": True,
+    "instance_types": ["g5.xlarge"],
+    "launch_template": {"name": "x"},
+}
+Put = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def pools(request: pytest.FixtureRequest) -> tuple[PoolStore, Put]:
+    if request.param == "memory":
+        memory = MemoryPools()
+        return memory, lambda item: memory.items.update({item["pool_name"]: item})
+    client = request.getfixturevalue("aws")("dynamodb")
+    table = request.getfixturevalue("new_table")()
+
+    def put(item: dict[str, Any]) -> None:
+        client.put_item(TableName=table, Item={name: to_attribute(value) for name, value in item.items()})
+
+    return PoolTable(client, table), put
+
+
+def test_an_item_is_read_as_it_was_put(pools: tuple[PoolStore, Put]) -> None:
+    store, put = pools
+    put(ITEM)
+    assert store.get("p") == ITEM
+    assert store.get("q") is None
+
+
+def test_a_scan_reads_every_page(pools: tuple[PoolStore, Put]) -> None:
+    store, put = pools
+    padding = "x" * 300_000  # four such items are more than DynamoDB's 1 MB page
+    for number in range(8):
+        put({"pool_name": f"p{number}", "padding": padding})
+    assert sorted(store.scan()) == [f"p{number}" for number in range(8)]
+
+
+def test_a_missing_table_raises_and_is_not_empty(aws: Callable[[str], Any]) -> None:
+    store = PoolTable(aws("dynamodb"), "absent")
+    with pytest.raises(Exception, match="ResourceNotFoundException"):
+        store.scan()
+    with pytest.raises(Exception, match="ResourceNotFoundException"):
+        store.get("p")
+
+
+def test_every_pool_gets_its_message_in_order(aws: Callable[[str], Any]) -> None:
+    sqs = aws("sqs")
+    url = sqs.create_queue(QueueName="due")["QueueUrl"]
+    names = [f"p{number:02}" for number in range(23)]
+    SqsDueQueue(sqs, url).send(dict.fromkeys(names, "it is new"))
+    got: list[str] = []
+    while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        got += [json.loads(message["Body"])["pool_name"] for message in messages]
+    assert sorted(got) == names
+
+
+def test_a_missing_queue_raises(aws: Callable[[str], Any]) -> None:
+    with pytest.raises(Exception, match="NonExistentQueue"):
+        SqsDueQueue(aws("sqs"), "http://127.0.0.1/000000000000/absent").send({"p": "it is new"})

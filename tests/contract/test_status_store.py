@@ -1,0 +1,197 @@
+"""The StatusStore contract, the same cases on the in-memory table and on DynamoDB's conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from lambdas.aws.status_table import StatusTable
+from lambdas.domain.pool import Pool, SpecError
+from lambdas.domain.status import (
+    Answer,
+    Attempt,
+    Backoff,
+    Hold,
+    LastError,
+    Memory,
+    Notice,
+    Reason,
+    Status,
+    Waiting,
+)
+from lambdas.ports import Lease, LeaseLostError, StatusStore
+from localcloud.market.clock import ManualClock
+from tests.fakes import MemoryStatuses
+
+LEASE = 75
+CLOCK = ManualClock()
+NOW = CLOCK()
+SPEC = Pool(pool_name="p", instance_types=("g5.xlarge",)).model_dump(mode="json")
+ATTEMPT = Attempt(id="a", count=2, at=NOW, request='{"Type":"instant"}', terms={"spot": True, "spot_max_price": None})
+FULL = Status(
+    answer=Answer(
+        wanted=3,
+        running=1,
+        starting=1,
+        noticed=1,
+        waiting=Waiting(
+            count=1, reason=Reason.NO_CAPACITY, since=NOW, attempts=4, next_attempt_at=NOW, message="none in a zone"
+        ),
+        spec_errors=(SpecError(field="target_size", value="-1", rule="a number", remedy="raise it"),),
+        last_error=LastError(code="InsufficientInstanceCapacity", message="none", at=NOW),
+        draining_since=NOW,
+    ),
+    memory=Memory(
+        spec=SPEC,
+        attempt=ATTEMPT,
+        launched={"i-00000001": NOW},
+        terminated={"i-00000002": NOW},
+        backoff={"g5.xlarge/us-east-1a": Backoff(until=NOW, failures=3)},
+        hold=Hold(reason=Reason.QUOTA, until=NOW, failures=2, message="quota"),
+        below_since=NOW,
+    ),
+)
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def store(request: pytest.FixtureRequest) -> StatusStore:
+    if request.param == "memory":
+        return MemoryStatuses(CLOCK, LEASE)
+    aws: Callable[[str], Any] = request.getfixturevalue("aws")
+    new_table: Callable[[], str] = request.getfixturevalue("new_table")
+    return StatusTable(aws("dynamodb"), new_table(), lease_seconds=LEASE, clock=CLOCK)
+
+
+def taken(store: StatusStore, seconds: int = 0) -> Lease:
+    lease = store.acquire("p", NOW + timedelta(seconds=seconds))
+    assert lease is not None
+    return lease
+
+
+def test_a_pool_nobody_knows_has_no_status(store: StatusStore) -> None:
+    assert store.get("p") is None
+    assert store.scan() == {}
+
+
+def test_what_is_saved_is_read_back_whole(store: StatusStore) -> None:
+    store.save(taken(store), Status(), FULL)
+    assert store.get("p") == FULL
+    assert store.scan() == {"p": FULL}
+
+
+def test_what_is_past_is_gone_after_the_next_save(store: StatusStore) -> None:
+    lease = taken(store)
+    store.save(lease, Status(), FULL)
+    store.save(lease, FULL, Status())
+    assert store.get("p") == Status()
+
+
+def test_a_taken_lease_is_not_given_twice(store: StatusStore) -> None:
+    taken(store)
+    assert store.acquire("p", NOW + timedelta(seconds=LEASE - 1)) is None
+
+
+def test_a_lease_that_ran_out_is_given_to_the_next_under_a_higher_fence(store: StatusStore) -> None:
+    first = taken(store)
+    assert taken(store, LEASE + 1).fence > first.fence
+
+
+def test_a_released_lease_is_free_at_once(store: StatusStore) -> None:
+    assert store.release(taken(store))
+    assert taken(store)
+
+
+def test_whoever_finds_it_taken_makes_the_holder_look_again_once(store: StatusStore) -> None:
+    lease = taken(store)
+    assert store.acquire("p", NOW) is None
+    assert not store.release(lease)
+    assert store.release(lease)
+
+
+def test_the_mark_does_not_outlive_its_lease(store: StatusStore) -> None:
+    taken(store)
+    assert store.acquire("p", NOW) is None
+    assert store.release(taken(store, LEASE + 1))
+
+
+def test_a_dirty_lease_can_be_let_go_all_the_same(store: StatusStore) -> None:
+    lease = taken(store)
+    assert store.acquire("p", NOW) is None
+    assert store.release(lease, even_if_dirty=True)
+    assert taken(store)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda store, lease: store.save(lease, Status(), FULL),
+        lambda store, lease: store.begin(lease, ATTEMPT),
+        lambda store, lease: store.delete(lease),
+        lambda store, lease: store.release(lease),
+    ],
+    ids=["save", "begin", "delete", "release"],
+)
+def test_a_lost_lease_writes_nothing(store: StatusStore, write: Callable[[StatusStore, Lease], object]) -> None:
+    lost = taken(store)
+    taken(store, LEASE + 1)
+    with pytest.raises(LeaseLostError):
+        write(store, lost)
+    assert store.get("p") == Status()
+
+
+def test_an_attempt_is_written_down_beside_what_is_remembered(store: StatusStore) -> None:
+    lease = taken(store)
+    before = Status(memory=Memory(spec=SPEC))
+    store.save(lease, Status(), before)
+    store.begin(lease, ATTEMPT)
+    assert store.get("p") == Status(memory=Memory(spec=SPEC, attempt=ATTEMPT))
+
+
+def test_a_notice_that_comes_during_a_reconcile_survives_its_save(store: StatusStore) -> None:
+    lease = taken(store)
+    notice = Notice(at=NOW, offering="g5.xlarge/us-east-1a")
+    store.note("p", {"i-00000001": notice})
+    store.save(lease, Status(), FULL)
+    assert store.get("p") == FULL.model_copy(update={"notices": {"i-00000001": notice}})
+
+
+def test_a_past_notice_goes_and_a_new_one_stays(store: StatusStore) -> None:
+    lease = taken(store)
+    notices = {f"i-{n:08x}": Notice(at=NOW, offering=f"g5.xlarge/zone-{n}") for n in range(3)}
+    store.note("p", notices)
+    before = store.get("p")
+    assert before is not None
+    kept = {"i-00000001": notices["i-00000001"]}
+    store.note("p", {"i-000000ff": notices["i-00000002"]})
+    store.save(lease, before, before.model_copy(update={"notices": kept}))
+    after = store.get("p")
+    assert after is not None
+    assert after.notices == {**kept, "i-000000ff": notices["i-00000002"]}
+
+
+def test_the_first_notice_of_an_instance_stays(store: StatusStore) -> None:
+    first, second = (Notice(at=NOW + timedelta(seconds=n), offering="g5.xlarge/us-east-1a") for n in (0, 9))
+    store.note("p", {"i-00000001": first})
+    store.note("p", {"i-00000001": second})
+    status = store.get("p")
+    assert status is not None
+    assert status.notices == {"i-00000001": first}
+
+
+def test_a_forgotten_pool_is_gone_and_its_lease_with_it(store: StatusStore) -> None:
+    lease = taken(store)
+    store.delete(lease)
+    assert store.get("p") is None
+    assert store.release(lease)
+    assert taken(store).fence > 0
+
+
+def test_a_thousand_instances_fit_into_a_status(store: StatusStore) -> None:
+    many = Memory(spec=SPEC, launched={f"i-{n:017x}": NOW for n in range(1000)})
+    store.save(taken(store), Status(), Status(memory=many))
+    status = store.get("p")
+    assert status is not None
+    assert len(status.memory.launched) == 1000
