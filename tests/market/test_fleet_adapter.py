@@ -1,0 +1,164 @@
+"""The Fleet contract: the production adapter over both faces of the market."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from lambdas.aws.ec2_fleet import Ec2Fleet
+from lambdas.domain.observed import State
+from lambdas.domain.pool import Pool, parse_pool
+from lambdas.domain.results import Launched
+from lambdas.domain.status import Attempt, Reason
+from lambdas.ports import FleetError
+from tests.market.faces import Face
+
+
+@pytest.fixture
+def fleet(face: Face) -> Ec2Fleet:
+    return Ec2Fleet(face.ec2, stack="s", default_launch_template="default", default_subnets=(), clock=face.clock)
+
+
+def pool(**attributes: Any) -> Pool:
+    parsed = parse_pool({"pool_name": "p", "instance_type": "g4dn.metal", **attributes})
+    assert isinstance(parsed, Pool)
+    return parsed
+
+
+def attempt(fleet: Ec2Fleet, item: Pool, count: int, name: str = "attempt-1") -> Attempt:
+    request = fleet.request(item, count, fleet.offers(item), name)
+    return Attempt(id=name, count=count, at=fleet._clock(), request=request, terms={})  # noqa: SLF001  the test's own clock
+
+
+def launch(fleet: Ec2Fleet, item: Pool, count: int, name: str = "attempt-1") -> Launched:
+    return fleet.launch(attempt(fleet, item, count, name))
+
+
+def test_a_launch_gives_ids_with_their_offerings(fleet: Ec2Fleet) -> None:
+    launched = launch(fleet, pool(), 3)
+    assert launched.answered
+    assert len(launched.instances) == 3
+    assert set(launched.instances.values()) <= launched.offerings
+
+
+def test_what_was_launched_is_listed_with_pool_and_state(fleet: Ec2Fleet, face: Face) -> None:
+    ids = set(launch(fleet, pool(), 2).instances)
+    assert {(one.id, one.pool_name, one.state) for one in fleet.instances()} == {(i, "p", State.PENDING) for i in ids}
+    face.clock.forward(5)
+    assert {one.state for one in fleet.instances("p")} == {State.RUNNING}
+    assert fleet.instances("q") == []
+
+
+def test_another_stacks_instances_are_not_listed(fleet: Ec2Fleet, face: Face) -> None:
+    launch(fleet, pool(), 1)
+    other = Ec2Fleet(face.ec2, stack="t", default_launch_template="default", default_subnets=(), clock=face.clock)
+    assert other.instances() == other.instances("p") == []
+
+
+def test_a_protecting_tag_is_seen(fleet: Ec2Fleet, face: Face) -> None:
+    (id_,) = launch(fleet, pool(), 1).instances
+    face.ec2.create_tags(Resources=[id_], Tags=[{"Key": "spotpools:protect", "Value": "true"}])
+    assert [one.protected for one in fleet.instances()] == [True]
+
+
+def test_unknown_ids_are_left_out_of_a_find(fleet: Ec2Fleet) -> None:
+    (id_,) = launch(fleet, pool(), 1).instances
+    assert [one.id for one in fleet.find([id_, "i-0000000000000dead"])] == [id_]
+    assert fleet.find([]) == []
+
+
+def test_the_same_attempt_sent_twice_launches_once(fleet: Ec2Fleet) -> None:
+    same = attempt(fleet, pool(), 3)
+    assert fleet.launch(same).instances == fleet.launch(same).instances
+    assert len(fleet.instances()) == 3
+
+
+def test_a_changed_request_under_the_same_token_is_no_answer(fleet: Ec2Fleet) -> None:
+    launch(fleet, pool(), 3)
+    launched = launch(fleet, pool(), 4)
+    assert not launched.answered
+    assert len(fleet.instances()) == 3
+
+
+def test_offers_carry_prices_only_under_a_cap(fleet: Ec2Fleet) -> None:
+    assert {offer.spot_price for offer in fleet.offers(pool())} == {None}
+    priced = [offer.spot_price for offer in fleet.offers(pool(spot_max_price="5")) if offer.spot_price is not None]
+    assert priced
+    assert set(priced) == {Decimal("3.8338")}
+
+
+def test_named_subnets_are_the_only_ones_offered(fleet: Ec2Fleet) -> None:
+    first = fleet.offers(pool())[0]
+    offers = fleet.offers(pool(subnet_ids=[first.subnet_id]))
+    assert [(one.zone, one.subnet_id) for one in offers] == [(first.zone, first.subnet_id)]
+
+
+def test_no_capacity_is_told_per_offering(fleet: Ec2Fleet, face: Face) -> None:
+    for zone in "abcd":
+        face.tell("PUT", f"/market/offerings/g4dn.metal/us-east-1{zone}", {"capacity": 0})
+    launched = launch(fleet, pool(), 2)
+    assert launched.instances == {}
+    lacking = {one.offering for one in launched.failures if one.code == "InsufficientInstanceCapacity"}
+    assert lacking == {f"g4dn.metal/us-east-1{zone}" for zone in "abcd"}
+    assert {one.reason for one in launched.failures} == {Reason.NO_CAPACITY}
+
+
+def test_a_price_above_the_cap_is_price_and_not_capacity(fleet: Ec2Fleet) -> None:
+    launched = launch(fleet, pool(spot_max_price="3.8337"), 1)
+    assert {one.reason for one in launched.failures if not one.lasting} == {Reason.PRICE_ABOVE_MAX}
+
+
+def test_a_missing_template_is_for_the_owner(face: Face) -> None:
+    fleet = Ec2Fleet(face.ec2, stack="s", default_launch_template="absent", default_subnets=(), clock=face.clock)
+    launched = launch(fleet, pool(), 1)
+    assert [one.reason for one in launched.failures] == [Reason.CONFIG]
+    assert launched.answered
+
+
+@pytest.mark.parametrize(("code", "answered"), [("UnauthorizedOperation", True), ("InternalError", False)])
+def test_whether_an_attempt_must_be_sent_again_depends_on_the_error(
+    fleet: Ec2Fleet, face: Face, code: str, answered: bool
+) -> None:
+    face.tell("POST", "/market/faults", {"action": "CreateFleet", "error": code})
+    assert launch(fleet, pool(), 1).answered is answered
+
+
+def test_a_dropped_connection_is_no_answer(fleet: Ec2Fleet, face: Face) -> None:
+    face.tell("POST", "/market/faults", {"action": "CreateFleet", "drop_connection": True, "where": "after"})
+    same = attempt(fleet, pool(), 2)
+    assert not fleet.launch(same).answered
+    assert len(fleet.launch(same).instances) == 2
+    assert len(fleet.instances()) == 2
+
+
+def test_terminating_ids_that_are_gone_does_not_keep_the_others(fleet: Ec2Fleet) -> None:
+    ids = set(launch(fleet, pool(), 2).instances)
+    ended = fleet.terminate([*ids, "i-0000000000000dead"])
+    assert set(ended.instance_ids) == {*ids, "i-0000000000000dead"}
+    assert ended.failures == ()
+    assert not {one.state for one in fleet.instances()} & {State.PENDING, State.RUNNING}
+
+
+def test_a_forbidden_termination_is_told(fleet: Ec2Fleet, face: Face) -> None:
+    ids = set(launch(fleet, pool(), 2).instances)
+    face.tell("POST", "/market/faults", {"action": "TerminateInstances", "error": "UnauthorizedOperation"})
+    ended = fleet.terminate(ids)
+    assert ended.instance_ids == ()
+    assert [one.reason for one in ended.failures] == [Reason.CONFIG]
+
+
+def test_a_question_without_an_answer_raises(fleet: Ec2Fleet, face: Face) -> None:
+    face.tell("POST", "/market/faults", {"action": "DescribeInstances", "error": "RequestLimitExceeded"})
+    with pytest.raises(FleetError) as told:
+        fleet.instances()
+    assert told.value.failure.reason is Reason.THROTTLED
+
+
+def test_a_listing_reads_every_page(fleet: Ec2Fleet, face: Face) -> None:
+    face.tell("PUT", "/market/offerings/t3.micro/us-east-1a", {"capacity": 2000, "spot_price": "0.01"})
+    small = pool(instance_type="t3.micro", max_instances=1000)
+    for number in range(12):
+        launch(fleet, small, 100, f"attempt-{number}")
+    assert len(fleet.instances("p")) == 1200
