@@ -21,7 +21,7 @@ out = Console(soft_wrap=True, markup=False)
 err = Console(stderr=True, soft_wrap=True, markup=False)
 
 File = Annotated[str, typer.Argument(help="YAML or JSON: pool items, or a Determined resource_pools list; - is stdin.")]
-Stack = Annotated[str | None, typer.Option(help="The stack's name, if it is not spot-pools or SPOTPOOLS_STACK.")]
+Stack = Annotated[str | None, typer.Option(help="The stack's name, if it is not spotpools or SPOTPOOLS_STACK.")]
 
 
 @app.command()

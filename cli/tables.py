@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from lambdas.domain.pool import KNOWN_NAMES
 
 CONFIG = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
-DEFAULT_STACK = "spot-pools"
+DEFAULT_STACK = "spotpools"
 
 
 class AwsFaultError(RuntimeError):

@@ -45,7 +45,7 @@ class Permissions(Construct):
         self._stack = Stack.of(self)
         self._deployment = deployment
         pools, status, due = data.pools.table_arn, data.status.table_arn, queues.due.queue_arn
-        send = _allow("RequestReconciles", ["sqs:SendMessage"], [due])
+        send = _allow("RequestReconciles", list(deployment.stage.send_actions), [due])
 
         _add(
             functions.tick,

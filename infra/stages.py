@@ -41,6 +41,9 @@ class Stage:
     through the bootstrap's file-publishing role, so there the caller's own credentials do it."""
     tls_only: bool
     """Whether queues and topic refuse unencrypted calls; the local cloud speaks HTTP, on the loopback address only."""
+    send_actions: tuple[str, ...]
+    """What a sender to a queue must be allowed. AWS has one action for single messages and batches; the local cloud's
+    IAM asks for one of the batch's own name, which AWS does not know."""
     tracing: bool
     """Whether X-Ray follows the functions; the local cloud has nothing that receives the segments."""
     function_timeout: int
@@ -72,6 +75,7 @@ AWS = Stage(
     keep_data=True,
     bootstrap_roles=True,
     tls_only=True,
+    send_actions=("sqs:SendMessage",),
     tracing=True,
     function_timeout=60,
     lease_seconds=75,
@@ -89,6 +93,7 @@ LOCAL = Stage(
     keep_data=False,
     bootstrap_roles=False,
     tls_only=False,
+    send_actions=("sqs:SendMessage", "sqs:SendMessageBatch"),
     tracing=False,
     function_timeout=20,
     lease_seconds=25,
