@@ -34,7 +34,7 @@ from localcloud.ticks import Ticks
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".localcloud"
 CDK = ROOT / "node_modules" / ".bin" / "cdk"
-DEFAULT_NAME = "local"
+DEFAULT_FAMILY = "local"
 
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
@@ -53,9 +53,10 @@ MARKET_COMMAND = (sys.executable, "-m", "localcloud.market")
 class LocalCloud:
     """AWS on this machine with the stack deployed; use it in a ``with`` statement.
 
-    ``name`` is the folder under ``.localcloud`` that holds its state and logs (none: the first of local, local-2, …
-    that is not running). Ports are free ones unless told. ``tick_seconds`` calls the tick function that often, beside
-    the schedule's once a minute; ``pace`` divides the stack's waiting times; ``market_arguments`` go to the market.
+    ``name`` is the folder under ``.localcloud`` that holds its state and logs; without one it is the first of the
+    family (local, local-2, …) that is not running. The newest of the family local is also ``.localcloud/env``. Ports
+    are free ones unless told. ``tick_seconds`` calls the tick function that often, beside the schedule's once a
+    minute; ``pace`` divides the stack's waiting times; ``market_arguments`` go to the market.
     Raises LocalCloudError, which names the log that tells more.
     """
 
@@ -63,6 +64,7 @@ class LocalCloud:
         self,
         *,
         name: str | None = None,
+        family: str = DEFAULT_FAMILY,
         port: int = 0,
         market_port: int = 0,
         tick_seconds: float | None = None,
@@ -76,6 +78,7 @@ class LocalCloud:
         self.alarm_queue_url = ""
         self.ticks: Ticks | None = None
         self._told_name = name
+        self._family = family
         self._told_ports = (port, market_port)
         self._tick_seconds = tick_seconds
         self._pace = pace
@@ -153,7 +156,7 @@ class LocalCloud:
         if self._told_name is not None:
             names = [self._told_name]
         else:
-            names = [DEFAULT_NAME, *(f"{DEFAULT_NAME}-{number}" for number in range(2, 100))]
+            names = [self._family, *(f"{self._family}-{number}" for number in range(2, 100))]
         for name in names:
             directory = STATE / name
             directory.mkdir(parents=True, exist_ok=True)
@@ -245,7 +248,7 @@ class LocalCloud:
     def _write_environment(self, undo: ExitStack) -> None:
         text = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in self.exports().items())
         self.env_files = [self.directory / "env"]
-        if self._told_name is None:
+        if self._told_name is None and self._family == DEFAULT_FAMILY:
             self.env_files.insert(0, STATE / "env")
         for path in self.env_files:
             path.write_text(text)
