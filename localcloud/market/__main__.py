@@ -41,7 +41,7 @@ def main() -> int:
         seed=arguments.seed if arguments.seed is not None else int.from_bytes(os.urandom(8)),
         offerings=default_offerings(),
         settings=settings,
-        surroundings=MotoSurroundings(arguments.account, arguments.region),
+        surroundings=MotoSurroundings(arguments.region),
         region=arguments.region,
         account=arguments.account,
     )

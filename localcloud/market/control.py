@@ -178,16 +178,15 @@ class Control:
         return {"offerings": [self._offering(one) for one in changed]}
 
     def _notify(self, what: str, wanted: Victims) -> dict[str, Any]:
-        now = self.market.clock()
         if wanted.instance_ids is not None:
             victims = self.market.named_victims(wanted.instance_ids)
         else:
             victims = self.market.pool_victims(wanted.pool or "", wanted.count or 0)
         for instance in victims:
             if what == "rebalance":
-                self.market.recommend_rebalance(instance, now)
+                self.market.recommend_rebalance(instance)
             else:
-                self.market.notice(instance, now, cause="told", seconds=wanted.notice_seconds)
+                self.market.notice(instance, seconds=wanted.notice_seconds)
         return {"instance_ids": [one.id for one in victims], "instances": [_instance(one) for one in victims]}
 
     def _lay_fault(self, body: dict[str, Any]) -> dict[str, Any]:

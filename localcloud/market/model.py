@@ -295,11 +295,14 @@ class Market:
 
     # Interruptions
 
-    def notice(self, instance: Instance, at: datetime, *, cause: str, seconds: float | None = None) -> None:
+    def notice(
+        self, instance: Instance, at: datetime | None = None, *, cause: str = "told", seconds: float | None = None
+    ) -> None:
         """Give a live spot instance its interruption notice; it goes when the notice (``seconds``) has run out.
 
         Given again, the very same event is sent again, as EventBridge may do, and the end stays where it was.
         """
+        at = at or self.catch_up()
         if instance.notice:
             self._events.append(instance.notice.event)
             self._note(at, "notice", instance=instance, cause="duplicate")
@@ -316,8 +319,9 @@ class Market:
         self._note(at, "notice", instance=instance, cause=cause)
         self.schedule(gone_at, lambda then: self.end(instance, BY_SPOT_MARKET, then))
 
-    def recommend_rebalance(self, instance: Instance, at: datetime) -> None:
+    def recommend_rebalance(self, instance: Instance) -> None:
         """Tell a spot instance's owner that it is at elevated risk; nothing else happens to it."""
+        at = self.catch_up()
         self._note(at, "rebalance", instance=instance)
         self._send(
             "EC2 Instance Rebalance Recommendation",
@@ -334,6 +338,7 @@ class Market:
 
     def named_victims(self, instance_ids: Iterable[str]) -> list[Instance]:
         """Return the live spot instances of these ids; ``ControlError`` when one is none."""
+        self.catch_up()
         victims = []
         for instance_id in instance_ids:
             instance = self.instances.get(instance_id)
@@ -352,6 +357,7 @@ class Market:
         The offering that holds most of them comes first (of equals, the first by type and zone), within it the oldest;
         only when it is used up does the next offering follow: as when EC2 takes capacity of one offering back.
         """
+        self.catch_up()
         chosen = [
             one
             for one in self.instances.values()

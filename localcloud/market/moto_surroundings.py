@@ -2,16 +2,17 @@
 
 from typing import Any
 
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 
 from localcloud.market.surroundings import Subnet, Template, template_not_found, version_not_found
 
 
 class MotoSurroundings:
-    """Looks into moto's EC2 of one account and region, so that the market and moto never disagree."""
+    """Looks into moto's EC2 of a region, so that the market and moto never disagree."""
 
-    def __init__(self, account: str, region: str) -> None:
-        self._ec2: Any = ec2_backends[account][region]
+    def __init__(self, region: str) -> None:
+        self._ec2: Any = ec2_backends[DEFAULT_ACCOUNT_ID][region]
 
     def subnets(self) -> list[Subnet]:
         """Return all subnets."""

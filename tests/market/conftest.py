@@ -1,0 +1,73 @@
+"""The two faces of the market as one parametrized fixture: ``face``."""
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from localcloud.market.client import MarketClient
+from localcloud.market.clock import ManualClock
+from localcloud.market.control import Control
+from localcloud.market.model import Market
+from localcloud.market.moto_surroundings import MotoSurroundings
+from localcloud.market.offerings import default_offerings
+from localcloud.market.server import MarketServer
+from localcloud.market.settings import Settings
+from localcloud.market.surroundings import PlainSurroundings
+from tests.market.faces import Face, over_http
+
+
+def in_process() -> Face:
+    """Return the face for code that is given a client."""
+    clock = ManualClock()
+    surroundings = PlainSurroundings()
+    surroundings.add_template("default")
+    market = Market(clock=clock, offerings=default_offerings(), surroundings=surroundings)
+    control = Control(market, settings=Settings())
+
+    def call(method: str, path: str, body: dict[str, Any] | None) -> tuple[int, Any]:
+        path, _, query = path.partition("?")
+        pairs = dict(part.split("=") for part in query.split("&") if part)
+        return control.handle(method, path, pairs, b"" if body is None else json.dumps(body).encode())
+
+    return Face(MarketClient(market, sleep=clock.forward), clock, call)
+
+
+def boto3_client(url: str, attempts: int = 1) -> Any:
+    """Return a real EC2 client; it sends a call so often at most."""
+    return boto3.client(
+        "ec2",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(retries={"mode": "standard", "total_max_attempts": attempts}, read_timeout=10),
+    )
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[tuple[MarketServer, Face]]:
+    """Serve a market over HTTP, on a clock that only the test moves."""
+    clock = ManualClock()
+    market = Market(clock=clock, offerings=default_offerings(), surroundings=MotoSurroundings("us-east-1"))
+    server = MarketServer(market, Control(market, settings=Settings()))
+    server.start()
+    client = boto3_client(server.url)
+    client.create_launch_template(LaunchTemplateName="default", LaunchTemplateData={"ImageId": "ami-1"})
+    yield server, Face(client, clock, partial(over_http, server.url))
+    server.stop()
+
+
+@pytest.fixture(params=["in process", "over HTTP"])
+def face(request: pytest.FixtureRequest) -> Face:
+    """Return a fresh market's face: once in process, once over HTTP with a real boto3 client."""
+    if request.param == "in process":
+        return in_process()
+    _, served_face = request.getfixturevalue("served")
+    assert isinstance(served_face, Face)
+    served_face.tell("POST", "/market/reset")
+    return served_face

@@ -1,0 +1,451 @@
+"""What the market promises of EC2, once for the in-process client and once for boto3 against the HTTP server."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, ConnectionClosedError, HTTPClientError, ParamValidationError
+
+from tests.market.faces import PRICE, TYPE, ZONES, Face, by_zone, codes, instances, launched
+
+
+def error_code(raised: pytest.ExceptionInfo[ClientError]) -> str:
+    return str(raised.value.response["Error"]["Code"])
+
+
+# Launching
+
+
+def test_one_call_launches_all_that_is_wanted(face: Face) -> None:
+    answer = face.launch(6)
+    assert by_zone(answer) == {"us-east-1a": 6}
+    assert answer["Errors"] == []
+    (entry,) = answer["Instances"]
+    assert (entry["InstanceType"], entry["Lifecycle"]) == (TYPE, "spot")
+    assert entry["LaunchTemplateAndOverrides"]["Overrides"]["AvailabilityZone"] == "us-east-1a"
+
+
+def test_an_offering_that_holds_everything_is_preferred_to_a_cheaper_one(face: Face) -> None:
+    face.offer("us-east-1d", spot_price="1.00")
+    assert by_zone(face.launch(4)) == {"us-east-1d": 4}
+    assert by_zone(face.launch(6)) == {"us-east-1a": 6}
+
+
+def test_of_offerings_that_hold_everything_the_cheapest_is_taken(face: Face) -> None:
+    face.offer("us-east-1c", spot_price="3.00")
+    assert by_zone(face.launch(5)) == {"us-east-1c": 5}
+
+
+def test_what_one_offering_cannot_hold_spills_into_the_next_and_is_reported(face: Face) -> None:
+    answer = face.launch(10)
+    assert by_zone(answer) == {"us-east-1a": 8, "us-east-1b": 2}
+    assert codes(answer) == ["InsufficientInstanceCapacity"]
+    assert answer["Errors"][0]["LaunchTemplateAndOverrides"]["Overrides"]["AvailabilityZone"] == "us-east-1a"
+
+
+def test_too_little_capacity_launches_a_part_and_says_so_for_each_override(face: Face) -> None:
+    answer = face.launch(30)
+    assert len(launched(answer)) == 24
+    assert codes(answer) == ["InsufficientInstanceCapacity"] * 4
+
+
+def test_no_capacity_is_an_answer_without_instances(face: Face) -> None:
+    face.offer("*", capacity=0)
+    answer = face.launch(3)
+    assert (answer["Instances"], codes(answer)) == ([], ["InsufficientInstanceCapacity"] * 4)
+
+
+def test_capacity_is_held_until_an_instance_ends(face: Face) -> None:
+    face.offer("*", capacity=0)
+    face.offer("us-east-1a", capacity=1)
+    (first,) = launched(face.launch(1))
+    face.settle()
+    face.tell("POST", "/market/interrupt", {"instance_ids": [first]})
+    assert launched(face.launch(1)) == []
+    face.clock.forward(120)
+    assert len(launched(face.launch(1))) == 1
+
+
+def test_a_type_that_a_zone_does_not_have_fails_alone(face: Face) -> None:
+    answer = face.launch(2, zones=("us-east-1e", "us-east-1b"))
+    assert (by_zone(answer), codes(answer)) == ({"us-east-1b": 2}, ["InvalidFleetConfiguration"])
+    assert "us-east-1e" in answer["Errors"][0]["ErrorMessage"]
+
+
+def test_an_unknown_subnet_fails_alone(face: Face) -> None:
+    request = face.request(2, zones=("us-east-1a", "us-east-1b"))
+    request["LaunchTemplateConfigs"][0]["Overrides"][0]["SubnetId"] = "subnet-0123456789abcdef0"
+    answer = face.ec2.create_fleet(**request)
+    assert (by_zone(answer), codes(answer)) == ({"us-east-1b": 2}, ["InvalidSubnetID.NotFound"])
+
+
+def test_an_override_without_a_place_goes_to_any_default_subnet(face: Face) -> None:
+    request = face.request(1)
+    request["LaunchTemplateConfigs"][0]["Overrides"] = [{"InstanceType": TYPE}]
+    assert by_zone(face.ec2.create_fleet(**request)) == {"us-east-1a": 1}
+
+
+def test_on_demand_instances_take_none_of_the_spot_capacity(face: Face) -> None:
+    face.offer("*", capacity=0)
+    answer = face.launch(3, lifecycle="on-demand")
+    assert len(launched(answer)) == 3
+    (shown,) = {one.get("InstanceLifecycle") for one in instances(face.ec2.describe_instances())}
+    assert shown is None
+
+
+@pytest.mark.parametrize(
+    ("template", "code"),
+    [
+        ({"LaunchTemplateName": "nowhere", "Version": "1"}, "InvalidLaunchTemplateName.NotFoundException"),
+        ({"LaunchTemplateId": "lt-0123456789abcdef0", "Version": "1"}, "InvalidLaunchTemplateId.NotFound"),
+        ({"LaunchTemplateName": "default", "Version": "7"}, "InvalidLaunchTemplateId.VersionNotFound"),
+    ],
+)
+def test_an_unknown_launch_template_is_an_error(face: Face, template: dict[str, str], code: str) -> None:
+    with pytest.raises(ClientError) as raised:
+        face.launch(1, template=template)
+    assert error_code(raised) == code
+
+
+def test_what_the_market_does_not_play_is_refused_by_name(face: Face) -> None:
+    request = face.request(1)
+    request["LaunchTemplateConfigs"][0]["Overrides"][0]["WeightedCapacity"] = 2
+    with pytest.raises(ClientError, match="WeightedCapacity") as raised:
+        face.ec2.create_fleet(**request)
+    assert error_code(raised) == "UnsupportedOperation"
+    with pytest.raises(ClientError, match="maintain"):
+        face.ec2.create_fleet(**(face.request(1) | {"Type": "maintain"}))
+
+
+def test_a_request_that_boto3_would_not_send_is_not_accepted(face: Face) -> None:
+    with pytest.raises(ParamValidationError, match="Typ"):
+        face.ec2.create_fleet(**(face.request(1) | {"Typ": "instant"}))
+
+
+# Price
+
+
+def test_at_exactly_the_cap_it_launches(face: Face) -> None:
+    face.offer("*", "p3.2xlarge", spot_price="0.918")
+    assert len(launched(face.launch(1, zones=("us-east-1c",), types=("p3.2xlarge",), max_price="0.918"))) == 1
+
+
+def test_above_the_cap_it_does_not_and_names_the_price_needed(face: Face) -> None:
+    face.offer("*", "p3.2xlarge", spot_price="0.91801")
+    answer = face.launch(1, zones=("us-east-1c", "us-east-1d"), types=("p3.2xlarge",), max_price="0.918")
+    assert (answer["Instances"], codes(answer)) == ([], ["SpotMaxPriceTooLow"] * 2)
+    assert "0.918 " in answer["Errors"][0]["ErrorMessage"]
+    assert "0.91801" in answer["Errors"][0]["ErrorMessage"]
+
+
+def test_without_a_cap_the_on_demand_price_is_the_cap(face: Face) -> None:
+    face.offer("*", spot_price="7.824")
+    assert len(launched(face.launch(1))) == 1
+    face.offer("*", spot_price="7.825")
+    assert codes(face.launch(1)) == ["SpotMaxPriceTooLow"] * 4
+
+
+def test_a_cap_that_is_no_price_is_an_error(face: Face) -> None:
+    for wrong in ("0.001", "-1", "1e3", "cheap"):
+        with pytest.raises(ClientError) as raised:
+            face.launch(1, max_price=wrong)
+        assert error_code(raised) == "InvalidParameterValue"
+
+
+def test_a_price_above_what_its_owner_would_pay_interrupts_an_instance(face: Face) -> None:
+    (capped,) = launched(face.launch(1, max_price=PRICE))
+    (uncapped,) = launched(face.launch(1))
+    face.settle()
+    face.offer("*", spot_price="3.8339")
+    face.clock.forward(120)
+    assert face.states() == {capped: "shutting-down", uncapped: "running"}
+
+
+# Tokens
+
+
+def test_a_request_sent_again_launches_nothing_more(face: Face) -> None:
+    request = face.request(3, token="once")
+    first, second = face.ec2.create_fleet(**request), face.ec2.create_fleet(**request)
+    assert launched(first) == launched(second)
+    assert first["FleetId"] == second["FleetId"]
+    assert len(face.states()) == 3
+
+
+def test_a_changed_request_under_a_used_token_is_refused(face: Face) -> None:
+    face.launch(3, token="once")
+    with pytest.raises(ClientError) as raised:
+        face.launch(4, token="once")
+    assert error_code(raised) == "IdempotentParameterMismatch"
+    assert len(face.states()) == 3
+
+
+def test_an_answer_without_instances_uses_the_token_up(face: Face) -> None:
+    face.offer("*", capacity=0)
+    face.launch(2, token="once")
+    face.offer("*", capacity=5)
+    assert launched(face.launch(2, token="once")) == []
+    assert len(launched(face.launch(2, token="another"))) == 2
+
+
+def test_an_error_leaves_the_token_unused(face: Face) -> None:
+    face.tell("POST", "/market/faults", {"action": "CreateFleet", "error": "InternalError"})
+    with pytest.raises(ClientError):
+        face.launch(2, token="once")
+    assert len(launched(face.launch(2, token="once"))) == 2
+
+
+# Looking
+
+
+def test_an_instance_is_pending_and_then_running(face: Face) -> None:
+    (one,) = launched(face.launch(1))
+    assert face.states() == {one: "pending"}
+    face.clock.forward(1.5)
+    assert face.states() == {one: "running"}
+
+
+def test_instances_are_found_by_tag_and_state(face: Face) -> None:
+    (mine,) = launched(face.launch(1, pool="mine"))
+    face.settle()
+    (young,) = launched(face.launch(1, pool="mine"))
+    face.launch(1, pool="other")
+    tag = {"Name": "tag:spotpools:pool", "Values": ["mine"]}
+    assert face.states(Filters=[tag]) == {mine: "running", young: "pending"}
+    assert face.states(Filters=[tag, {"Name": "instance-state-name", "Values": ["running"]}]) == {mine: "running"}
+    assert len(face.states(Filters=[{"Name": "tag-key", "Values": ["spotpools:*"]}])) == 3
+    assert face.states(Filters=[{"Name": "tag-key", "Values": ["absent"]}]) == {}
+
+
+def test_a_listing_comes_in_pages(face: Face) -> None:
+    ids = launched(face.launch(8)) + launched(face.launch(5))
+    pages = list(face.ec2.get_paginator("describe_instances").paginate(PaginationConfig={"PageSize": 5}))
+    assert [len(instances(page)) for page in pages] == [5, 5, 3]
+    assert [one["InstanceId"] for page in pages for one in instances(page)] == ids
+
+
+def test_ids_and_a_page_size_exclude_each_other(face: Face) -> None:
+    (one,) = launched(face.launch(1))
+    with pytest.raises(ClientError) as raised:
+        face.ec2.describe_instances(InstanceIds=[one], MaxResults=5)
+    assert error_code(raised) == "InvalidParameterCombination"
+
+
+def test_lag_hides_what_is_young_and_shows_old_states(face: Face) -> None:
+    face.tell("POST", "/market/faults", {"describe_lag_seconds": 10})
+    (one,) = launched(face.launch(1))
+    assert face.states() == {}
+    with pytest.raises(ClientError) as raised:
+        face.ec2.describe_instances(InstanceIds=[one])
+    assert error_code(raised) == "InvalidInstanceID.NotFound"
+    face.clock.forward(10)
+    assert face.states(InstanceIds=[one]) == {one: "pending"}
+    face.clock.forward(1.5)
+    assert face.states(InstanceIds=[one]) == {one: "running"}
+    face.ec2.terminate_instances(InstanceIds=[one])
+    assert face.states(InstanceIds=[one]) == {one: "running"}
+    face.tell("DELETE", "/market/faults")
+    assert face.states(InstanceIds=[one]) == {one: "shutting-down"}
+
+
+def test_an_ended_instance_stays_visible_for_an_hour(face: Face) -> None:
+    (one,) = launched(face.launch(1))
+    face.ec2.terminate_instances(InstanceIds=[one])
+    face.clock.forward(3601)
+    assert face.states() == {one: "terminated"}
+    face.clock.forward(2)
+    assert face.states() == {}
+
+
+def test_subnets_are_found_by_zone_by_id_and_as_defaults(face: Face) -> None:
+    defaults = face.ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]
+    assert sorted(one["AvailabilityZone"] for one in defaults)[:4] == list(ZONES)
+    (one,) = face.ec2.describe_subnets(SubnetIds=[face.subnet("us-east-1b")])["Subnets"]
+    assert one["AvailabilityZone"] == "us-east-1b"
+
+
+# Ending
+
+
+def test_terminating_says_what_was_and_what_is(face: Face) -> None:
+    (one,) = launched(face.launch(1))
+    face.settle()
+    (change,) = face.ec2.terminate_instances(InstanceIds=[one])["TerminatingInstances"]
+    assert (change["PreviousState"]["Name"], change["CurrentState"]["Name"]) == ("running", "shutting-down")
+    (again,) = face.ec2.terminate_instances(InstanceIds=[one])["TerminatingInstances"]
+    assert (again["PreviousState"]["Name"], again["CurrentState"]["Name"]) == ("shutting-down", "shutting-down")
+    (shown,) = instances(face.ec2.describe_instances(InstanceIds=[one]))
+    assert shown["StateReason"]["Code"] == "Client.UserInitiatedShutdown"
+    assert shown["StateTransitionReason"].startswith("User initiated (")
+
+
+def test_one_unknown_id_spares_them_all(face: Face) -> None:
+    (one,) = launched(face.launch(1))
+    with pytest.raises(ClientError, match="i-0123456789abcdef0") as raised:
+        face.ec2.terminate_instances(InstanceIds=[one, "i-0123456789abcdef0"])
+    assert error_code(raised) == "InvalidInstanceID.NotFound"
+    assert face.states() == {one: "pending"}
+
+
+def test_a_noticed_instance_runs_for_two_minutes_more(face: Face) -> None:
+    (one,) = launched(face.launch(1))
+    face.settle()
+    face.tell("POST", "/market/interrupt", {"instance_ids": [one]})
+    face.clock.forward(119)
+    assert face.states() == {one: "running"}
+    face.clock.forward(1)
+    assert face.states() == {one: "shutting-down"}
+    face.clock.forward(2)
+    (shown,) = instances(face.ec2.describe_instances())
+    assert shown["State"] == {"Code": 48, "Name": "terminated"}
+    assert shown["StateReason"]["Code"] == "Server.SpotInstanceTermination"
+    assert "SubnetId" not in shown
+
+
+def test_less_capacity_interrupts_nobody(face: Face) -> None:
+    ids = launched(face.launch(6))
+    face.settle()
+    face.offer("*", capacity=0)
+    face.clock.forward(1000)
+    assert face.states() == dict.fromkeys(ids, "running")
+
+
+# Tags
+
+
+def test_tags_are_those_of_the_request_and_aws_own(face: Face) -> None:
+    answer = face.launch(1, pool="mine")
+    (shown,) = instances(face.ec2.describe_instances())
+    tags = {tag["Key"]: tag["Value"] for tag in shown["Tags"]}
+    assert tags["spotpools:pool"] == "mine"
+    assert tags["aws:ec2:fleet-id"] == answer["FleetId"]
+
+
+def test_tags_are_put_on_and_taken_off(face: Face) -> None:
+    (one,) = launched(face.launch(1))
+    protected = [{"Name": "tag:spotpools:protect", "Values": ["true"]}]
+    face.ec2.create_tags(Resources=[one], Tags=[{"Key": "spotpools:protect", "Value": "true"}])
+    assert face.states(Filters=protected) == {one: "pending"}
+    face.ec2.delete_tags(Resources=[one], Tags=[{"Key": "spotpools:protect"}])
+    assert face.states(Filters=protected) == {}
+
+
+# Prices
+
+
+def prices(face: Face, **params: Any) -> list[tuple[str, Decimal]]:
+    answer = face.ec2.describe_spot_price_history(
+        InstanceTypes=["p3.2xlarge"], ProductDescriptions=["Linux/UNIX"], **params
+    )
+    return [(row["AvailabilityZone"][-1], Decimal(row["SpotPrice"])) for row in answer["SpotPriceHistory"]]
+
+
+def test_the_price_now_is_one_row_for_each_zone(face: Face) -> None:
+    face.clock.forward(60)
+    face.offer("us-east-1d", "p3.2xlarge", spot_price="1.1")
+    face.clock.forward(60)
+    now = prices(face, StartTime=face.clock() + timedelta(hours=1))
+    assert sorted(now) == [
+        ("a", Decimal("0.918")),
+        ("c", Decimal("0.918")),
+        ("d", Decimal("1.1")),
+        ("f", Decimal("0.918")),
+    ]
+
+
+def test_the_price_history_is_newest_first_and_starts_with_what_held_then(face: Face) -> None:
+    for price in ("1.1", "1.2"):
+        face.clock.forward(60)
+        face.offer("us-east-1d", "p3.2xlarge", spot_price=price)
+    zone = {"AvailabilityZone": "us-east-1d"}
+    assert prices(face, **zone) == [("d", Decimal("1.2")), ("d", Decimal("1.1")), ("d", Decimal("0.918"))]
+    since = face.clock() - timedelta(seconds=30)
+    assert prices(face, StartTime=since, **zone) == [("d", Decimal("1.2")), ("d", Decimal("1.1"))]
+    assert prices(face, StartTime=since, EndTime=since, **zone) == [("d", Decimal("1.1"))]
+
+
+def test_prices_come_in_pages_that_end_with_an_empty_token(face: Face) -> None:
+    page = face.ec2.describe_spot_price_history(InstanceTypes=["p3.2xlarge"], MaxResults=3)
+    rest = face.ec2.describe_spot_price_history(InstanceTypes=["p3.2xlarge"], MaxResults=3, NextToken=page["NextToken"])
+    assert [len(one["SpotPriceHistory"]) for one in (page, rest)] == [3, 1]
+    assert rest["NextToken"] == ""
+
+
+def test_other_products_have_no_prices_here(face: Face) -> None:
+    answer = face.ec2.describe_spot_price_history(ProductDescriptions=["Windows"])
+    assert answer["SpotPriceHistory"] == []
+
+
+# Limits and faults
+
+
+def test_a_quota_counts_the_vcpus_of_its_family_group(face: Face) -> None:
+    face.tell("PUT", "/market/settings", {"quotas": {"spot:g": 200}})
+    answer = face.launch(3)
+    assert len(launched(answer)) == 2  # of 96 vCPUs each
+    assert codes(answer) == ["MaxSpotInstanceCountExceeded"] * 4
+    assert len(launched(face.launch(3, types=("m5.large",)))) == 3
+
+
+def test_throttling_draws_on_a_bucket_that_refills(face: Face) -> None:
+    face.tell("PUT", "/market/settings", {"throttling": True})
+    request = face.request(1)
+    for _ in range(50):
+        face.ec2.create_fleet(**request)
+    with pytest.raises(ClientError) as raised:
+        face.ec2.create_fleet(**request)
+    assert error_code(raised) == "RequestLimitExceeded"
+    face.clock.forward(1)
+    face.ec2.create_fleet(**request)
+
+
+def test_launching_too_fast_is_an_entry_beside_what_was_launched(face: Face) -> None:
+    face.tell("PUT", "/market/settings", {"throttling": True})
+    face.offer("us-east-1a", capacity=5000)
+    answer = face.launch(1200)
+    assert len(launched(answer)) == 1000
+    assert "RequestLimitExceeded" in codes(answer)
+
+
+def test_a_fault_before_the_effect_leaves_no_trace(face: Face) -> None:
+    face.tell("POST", "/market/faults", {"action": "CreateFleet", "error": "Unavailable", "times": 2})
+    for _ in range(2):
+        with pytest.raises(ClientError) as raised:
+            face.launch(1)
+        assert error_code(raised) == "Unavailable"
+    assert face.states() == {}
+    assert len(launched(face.launch(1))) == 1
+
+
+def test_a_fault_after_the_effect_hides_what_happened(face: Face) -> None:
+    fault = {"action": "CreateFleet", "error": "InternalError", "message": "Oops", "where": "after"}
+    face.tell("POST", "/market/faults", fault)
+    with pytest.raises(ClientError, match="Oops"):
+        face.launch(2, token="once")
+    assert len(face.states()) == 2
+    assert len(launched(face.launch(2, token="once"))) == 2
+    assert len(face.states()) == 2
+
+
+def test_a_dropped_connection_leaves_the_caller_in_doubt(face: Face) -> None:
+    face.tell("POST", "/market/faults", {"action": "CreateFleet", "drop_connection": True, "where": "after"})
+    with pytest.raises((ConnectionClosedError, HTTPClientError)):
+        face.launch(2, token="once")
+    assert len(face.states()) == 2
+
+
+def test_an_error_may_come_inside_an_answer(face: Face) -> None:
+    fault = {"action": "CreateFleet", "error": "UnauthorizedOperation", "where": "inside", "launches": 1}
+    face.tell("POST", "/market/faults", fault)
+    answer = face.launch(3)
+    assert (len(launched(answer)), codes(answer)) == (1, ["UnauthorizedOperation"] * 4)
+
+
+def test_calls_are_counted_whatever_became_of_them(face: Face) -> None:
+    face.tell("POST", "/market/faults", {"action": "CreateFleet", "error": "Unavailable"})
+    with pytest.raises(ClientError):
+        face.launch(1, zones=("us-east-1a",))
+    face.states()
+    face.states()
+    assert face.tell("GET", "/market")["calls"] == {"DescribeSubnets": 1, "CreateFleet": 1, "DescribeInstances": 2}
