@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import botocore.session
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError  # noqa: A004  botocore's own
 
 from infra.stages import ContextError, Deployment
 
@@ -28,7 +28,6 @@ NOT_READY = 2
 """Exit status when something that the deployment needs is missing."""
 
 BOOTSTRAP_VERSION = "/cdk-bootstrap/hnb659fds/version"
-MISSING = "ParameterNotFound"
 
 
 class NotReadyError(Exception):
@@ -50,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     context = [*options.context, *([f"stack={options.stack}"] if options.stack else [])]
     try:
-        deployment = check_context(context)
         check_tools(os.environ)
+        deployment = check_context(context)
         region = check_account(os.environ, bootstrap_needed=deployment.stage.bootstrap_roles)
     except NotReadyError as missing:
         sys.stderr.write(f"deploy: {missing}\n")
@@ -122,21 +121,26 @@ def check_account(environment: Mapping[str, str], *, bootstrap_needed: bool) -> 
         if not region:
             raise NotReadyError("no AWS Region: set AWS_REGION, or a region in your profile")
         account = session.create_client("sts", region_name=region).get_caller_identity()["Account"]
+        if bootstrap_needed and not is_bootstrapped(session, region):
+            raise NotReadyError(
+                f"account {account} is not prepared for the CDK in {region}: "
+                f"run node_modules/.bin/cdk bootstrap aws://{account}/{region} once"
+            )
+    except (ConnectionError, HTTPClientError) as error:
+        raise NotReadyError(f"AWS does not answer: {one_line(error)}") from error
     except (BotoCoreError, ClientError) as error:
-        raise NotReadyError(f"the AWS credentials do not work: {one_line(error)} (sign in again?)") from error
-    if bootstrap_needed:
-        try:
-            session.create_client("ssm", region_name=region).get_parameter(Name=BOOTSTRAP_VERSION)
-        except ClientError as error:
-            # Any other refusal is left to the CDK, which may have rights through its own roles.
-            if error.response["Error"]["Code"] == MISSING:
-                raise NotReadyError(
-                    f"account {account} is not prepared for the CDK in {region}: "
-                    f"run node_modules/.bin/cdk bootstrap aws://{account}/{region} once"
-                ) from error
-        except BotoCoreError as error:
-            raise NotReadyError(f"AWS does not answer: {one_line(error)}") from error
+        raise NotReadyError(f"the AWS credentials do not work; sign in again? {one_line(error)}") from error
     return str(region)
+
+
+def is_bootstrapped(session: botocore.session.Session, region: str) -> bool:
+    """Whether ``cdk bootstrap`` has been run there, as far as we are allowed to see."""
+    try:
+        session.create_client("ssm", region_name=region).get_parameter(Name=BOOTSTRAP_VERSION)
+    except ClientError as error:
+        # After any other refusal the CDK may still have the rights, through its own roles.
+        return bool(error.response["Error"]["Code"] != "ParameterNotFound")
+    return True
 
 
 def one_line(error: Exception) -> str:

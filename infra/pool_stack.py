@@ -6,6 +6,7 @@ from aws_cdk import CfnOutput, CliCredentialsStackSynthesizer, DefaultStackSynth
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from infra.acknowledged import acknowledge
 from infra.alarms import Alarms
 from infra.data import Data
 from infra.functions import Functions
@@ -41,6 +42,7 @@ class PoolStack(Stack):
         Permissions(self, "Permissions", deployment=deployment, data=data, queues=queues, functions=functions)
         Triggers(self, "Triggers", data=data, queues=queues, functions=functions)
         alarms = Alarms(self, "Alarms", deployment=deployment, queues=queues, functions=functions)
+        acknowledge(self, queues=queues, functions=functions)
         if deployment.permissions_boundary:
             iam.PermissionsBoundary.of(self).apply(
                 iam.ManagedPolicy.from_managed_policy_arn(self, "Boundary", deployment.permissions_boundary)

@@ -1,0 +1,146 @@
+"""Every alarm says what to do and reaches the topic, and the topic can be reached by alarms alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lambdas import telemetry
+from lambdas.telemetry import Metric
+
+if TYPE_CHECKING:
+    from tests.infra.conftest import Synthesized
+
+OWN = telemetry.namespace("spotpools")
+FUNCTIONS = ("on-tick", "on-pool-edit", "on-pool-due", "on-spot-notice")
+
+
+def alarms(template: Synthesized) -> dict[str, dict[str, Any]]:
+    return {
+        one["Properties"]["AlarmName"].removeprefix("spotpools-"): one["Properties"]
+        for one in template.of("AWS::CloudWatch::Alarm").values()
+    }
+
+
+def test_these_are_the_alarms(aws: Synthesized, local: Synthesized) -> None:
+    expected = {
+        "pool-below-target",
+        "price-above-cap",
+        "pool-item-invalid",
+        "quota-reached",
+        "launches-refused",
+        "heartbeat-missing",
+        *(f"{function}-{what}" for function in FUNCTIONS for what in ("errors", "throttles")),
+        *(f"dead-{what}" for what in ("ticks", "pool-edits", "due-pools", "spot-notices")),
+        "due-pools-waiting",
+        "notices-waiting",
+    }
+    assert set(alarms(aws)) == expected
+    assert set(alarms(local)) == expected
+
+
+@pytest.mark.parametrize("stage", ["aws", "local"])
+def test_each_alarm_explains_itself_and_reports_both_ways(request: pytest.FixtureRequest, stage: str) -> None:
+    template: Synthesized = request.getfixturevalue(stage)
+    (topic,) = template.of("AWS::SNS::Topic")
+    for name, alarm in alarms(template).items():
+        assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": topic}], name
+        assert 100 < len(alarm["AlarmDescription"]) <= 1024, name
+        # The local cloud's CloudWatch refuses metric maths and queries.
+        assert "Metrics" not in alarm, name
+        assert alarm["TreatMissingData"] != "missing", name
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [
+        ("pool-below-target", Metric.SECONDS_BELOW_TARGET),
+        ("price-above-cap", Metric.POOLS_PRICE_ABOVE_MAX),
+        ("pool-item-invalid", Metric.POOLS_INVALID),
+        ("quota-reached", Metric.POOLS_QUOTA),
+        ("launches-refused", Metric.POOLS_LAUNCH_REFUSED),
+    ],
+)
+def test_gauges_are_judged_by_their_worst_over_the_whole_fleet(aws: Synthesized, name: str, metric: Metric) -> None:
+    alarm = alarms(aws)[name]
+    assert (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"]) == (OWN, metric.value, "Maximum")
+    assert "Dimensions" not in alarm
+    assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
+    # Silence proves nothing; the heartbeat tells of it.
+    assert alarm["TreatMissingData"] == "ignore"
+
+
+def test_below_target_waits_as_long_as_the_stage_says(aws: Synthesized, local: Synthesized) -> None:
+    assert (alarms(aws)["pool-below-target"]["Threshold"], alarms(aws)["pool-below-target"]["Period"]) == (600, 60)
+    assert (alarms(local)["pool-below-target"]["Threshold"], alarms(local)["pool-below-target"]["Period"]) == (15, 10)
+
+
+def test_silence_is_an_alarm(aws: Synthesized) -> None:
+    alarm = alarms(aws)["heartbeat-missing"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == (OWN, Metric.HEARTBEAT.value)
+    assert alarm["TreatMissingData"] == "breaching"
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
+    assert (alarm["Period"], alarm["EvaluationPeriods"]) == (60, 3)
+
+
+def test_the_missing_service_role_is_named_with_its_remedy(aws: Synthesized) -> None:
+    description = alarms(aws)["launches-refused"]["AlarmDescription"]
+    assert "AuthFailure.ServiceLinkedRoleCreationNotPermitted" in description
+    assert "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com" in description
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_each_function_has_its_own_alarms(aws: Synthesized, function: str) -> None:
+    for what in ("errors", "throttles"):
+        alarm = alarms(aws)[f"{function}-{what}"]
+        assert (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"]) == ("AWS/Lambda", what.title(), "Sum")
+        ((name, reference),) = [(one["Name"], one["Value"]["Ref"]) for one in alarm["Dimensions"]]
+        handler = aws.resources[reference]["Properties"]["Handler"]
+        assert (name, handler) == ("FunctionName", f"lambdas.handlers.{function.replace('-', '_')}.handler")
+        assert (alarm["Threshold"], alarm["TreatMissingData"]) == (1, "notBreaching")
+
+
+def test_every_dead_letter_queue_has_an_alarm(aws: Synthesized) -> None:
+    watched = {
+        alarm["Dimensions"][0]["Value"]["Fn::GetAtt"][0]
+        for name, alarm in alarms(aws).items()
+        if name.startswith("dead-")
+        and (alarm["MetricName"], alarm["Statistic"]) == ("ApproximateNumberOfMessagesVisible", "Maximum")
+    }
+    assert watched == {name for name in aws.of("AWS::SQS::Queue") if "Dead" in name}
+
+
+def test_the_topic_is_encrypted_and_alarms_can_still_publish(aws: Synthesized) -> None:
+    """Under the key that AWS manages, or without the second statement, alarms would be lost in silence."""
+    (topic,) = aws.of("AWS::SNS::Topic").values()
+    (key_id,) = aws.of("AWS::KMS::Key")
+    assert topic["Properties"]["KmsMasterKeyId"] == {"Fn::GetAtt": [key_id, "Arn"]}
+    ours = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+
+    def of_cloudwatch(policy: dict[str, Any]) -> list[tuple[Any, Any]]:
+        return [
+            (one["Action"], one["Condition"])
+            for one in policy["Statement"]
+            if one["Principal"] == {"Service": "cloudwatch.amazonaws.com"} and one["Effect"] == "Allow"
+        ]
+
+    key = aws.resources[key_id]["Properties"]
+    assert of_cloudwatch(key["KeyPolicy"]) == [(["kms:Decrypt", "kms:GenerateDataKey*"], ours)]
+    assert key["EnableKeyRotation"] is True
+    (policy,) = aws.of("AWS::SNS::TopicPolicy").values()
+    document = policy["Properties"]["PolicyDocument"]
+    assert of_cloudwatch(document) == [("sns:Publish", ours)]
+    assert any(
+        one["Effect"] == "Deny" and one["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        for one in document["Statement"]
+    )
+
+
+def test_the_email_is_subscribed_if_given(aws: Synthesized, local: Synthesized) -> None:
+    (subscription,) = aws.of("AWS::SNS::Subscription").values()
+    assert (subscription["Properties"]["Protocol"], subscription["Properties"]["Endpoint"]) == (
+        "email",
+        "oncall@example.com",
+    )
+    assert local.of("AWS::SNS::Subscription") == {}

@@ -1,0 +1,177 @@
+"""What each function's role may do, and above all what it may not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.infra.conftest import Synthesize, Synthesized
+
+# SendMessage alone is also what requests a reconcile.
+TO_ITS_DEAD_LETTERS = ("sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:SendMessage")
+LAUNCHERS = ("OnPoolDue", "OnSpotNotice")
+TAGGED = {"StringEquals": {"aws:ResourceTag/spotpools:stack": "spotpools"}}
+
+
+def actions(statement: dict[str, Any]) -> set[str]:
+    given = statement["Action"]
+    return {given} if isinstance(given, str) else set(given)
+
+
+def resources(statement: dict[str, Any]) -> list[str]:
+    """Resource ARNs with the intrinsic functions shortened."""
+    given = statement["Resource"]
+    return [flat(one) for one in (given if isinstance(given, list) else [given])]
+
+
+def flat(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if "Fn::Join" in value:
+        return "".join(flat(part) for part in value["Fn::Join"][1])
+    return f"<{value['Ref']}>" if "Ref" in value else f"<{value['Fn::GetAtt'][0]}.{value['Fn::GetAtt'][1]}>"
+
+
+def with_action(template: Synthesized, function: str, action: str) -> list[dict[str, Any]]:
+    return [one for one in template.statements(function) if action in actions(one)]
+
+
+@pytest.mark.parametrize(
+    ("function", "allowed"),
+    [
+        ("OnTick", {"dynamodb:Scan", "ec2:DescribeInstances", *TO_ITS_DEAD_LETTERS}),
+        (
+            "OnPoolEdit",
+            {
+                *TO_ITS_DEAD_LETTERS,
+                "dynamodb:DescribeStream",
+                "dynamodb:GetRecords",
+                "dynamodb:GetShardIterator",
+                "dynamodb:ListStreams",
+            },
+        ),
+        *(
+            (
+                function,
+                {
+                    "dynamodb:DeleteItem",
+                    "dynamodb:GetItem",
+                    "dynamodb:PutItem",
+                    "dynamodb:UpdateItem",
+                    "ec2:CreateFleet",
+                    "ec2:CreateTags",
+                    "ec2:DescribeInstances",
+                    "ec2:DescribeSpotPriceHistory",
+                    "ec2:DescribeSubnets",
+                    "ec2:RunInstances",
+                    "ec2:TerminateInstances",
+                    "iam:CreateServiceLinkedRole",
+                    "iam:PassRole",
+                    "sqs:ChangeMessageVisibility",
+                    "sqs:DeleteMessage",
+                    "sqs:GetQueueAttributes",
+                    "sqs:GetQueueUrl",
+                    "sqs:ReceiveMessage",
+                    "sqs:SendMessage",
+                    "ssm:GetParameters",
+                },
+            )
+            for function in LAUNCHERS
+        ),
+    ],
+)
+def test_a_function_may_do_its_work_and_nothing_else(aws: Synthesized, function: str, allowed: set[str]) -> None:
+    found = set().union(*(actions(one) for one in aws.statements(function)))
+    everyones = {"logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTelemetryRecords", "xray:PutTraceSegments"}
+    assert found == allowed | everyones
+    assert all(one["Effect"] == "Allow" for one in aws.statements(function))
+
+
+def test_roles_have_no_managed_policies(aws: Synthesized) -> None:
+    assert not [name for name, one in aws.of("AWS::IAM::Role").items() if "ManagedPolicyArns" in one["Properties"]]
+
+
+@pytest.mark.parametrize("function", LAUNCHERS)
+def test_only_instances_with_the_stacks_tag_can_be_terminated(aws: Synthesized, function: str) -> None:
+    (statement,) = with_action(aws, function, "ec2:TerminateInstances")
+    assert actions(statement) == {"ec2:TerminateInstances"}
+    assert statement["Condition"] == TAGGED
+    assert resources(statement) == ["arn:<AWS::Partition>:ec2:<AWS::Region>:<AWS::AccountId>:instance/*"]
+
+
+@pytest.mark.parametrize("function", LAUNCHERS)
+def test_whatever_a_launch_creates_must_carry_the_stacks_tag(aws: Synthesized, function: str) -> None:
+    statements = with_action(aws, function, "ec2:RunInstances")
+    assert all(actions(one) == {"ec2:RunInstances", "ec2:CreateFleet"} for one in statements)
+    conditions = {
+        arn.rsplit(":", 1)[1].removesuffix("/*"): one.get("Condition") for one in statements for arn in resources(one)
+    }
+    requested = {"StringEquals": {"aws:RequestTag/spotpools:stack": "spotpools"}}
+    assert conditions == {
+        # used: cannot carry a tag of the request
+        "image": None,
+        "snapshot": None,
+        "key-pair": None,
+        "placement-group": None,
+        "security-group": None,
+        "subnet": None,
+        # decides image, network and role: only what an administrator has tagged
+        "launch-template": TAGGED,
+        # created
+        "fleet": requested,
+        "instance": requested,
+        "network-interface": requested,
+        "spot-instances-request": requested,
+        "volume": requested,
+    }
+
+
+@pytest.mark.parametrize("function", LAUNCHERS)
+def test_tags_can_be_set_at_launch_only(aws: Synthesized, function: str) -> None:
+    (statement,) = with_action(aws, function, "ec2:CreateTags")
+    assert statement["Condition"] == {
+        "StringEquals": {
+            "aws:RequestTag/spotpools:stack": "spotpools",
+            "ec2:CreateAction": ["CreateFleet", "RunInstances"],
+        }
+    }
+
+
+@pytest.mark.parametrize("function", LAUNCHERS)
+def test_roles_are_passed_only_if_named_at_deploy_time(aws: Synthesized, local: Synthesized, function: str) -> None:
+    (statement,) = with_action(aws, function, "iam:PassRole")
+    assert resources(statement) == ["arn:aws:iam::123456789012:role/pool-instances"]
+    assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}
+    assert with_action(local, function, "iam:PassRole") == []
+
+
+@pytest.mark.parametrize("function", LAUNCHERS)
+def test_the_only_service_role_that_can_be_made_is_that_of_spot(aws: Synthesized, function: str) -> None:
+    (statement,) = with_action(aws, function, "iam:CreateServiceLinkedRole")
+    assert statement["Condition"] == {"StringEquals": {"iam:AWSServiceName": "spot.amazonaws.com"}}
+    (arn,) = resources(statement)
+    assert arn.endswith(":role/aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot")
+
+
+def test_the_users_table_is_read_only(aws: Synthesized) -> None:
+    for function in ("OnTick", "OnPoolEdit", *LAUNCHERS):
+        for statement in aws.statements(function):
+            if any(arn.startswith("<DataPoolsB") and arn.endswith(".Arn>") for arn in resources(statement)):
+                assert actions(statement) <= {"dynamodb:GetItem", "dynamodb:Scan"}
+
+
+@pytest.mark.parametrize("function", ["OnTick", "OnPoolEdit", *LAUNCHERS])
+def test_star_resources_are_only_for_actions_that_know_no_other(aws: Synthesized, function: str) -> None:
+    for statement in aws.statements(function):
+        if "*" in resources(statement):
+            assert all(
+                one.startswith(("ec2:Describe", "xray:Put", "dynamodb:ListStreams")) for one in actions(statement)
+            )
+
+
+def test_a_permissions_boundary_bounds_every_role(synthesize: Synthesize) -> None:
+    boundary = "arn:aws:iam::123456789012:policy/boundary"
+    roles = synthesize(permissions_boundary=boundary).of("AWS::IAM::Role")
+    assert {one["Properties"]["PermissionsBoundary"] for one in roles.values()} == {boundary}

@@ -1,0 +1,284 @@
+"""The synthesized template: tables, queues, functions, triggers and the launch template."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lambdas.settings import Settings
+
+if TYPE_CHECKING:
+    from tests.infra.conftest import Synthesize, Synthesized
+
+FUNCTIONS = {
+    "OnTick": "lambdas.handlers.on_tick.handler",
+    "OnPoolEdit": "lambdas.handlers.on_pool_edit.handler",
+    "OnPoolDue": "lambdas.handlers.on_pool_due.handler",
+    "OnSpotNotice": "lambdas.handlers.on_spot_notice.handler",
+}
+OUTPUTS = {
+    "PoolsTable",
+    "StatusTable",
+    "AlarmTopic",
+    "DefaultLaunchTemplate",
+    "DueQueueUrl",
+    "NoticesQueueUrl",
+    "TickFunction",
+    "PoolEditFunction",
+    "PoolDueFunction",
+    "SpotNoticeFunction",
+}
+
+
+def logical_id(value: Any) -> str:
+    """The resource that a Ref or GetAtt points to."""
+    found: str = value["Ref"] if "Ref" in value else value["Fn::GetAtt"][0]
+    return found
+
+
+def target(template: Synthesized, function: str) -> str:
+    return next(name for name in template.of("AWS::Lambda::Function") if name.startswith(f"Functions{function}"))
+
+
+def mapping(template: Synthesized, function: str) -> dict[str, Any]:
+    """The event source mapping of a function."""
+    found = [
+        one["Properties"]
+        for one in template.of("AWS::Lambda::EventSourceMapping").values()
+        if logical_id(one["Properties"]["FunctionName"]) == target(template, function)
+    ]
+    assert len(found) == 1
+    properties: dict[str, Any] = found[0]
+    return properties
+
+
+def test_outputs_have_the_names_that_others_rely_on(aws: Synthesized, local: Synthesized) -> None:
+    assert set(aws.template["Outputs"]) == OUTPUTS
+    assert set(local.template["Outputs"]) == OUTPUTS
+
+
+def test_tables_survive_the_stack_on_aws_and_not_locally(aws: Synthesized, local: Synthesized) -> None:
+    for template, kept in ((aws, True), (local, False)):
+        tables = template.of("AWS::DynamoDB::GlobalTable")
+        assert len(tables) == 2
+        for table in tables.values():
+            properties = table["Properties"]
+            assert properties["BillingMode"] == "PAY_PER_REQUEST"
+            assert properties["KeySchema"] == [{"AttributeName": "pool_name", "KeyType": "HASH"}]
+            (replica,) = properties["Replicas"]
+            assert replica["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
+            assert replica.get("DeletionProtectionEnabled", False) is kept
+            assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == ("Retain" if kept else "Delete")
+
+
+def test_only_the_users_table_has_a_stream(aws: Synthesized) -> None:
+    pools = aws.properties("AWS::DynamoDB::GlobalTable", "DataPoolsB")
+    status = aws.properties("AWS::DynamoDB::GlobalTable", "DataPoolStatus")
+    assert pools["StreamSpecification"] == {"StreamViewType": "NEW_IMAGE"}
+    assert "StreamSpecification" not in status
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_functions_run_this_package_with_settings_that_load(aws: Synthesized, function: str) -> None:
+    properties = aws.properties("AWS::Lambda::Function", f"Functions{function}")
+    assert properties["Handler"] == FUNCTIONS[function]
+    assert (properties["Runtime"], properties["Architectures"]) == ("python3.13", ["arm64"])
+    assert (properties["MemorySize"], properties["Timeout"]) == (512, 60)
+    assert properties["TracingConfig"] == {"Mode": "Active"}
+    # Text leaves Powertools' JSON lines, logs and metrics, as they were written.
+    assert properties["LoggingConfig"]["LogFormat"] == "Text"
+    environment = {
+        name: value if isinstance(value, str) else f"<{logical_id(value)}>"
+        for name, value in properties["Environment"]["Variables"].items()
+    }
+    settings = Settings.load(environment)
+    assert settings.stack == "spotpools"
+    assert settings.pools_table.startswith("<DataPoolsB")
+    assert settings.status_table.startswith("<DataPoolStatus")
+    assert settings.due_queue_url.startswith("<QueuesDue")
+    assert settings.default_launch_template == "spotpools-default"
+    assert settings.subnet_ids == ("subnet-0123456789abcdef0", "subnet-0fedcba9876543210")
+    assert settings.lease_seconds > properties["Timeout"]
+    assert environment["POWERTOOLS_TRACE_DISABLED"] == "false"
+
+
+def test_locally_tracing_is_off(local: Synthesized) -> None:
+    for function in local.of("AWS::Lambda::Function").values():
+        assert "TracingConfig" not in function["Properties"]
+        assert function["Properties"]["Environment"]["Variables"]["POWERTOOLS_TRACE_DISABLED"] == "true"
+
+
+def test_all_functions_share_one_bundle(aws: Synthesized) -> None:
+    assert len({str(one["Properties"]["Code"]) for one in aws.of("AWS::Lambda::Function").values()}) == 1
+
+
+def test_logs_end(aws: Synthesized) -> None:
+    groups = aws.of("AWS::Logs::LogGroup")
+    assert {one["Properties"]["RetentionInDays"] for one in groups.values()} == {30}
+    used = {
+        logical_id(one["Properties"]["LoggingConfig"]["LogGroup"]) for one in aws.of("AWS::Lambda::Function").values()
+    }
+    assert used == set(groups)
+
+
+def test_only_the_function_that_feeds_its_own_queue_may_loop(aws: Synthesized) -> None:
+    loops = {
+        name: one["Properties"].get("RecursiveLoop")
+        for name, one in aws.of("AWS::Lambda::Function").items()
+        if "RecursiveLoop" in one["Properties"]
+    }
+    assert loops == {target(aws, "OnPoolDue"): "Allow"}
+
+
+def test_queues_are_encrypted_and_refuse_plain_http(aws: Synthesized) -> None:
+    protected = {
+        logical_id(queue)
+        for policy in aws.of("AWS::SQS::QueuePolicy").values()
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Deny" and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        for queue in policy["Properties"]["Queues"]
+    }
+    queues = aws.of("AWS::SQS::Queue")
+    assert protected == set(queues)
+    assert all(one["Properties"]["SqsManagedSseEnabled"] is True for one in queues.values())
+
+
+@pytest.mark.parametrize(("queue", "function"), [("QueuesDue", "OnPoolDue"), ("QueuesNotices", "OnSpotNotice")])
+@pytest.mark.parametrize("stage", ["aws", "local"])
+def test_work_queues_retry_patiently_and_put_the_dead_away(
+    request: pytest.FixtureRequest, stage: str, queue: str, function: str
+) -> None:
+    template: Synthesized = request.getfixturevalue(stage)
+    source = mapping(template, function)
+    properties = template.resources[logical_id(source["EventSourceArn"])]["Properties"]
+    assert logical_id(source["EventSourceArn"]).startswith(queue)
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert 2 <= source["ScalingConfig"]["MaximumConcurrency"] <= 1000
+    timeout = template.properties("AWS::Lambda::Function", f"Functions{function}")["Timeout"]
+    assert properties["VisibilityTimeout"] >= 6 * timeout
+    assert logical_id(properties["RedrivePolicy"]["deadLetterTargetArn"]).startswith(f"{queue}Dead")
+
+
+def test_notices_of_one_moment_come_together(aws: Synthesized) -> None:
+    notices = mapping(aws, "OnSpotNotice")
+    assert (notices["BatchSize"], notices["MaximumBatchingWindowInSeconds"]) == (10, 1)
+    assert mapping(aws, "OnPoolDue")["BatchSize"] == 1
+
+
+def test_a_record_that_cannot_be_handled_does_not_block_the_stream(aws: Synthesized) -> None:
+    stream = mapping(aws, "OnPoolEdit")
+    assert stream["StartingPosition"] == "TRIM_HORIZON"
+    assert stream["BisectBatchOnFunctionError"] is True
+    assert 0 < stream["MaximumRetryAttempts"] < 10
+    assert 0 < stream["MaximumRecordAgeInSeconds"] <= 3600
+    assert logical_id(stream["DestinationConfig"]["OnFailure"]["Destination"]).startswith("QueuesEditsDead")
+
+
+def test_the_tick_comes_every_minute_and_is_not_piled_up(aws: Synthesized) -> None:
+    (schedule,) = aws.of("AWS::Scheduler::Schedule").values()
+    properties = schedule["Properties"]
+    assert properties["ScheduleExpression"] == "rate(1 minute)"
+    assert properties["FlexibleTimeWindow"] == {"Mode": "OFF"}
+    assert logical_id(properties["Target"]["Arn"]) == target(aws, "OnTick")
+    assert properties["Target"]["RetryPolicy"] == {"MaximumEventAgeInSeconds": 60, "MaximumRetryAttempts": 2}
+    assert logical_id(properties["Target"]["DeadLetterConfig"]["Arn"]).startswith("QueuesTickDead")
+    # The Scheduler hands over and is done; what fails after that is Lambda's to put away.
+    (invoke,) = aws.of("AWS::Lambda::EventInvokeConfig").values()
+    assert logical_id(invoke["Properties"]["FunctionName"]) == target(aws, "OnTick")
+    assert invoke["Properties"]["MaximumRetryAttempts"] == 0
+    assert logical_id(invoke["Properties"]["DestinationConfig"]["OnFailure"]["Destination"]).startswith(
+        "QueuesTickDead"
+    )
+
+
+def matches(pattern: dict[str, Any], event: dict[str, Any]) -> bool:
+    """EventBridge's rule for the patterns used here: each named field holds one of the listed values."""
+    return all(
+        matches(wanted, event.get(name, {})) if isinstance(wanted, dict) else event.get(name) in wanted
+        for name, wanted in pattern.items()
+    )
+
+
+def ec2_event(detail_type: str, **detail: str) -> dict[str, Any]:
+    """As EC2 sends it (EC2 User Guide, events-ref-ec2)."""
+    return {
+        "version": "0",
+        "id": "1e5527d7-bb36-4607-3370-4164db56a40e",
+        "detail-type": detail_type,
+        "source": "aws.ec2",
+        "account": "123456789012",
+        "time": "2026-11-23T12:00:00Z",
+        "region": "us-east-1",
+        "resources": ["arn:aws:ec2:us-east-1a:instance/i-0b662ef9931388ba0"],
+        "detail": {"instance-id": "i-0b662ef9931388ba0", **detail},
+    }
+
+
+WARNING = ec2_event("EC2 Spot Instance Interruption Warning", **{"instance-action": "terminate"})
+REBALANCE = ec2_event("EC2 Instance Rebalance Recommendation")
+
+
+@pytest.mark.parametrize(
+    ("event", "rules"),
+    [
+        (WARNING, {"InterruptionWarnings"}),
+        (REBALANCE, {"RebalanceRecommendations"}),
+        *(
+            (ec2_event("EC2 Instance State-change Notification", state=state), {"StateChanges"})
+            for state in ("running", "stopping", "stopped", "shutting-down", "terminated")
+        ),
+        (ec2_event("EC2 Instance State-change Notification", state="pending"), set()),
+        (ec2_event("EC2 Instance Launch Successful"), set()),
+        ({**WARNING, "source": "demo.ec2"}, set()),
+    ],
+)
+def test_rules_pick_the_events_that_we_act_on(aws: Synthesized, event: dict[str, Any], rules: set[str]) -> None:
+    matched = {
+        re.sub(r"^Triggers|[0-9A-F]{8}$", "", name)
+        for name, one in aws.of("AWS::Events::Rule").items()
+        if matches(one["Properties"]["EventPattern"], event)
+    }
+    assert matched == rules
+
+
+def test_events_reach_the_notices_queue_or_are_put_away(aws: Synthesized) -> None:
+    for rule in aws.of("AWS::Events::Rule").values():
+        (only,) = rule["Properties"]["Targets"]
+        assert logical_id(only["Arn"]).startswith("QueuesNotices")
+        assert "Dead" not in logical_id(only["Arn"])
+        assert logical_id(only["DeadLetterConfig"]["Arn"]).startswith("QueuesNoticesDead")
+        assert only["RetryPolicy"]["MaximumEventAgeInSeconds"] == 300
+        assert only["RetryPolicy"]["MaximumRetryAttempts"] > 0
+
+
+def test_the_default_launch_template_fits_any_vpc_and_is_tagged_for_this_stack(synthesize: Synthesize) -> None:
+    (template,) = synthesize(stack="team-a").of("AWS::EC2::LaunchTemplate").values()
+    properties = template["Properties"]
+    assert properties["LaunchTemplateName"] == "team-a-default"
+    assert properties["TagSpecifications"] == [
+        {"ResourceType": "launch-template", "Tags": [{"Key": "spotpools:stack", "Value": "team-a"}]}
+    ]
+    data = properties["LaunchTemplateData"]
+    assert data["ImageId"] == "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
+    assert data["MetadataOptions"]["HttpTokens"] == "required"
+    assert data["MetadataOptions"]["InstanceMetadataTags"] == "enabled"
+    assert not {"SecurityGroupIds", "SecurityGroups", "NetworkInterfaces", "InstanceMarketOptions"} & set(data)
+
+
+def test_two_deployments_share_no_name(synthesize: Synthesize, aws: Synthesized) -> None:
+    """Every fixed name begins with the stack's; CloudFormation does the same for the names it makes."""
+
+    def names(template: Synthesized) -> set[str]:
+        return {
+            value
+            for one in template.resources.values()
+            for key, value in one.get("Properties", {}).items()
+            if key in {"AlarmName", "LaunchTemplateName", "TableName", "QueueName", "FunctionName", "RoleName", "Name"}
+            and isinstance(value, str)
+        }
+
+    other = names(synthesize(stack="team-a"))
+    assert not names(aws) & other
+    assert all(name.startswith("team-a-") for name in other)

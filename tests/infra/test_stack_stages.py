@@ -1,0 +1,99 @@
+"""The stages differ in the listed values only, and choices that cannot be deployed are refused in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+
+from infra.stages import AWS, LOCAL, ContextError, Deployment, Stage
+
+if TYPE_CHECKING:
+    from tests.infra.conftest import Synthesize, Synthesized
+
+
+def deployment(**context: object) -> Deployment:
+    return Deployment.from_context(context.get)
+
+
+def test_these_are_all_the_differences_between_aws_and_the_local_cloud() -> None:
+    aws, local = dataclasses.asdict(AWS), dataclasses.asdict(LOCAL)
+    differences = {name: (aws[name], local[name]) for name in aws if aws[name] != local[name]}
+    # The host may happen to be arm64 too.
+    differences.pop("arm64", None)
+    assert differences == {
+        "name": ("aws", "local"),
+        "wheels": (AWS.wheels, None),
+        "keep_data": (True, False),
+        "bootstrap_roles": (True, False),
+        "tls_only": (True, False),
+        "send_actions": (("sqs:SendMessage",), ("sqs:SendMessage", "sqs:SendMessageBatch")),
+        "tracing": (True, False),
+        "function_timeout": (60, 20),
+        "lease_seconds": (75, 25),
+        "drain_grace_seconds": (300, 10),
+        "backoff_base_seconds": (60, 5),
+        "backoff_max_seconds": (900, 30),
+        "alarm_period": (60, 10),
+        "below_target_seconds": (600, 15),
+    }
+
+
+def test_both_stages_have_the_same_resources(synthesize: Synthesize, local: Synthesized) -> None:
+    """But for what the values above switch: TLS-only is a policy of its own for queues that nobody else writes to."""
+    plain = synthesize()
+
+    def kinds(template: Synthesized) -> set[tuple[str, str]]:
+        return {(name, one["Type"]) for name, one in template.resources.items()}
+
+    assert kinds(local) <= kinds(plain)
+    assert {kind for _, kind in kinds(plain) - kinds(local)} == {"AWS::SQS::QueuePolicy"}
+
+
+@pytest.mark.parametrize("stage", [AWS, LOCAL, LOCAL.at_pace(50)], ids=lambda stage: stage.name)
+def test_a_lease_outlives_the_function_that_holds_it(stage: Stage) -> None:
+    assert stage.lease_seconds > stage.function_timeout
+
+
+def test_pace_divides_waiting_times_and_leaves_time_limits() -> None:
+    stage = deployment(stage="local", pace="4").stage
+    assert (stage.backoff_max_seconds, stage.below_target_seconds) == (8, 4)
+    assert stage.backoff_base_seconds == 1
+    assert (stage.lease_seconds, stage.function_timeout) == (LOCAL.lease_seconds, LOCAL.function_timeout)
+    assert deployment(stage="local", pace="1000").stage.drain_grace_seconds == 1
+    assert deployment(stage="local", pace="1").stage == LOCAL
+
+
+def test_lists_come_from_the_command_line_or_from_cdk_json() -> None:
+    subnets = ("subnet-0123456789abcdef0", "subnet-12345678")
+    assert deployment(subnet_ids=" , ".join(subnets)).subnet_ids == subnets
+    assert deployment(subnet_ids=list(subnets)).subnet_ids == subnets
+    assert deployment(subnet_ids="").subnet_ids == ()
+
+
+@pytest.mark.parametrize(
+    ("context", "complaint"),
+    [
+        ({"stage": "prod"}, "stage=prod"),
+        ({"stack": "my_pools"}, "stack=my_pools"),
+        ({"stack": ""}, "stack="),
+        ({"alarm_email": "oncall"}, "alarm_email=oncall"),
+        ({"subnet_ids": "vpc-12345678"}, "subnet_ids=vpc-12345678"),
+        (
+            {"instance_role_arns": "arn:aws:iam::123456789012:role/*"},
+            "instance_role_arns=arn:aws:iam::123456789012:role/*",
+        ),
+        ({"permissions_boundary": "boundary"}, "permissions_boundary=boundary"),
+        ({"pace": "2"}, "pace=2"),
+        ({"stage": "local", "pace": "fast"}, "pace=fast"),
+        ({"stage": "local", "pace": "0.5"}, "pace=0.5"),
+        ({"stage": "local", "pace": "nan"}, "pace=nan"),
+        ({"stage": "local", "pace": "inf"}, "pace=inf"),
+    ],
+)
+def test_a_choice_that_cannot_be_deployed_is_named(context: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ContextError) as refusal:
+        deployment(**context)
+    assert str(refusal.value).startswith(complaint)
+    assert "\n" not in str(refusal.value)
