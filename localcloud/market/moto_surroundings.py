@@ -1,5 +1,6 @@
 """The market's surroundings on moto's EC2 backend: the subnets and launch templates that were made over HTTP."""
 
+import os
 from typing import Any
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
@@ -12,7 +13,8 @@ class MotoSurroundings:
     """Looks into moto's EC2 of a region, so that the market and moto never disagree."""
 
     def __init__(self, region: str) -> None:
-        self._ec2: Any = ec2_backends[DEFAULT_ACCOUNT_ID][region]
+        # The same rule as moto's own for whose resources a request is about.
+        self._ec2: Any = ec2_backends[os.environ.get("MOTO_ACCOUNT_ID", DEFAULT_ACCOUNT_ID)][region]
 
     def subnets(self) -> list[Subnet]:
         """Return all subnets."""
