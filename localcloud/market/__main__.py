@@ -55,7 +55,7 @@ def main() -> int:
             control.start_replay({})
         except ControlError as error:
             print(error, file=sys.stderr)  # noqa: T201  # a command's answer
-            return 2
+            return 1
     try:
         server = MarketServer(market, control, port=arguments.port, sink=bus.deliver if bus else None)
     except SystemExit:

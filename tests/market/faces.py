@@ -1,6 +1,8 @@
 """The market's two faces for the contract suite, with builders whose defaults ask for g4dn.metal in zones a to d."""
 
 import json
+import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -22,6 +24,7 @@ class Face:
     ec2: Any
     clock: ManualClock
     control: Callable[[str, str, dict[str, Any] | None], tuple[int, Any]]
+    template: str = "default"
 
     def tell(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Make a control call that must succeed."""
@@ -66,7 +69,8 @@ class Face:
             "Type": "instant",
             "LaunchTemplateConfigs": [
                 {
-                    "LaunchTemplateSpecification": template or {"LaunchTemplateName": "default", "Version": "$Default"},
+                    "LaunchTemplateSpecification": template
+                    or {"LaunchTemplateName": self.template, "Version": "$Default"},
                     "Overrides": overrides,
                 }
             ],
@@ -115,3 +119,18 @@ def over_http(url: str, method: str, path: str, body: dict[str, Any] | None = No
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float, what: str) -> None:
+    """Wait for a condition of another process, looking every 50 ms; fail when it does not come."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.05)

@@ -1,12 +1,14 @@
 """What the market promises of EC2, once for the in-process client and once for boto3 against the HTTP server."""
 
-from datetime import timedelta
+import re
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, HTTPClientError, ParamValidationError
 
+from tests.market.conftest import in_process
 from tests.market.faces import PRICE, TYPE, ZONES, Face, by_zone, codes, instances, launched
 
 
@@ -449,3 +451,62 @@ def test_calls_are_counted_whatever_became_of_them(face: Face) -> None:
     face.states()
     face.states()
     assert face.tell("GET", "/market")["calls"] == {"DescribeSubnets": 1, "CreateFleet": 1, "DescribeInstances": 2}
+
+
+# Both faces together
+
+
+def story(face: Face) -> list[Any]:
+    """Carry out calls of every kind and return all answers."""
+    began = face.clock.now = face.clock.now.replace(microsecond=0)  # EC2 tells times in whole seconds
+    request = face.request(9, token="once", max_price="4")
+    request["LaunchTemplateConfigs"][0]["Overrides"].append({"InstanceType": TYPE, "AvailabilityZone": "us-east-1f"})
+    first = face.ec2.create_fleet(**request)
+    answers = [first, face.ec2.create_fleet(**request)]
+    one, two, three, *_ = launched(first)
+    face.settle()
+    face.tell("POST", "/market/interrupt", {"instance_ids": [one]})
+    answers.append(face.ec2.describe_instances(Filters=[{"Name": "tag-key", "Values": ["spotpools:pool"]}]))
+    answers.append(face.ec2.terminate_instances(InstanceIds=[two, three]))
+    face.clock.forward(121)
+    answers.append(face.ec2.describe_instances(MaxResults=5))
+    answers.append(face.ec2.describe_instances(MaxResults=5, NextToken=answers[-1]["NextToken"]))
+    answers.append(face.launch(2, lifecycle="on-demand"))
+    answers.append(face.ec2.describe_instances(Filters=[{"Name": "instance-state-name", "Values": ["absent"]}]))
+    face.offer("us-east-1b", spot_price="4.1")
+    answers.append(face.ec2.describe_spot_price_history(InstanceTypes=[TYPE], StartTime=began))
+    answers.append(face.ec2.create_tags(Resources=[one], Tags=[{"Key": "a", "Value": "b"}]))
+    for wrong in (request | {"Type": "request"}, face.request(0)):
+        with pytest.raises(ClientError) as raised:
+            face.ec2.create_fleet(**wrong)
+        answers.append(raised.value.response["Error"])
+    return [plain(answer, {"began": began}) for answer in answers]
+
+
+def plain(value: Any, known: dict[str, Any]) -> Any:
+    """Replace what differs between any two markets: ids by the order of their appearance, times by seconds passed."""
+    if isinstance(value, dict):
+        return {
+            name: plain(one, known)
+            for name, one in sorted(value.items())
+            if name not in ("ResponseMetadata", "ImageId")
+        }
+    if isinstance(value, list):
+        return [plain(one, known) for one in value]
+    if isinstance(value, datetime):
+        return round((value - known["began"]).total_seconds())
+    if isinstance(value, str):
+        value = re.sub(r"\((\d{4}-.*) GMT\)", "(then)", value)
+        return re.sub(
+            r"\b(i|r|lt|sir|fleet|subnet|vpc)-[0-9a-f-]+\b",
+            lambda found: str(known.setdefault(found.group(), f"{found.group(1)} {len(known)}")),
+            value,
+        )
+    return value
+
+
+def test_both_faces_give_the_very_same_answers(served: tuple[Any, Face]) -> None:
+    _, over_http = served
+    over_http.tell("POST", "/market/reset")
+    for mine, theirs in zip(story(in_process()), story(over_http), strict=True):
+        assert mine == theirs
