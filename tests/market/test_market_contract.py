@@ -486,11 +486,8 @@ def story(face: Face) -> list[Any]:
 def plain(value: Any, known: dict[str, Any]) -> Any:
     """Replace what differs between any two markets: ids by the order of their appearance, times by seconds passed."""
     if isinstance(value, dict):
-        return {
-            name: plain(one, known)
-            for name, one in sorted(value.items())
-            if name not in ("ResponseMetadata", "ImageId")
-        }
+        names = sorted(value.keys() - {"ResponseMetadata", "ImageId"})
+        return {name: bool(value[name]) if name == "NextToken" else plain(value[name], known) for name in names}
     if isinstance(value, list):
         return [plain(one, known) for one in value]
     if isinstance(value, datetime):
