@@ -1,0 +1,44 @@
+"""Docs that are made from code are what the code makes; examples are valid."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.files import read_entries
+from cli.reference import DOCS, reference, schema
+from lambdas.aws.errors import CODES
+
+ROOT = DOCS.parent
+
+
+def test_the_pool_reference_is_up_to_date() -> None:
+    assert (DOCS / "pool-reference.md").read_text(encoding="utf-8") == reference(), "run python -m cli.reference"
+
+
+def test_the_schema_is_up_to_date() -> None:
+    assert json.loads((DOCS / "pool.schema.json").read_text(encoding="utf-8")) == schema(), (
+        "run python -m cli.reference"
+    )
+
+
+def test_every_known_code_is_in_the_table() -> None:
+    text = (DOCS / "error-codes.md").read_text(encoding="utf-8")
+    rare = {"AccessDeniedException", "MissingParameter", "InvalidParameterCombination", "InvalidInput",
+            "InvalidBlockDeviceMapping", "InvalidUserData.Malformed"}  # fmt: skip
+    assert not [code for codes in CODES.values() for code in codes if code not in text and code not in rare]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_example_is_valid(path: Path) -> None:
+    entries = read_entries(path.read_text(encoding="utf-8"))
+    assert entries
+    assert [entry.faults for entry in entries] == [()] * len(entries)
+
+
+def test_the_readmes_first_pool_is_valid() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (entry,) = read_entries(text.split("```yaml\n")[1].split("```")[0])
+    assert entry.faults == ()
