@@ -121,7 +121,7 @@ class Control:
                 self.market.settings = self.market.settings.changed({"describe_lag_seconds": 0})
                 answer = {"faults": []}
             case "POST", ["replay"]:
-                answer = self.start_replay(_json(body))
+                answer = self._start_replay(_json(body))
             case "POST", ["reset"]:
                 self.replay = None
                 self.market.reset(default_offerings(), self._first_settings)
@@ -197,7 +197,7 @@ class Control:
             self.market.faults.append(Fault.model_validate(body))
         return {"faults": [one.model_dump(exclude_defaults=True) for one in self.market.faults]}
 
-    def start_replay(self, body: Mapping[str, Any]) -> dict[str, Any]:
+    def _start_replay(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Begin to play a trace now; what the body leaves out is as the command line had it."""
         order = ReplayOrder.model_validate({**self._replay_defaults, **body})
         if self.replay and not self.replay.describe(self.market.clock())["ended"]:

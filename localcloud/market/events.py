@@ -42,6 +42,8 @@ class EventBridge:
         }
         self._rules: list[tuple[str, str, list[dict[str, Any]]]] = []
         self._rules_read_at = float("-inf")
+        self._windows: dict[str, int] = {}
+        """Queue -> batching window of its consumer in seconds, as read with the rules."""
         self._counts: Counter[str] = Counter()
         self._last_error: str | None = None
         self._lock = threading.Lock()
@@ -83,6 +85,7 @@ class EventBridge:
                 for rule in _all(client.list_rules, "Rules")
                 if rule.get("State") == "ENABLED" and rule.get("EventPattern")
             ]
+            self._windows = {}
             self._rules_read_at = time.monotonic()
         return self._rules
 
@@ -107,16 +110,32 @@ class EventBridge:
             self._count("delivered", len(events) - len(failed))
 
     def _to_queue(self, target: dict[str, Any], events: list[Event]) -> list[str]:
-        """Send events together, as EventBridge's would arrive together at a batching consumer; return what failed."""
+        """Send events together, to be seen after the batching window of the queue's consumer; return what failed.
+
+        The local AWS has no batching window, so the messages wait for its length in the queue instead: whatever comes
+        together is taken together, as AWS's window would gather it.
+        """
         *_, account, name = target["Arn"].split(":")
         sqs = self._clients["sqs"]
         url = sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"]
+        window = self._window(target["Arn"])
         failed: list[str] = []
         for batch in (events[start : start + _SQS_BATCH] for start in range(0, len(events), _SQS_BATCH)):
-            entries = [{"Id": str(number), "MessageBody": body_of(target, event)} for number, event in enumerate(batch)]
+            entries = [
+                {"Id": str(number), "MessageBody": body_of(target, event), "DelaySeconds": window}
+                for number, event in enumerate(batch)
+            ]
             answer = sqs.send_message_batch(QueueUrl=url, Entries=entries)
             failed.extend(f"{one['Code']}: {one.get('Message', '')}" for one in answer.get("Failed", []))
         return failed
+
+    def _window(self, queue_arn: str) -> int:
+        """Return for how many seconds the function that reads a queue gathers messages."""
+        if queue_arn not in self._windows:
+            mappings = self._clients["lambda"].list_event_source_mappings(EventSourceArn=queue_arn)
+            windows = [one.get("MaximumBatchingWindowInSeconds", 0) for one in mappings["EventSourceMappings"]]
+            self._windows[queue_arn] = max(windows, default=0)
+        return self._windows[queue_arn]
 
     def _to_function(self, target: dict[str, Any], events: list[Event]) -> list[str]:
         for event in events:

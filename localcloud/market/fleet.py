@@ -5,7 +5,7 @@ it uses up the client token, and ``Errors`` says for each override that failed w
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -37,17 +37,27 @@ class _Order:
 
 
 @dataclass(frozen=True)
-class _Override:
-    """One override of the request in one zone: what to launch, where, for at most how much; or why it cannot be."""
+class _Launchable:
+    """One override of the request in one zone: what to launch, where, for at most how much."""
 
     echo: dict[str, Any]
     """The override as the answer repeats it."""
     template: Template
     max_price: Decimal | None
-    subnet: Subnet | None = None
-    offering: Offering | None = None
-    failure: tuple[str, str] | None = None
-    """Error code and text."""
+    subnet: Subnet
+    offering: Offering
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """An override that cannot be launched, with EC2's error code and text."""
+
+    echo: dict[str, Any]
+    code: str
+    text: str
+
+
+_Override = _Launchable | _Failed
 
 
 def create_fleet(market: Market, params: Params, fault: Fault | None = None) -> Answer:
@@ -136,7 +146,7 @@ def _tags(params: Params) -> dict[str, dict[str, str]]:
 def _overrides(market: Market, params: Params, lifecycle: Lifecycle) -> list[_Override]:
     if not params["LaunchTemplateConfigs"]:
         raise EC2Error("MissingParameter", "The request must contain the parameter LaunchTemplateConfigs")
-    overrides = []
+    overrides: list[_Override] = []
     for config in params["LaunchTemplateConfigs"]:
         specification = config.get("LaunchTemplateSpecification", {})
         template_id, name = specification.get("LaunchTemplateId"), specification.get("LaunchTemplateName")
@@ -149,8 +159,7 @@ def _overrides(market: Market, params: Params, lifecycle: Lifecycle) -> list[_Ov
         for asked in config.get("Overrides") or [{}]:
             refuse_unknown("Overrides", asked, {"InstanceType", "MaxPrice", "SubnetId", "AvailabilityZone"})
             echo = {"LaunchTemplateSpecification": repeated, "Overrides": asked}
-            override = _Override(echo=echo, template=template, max_price=_max_price(asked))
-            overrides.extend(_placed(market, override, asked, lifecycle))
+            overrides.extend(_placed(market, echo, template, lifecycle))
     return overrides
 
 
@@ -165,11 +174,13 @@ def _max_price(asked: dict[str, Any]) -> Decimal | None:
     return Decimal(text)
 
 
-def _placed(market: Market, override: _Override, asked: dict[str, Any], lifecycle: Lifecycle) -> list[_Override]:
-    """Return the override once for each subnet it allows: the named one, else the default one of its zone or of all."""
-    instance_type = asked.get("InstanceType") or override.template.instance_type
+def _placed(market: Market, echo: dict[str, Any], template: Template, lifecycle: Lifecycle) -> list[_Override]:
+    """Return an override once for each subnet it allows: the named one, else the default one of its zone or of all."""
+    asked = echo["Overrides"]
+    instance_type = asked.get("InstanceType") or template.instance_type
     if not instance_type:
         raise EC2Error("InvalidParameterValue", "Neither the override nor the launch template names an instance type")
+    max_price = _max_price(asked)
     subnet_id, zone = asked.get("SubnetId"), asked.get("AvailabilityZone")
     subnets = [
         subnet
@@ -177,44 +188,46 @@ def _placed(market: Market, override: _Override, asked: dict[str, Any], lifecycl
         if (subnet.id == subnet_id if subnet_id else subnet.default_for_az and zone in (None, subnet.zone))
     ]
     if not subnets and subnet_id:
-        return [replace(override, failure=("InvalidSubnetID.NotFound", f"The subnet ID '{subnet_id}' does not exist"))]
+        return [_Failed(echo, "InvalidSubnetID.NotFound", f"The subnet ID '{subnet_id}' does not exist")]
     if not subnets:
-        return [replace(override, failure=("MissingInput", f"No default subnet for availability zone: '{zone}'."))]
-    placed = []
+        return [_Failed(echo, "MissingInput", f"No default subnet for availability zone: '{zone}'.")]
+    if subnet_id is None and zone is None:
+        # Left to choose the zone, EC2 does not complain about zones without the type, unless there is no other.
+        offered = [subnet for subnet in subnets if (instance_type, subnet.zone) in market.offerings]
+        subnets = offered or subnets[:1]
+    placed: list[_Override] = []
     for subnet in subnets:
         offering = market.offerings.get((instance_type, subnet.zone))
-        one = replace(override, subnet=subnet, offering=offering)
         if zone not in (None, subnet.zone):
             text = f"The subnet {subnet.id} is in {subnet.zone}, not in {zone}"
-            one = replace(one, failure=("InvalidParameterValue", text))
+            placed.append(_Failed(echo, "InvalidParameterValue", text))
         elif offering is None:
             text = (
                 f"Your requested instance type ({instance_type}) is not supported in your requested "
                 f"Availability Zone ({subnet.zone})."
             )
-            one = replace(one, failure=("InvalidFleetConfiguration", text))
-        elif lifecycle == "spot":
-            one = replace(one, failure=_too_expensive(offering, override.max_price))
-        placed.append(one)
-    anywhere = subnet_id is None and zone is None
-    offered = [one for one in placed if one.offering]
-    # Left to choose the zone, EC2 does not complain about zones without the type, unless there is no other.
-    return (offered or placed[:1]) if anywhere else placed
+            placed.append(_Failed(echo, "InvalidFleetConfiguration", text))
+        elif lifecycle == "spot" and (text := _too_expensive(offering, max_price)):
+            placed.append(_Failed(echo, "SpotMaxPriceTooLow", text))
+        else:
+            placed.append(_Launchable(echo, template, max_price, subnet, offering))
+    return placed
 
 
-def _too_expensive(offering: Offering, max_price: Decimal | None) -> tuple[str, str] | None:
+def _too_expensive(offering: Offering, max_price: Decimal | None) -> str:
+    """Return what EC2 says when the spot price is above what would be paid; nothing when it is not."""
     would_pay = offering.on_demand_price if max_price is None else max_price
     if offering.spot_price <= would_pay:
-        return None
-    text = (
+        return ""
+    return (
         f"Your Spot request price of {would_pay} is lower than the minimum required Spot request fulfillment price "
         f"of {offering.spot_price}."
     )
-    return "SpotMaxPriceTooLow", text
 
 
 def _launch(market: Market, order: _Order, overrides: list[_Override], fault: Fault | None) -> Answer:
     wanted, lifecycle = order.wanted, order.lifecycle
+    launchable = {number: one for number, one in enumerate(overrides) if isinstance(one, _Launchable)}
     candidates = [
         Candidate(
             number=number,
@@ -223,10 +236,9 @@ def _launch(market: Market, order: _Order, overrides: list[_Override], fault: Fa
             vcpus=one.offering.vcpus,
             quota_group=quota_group(one.offering.instance_type),
         )
-        for number, one in enumerate(overrides)
-        if one.offering and not one.failure
+        for number, one in launchable.items()
     ]
-    failures = {number: one.failure for number, one in enumerate(overrides) if one.failure}
+    failures = {number: (one.code, one.text) for number, one in enumerate(overrides) if isinstance(one, _Failed)}
     room = market.room(lifecycle, {one.offering for one in candidates})
     if fault and fault.where == "inside":
         wanted = min(wanted, fault.launches)
@@ -236,7 +248,7 @@ def _launch(market: Market, order: _Order, overrides: list[_Override], fault: Fa
         failures.setdefault(candidate.number, _refused(refusal, candidate, lifecycle))
     fleet_id = f"fleet-{market.new_uuid()}"
     launched = [
-        _launch_override(market, order, overrides[candidate.number], count, fleet_id)
+        _launch_override(market, order, launchable[candidate.number], count, fleet_id)
         for candidate, count in allocation.taken
     ]
     errors: list[dict[str, Any]] = []
@@ -276,10 +288,8 @@ def _refused(refusal: Refusal, candidate: Candidate, lifecycle: Lifecycle) -> tu
             return "RequestLimitExceeded", "Request limit exceeded."
 
 
-def _launch_override(market: Market, order: _Order, override: _Override, count: int, fleet_id: str) -> dict[str, Any]:
+def _launch_override(market: Market, order: _Order, override: _Launchable, count: int, fleet_id: str) -> dict[str, Any]:
     offering, subnet, template = override.offering, override.subnet, override.template
-    assert offering  # noqa: S101  # only what has an offering and a subnet becomes a candidate
-    assert subnet  # noqa: S101
     reservation_id = market.new_id("r")
     all_tags = {
         "aws:ec2:fleet-id": fleet_id,

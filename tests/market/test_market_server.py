@@ -69,7 +69,7 @@ def test_the_command_refuses_in_one_line() -> None:
         taken.listen()
         for options, says in (
             (["--port", str(taken.getsockname()[1])], "in use"),
-            (["--trace", "absent.csv"], "absent.csv"),
+            (["--trace", "absent.csv", "--start", "noon"], "start"),
         ):
             ended = subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=30, check=False)  # noqa: S603  # our own command
             assert (ended.returncode, says in ended.stderr, "Traceback" in ended.stderr) == (1, True, False)
