@@ -63,6 +63,7 @@ def bundle(
 def _dependencies(requirements: Path, wheels: Sequence[str] | None, python_version: str, cache: Path) -> Path:
     """Zip of the installed requirements, made anew only when the pins, the target or this module change."""
     target = (sys.version, sys.platform, os.uname().machine) if wheels is None else (*wheels, python_version)
+    target += (sys.implementation.cache_tag,)
     key = hashlib.sha256(
         b"\0".join([requirements.read_bytes(), Path(__file__).read_bytes(), *(part.encode() for part in target)])
     )
@@ -71,6 +72,8 @@ def _dependencies(requirements: Path, wheels: Sequence[str] | None, python_versi
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as folder, _appears_whole(archive) as partial:
             _install(requirements, wheels, python_version, Path(folder))
+            if wheels is None or python_version == "{}.{}".format(*sys.version_info):
+                _compile(Path(folder))
             _append(partial, {name: path for name, path in _files(Path(folder)) if _is_needed(name)})
     return archive
 
@@ -79,7 +82,7 @@ def _install(requirements: Path, wheels: Sequence[str] | None, python_version: s
     if importlib.util.find_spec("pip") is None:
         raise BundlingError(f"pip is missing from {sys.executable}: run {sys.executable} -m ensurepip")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
-    # No byte code: it would carry times and paths, and serve this Python only.
+    # Byte code is made apart (_compile): pip's would carry times and paths.
     command += ["--no-deps", "--no-compile", "--only-binary=:all:", "--target", str(folder)]
     if wheels is not None:
         command += ["--implementation", "cp", "--python-version", python_version]
@@ -93,6 +96,18 @@ def _install(requirements: Path, wheels: Sequence[str] | None, python_version: s
             f"pip could not install {requirements.name} for the functions: {complaints[-1]} "
             "(needs the package index, or wheels in pip's --find-links; each pin needs a wheel for the target)"
         )
+
+
+def _compile(folder: Path) -> None:
+    """Add byte code, which halves a cold start: a function's code cannot keep what it compiles.
+
+    Only the Python that runs the functions can make it. It is tied to its source by being packed with it, so it
+    carries neither time nor path and is the same on each run.
+    """
+    command = [sys.executable, "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash"]
+    subprocess.run(  # noqa: S603  our own interpreter and fixed options
+        [*command, "-s", str(folder), str(folder)], env={**os.environ, "PYTHONHASHSEED": "0"}, check=True
+    )
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
