@@ -20,7 +20,6 @@ from lambdas.telemetry import Metric
 SERVICE_ROLE_REMEDY = "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"
 
 MINUTE = Duration.minutes(1)
-QUEUE_AGE_SECONDS = 300
 HEARTBEAT_PERIODS = 3
 
 KEEP_STATE = cloudwatch.TreatMissingData.IGNORE
@@ -145,10 +144,11 @@ class Alarms(Construct):
             self._alarm(
                 f"{kind}-waiting",
                 queue.metric_approximate_age_of_oldest_message(period=MINUTE, statistic="Maximum"),
-                QUEUE_AGE_SECONDS,
-                f"The oldest message of the queue of {kind} has waited for {QUEUE_AGE_SECONDS} seconds: reconciles "
-                "are late or have stopped although the tick runs. Look at the errors and throttles of the function "
-                "that reads the queue, and whether its event source mapping is enabled.",
+                queues.longest_life_seconds,
+                f"A message has waited in the queue of {kind} for {queues.longest_life_seconds} seconds, longer than "
+                "all its tries can take: nobody reads the queue, so reconciles are late or have stopped although the "
+                "tick runs. Look at the errors and throttles of the function that reads it, and whether its event "
+                "source mapping is enabled.",
             )
 
     def _own_metric(self, metric: Metric, statistic: str, period: Duration) -> cloudwatch.Metric:

@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="KEY=VALUE",
         help="alarm_email, subnet_ids, instance_role_arns, permissions_boundary, stage; repeatable",
     )
+    parser.add_argument("--yes", action="store_true", help="do not ask before granting new rights (for CI)")
     options = parser.parse_args(arguments)
     context = [*options.context, *([f"stack={options.stack}"] if options.stack else [])]
     try:
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             str(CDK),
             "deploy",
             "--require-approval",
-            "broadening",
+            "never" if options.yes else "broadening",
             "--app",
             f"{shlex.quote(sys.executable)} app.py",
             "--outputs-file",

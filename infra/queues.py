@@ -20,6 +20,8 @@ class Queues(Construct):
         self._tls_only = stage.tls_only
         # AWS asks for six times the function's time limit, so that throttled deliveries do not look like failures.
         hidden = Duration.seconds(6 * stage.function_timeout)
+        # A message that is being read is done or dead by then.
+        self.longest_life_seconds = MAX_RECEIVES * hidden.to_seconds()
         self.tick_dead = self._queue("TickDead")
         self.edits_dead = self._queue("EditsDead")
         self.due_dead = self._queue("DueDead")

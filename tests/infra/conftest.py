@@ -56,8 +56,7 @@ class Synthesized:
 def flags() -> dict[str, Any]:
     """The pinned feature flags, and no wheels installed for templates that nobody deploys."""
     context: dict[str, Any] = json.loads((ROOT / "cdk.json").read_text())["context"]
-    # Its rules are a subset of cfn-lint's, which the AWS template must pass anyway; it costs 2 seconds a synthesis.
-    return {**context, "aws:cdk:bundling-stacks": [], "@aws-cdk/core:validateAgainstDefaultRules": False}
+    return {**context, "aws:cdk:bundling-stacks": []}
 
 
 def build(outdir: Path, **context: object) -> tuple[App, PoolStack]:

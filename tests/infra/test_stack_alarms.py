@@ -111,6 +111,16 @@ def test_every_dead_letter_queue_has_an_alarm(aws: Synthesized) -> None:
     assert watched == {name for name in aws.of("AWS::SQS::Queue") if "Dead" in name}
 
 
+@pytest.mark.parametrize(("name", "queue"), [("due-pools-waiting", "QueuesDue"), ("notices-waiting", "QueuesNotices")])
+def test_a_queue_that_nobody_reads_is_an_alarm_although_the_tick_runs(aws: Synthesized, name: str, queue: str) -> None:
+    alarm = alarms(aws)[name]
+    assert alarm["Dimensions"][0]["Value"]["Fn::GetAtt"][0].startswith(queue)
+    assert (alarm["MetricName"], alarm["Statistic"]) == ("ApproximateAgeOfOldestMessage", "Maximum")
+    properties = aws.resources[alarm["Dimensions"][0]["Value"]["Fn::GetAtt"][0]]["Properties"]
+    # A message that fails on every try is as old as this before it is dead.
+    assert alarm["Threshold"] == properties["RedrivePolicy"]["maxReceiveCount"] * properties["VisibilityTimeout"]
+
+
 def test_the_topic_is_encrypted_and_alarms_can_still_publish(aws: Synthesized) -> None:
     """Under the key that AWS manages, or without the second statement, alarms would be lost in silence."""
     (topic,) = aws.of("AWS::SNS::Topic").values()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
 
 if TYPE_CHECKING:
     from tests.infra.conftest import Synthesize, Synthesized
@@ -175,3 +176,78 @@ def test_a_permissions_boundary_bounds_every_role(synthesize: Synthesize) -> Non
     boundary = "arn:aws:iam::123456789012:policy/boundary"
     roles = synthesize(permissions_boundary=boundary).of("AWS::IAM::Role")
     assert {one["Properties"]["PermissionsBoundary"] for one in roles.values()} == {boundary}
+
+
+EC2 = "arn:aws:ec2:us-east-1:123456789012:"
+OURS, THEIRS = "spotpools", "someone-elses"
+
+
+def verdict(template: Synthesized, function: str, action: str, resource: str, **context: str) -> str:
+    """What an IAM evaluator (the local cloud's) says of one request under the function's policies."""
+    names = {"<AWS::Partition>": "aws", "<AWS::Region>": "us-east-1", "<AWS::AccountId>": "123456789012"}
+    statements = []
+    for statement in template.statements(function):
+        arns = resources(statement)
+        for token, value in names.items():
+            arns = [arn.replace(token, value) for arn in arns]
+        statements.append({**statement, "Resource": arns})
+    request = EvalContext(
+        principal_arn="arn:aws:sts::123456789012:assumed-role/function/function",
+        principal_type="AssumedRole",
+        principal_account="123456789012",
+        action=action,
+        resource_arn=resource,
+        region="us-east-1",
+        # The evaluator looks condition keys up in small letters.
+        service_context={key.lower(): value for key, value in context.items()},
+    )
+    policy = parse_policy_document({"Version": "2012-10-17", "Statement": statements})
+    return str(evaluate(request, [policy]).decision)
+
+
+@pytest.mark.parametrize("function", LAUNCHERS)
+@pytest.mark.parametrize(
+    ("action", "resource", "context", "allowed"),
+    [
+        ("ec2:TerminateInstances", "instance/i-1", {"aws:ResourceTag/spotpools:stack": OURS}, True),
+        ("ec2:TerminateInstances", "instance/i-1", {"aws:ResourceTag/spotpools:stack": THEIRS}, False),
+        ("ec2:TerminateInstances", "instance/i-1", {}, False),
+        *(
+            (action, f"{kind}/new", {"aws:RequestTag/spotpools:stack": tag} if tag else {}, tag == OURS)
+            for action in ("ec2:CreateFleet", "ec2:RunInstances")
+            for kind in ("fleet", "instance", "network-interface", "spot-instances-request", "volume")
+            for tag in (OURS, THEIRS, "")
+        ),
+        ("ec2:CreateFleet", "subnet/subnet-1", {}, True),
+        ("ec2:RunInstances", "security-group/sg-1", {}, True),
+        ("ec2:CreateFleet", "launch-template/lt-1", {"aws:ResourceTag/spotpools:stack": OURS}, True),
+        ("ec2:CreateFleet", "launch-template/lt-1", {}, False),
+        (
+            "ec2:CreateTags",
+            "instance/i-1",
+            {"aws:RequestTag/spotpools:stack": OURS, "ec2:CreateAction": "CreateFleet"},
+            True,
+        ),
+        # Tagging an instance that is there already would make it ours to terminate.
+        ("ec2:CreateTags", "instance/i-1", {"aws:RequestTag/spotpools:stack": OURS}, False),
+        ("ec2:DeleteTags", "instance/i-1", {"aws:ResourceTag/spotpools:stack": OURS}, False),
+        ("ec2:StopInstances", "instance/i-1", {"aws:ResourceTag/spotpools:stack": OURS}, False),
+    ],
+)
+def test_an_iam_evaluator_agrees(
+    aws: Synthesized, function: str, action: str, resource: str, context: dict[str, str], *, allowed: bool
+) -> None:
+    decision = verdict(aws, function, action, f"{EC2}{resource}", **context)
+    assert decision == ("Allow" if allowed else "ImplicitDeny")
+
+
+@pytest.mark.parametrize("function", LAUNCHERS)
+def test_another_role_cannot_be_passed_nor_another_service_given_a_role(aws: Synthesized, function: str) -> None:
+    to_ec2 = {"iam:PassedToService": "ec2.amazonaws.com"}
+    role = "arn:aws:iam::123456789012:role/pool-instances"
+    assert verdict(aws, function, "iam:PassRole", role, **to_ec2) == "Allow"
+    assert verdict(aws, function, "iam:PassRole", role + "-admin", **to_ec2) == "ImplicitDeny"
+    assert (
+        verdict(aws, function, "iam:PassRole", role, **{"iam:PassedToService": "lambda.amazonaws.com"})
+        == "ImplicitDeny"
+    )
