@@ -13,10 +13,10 @@ from lambdas.domain.pool import Pool
 DOCS = Path(__file__).parents[1] / "docs"
 HEAD = """# A pool item
 
-Made from the model in `lambdas/domain/pool.py` by `python -m cli.reference`; [pool.schema.json](pool.schema.json) is the
-same as a JSON Schema. Numbers may be DynamoDB numbers or numeric texts; booleans are booleans. Every fault of an item is
-reported at once, unknown attributes are refused with the nearest known name. wanted = target_size, but at least
-min_instances.
+Made from the model in `lambdas/domain/pool.py` by `python -m cli.reference`; [pool.schema.json](pool.schema.json) is
+the same as a JSON Schema. Numbers may be DynamoDB numbers or numeric texts; booleans are booleans. Every fault of an
+item is reported at once, unknown attributes are refused with the nearest known name. wanted = target_size, but at
+least min_instances.
 
 | attribute | rule | default | meaning |
 | --- | --- | --- | --- |

@@ -45,6 +45,9 @@ GRAVITY = (
 )
 
 
+OF_AN_OFFERING = (Reason.NO_CAPACITY, Reason.PRICE_ABOVE_MAX)
+
+
 @dataclass(frozen=True)
 class Pauses:
     """How long to wait after a failure: from ``base``, doubling, to ``longest``."""
@@ -86,7 +89,7 @@ def fold(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> Outc
         noticed=len(stock.noticed),
         waiting=_waiting(after, left.hindrance, launched),
         spec_errors=picture.intent.errors,
-        last_error=_last_error(results.failures, picture),
+        last_error=_last_error(results, picture),
         draining_since=picture.intent.draining_since,
     )
     again = launched is not None and launched.answered and any(isinstance(step, Launch) for step in left.steps)
@@ -193,8 +196,11 @@ def _waiting(after: Picture, hindrance: Hindrance | None, launched: Launched | N
     )
 
 
-def _last_error(failures: tuple[Failure, ...], picture: Picture) -> LastError | None:
-    worst = _gravest(failures)
+def _last_error(results: Results, picture: Picture) -> LastError | None:
+    """The gravest refusal, if it mattered: one offering's lack of room does not when another gave all that was asked."""
+    launched = results.launched
+    unharmed = launched is not None and not launched.short
+    worst = _gravest(one for one in results.failures if not (unharmed and one.reason in OF_AN_OFFERING))
     if worst is None:
         return picture.status.answer.last_error
     return LastError(code=worst.code, message=worst.message, at=picture.now)

@@ -158,6 +158,7 @@ class TestWithoutCapacity:
         world.edit(target_size=4)
         assert len(world.alive()) == 4
         assert world.status().answer.waiting is None
+        assert world.status().answer.last_error is None
         world.minutes(3)
         assert world.calls["CreateFleet"] == 1
 
