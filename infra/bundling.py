@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ AWS_SERVICES = frozenset({"dynamodb", "ec2", "sqs", "xray"})
 # Fixed, so that the same content makes the same archive.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 READABLE_FILE = 0o100644 << 16
+
+DAY_SECONDS = 86_400
 
 
 class BundlingError(RuntimeError):
@@ -54,6 +57,7 @@ def bundle(
         _update(digest, name, path.read_bytes())
     target = cache / f"functions-{digest.hexdigest()[:32]}.zip"
     if not target.exists():
+        _forget_old(cache)
         with _appears_whole(target) as partial:
             shutil.copyfile(dependencies, partial)
             _append(partial, own)
@@ -130,6 +134,13 @@ def _is_needed(name: str) -> bool:
 
 def _is_code(path: Path) -> bool:
     return path.is_file() and path.suffix == ".py" and "__pycache__" not in path.parts
+
+
+def _forget_old(cache: Path) -> None:
+    """Delete the bundles of yesterday's edits; nobody who builds at this moment is using one of them."""
+    for bundle_file in cache.glob("functions-*.zip"):
+        if time.time() - bundle_file.stat().st_mtime > DAY_SECONDS:
+            bundle_file.unlink(missing_ok=True)
 
 
 def _update(digest: hashlib._Hash, name: str, content: bytes) -> None:
