@@ -55,8 +55,8 @@ class LocalCloud:
 
     ``name`` is the folder under ``.localcloud`` that holds its state and logs; without one it is the first of the
     family (local, local-2, …) that is not running. The newest of the family local is also ``.localcloud/env``. Ports
-    are free ones unless told. ``tick_seconds`` calls the tick function that often, beside the schedule's once a
-    minute; ``pace`` divides the stack's waiting times; ``market_arguments`` go to the market.
+    are free ones unless told. ``tick_seconds`` is for ``tick_every``; ``pace`` divides the stack's waiting times;
+    ``market_arguments`` go to the market.
     Raises LocalCloudError, which names the log that tells more.
     """
 
@@ -99,6 +99,12 @@ class LocalCloud:
         if service not in self._clients:
             self._clients[service] = _client(service, self.market.url if service == "ec2" else self.endpoint_url)
         return self._clients[service]
+
+    def tick_every(self, seconds: float) -> None:
+        """Call the tick function that often from now on, beside the schedule's once a minute."""
+        self._stop_ticks()
+        self.ticks = Ticks(self.client, self.outputs["TickFunction"], seconds=seconds)
+        self.ticks.start()
 
     def exports(self) -> dict[str, str]:
         """What a shell, the command line or a test needs to use this cloud; also written to ``.localcloud/…/env``."""
@@ -224,10 +230,9 @@ class LocalCloud:
         relay = Relay(self.client, functions)
         relay.start()
         undo.callback(relay.stop)
+        undo.callback(self._stop_ticks)
         if self._tick_seconds is not None:
-            self.ticks = Ticks(self.client, self.outputs["TickFunction"], seconds=self._tick_seconds)
-            self.ticks.start()
-            undo.callback(self.ticks.stop)
+            self.tick_every(self._tick_seconds)
 
     def _subscribe_queue(self) -> str:
         """A queue that gets every alarm message, as a user's own subscription would."""
@@ -244,6 +249,10 @@ class LocalCloud:
         url = str(self.client("sqs").create_queue(QueueName=queue, Attributes={"Policy": policy})["QueueUrl"])
         self.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
         return url
+
+    def _stop_ticks(self) -> None:
+        if self.ticks is not None:
+            self.ticks.stop()
 
     def _write_environment(self, undo: ExitStack) -> None:
         text = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in self.exports().items())
@@ -280,7 +289,8 @@ class LocalCloud:
 
 def isolated_environment() -> dict[str, str]:
     """This process's environment without anything that leads to a real account, or to another cloud."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SPOTPOOLS_"))}
+    left_out = ("AWS_", "SPOTPOOLS_", "PYTHONDONTWRITEBYTECODE")  # the last would have each child compile all anew
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     return kept | {
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,

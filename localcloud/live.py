@@ -40,7 +40,19 @@ class Stage:
         """Say what is being waited for."""
         self._doing = text
         if not self._console.is_terminal:
-            self._console.print(Text(f"… {text}"), soft_wrap=True)
+            self.say(f"… {text}")
+
+    def show(self, text: str) -> None:
+        """Say how far it has come, in place of what was said before."""
+        if self._console.is_terminal:
+            self._doing = text
+        elif text.partition(":")[2] != self._doing.partition(":")[2]:
+            self._doing = text
+            self.say(text)
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self._console.print(Text(text), soft_wrap=True)
 
     def done(self, check: Check) -> None:
         """Say what was seen."""

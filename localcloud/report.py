@@ -178,14 +178,26 @@ def _legend(pool: PoolChapter) -> str:
         ]
     keys += ['<i class="mark"></i>interruption notice', '<i class="area waiting"></i>waiting, and why']
     keys += ['<i class="line alarm"></i>alarm arrived']
-    keys += [f'<i class="line" style="border-color:{colour}"></i>{escape(name)}' for name, colour in _colours(pool)]
+    keys += [f'<i class="line" style="border-color:{colour}"></i>{escape(name)}' for name, colour in _lines(pool)]
     if pool.cap is not None:
         keys.append(f'<i class="line cap"></i>cap {pool.cap} USD/h')
     return f'<p class="legend">{"".join(f"<span>{key}</span>" for key in keys)}</p>'
 
 
-def _colours(pool: PoolChapter) -> list[tuple[str, str]]:
-    return list(zip(sorted(pool.offerings), cycle(PRICE_COLOURS), strict=False))
+def _lines(pool: PoolChapter) -> dict[tuple[str, str], Series[Decimal]]:
+    """The price lines by name and colour; zones in which a type costs the same share one."""
+    shared: dict[tuple[str, tuple[tuple[datetime, Decimal], ...]], list[str]] = {}
+    for name, offering in sorted(pool.offerings.items()):
+        instance_type, _, zone = name.partition(" ")
+        shared.setdefault((instance_type, tuple(offering.price)), []).append(zone)
+    return {
+        (f"{instance_type} {zones[0]}{''.join(f', {zone[-1]}' for zone in zones[1:])}", colour): list(series)
+        for ((instance_type, series), zones), colour in zip(shared.items(), cycle(PRICE_COLOURS), strict=False)
+    }
+
+
+def _rows(pool: PoolChapter) -> list[tuple[str, str]]:
+    return list(zip(sorted(pool.offerings), cycle(PRICE_COLOURS), strict=False)) if pool.show_room else []
 
 
 def _chart(report: Report, pool: PoolChapter) -> str:
@@ -207,16 +219,13 @@ def _chart(report: Report, pool: PoolChapter) -> str:
         for at, offering in pool.timeline.notices
     ]
     bottom = sizes.top + sizes.height
-    if pool.show_room:
-        for name, colour in _colours(pool):
-            bottom += ROW_HEIGHT
-            parts.append(_room_row(axis, pool, name, colour, y=bottom - ROW_HEIGHT + 6))
+    for name, colour in _rows(pool):
+        bottom += ROW_HEIGHT
+        parts.append(_room_row(axis, pool, name, colour, y=bottom - ROW_HEIGHT + 6))
     prices = _price_band(pool, bottom + 18)
     if prices is not None:
         parts.append(axis.grid(prices, [prices.low, prices.high], "${:.3f}"))
-        parts += [
-            _path("price", _steps(axis, prices, pool.offerings[name].price), colour) for name, colour in _colours(pool)
-        ]
+        parts += [_path("price", _steps(axis, prices, series), colour) for (_, colour), series in _lines(pool).items()]
         if pool.cap is not None:
             parts.append(_path("cap", f"M{LEFT} {prices.y(pool.cap)} H{WIDTH - RIGHT}"))
         bottom = prices.top + prices.height
