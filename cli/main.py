@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from cli.files import Entry, FileFaultError, read_entries
 from cli.tables import AwsFaultError, find_tables
@@ -52,7 +52,7 @@ def list_pools(stack: Stack = None) -> None:
         items, statuses = tables.all_items(), tables.all_statuses()
     except AwsFaultError as fault:
         _stop(str(fault), AWS_FAILED)
-    table = Table("pool", "wanted", "running", "starting", "noticed", "waiting", "why", box=None)
+    table = Table(Column("pool", no_wrap=True), "wanted", "running", "starting", "noticed", "waiting", "why", box=None)
     for name in sorted({*items, *statuses}):
         status = statuses.get(name, {})
         sizes = [str(status.get(key, "-")) for key in ("wanted", "running", "starting", "noticed")]
