@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,20 +68,23 @@ class Tables:
 
     @staticmethod
     def _do(call: Any, **arguments: Any) -> Any:
-        try:
+        with _told_plainly():
             return call(**arguments)
-        except ClientError as error:
-            raise AwsFaultError(_explained(error)) from None
-        except BotoCoreError as error:
-            raise AwsFaultError(f"AWS could not be reached: {error}") from None
 
 
 def find_tables(stack: str | None) -> Tables:
     """Find the tables: from SPOTPOOLS_POOLS_TABLE and SPOTPOOLS_STATUS_TABLE, else from the stack's outputs."""
-    try:
+    with _told_plainly():
         names = _table_names(stack or os.environ.get("SPOTPOOLS_STACK", DEFAULT_STACK), from_environment=stack is None)
         resource = boto3.resource("dynamodb", config=CONFIG)
         return Tables(resource.Table(names[0]), resource.Table(names[1]))
+
+
+@contextmanager
+def _told_plainly() -> Iterator[None]:
+    """Turn whatever AWS or its SDK says into one line that names the next step."""
+    try:
+        yield
     except NoCredentialsError:
         raise AwsFaultError("No AWS credentials were found: run aws configure or aws sso login.") from None
     except NoRegionError:
