@@ -47,6 +47,7 @@ CREDENTIALS = {
 START_SECONDS = 30
 CDK_SECONDS = 300
 
+MINISTACK_COMMAND = (sys.executable, "-m", "ministack")
 MARKET_COMMAND = (sys.executable, "-m", "localcloud.market")
 
 
@@ -97,7 +98,7 @@ class LocalCloud:
     def client(self, service: str) -> Any:
         """The boto3 client of a service of this cloud; one for all threads."""
         if service not in self._clients:
-            self._clients[service] = _client(service, self.market.url if service == "ec2" else self.endpoint_url)
+            self._clients[service] = client_of(service, self.market.url if service == "ec2" else self.endpoint_url)
         return self._clients[service]
 
     def tick_every(self, seconds: float) -> None:
@@ -173,37 +174,20 @@ class LocalCloud:
         raise LocalCloudError(f"the local cloud {names[0]} is running already; end it, or name another")
 
     def _start_servers(self, undo: ExitStack, port: int, market_port: int) -> None:
-        state = self.directory / "tmp"
-        endpoints = {"AWS_ENDPOINT_URL": self.endpoint_url} | CREDENTIALS
         market = self._child(
             undo,
             "market",
             [*MARKET_COMMAND, "--port", str(market_port), "--account", ACCOUNT, *self._market_arguments],
-            isolated_environment() | endpoints,
+            isolated_environment() | {"AWS_ENDPOINT_URL": self.endpoint_url} | CREDENTIALS,
         )
         ministack = self._child(
             undo,
             "ministack",
-            [sys.executable, "-m", "ministack"],
-            isolated_environment()
-            | endpoints
-            | {
-                "AUTH": "true",
-                "BIND_HOST": HOST,
-                "GATEWAY_PORT": str(port),
-                "SFTP_ENABLED": "0",
-                "IOT_MTLS_ENABLED": "0",
-                "MINISTACK_REGION": REGION,
-                "TMPDIR": str(state),
-                "HOME": str(self.directory / "home"),
-                "STATE_DIR": str(state / "state"),
-                "S3_DATA_DIR": str(state / "s3"),
-                # Functions inherit ministack's environment: this is how EC2, and EC2 alone, becomes the market.
-                "AWS_ENDPOINT_URL_EC2": self.market.url,
-            },
+            MINISTACK_COMMAND,
+            ministack_environment(port, self.directory, ec2_url=self.market.url),
         )
-        ministack.wait_until(lambda: _answers(f"{self.endpoint_url}/_ministack/ready"), seconds=START_SECONDS)
-        market.wait_until(lambda: _answers(f"{self.market.url}/market"), seconds=START_SECONDS)
+        ministack.wait_until(lambda: answers(f"{self.endpoint_url}/_ministack/ready"), seconds=START_SECONDS)
+        market.wait_until(lambda: answers(f"{self.market.url}/market"), seconds=START_SECONDS)
 
     def _deploy(self, undo: ExitStack) -> None:
         outputs = self.directory / "outputs.json"
@@ -224,7 +208,7 @@ class LocalCloud:
         ((self.stack, self.outputs),) = json.loads(outputs.read_text()).items()
 
     def _connect(self, undo: ExitStack) -> None:
-        copy_launch_templates(_client("ec2", self.endpoint_url), self.client("ec2"))
+        copy_launch_templates(client_of("ec2", self.endpoint_url), self.client("ec2"))
         self.alarm_queue_url = self._subscribe_queue()
         functions = [value for key, value in self.outputs.items() if key.endswith("Function")]
         relay = Relay(self.client, functions)
@@ -277,7 +261,7 @@ class LocalCloud:
         self,
         undo: ExitStack,
         name: str,
-        command: list[str],
+        command: Sequence[str],
         environment: Mapping[str, str],
         directory: Path = ROOT,
     ) -> Child:
@@ -302,7 +286,32 @@ def isolated_environment() -> dict[str, str]:
     }
 
 
-def _client(service: str, url: str) -> Any:
+def ministack_environment(port: int, directory: Path, *, ec2_url: str) -> dict[str, str]:
+    """The environment in which ministack serves on a port of this machine and keeps its state under a folder."""
+    state = directory / "tmp"
+    return (
+        isolated_environment()
+        | CREDENTIALS
+        | {
+            "AUTH": "true",
+            "BIND_HOST": HOST,
+            "GATEWAY_PORT": str(port),
+            "SFTP_ENABLED": "0",
+            "IOT_MTLS_ENABLED": "0",
+            "MINISTACK_REGION": REGION,
+            "TMPDIR": str(state),
+            "HOME": str(directory / "home"),
+            "STATE_DIR": str(state / "state"),
+            "S3_DATA_DIR": str(state / "s3"),
+            # Functions inherit ministack's environment: this is how EC2, and EC2 alone, becomes the market.
+            "AWS_ENDPOINT_URL": f"http://{HOST}:{port}",
+            "AWS_ENDPOINT_URL_EC2": ec2_url,
+        }
+    )
+
+
+def client_of(service: str, url: str) -> Any:
+    """A boto3 client of a service at an address, with the local cloud's credentials."""
     session: Any = boto3.Session(
         aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
@@ -321,7 +330,8 @@ def _locked(file: IO[str]) -> bool:
     return True
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a server answers there."""
     try:
         with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 - a server we have just started
             return bool(response.status == 200)  # noqa: PLR2004 - OK

@@ -42,13 +42,13 @@ class Stage:
         if not self._console.is_terminal:
             self.say(f"… {text}")
 
-    def show(self, text: str) -> None:
-        """Say how far it has come, in place of what was said before."""
+    def show(self, when: str, text: str) -> None:
+        """Say how things stand, in place of what was said before; without a terminal, only when it is something new."""
         if self._console.is_terminal:
+            self._doing = f"{when} {text}"
+        elif text != self._doing:
             self._doing = text
-        elif text.partition(":")[2] != self._doing.partition(":")[2]:
-            self._doing = text
-            self.say(text)
+            self.say(f"{when} {text}")
 
     def say(self, text: str) -> None:
         """One line."""

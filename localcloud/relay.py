@@ -96,7 +96,7 @@ class Relay:
 
     def __init__(self, client: Callable[[str], Any], functions: Sequence[str]) -> None:
         self._cloudwatch, self._sqs = client("cloudwatch"), client("sqs")
-        self._readers = [LogReader(client("logs"), _log_group(client("lambda"), name), name) for name in functions]
+        self._readers = [LogReader(client("logs"), log_group_of(client("lambda"), name), name) for name in functions]
         self._pending: defaultdict[str, list[Datum]] = defaultdict(list)
         self._started = datetime.now(UTC)
         self._alarms_at = monotonic()
@@ -213,7 +213,8 @@ class LogReader:
         return [(datetime.fromtimestamp(at / 1000, UTC), lines) for at, lines in found.values()]
 
 
-def _log_group(functions: Any, name: str) -> str:
+def log_group_of(functions: Any, name: str) -> str:
+    """The log group of a function; ``functions`` is the boto3 client of Lambda."""
     configuration = functions.get_function_configuration(FunctionName=name)
     return str(configuration.get("LoggingConfig", {}).get("LogGroup", f"/aws/lambda/{name}"))
 

@@ -27,6 +27,7 @@ TICK_SECONDS = 60
 """The schedule's, in recorded time."""
 FEWEST_TICK_SECONDS = 0.5
 """In real time: more often than this only keeps a small machine from doing anything else."""
+ENDED_SHOWN_SECONDS = 3600
 PLAYED_MINUTES = 4
 """How long a replay takes when nobody says how many hours to play."""
 
@@ -114,9 +115,10 @@ class Replay:
         put_pool(self._cloud, item)  # empty yet: the first call of a function is slow, and no part of the recording
         self._watcher.until(lambda: self._watcher.status(POOL), f"PoolStatus of {POOL}", seconds=60)
         self._cloud.tick_every(interval)
-        self._stage.say(
-            f"Ticks come every {interval:g} s instead of every minute, as {recording.speed:g} times faster asks."
-        )
+        self._stage.say(f"Ticks come every {interval:g} s instead of every minute, {recording.speed:g} times faster.")
+        # The deployed code remembers launches for minutes of real time; EC2 shows what has ended for longer than that.
+        shown = {"terminated_visible_seconds": ENDED_SHOWN_SECONDS * recording.speed}
+        self._cloud.market.ask("PUT", "/market/settings", shown)
         started = self._cloud.market.ask("POST", "/market/replay", order)
         self.began_at, self.ended_at = moment(started["began_at"]), moment(started["ends_at"])
         put_pool(self._cloud, {**item, "target_size": TARGET})
@@ -148,10 +150,9 @@ class Replay:
             return False
         status = self._watcher.status(POOL)
         waiting = status.get("waiting", {})
-        self._stage.show(
-            f"{moment(replay['trace_time']):%H:%M} recorded time: {status.get('running', 0)} of {TARGET} running"
-            + (f", waiting: {waiting['reason']}" if waiting else "")
-        )
+        reason = f", waiting: {waiting['reason']}" if waiting else ""
+        when = f"{moment(replay['trace_time']):%H:%M} in the recording:"
+        self._stage.show(when, f"{status.get('running', 0)} of {TARGET} running{reason}")
         return bool(replay["ended"])
 
     def _judge(self) -> None:
@@ -177,8 +178,9 @@ class Replay:
         best = float(best_share(recording.trace, recording.cap, wanted=TARGET))
         self._note(
             "Time at size",
-            f"at size at all, if any policy could be; the best with that cap: {best:.1%} of the time",
-            f"{share:.1%} of the time with {TARGET} running and not under notice",
+            "at size at all, if any policy could be",
+            f"{share:.1%} of the time {TARGET} ran without notice; the best any policy could have had with that cap: "
+            f"{best:.1%}",
             passed=share > 0 or best == 0,
         )
         ticks = self._cloud.ticks.measured_seconds if self._cloud.ticks else None

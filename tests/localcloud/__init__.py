@@ -1,0 +1,1 @@
+"""Tests of the local cloud's own parts; what it is for is under tests/e2e."""

@@ -1,0 +1,152 @@
+"""The record becomes time series, and these a page that needs nothing else."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from localcloud.report import AlarmMessage, Check, PoolChapter, Report, Waiting, render
+from localcloud.timeline import PoolTimeline, above_cap, highest, offering_timelines, pool_timeline, share_of_time
+
+START = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def entry(seconds: float, what: str, instance: str = "i-1", *, price: str = "0.918", **more: Any) -> dict[str, Any]:
+    return {
+        "at": at(seconds).isoformat(),
+        "what": what,
+        "instance_id": instance,
+        "pool": "a",
+        "instance_type": "p3.2xlarge",
+        "availability_zone": "us-east-1a",
+        "capacity": 4,
+        "spot_price": price,
+        **more,
+    }
+
+
+RECORD = [
+    entry(1, "pending"),
+    entry(2, "running"),
+    entry(2, "pending", "i-2", pool="another"),
+    entry(10, "notice"),
+    entry(11, "pending", "i-3", price="0.95"),
+    entry(12, "notice", price="0.95", cause="duplicate"),
+    entry(13, "running", "i-3", price="0.95"),
+    entry(20, "shutting-down"),
+    entry(22, "terminated"),
+]
+
+
+def test_running_leaves_out_what_is_under_notice_and_alive_does_not() -> None:
+    timeline = pool_timeline(RECORD, "a")
+    assert [(moment - START).total_seconds() for moment, _ in timeline.running] == [1, 2, 10, 13]
+    assert [size for _, size in timeline.running] == [0, 1, 0, 1]
+    assert [size for _, size in timeline.alive] == [1, 2, 1]
+    assert highest(timeline.alive) == 2
+    assert timeline.notices == [(at(10), "p3.2xlarge us-east-1a")]
+
+
+def test_a_launch_at_the_cap_is_not_above_it() -> None:
+    launches = pool_timeline(RECORD, "a").launches
+    assert [one["instance_id"] for one in above_cap(launches, Decimal("0.918"))] == ["i-3"]
+    assert above_cap(launches, Decimal("0.95")) == []
+
+
+def test_the_share_of_time_counts_from_start_to_end() -> None:
+    running = [(at(2), 3), (at(6), 2), (at(8), 3)]
+    assert share_of_time(running, 3, at(0), at(10)) == pytest.approx(0.6)
+    assert share_of_time([], 1, at(0), at(10)) == 0
+    assert share_of_time(running, 3, at(4), at(7)) == pytest.approx(2 / 3)
+
+
+def test_prices_and_room_are_followed_where_they_change() -> None:
+    (timeline,) = offering_timelines(RECORD).values()
+    assert [price for _, price in timeline.price] == [Decimal("0.918"), Decimal("0.95"), Decimal("0.918")]
+    assert [room for _, room in timeline.capacity] == [4]
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order, and collects what a browser would fetch."""
+
+    VOID = frozenset({"meta", "br", "link", "img"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.fetched: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.fetched += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def report(**changes: Any) -> Report:
+    pool = PoolChapter(
+        name="a",
+        about="the pool",
+        wanted=[(at(0), 1)],
+        timeline=pool_timeline(RECORD, "a"),
+        offerings=offering_timelines(RECORD),
+        cap=Decimal("0.918"),
+        waiting=[Waiting(at(10), at(13), "NO_CAPACITY", "no <capacity> & no hope")],
+    )
+    told: dict[str, Any] = {
+        "title": "A story",
+        "summary": "in short",
+        "start": START,
+        "end": at(30),
+        "checks": [Check("a. filled", "1 running", "1 running", passed=True, seconds=1.5, bound=8)],
+        "pools": [pool],
+        "alarms": [AlarmMessage(at(12), "pool-below-target", "ALARM", "Threshold Crossed", "A pool has fewer.")],
+        "notes": ["a note"],
+    }
+    return Report(**{**told, **changes})
+
+
+def test_the_page_is_whole_and_fetches_nothing() -> None:
+    text = render(report())
+    page = Page(text)
+    assert page.open == []
+    assert page.fetched == []
+    assert "url(" not in text
+    assert "@import" not in text
+    for said in ("A story", "1.5 s", "no <capacity> & no hope", "pool-below-target", "A pool has fewer.", "a note"):
+        assert said in page.text
+    assert "Every step was seen to happen." in page.text
+
+
+def test_a_failed_step_shows() -> None:
+    text = render(report(checks=[Check("a. filled", "1 running", "none", passed=False)]))
+    assert "Not every step was seen to happen." in text
+
+
+def test_a_pool_of_which_nothing_is_known_is_drawn_all_the_same() -> None:
+
+    empty = PoolChapter(name="b", about="", wanted=[], timeline=PoolTimeline(), offerings={})
+    assert Page(render(report(pools=[empty], alarms=[]))).open == []
+
+
+def test_a_recorded_market_shows_each_zones_room() -> None:
+    (pool,) = report().pools
+    pool.show_room, pool.max_instances = True, 5
+    text = render(report(pools=[pool], speed=60))
+    assert ">1a</text>" in text
+    assert "max_instances" in text
