@@ -167,6 +167,7 @@ class Ec2Fleet:
                 instance_type=instance["InstanceType"],
                 zone=instance["Placement"]["AvailabilityZone"],
                 launched_at=instance["LaunchTime"],
+                attempt_id=tags.get(ATTEMPT_TAG, ""),
                 protected=tags.get(PROTECT_TAG, "").lower() == "true",
             )
             for instance, tags in tagged

@@ -1,8 +1,9 @@
 """How many instances a pool has, counted so that a lagging listing can neither launch twice nor overshoot.
 
-Counted are the instances EC2 shows, those we launched minutes ago and EC2 does not show yet, and an open launch
-attempt in full. Not counted are those we terminated minutes ago, whatever state EC2 still shows. Instances under
-notice no longer serve the wanted size, but they run until EC2 takes them, so they count against max_instances.
+Counted are the instances EC2 shows, those we launched minutes ago and EC2 does not show yet, and of an open launch
+attempt all that EC2 does not show yet. Not counted are those we terminated minutes ago, whatever state EC2 still
+shows. Instances under notice no longer serve the wanted size, but they run until EC2 takes them, so they count against
+max_instances.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from lambdas.domain.observed import Instance, State
-from lambdas.domain.status import NOTICE_COUNTS, RECENT, Status
+from lambdas.domain.status import NOTICE_COUNTS, RECENT, Attempt, Status
 
 ALIVE = (State.PENDING, State.RUNNING)
 STILL = (State.STOPPING, State.STOPPED)
@@ -84,5 +85,12 @@ def take_stock(*, wanted: int, limit: int, instances: Iterable[Instance], status
         noticed=tuple(sorted(noticed & (unseen | {one.id for one in present if one.state in ALIVE}))),
         stopped=in_state(*STILL),
         leaving=tuple(sorted(id_ for id_ in gone & listed.keys() if listed[id_].state in ALIVE + STILL)),
-        in_flight=memory.attempt.count if memory.attempt else 0,
+        in_flight=_in_flight(memory.attempt, listed.values()),
     )
+
+
+def _in_flight(attempt: Attempt | None, listed: Iterable[Instance]) -> int:
+    """How many instances an open attempt may still have launched: EC2 shows each with the attempt's tag, some day."""
+    if attempt is None:
+        return 0
+    return max(0, attempt.count - sum(1 for instance in listed if instance.attempt_id == attempt.id))

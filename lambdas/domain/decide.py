@@ -48,8 +48,7 @@ def _finish(picture: Picture, pool: Pool, attempt: Attempt) -> Plan:
     """Recover an attempt whose answer is unknown: send it again if it may still be, else wait until it has settled."""
     if _settled(picture):
         return Plan(drop_attempt=True)
-    others = picture.stock.alive - picture.stock.in_flight
-    if attempt.terms == pool.launch_terms() and others + attempt.count <= pool.max_instances:
+    if attempt.terms == pool.launch_terms() and picture.stock.alive <= pool.max_instances:
         return Plan(steps=(Resend(attempt, why="its answer was lost; the same token launches nothing twice"),))
     waiting = Hindrance(
         Reason.UNKNOWN,
@@ -60,9 +59,9 @@ def _finish(picture: Picture, pool: Pool, attempt: Attempt) -> Plan:
 
 
 def _settled(picture: Picture) -> bool:
-    """Whether whatever an open attempt launched must show in EC2's listing by now."""
+    """Whether an open attempt can add nothing any more: EC2 shows all it asked for, or must show what came of it."""
     attempt = picture.status.memory.attempt
-    return attempt is not None and picture.now - attempt.at >= RECENT
+    return attempt is not None and (not picture.stock.in_flight or picture.now - attempt.at >= RECENT)
 
 
 def _launch(picture: Picture, pool: Pool) -> tuple[Launch | None, Hindrance | None]:

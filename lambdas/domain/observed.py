@@ -34,6 +34,7 @@ class Instance:
     instance_type: str
     zone: str
     launched_at: datetime
+    attempt_id: str = ""
     protected: bool = False
 
     @property

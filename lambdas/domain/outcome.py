@@ -79,7 +79,7 @@ def fold(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> Outc
     memory = _remember(picture, plan, results, pauses)
     notices = {id_: one for id_, one in picture.status.notices.items() if now - one.at < NOTICE_COUNTS}
     folded = Status(answer=picture.status.answer, memory=memory, notices=notices)
-    after = replace(picture, stock=_stock_after(picture.stock, memory, results), status=folded)
+    after = replace(picture, stock=_stock_after(picture, memory, results), status=folded)
     left = decide(after)
     stock = after.stock
     answer = Answer(
@@ -123,8 +123,9 @@ def _recent(ids: dict[str, datetime], now: datetime) -> dict[str, datetime]:
     return {id_: at for id_, at in ids.items() if now - at < RECENT}
 
 
-def _stock_after(stock: Stock, memory: Memory, results: Results) -> Stock:
-    ended = results.ended
+def _stock_after(picture: Picture, memory: Memory, results: Results) -> Stock:
+    stock, ended, attempt = picture.stock, results.ended, memory.attempt
+    known_attempt = attempt == picture.status.memory.attempt
     new = set(results.launched.instances) if results.launched else set()
     known = {one.id for one in (*stock.running, *stock.starting)} | set(stock.noticed)
     return replace(
@@ -133,7 +134,7 @@ def _stock_after(stock: Stock, memory: Memory, results: Results) -> Stock:
         starting=tuple(one for one in stock.starting if one.id not in ended),
         stopped=tuple(one for one in stock.stopped if one.id not in ended),
         unseen=tuple(sorted((set(stock.unseen) | new) - known)),
-        in_flight=memory.attempt.count if memory.attempt else 0,
+        in_flight=(stock.in_flight if known_attempt else attempt.count) if attempt else 0,
     )
 
 

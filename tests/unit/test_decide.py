@@ -173,6 +173,18 @@ class TestOpenAttempt:
         plan = decide(picture(pool(target_size=2, spot_max_price=Decimal("0.3")), status=status))
         assert (plan.steps, plan.drop_attempt) == ((), False)
 
+    def test_it_is_dropped_once_ec2_shows_all_that_it_asked_for(self) -> None:
+        item = pool(target_size=2)
+        there = (instance(1, attempt_id="a"), instance(2, State.TERMINATED, attempt_id="a"))
+        plan = decide(picture(item, *there, status=Status(memory=Memory(attempt=self.attempt(item)))))
+        assert plan.drop_attempt
+
+    def test_what_ec2_shows_of_it_is_not_counted_twice(self) -> None:
+        item = pool(target_size=4, max_instances=4)
+        status = Status(memory=Memory(attempt=self.attempt(item, count=4)))
+        plan = decide(picture(item, instance(1, attempt_id="a"), status=status))
+        assert isinstance(plan.steps[0], Resend)
+
     def test_it_is_dropped_once_whatever_it_launched_must_show(self) -> None:
         item = pool(target_size=2)
         plan = decide(picture(item, status=Status(memory=Memory(attempt=self.attempt(item, minutes=10)))))

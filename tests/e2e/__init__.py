@@ -1,0 +1,1 @@
+"""Whole-path tests on the local cloud."""
