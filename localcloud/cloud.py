@@ -44,6 +44,9 @@ CREDENTIALS = {
     "AWS_REGION": REGION,
     "AWS_DEFAULT_REGION": REGION,  # the name that boto3 reads
 }
+PASSING_FOLDERS = ("tmp", "home", "cdk.out")
+"""What a cloud needs while it runs; the logs stay behind."""
+
 START_SECONDS = 30
 CDK_SECONDS = 300
 
@@ -128,9 +131,11 @@ class LocalCloud:
     def _start(self, undo: ExitStack) -> None:
         self.directory = self._claim_directory(undo)
         self.logs = self.directory / "logs"
-        for folder in ("logs", "tmp", "home", "cdk.out"):
+        for folder in ("logs", *PASSING_FOLDERS):
             shutil.rmtree(self.directory / folder, ignore_errors=True)
             (self.directory / folder).mkdir(parents=True)
+        for folder in PASSING_FOLDERS:
+            undo.callback(shutil.rmtree, self.directory / folder, ignore_errors=True)
         handler = logging.FileHandler(self.logs / "relay.log")
         handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
         package = logging.getLogger("localcloud")
