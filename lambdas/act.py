@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from lambdas.domain.picture import Picture
@@ -31,12 +31,17 @@ def act(plan: Plan, picture: Picture, lease: Lease, hands: Hands) -> Results:
             case Launch():
                 launched = hands.fleet.launch(_written_down(step, picture, lease, hands))
             case Resend():
-                launched = hands.fleet.launch(step.attempt)
+                launched = _still_open(hands.fleet.launch(step.attempt))
             case Terminate():
                 terminated.append(hands.fleet.terminate(step.instance_ids))
             case _:
                 assert_never(step)
     return Results(launched, tuple(terminated))
+
+
+def _still_open(again: Launched) -> Launched:
+    """An error in answer to a repeat says nothing of the call that was lost: the attempt stays open."""
+    return again if again.accepted else replace(again, answered=False)
 
 
 def _written_down(step: Launch, picture: Picture, lease: Lease, hands: Hands) -> Attempt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
-from lambdas.aws.clients import client
+from lambdas.aws.clients import EC2, LAUNCH, client
 from lambdas.aws.due_queue import SqsDueQueue
 from lambdas.aws.ec2_fleet import Ec2Fleet
 from lambdas.aws.pool_table import PoolTable
@@ -36,7 +36,8 @@ def control_plane() -> ControlPlane:
         pools=PoolTable(dynamodb, settings.pools_table),
         statuses=StatusTable(dynamodb, settings.status_table, lease_seconds=settings.lease_seconds, clock=utc_now),
         fleet=Ec2Fleet(
-            client("ec2"),
+            client("ec2", EC2),
+            launcher=client("ec2", LAUNCH),
             stack=settings.stack,
             default_launch_template=settings.default_launch_template,
             default_subnets=settings.subnet_ids,

@@ -11,9 +11,12 @@ STORE = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "
 """DynamoDB and SQS: conditional writes and sends may be repeated."""
 
 EC2 = Config(connect_timeout=3, read_timeout=12, retries={"mode": "standard", "total_max_attempts": 3})
-"""EC2: reads and terminations may be repeated, and a launch, because it carries its own token."""
+"""EC2: questions and terminations may be repeated."""
+
+LAUNCH = Config(connect_timeout=3, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 1})
+"""CreateFleet: once. After a repeat behind our back an error would say nothing of what the first try launched."""
 
 
-def client(service: str) -> Any:
+def client(service: str, config: Config = STORE) -> Any:
     """A client of the function's own Region and role."""
-    return boto3.client(service, config=EC2 if service == "ec2" else STORE)
+    return boto3.client(service, config=config)

@@ -38,9 +38,18 @@ class Ec2Fleet:
     """The Fleet port over a boto3 EC2 client."""
 
     def __init__(
-        self, client: Any, *, stack: str, default_launch_template: str, default_subnets: Sequence[str], clock: Clock
+        self,
+        client: Any,
+        *,
+        stack: str,
+        default_launch_template: str,
+        default_subnets: Sequence[str],
+        clock: Clock,
+        launcher: Any = None,
     ) -> None:
+        """``launcher`` is the client for launches, which must repeat nothing by itself; without one, ``client``."""
         self._ec2 = client
+        self._launcher = launcher or client
         self._stack = stack
         self._default_template = LaunchTemplate(name=default_launch_template)
         self._default_subnets = tuple(default_subnets)
@@ -108,7 +117,7 @@ class Ec2Fleet:
         overrides = request["LaunchTemplateConfigs"][0]["Overrides"]
         asked_of = frozenset(offering_key(one["InstanceType"], one["AvailabilityZone"]) for one in overrides)
         try:
-            answer = self._ec2.create_fleet(**request)
+            answer = self._launcher.create_fleet(**request)
         except ClientError as error:
             code = error.response["Error"]["Code"]
             failed = failure(code, error.response["Error"].get("Message", ""))
@@ -122,6 +131,7 @@ class Ec2Fleet:
             asked_of,
             instances=_launched(answer.get("Instances", [])),
             failures=tuple(_refusals(answer.get("Errors", []))),
+            accepted=True,
         )
 
     def terminate(self, instance_ids: Iterable[str]) -> Terminated:
@@ -143,7 +153,10 @@ class Ec2Fleet:
             if code not in (*NOT_FOUND, *FORBIDDEN):
                 return Terminated(failures=(failure(code, message),))
             # With a tag condition in IAM a vanished id answers as forbidden: ask which of them EC2 still shows as ours.
-            present = [one.id for one in self.find(ids) if one.state is not State.TERMINATED]
+            try:
+                present = [one.id for one in self.find(ids) if one.state is not State.TERMINATED]
+            except FleetError as unknown:  # not raised on: what was launched before must be remembered
+                return Terminated(failures=(unknown.failure,))
             gone = tuple(id_ for id_ in ids if id_ not in present)
             if not gone:
                 return Terminated(failures=(failure(code, message),))

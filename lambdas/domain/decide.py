@@ -22,6 +22,9 @@ LAUNCH_LIMIT = 100
 NEXT_LOOK = timedelta(minutes=1)
 """The tick's period: when what only a look can tell is looked at again."""
 
+RESEND_FOR = RECENT / 2
+"""How long an open attempt is sent again: what the last repeat launched must show before the attempt has settled."""
+
 SHOWN_OFFERINGS = 6
 
 
@@ -48,11 +51,12 @@ def _finish(picture: Picture, pool: Pool, attempt: Attempt) -> Plan:
     """Recover an attempt whose answer is unknown: send it again if it may still be, else wait until it has settled."""
     if _settled(picture):
         return Plan(drop_attempt=True)
-    if attempt.terms == pool.launch_terms() and picture.stock.alive <= pool.max_instances:
+    recent = picture.now - attempt.at < RESEND_FOR
+    if recent and attempt.terms == pool.launch_terms() and picture.stock.alive <= pool.max_instances:
         return Plan(steps=(Resend(attempt, why="its answer was lost; the same token launches nothing twice"),))
     waiting = Hindrance(
         Reason.UNKNOWN,
-        "The item changed while a launch was under way; its instances, if any, are awaited before the next launch.",
+        "A launch's answer was lost and it may not be sent again; its instances, if any, are awaited before the next.",
         attempt.at + RECENT,
     )
     return Plan(steps=_scale_in(picture.stock), hindrance=waiting)

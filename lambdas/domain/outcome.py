@@ -198,7 +198,7 @@ def _waiting(after: Picture, hindrance: Hindrance | None, launched: Launched | N
 
 
 def _last_error(results: Results, picture: Picture) -> LastError | None:
-    """The gravest refusal, if it mattered: lack of room in one offering does not when others gave all that was asked."""
+    """The gravest refusal that mattered: one offering's lack does not when another gave all that was asked."""
     launched = results.launched
     unharmed = launched is not None and not launched.short
     worst = _gravest(one for one in results.failures if not (unharmed and one.reason in OF_AN_OFFERING))

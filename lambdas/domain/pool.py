@@ -33,6 +33,8 @@ PRICE_DIGITS = 6
 
 INSTANCES_LIMIT = 1000
 SHOWN_VALUE_LENGTH = 120
+SHOWN_FAULTS = 20
+"""An item may hold thousands of unknown attributes; the status must stay small."""
 
 
 def _whole_number(value: object) -> object:
@@ -262,12 +264,17 @@ def _twice(single: object) -> SpecError:
 
 
 def _faults(error: ValidationError, item: Mapping[str, Any]) -> list[SpecError]:
-    return [
+    found = error.errors(include_url=False)
+    shown = [
         _unknown(str(fault["loc"][0]), fault["input"])
         if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1
         else _fault(str(fault["loc"][0]), item)
-        for fault in error.errors(include_url=False)
+        for fault in found[:SHOWN_FAULTS]
     ]
+    if len(found) > SHOWN_FAULTS:
+        more = f"{len(found) - SHOWN_FAULTS} more faults"
+        shown.append(SpecError(field="(item)", value=more, rule="a valid pool item", remedy="Mend the others first."))
+    return shown
 
 
 def _fault(name: str, item: Mapping[str, Any]) -> SpecError:

@@ -24,6 +24,7 @@ class Launched:
     """The answer to a launch attempt. Only instance ids count: errors and instances may come together.
 
     ``attempt`` is None if EC2 refused even the questions before it. If ``answered`` is False, the attempt is open.
+    ``accepted``: EC2 took the call and answered with what it launched, be it nothing.
     """
 
     attempt: Attempt | None
@@ -32,6 +33,7 @@ class Launched:
     instances: Mapping[str, str] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
     answered: bool = True
+    accepted: bool = False
 
     @property
     def short(self) -> int:

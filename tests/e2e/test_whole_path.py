@@ -15,6 +15,9 @@ from localcloud.cloud import LocalCloud
 from tests.e2e.conftest import TICK_SECONDS, Site
 
 
+QUIET_LOOKS = 30
+
+
 def invoke_tick(cloud: LocalCloud) -> None:
     """Tick once and wait for its end."""
     answer = cloud.client("lambda").invoke(FunctionName=cloud.outputs["TickFunction"], Payload=b"{}")
@@ -137,6 +140,7 @@ def test_twenty_steady_pools_cost_one_listing_a_tick_and_no_write(site: Site) ->
         site.until_running(name, 1, seconds=60)
     site.until_alone(names)
     with without_fast_ticks(site.cloud):
+        until_quiet(site)
         invoke_tick(site.cloud)
         calls, statuses = site.market.state()["calls"], stored(site.cloud, names)
         for _ in range(10):
@@ -147,6 +151,17 @@ def test_twenty_steady_pools_cost_one_listing_a_tick_and_no_write(site: Site) ->
         assert made.keys() == {"DescribeInstances"}
         assert made["DescribeInstances"] in (10, 11)
         assert stored(site.cloud, names) == statuses
+
+
+def until_quiet(site: Site) -> None:
+    """Wait until nothing is under way any more: two looks, as far apart as anything here takes, see the same calls."""
+    looks = [site.market.state()["calls"]]
+
+    def unchanged() -> bool:
+        looks.append(site.market.state()["calls"])
+        return len(looks) > QUIET_LOOKS and looks[-1] == looks[-QUIET_LOOKS]
+
+    site.watcher.until(unchanged, "no call to EC2", seconds=60)
 
 
 def stored(cloud: LocalCloud, names: list[str]) -> dict[str, Any]:

@@ -78,6 +78,15 @@ def test_a_dropped_connection_is_recovered_with_the_same_token(world: World, whe
     assert len(world.market.instances) == 3
 
 
+def test_an_error_in_answer_to_a_repeat_says_nothing_of_the_call_that_was_lost() -> None:
+    world = World(describe_lag_seconds=300)
+    world.fault(action="CreateFleet", drop_connection=True, where="after")
+    world.edit(target_size=3, max_instances=3)
+    world.fault(action="CreateFleet", error="RequestLimitExceeded")
+    world.minutes(20)
+    assert len(world.market.instances) == 3
+
+
 def test_an_attempt_is_not_sent_again_once_the_item_forbids_it(world: World) -> None:
     world.put(target_size=4, max_instances=8)
     with killed(world.client, "create_fleet", after=False):

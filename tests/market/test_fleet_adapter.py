@@ -149,6 +149,15 @@ def test_a_forbidden_termination_is_told(fleet: Ec2Fleet, face: Face) -> None:
     assert [one.reason for one in ended.failures] == [Reason.CONFIG]
 
 
+def test_a_termination_never_raises_so_that_a_launch_before_it_is_remembered(fleet: Ec2Fleet, face: Face) -> None:
+    ids = set(launch(fleet, pool(), 2).instances)
+    face.tell("POST", "/market/faults", {"action": "TerminateInstances", "error": "UnauthorizedOperation"})
+    face.tell("POST", "/market/faults", {"action": "DescribeInstances", "error": "Unavailable"})
+    ended = fleet.terminate(ids)
+    assert ended.instance_ids == ()
+    assert [one.code for one in ended.failures] == ["Unavailable"]
+
+
 def test_a_question_without_an_answer_raises(fleet: Ec2Fleet, face: Face) -> None:
     face.tell("POST", "/market/faults", {"action": "DescribeInstances", "error": "RequestLimitExceeded"})
     with pytest.raises(FleetError) as told:

@@ -134,3 +134,10 @@ def test_wanted_is_the_target_within_the_bounds(sizes: tuple[int, int, int], wan
 def test_sizes_and_pause_are_no_terms_of_a_launch() -> None:
     assert pool(target_size=1, paused=True).launch_terms() == pool(target_size=2).launch_terms()
     assert pool(spot_max_price="1").launch_terms() != pool(spot_max_price="2").launch_terms()
+
+
+def test_thousands_of_faults_are_told_briefly() -> None:
+    parsed = parse_pool({**SOUND, **{f"x{number}": "y" * 1000 for number in range(10_000)}})
+    assert not isinstance(parsed, Pool)
+    assert len(parsed) == 21
+    assert parsed[-1].value == "9980 more faults"
