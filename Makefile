@@ -57,9 +57,11 @@ need-node:
 $(VENV): requirements.txt lambdas/requirements.txt pyproject.toml | need-python
 	@echo "Installing $$(cat requirements.txt lambdas/requirements.txt | grep -c ==) Python packages into .venv (about 40 s)"
 	@$(PYTHON) -m venv .venv || { echo "python3 -m venv failed; on Debian and Ubuntu it is the package python3-venv." >&2; exit 1; }
-	@$(PIP) install --no-deps --no-compile -r requirements.txt | while read -r word name _; do \
-	  if [ -t 1 ] && [ "$$word" = Collecting ]; then printf '\r\033[K  %s' "$$name"; fi; done; if [ -t 1 ]; then printf '\r\033[K'; fi
-	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@$(PIP) install --no-deps --no-compile -r requirements.txt 2>.venv/pip.log | while read -r word name _; do \
+	  if [ -t 1 ] && [ "$$word" = Collecting ]; then printf '\r\033[K  %s' "$$name"; fi; done \
+	  || { cat .venv/pip.log >&2; exit 1; }
+	@if [ -t 1 ]; then printf '\r\033[K'; fi
+	@$(PIP) install --quiet --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(NODE_MODULES): package.json package-lock.json | need-node

@@ -34,6 +34,8 @@ def main() -> int:
             if arguments.tick_seconds:
                 progress.say(f"Ticks every {arguments.tick_seconds:g} s instead of every minute.")
             progress.say(f"In another shell:  source {_short(cloud.env_files[0])}")
+            if cloud.env_files[1:]:
+                progress.say(f"  (the newest cloud's; this one's for sure: {_short(cloud.env_files[1])})")
             progress.say(f"Logs in {_short(cloud.logs)}; Ctrl-C ends it all.")
             stop.wait()
     except KeyboardInterrupt:
