@@ -14,7 +14,6 @@ from typing import Any
 from localcloud.cloud import LocalCloud
 from tests.e2e.conftest import TICK_SECONDS, Site
 
-
 QUIET_LOOKS = 30
 
 
