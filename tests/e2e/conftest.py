@@ -9,7 +9,7 @@ import pytest
 
 from localcloud.cloud import LocalCloud
 from localcloud.pools import delete_pool, put_pool
-from localcloud.watch import NotSeenError, Watcher
+from localcloud.watch import Watcher
 
 TICK_SECONDS = 2.0
 
@@ -61,15 +61,6 @@ class Site:
             f"{pool}: {size} running",
             seconds=seconds,
         )
-
-    def until_alone(self, pools: list[str], seconds: float = 90) -> None:
-        """Wait until the pools of earlier tests are drained and forgotten."""
-        try:
-            self.watcher.until(
-                lambda: self.watcher.view.statuses.keys() == set(pools), "only these pools", seconds=seconds
-            )
-        except NotSeenError:
-            pytest.fail(f"not drained: { {k: v for k, v in self.watcher.view.statuses.items() if k not in pools} }")
 
 
 @pytest.fixture
