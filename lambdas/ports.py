@@ -79,7 +79,7 @@ class Fleet(Protocol):
         """Those of the given instances that carry this stack's tag; unknown ids are left out."""
 
     def offers(self, pool: Pool) -> list[Offer]:
-        """The pool's types in its subnets' zones, one subnet a zone, with spot prices where the pool has a cap."""
+        """The pool's types in its subnets' zones, one subnet a zone; for a spot pool with their present prices."""
 
     def request(self, pool: Pool, count: int, offers: Iterable[Offer], attempt_id: str) -> str:
         """The exact launch request, as JSON, to be written down and sent unchanged however often."""

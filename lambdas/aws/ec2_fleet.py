@@ -66,14 +66,18 @@ class Ec2Fleet:
         return self._listed([{"Name": "instance-id", "Values": ids}]) if ids else []
 
     def offers(self, pool: Pool) -> list[Offer]:
-        """One subnet a zone, that with the most free addresses."""
+        """One subnet a zone, that with the most free addresses; for spot, only offerings that have a price.
+
+        A type that a zone does not offer has no spot price there, and would only be refused.
+        """
         subnets = self._subnets(pool.subnet_ids or self._default_subnets)
-        prices = self._spot_prices(pool) if pool.spot and pool.spot_max_price is not None else {}
-        return [
+        prices = self._spot_prices(pool) if pool.spot else {}
+        offers = [
             Offer(instance_type, zone, subnet_id, prices.get(offering_key(instance_type, zone)))
             for instance_type in pool.instance_types
             for zone, subnet_id in subnets.items()
         ]
+        return [offer for offer in offers if offer.spot_price is not None or not prices]
 
     def request(self, pool: Pool, count: int, offers: Iterable[Offer], attempt_id: str) -> str:
         """Build the CreateFleet request; its token is the attempt's id."""

@@ -104,7 +104,10 @@ def _no_offer(picture: Picture, pool: Pool, choice: Choice) -> Hindrance:
             f"Spot prices are above spot_max_price {cap} USD/h: {choice.prices()}. No launch is tried until it falls."
         )
         return Hindrance(Reason.PRICE_ABOVE_MAX, message, next_look)
-    message = "No subnet was found to launch into: list subnet_ids in the item, or give the stack or the Region some."
+    message = (
+        "No zone of the pool's subnets offers its instance types, or there is no subnet: check instance_types, list "
+        "subnet_ids in the item, or give the stack or the Region's default VPC some."
+    )
     return Hindrance(Reason.CONFIG, message, next_look)
 
 

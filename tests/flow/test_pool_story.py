@@ -188,9 +188,11 @@ class TestPrice:
         world.edit(target_size=4, spot_max_price="0.5")
         assert {one.zone for one in world.market.instances.values()} == {"us-east-1b"}
 
-    def test_without_a_cap_prices_are_not_asked_for(self, world: World) -> None:
-        world.edit(target_size=1)
-        assert world.calls["DescribeSpotPriceHistory"] == 0
+    def test_a_zone_that_does_not_offer_the_type_is_not_asked(self) -> None:
+        world = World(offering("g5.xlarge", "us-east-1b", price="0.9"))
+        world.edit(target_size=1, spot_max_price="0.5")
+        assert waiting(world).reason is Reason.PRICE_ABOVE_MAX
+        assert world.calls["CreateFleet"] == 0
 
     def test_a_price_that_rises_between_look_and_launch_is_price_not_capacity(self, world: World) -> None:
         world.fault(action="CreateFleet", error="SpotMaxPriceTooLow", where="inside")

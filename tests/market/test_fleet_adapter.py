@@ -82,11 +82,13 @@ def test_a_changed_request_under_the_same_token_is_no_answer(fleet: Ec2Fleet) ->
     assert len(fleet.instances()) == 3
 
 
-def test_offers_carry_prices_only_under_a_cap(fleet: Ec2Fleet) -> None:
-    assert {offer.spot_price for offer in fleet.offers(pool())} == {None}
-    priced = [offer.spot_price for offer in fleet.offers(pool(spot_max_price="5")) if offer.spot_price is not None]
-    assert priced
-    assert set(priced) == {Decimal("3.8338")}
+def test_spot_offers_are_those_that_have_a_price(fleet: Ec2Fleet) -> None:
+    offers = {offer.zone: offer.spot_price for offer in fleet.offers(pool())}
+    assert offers == dict.fromkeys((f"us-east-1{zone}" for zone in "abcd"), Decimal("3.8338"))
+
+
+def test_on_demand_offers_need_no_spot_price(fleet: Ec2Fleet) -> None:
+    assert {offer.spot_price for offer in fleet.offers(pool(spot=False))} == {None}
 
 
 def test_named_subnets_are_the_only_ones_offered(fleet: Ec2Fleet) -> None:
