@@ -88,6 +88,7 @@ class LocalCloud:
         self._pace = pace
         self._market_arguments = market_arguments
         self._clients: dict[str, Any] = {}
+        self._children: list[Child] = []
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
@@ -136,6 +137,7 @@ class LocalCloud:
             (self.directory / folder).mkdir(parents=True)
         for folder in PASSING_FOLDERS:
             undo.callback(shutil.rmtree, self.directory / folder, ignore_errors=True)
+        undo.callback(self._stop_children)
         handler = logging.FileHandler(self.logs / "relay.log")
         handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
         package = logging.getLogger("localcloud")
@@ -148,17 +150,17 @@ class LocalCloud:
         self.market = MarketControl(f"http://{HOST}:{market_port}")
 
         # Synthesis needs no cloud, so it runs while the cloud starts and is bootstrapped.
-        synth = self._cdk(undo, "synth", "--quiet", *self._context(), "--output", str(self.directory / "cdk.out"))
+        synth = self._cdk("synth", "--quiet", *self._context(), "--output", str(self.directory / "cdk.out"))
         with self.progress.step("Starting AWS (ministack) and the EC2 market on free ports of this machine"):
-            self._start_servers(undo, port, market_port)
+            self._start_servers(port, market_port)
         # Away from cdk.json, so that bootstrapping does not synthesize the app once more.
-        bootstrap = self._cdk(undo, "bootstrap", f"aws://{ACCOUNT}/{REGION}", directory=self.directory)
+        bootstrap = self._cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", directory=self.directory)
         with self.progress.step("cdk bootstrap, and cdk synth beside it", bootstrap.log, synth.log) as show:
             for service in ("cloudwatch", "ec2", "lambda", "logs", "sns", "sqs"):
                 self.client(service)  # reads the service's model, a good part of a second for all of them
             bootstrap.wait(seconds=CDK_SECONDS, watch=show)
             synth.wait(seconds=CDK_SECONDS, watch=show)
-        self._deploy(undo)
+        self._deploy()
         with self.progress.step("Connecting the launch template, the alarm queue and the metrics"):
             self._connect(undo)
         self._write_environment(undo)
@@ -178,15 +180,13 @@ class LocalCloud:
             lock.close()
         raise LocalCloudError(f"the local cloud {names[0]} is running already; end it, or name another")
 
-    def _start_servers(self, undo: ExitStack, port: int, market_port: int) -> None:
+    def _start_servers(self, port: int, market_port: int) -> None:
         market = self._child(
-            undo,
             "market",
             [*MARKET_COMMAND, "--port", str(market_port), "--account", ACCOUNT, *self._market_arguments],
             isolated_environment() | {"AWS_ENDPOINT_URL": self.endpoint_url} | CREDENTIALS,
         )
         ministack = self._child(
-            undo,
             "ministack",
             MINISTACK_COMMAND,
             ministack_environment(port, self.directory, ec2_url=self.market.url),
@@ -194,10 +194,9 @@ class LocalCloud:
         ministack.wait_until(lambda: answers(f"{self.endpoint_url}/_ministack/ready"), seconds=START_SECONDS)
         market.wait_until(lambda: answers(f"{self.market.url}/market"), seconds=START_SECONDS)
 
-    def _deploy(self, undo: ExitStack) -> None:
+    def _deploy(self) -> None:
         outputs = self.directory / "outputs.json"
         deploy = self._cdk(
-            undo,
             "deploy",
             "--app",
             str(self.directory / "cdk.out"),
@@ -256,15 +255,14 @@ class LocalCloud:
         pace = ["-c", f"pace={self._pace:g}"] if self._pace != 1 else []
         return ["--app", f"{shlex.quote(sys.executable)} app.py", "-c", "stage=local", *pace]
 
-    def _cdk(self, undo: ExitStack, command: str, *arguments: str, directory: Path = ROOT) -> Child:
+    def _cdk(self, command: str, *arguments: str, directory: Path = ROOT) -> Child:
         if not CDK.exists():
             raise LocalCloudError("the CDK command line is not installed; run: npm ci")
         environment = isolated_environment() | CREDENTIALS | {"AWS_ENDPOINT_URL": self.endpoint_url}
-        return self._child(undo, f"cdk {command}", [str(CDK), command, *arguments], environment, directory)
+        return self._child(f"cdk {command}", [str(CDK), command, *arguments], environment, directory)
 
     def _child(
         self,
-        undo: ExitStack,
         name: str,
         command: Sequence[str],
         environment: Mapping[str, str],
@@ -272,8 +270,14 @@ class LocalCloud:
     ) -> Child:
         log = self.logs / f"{name.replace(' ', '-')}.log"
         child = Child(name, command, log=log, environment=environment, directory=directory)
-        undo.callback(child.stop)
+        self._children.append(child)
         return child
+
+    def _stop_children(self) -> None:
+        for child in self._children:
+            child.ask_to_stop()
+        for child in self._children:
+            child.stop()
 
 
 def isolated_environment() -> dict[str, str]:
