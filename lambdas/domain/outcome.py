@@ -186,7 +186,7 @@ def _waiting(after: Picture, hindrance: Hindrance | None, launched: Launched | N
         return None
     before = after.status.answer.waiting
     if hindrance is None:
-        hindrance = Hindrance(Reason.UNKNOWN, "A launch is under way; its answer is awaited.", after.now + NEXT_LOOK)
+        hindrance = _under_way(after, launched)
     return Waiting(
         count=count,
         reason=hindrance.reason,
@@ -195,6 +195,15 @@ def _waiting(after: Picture, hindrance: Hindrance | None, launched: Launched | N
         next_attempt_at=hindrance.until,
         message=hindrance.message,
     )
+
+
+def _under_way(after: Picture, launched: Launched | None) -> Hindrance:
+    """Why instances are missing although the next try is already due: what the last one said, or its lost answer."""
+    worst = _gravest(launched.failures) if launched else None
+    if launched is None or worst is None:
+        return Hindrance(Reason.UNKNOWN, "A launch is under way; its answer is awaited.", after.now + NEXT_LOOK)
+    then = "Other offerings are tried at once." if launched.answered else "The same request will be sent again."
+    return Hindrance(worst.reason, f"{worst.code}: {worst.message} {then}", after.now)
 
 
 def _last_error(results: Results, picture: Picture) -> LastError | None:
