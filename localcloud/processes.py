@@ -54,11 +54,6 @@ class Child:
             )
 
     @property
-    def pid(self) -> int:
-        """The process that holds the command."""
-        return self._leash.pid
-
-    @property
     def status(self) -> int | None:
         """The exit status; None while it runs."""
         return self._leash.poll()
@@ -86,14 +81,10 @@ class Child:
                 raise LocalCloudError(f"{self.name} is not ready after {seconds:.0f} s", log=self.log)
             sleep(0.05)
 
-    def ask_to_stop(self) -> None:
-        """Let go of the leash: the command is ended, without waiting for it."""
+    def stop(self) -> None:
+        """Let go of the leash, which ends the command, and wait for that."""
         if self._leash.stdin is not None:
             self._leash.stdin.close()
-
-    def stop(self) -> None:
-        """End the command and wait for it."""
-        self.ask_to_stop()
         try:
             self._leash.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
