@@ -16,7 +16,7 @@ import pytest
 from localcloud.processes import HOST, Child, port_to_use
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Any]]:
     """Make clients of an empty AWS."""
     folder: Path = tmp_path_factory.mktemp("ministack")

@@ -14,14 +14,14 @@ from localcloud.watch import Watcher
 TICK_SECONDS = 2.0
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cloud() -> Iterator[LocalCloud]:
-    """The real stack on a cloud of its own, ticking every two seconds."""
+    """The real stack on a cloud of its own, ticking every two seconds; it ends with the last test of this folder."""
     with LocalCloud(family="test", tick_seconds=TICK_SECONDS) as started:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def watcher(cloud: LocalCloud) -> Iterator[Watcher]:
     with Watcher(cloud) as watching:
         yield watching
