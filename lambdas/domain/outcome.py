@@ -102,6 +102,7 @@ def _remember(picture: Picture, plan: Plan, results: Results, pauses: Pauses) ->
     spec = pool.model_dump(mode="json") if pool else memory.spec
     hold = memory.hold
     attempt = None if plan.drop_attempt else memory.attempt
+    shown = _shown(picture) if plan.drop_attempt else ()
     backoff = {key: one for key, one in memory.backoff.items() if now - one.until < FORGET_BACKOFF}
     if launched is not None:
         attempt = None if launched.answered else launched.attempt
@@ -113,10 +114,17 @@ def _remember(picture: Picture, plan: Plan, results: Results, pauses: Pauses) ->
         hold=hold,
         attempt=attempt,
         backoff=backoff,
-        launched=_recent(memory.launched, now) | (dict.fromkeys(launched.instances, now) if launched else {}),
+        launched=_recent(memory.launched, now)
+        | dict.fromkeys((*shown, *(launched.instances if launched else ())), now),
         terminated=_recent(memory.terminated, now) | dict.fromkeys(results.ended, now),
         below_since=(memory.below_since or now) if below else None,
     )
+
+
+def _shown(picture: Picture) -> tuple[str, ...]:
+    """What EC2 shows of the open attempt; its next listing, from another replica, may be older and not show it."""
+    attempt, stock = picture.status.memory.attempt, picture.stock
+    return tuple(one.id for one in (*stock.running, *stock.starting) if attempt and one.attempt_id == attempt.id)
 
 
 def _recent(ids: dict[str, datetime], now: datetime) -> dict[str, datetime]:
