@@ -15,8 +15,8 @@ import shutil
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -130,7 +130,7 @@ class LocalCloud:
         return isolated_environment() | self.exports()
 
     def _start(self, undo: ExitStack) -> None:
-        self.directory = self._claim_directory(undo)
+        self.directory = undo.enter_context(claim_directory(STATE, name=self._told_name, family=self._family))
         self.logs = self.directory / "logs"
         for folder in ("logs", *PASSING_FOLDERS):
             shutil.rmtree(self.directory / folder, ignore_errors=True)
@@ -164,21 +164,6 @@ class LocalCloud:
         with self.progress.step("Connecting the launch template, the alarm queue and the metrics"):
             self._connect(undo)
         self._write_environment(undo)
-
-    def _claim_directory(self, undo: ExitStack) -> Path:
-        """A folder under ``.localcloud`` that no running cloud uses."""
-        if self._told_name is not None:
-            names = [self._told_name]
-        else:
-            names = [self._family, *(f"{self._family}-{number}" for number in range(2, 100))]
-        for name in names:
-            directory = STATE / name
-            directory.mkdir(parents=True, exist_ok=True)
-            lock = undo.enter_context((directory / "lock").open("w"))
-            if _locked(lock):
-                return directory
-            lock.close()
-        raise LocalCloudError(f"the local cloud {names[0]} is running already; end it, or name another")
 
     def _start_servers(self, port: int, market_port: int) -> None:
         market = self._child(
@@ -277,6 +262,20 @@ class LocalCloud:
         """End them as they were started: the market before ministack, which takes its last events."""
         for child in self._children:
             child.stop()
+
+
+@contextmanager
+def claim_directory(state: Path, *, name: str | None, family: str) -> Iterator[Path]:
+    """A folder that no running cloud uses: of that name, or the first of the family; it is this one's meanwhile."""
+    names = [name] if name is not None else [family, *(f"{family}-{number}" for number in range(2, 100))]
+    for each in names:
+        directory = state / each
+        directory.mkdir(parents=True, exist_ok=True)
+        with (directory / "lock").open("w") as lock:
+            if _locked(lock):
+                yield directory
+                return
+    raise LocalCloudError(f"the local cloud {names[0]} is running already; end it, or name another")
 
 
 def isolated_environment() -> dict[str, str]:
