@@ -16,11 +16,11 @@ NODE_MODULES := node_modules/.installed
 # What `make demo` and `make local` hand on; empty ones are left out.
 option = $(if $(strip $($(1))),$(2) '$(strip $($(1)))')
 
-.PHONY: help demo local test check deploy need-python need-node
+.PHONY: help demo local test check sim sim-mutants deploy need-python need-node
 
 help: ## Say what there is
 	@echo "make <target>:"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "PYTHON=... names another Python (3.11 or later) than python3; Node.js 20 or later with npm is needed too."
 
 demo: need-python need-node $(VENV) $(NODE_MODULES) ## Play the story on the local cloud; TRACE=file.csv[.gz] SPEED=n [START=h HOURS=h] replays a market
@@ -40,6 +40,12 @@ check: need-python $(VENV) ## Format, lint, types and house rules; changes nothi
 	$(BIN)/mypy .
 	$(BIN)/python -m pip check
 	$(BIN)/python -m pytest tests/test_house_rules.py
+
+sim: need-python $(VENV) ## Attack the promises in simulated time; [SEEDS=n FIRST_SEED=n]
+	@$(BIN)/python -m tests.sim $(call option,SEEDS,--seeds) $(call option,FIRST_SEED,--first-seed) $(ARGS)
+
+sim-mutants: need-python $(VENV) ## Put each deliberate defect in and see the simulation catch it
+	@$(BIN)/python -m tests.sim.mutants $(ARGS)
 
 deploy: need-python need-node $(VENV) $(NODE_MODULES) ## Deploy to your AWS account; ARGS="-c key=value" chooses
 	@$(BIN)/python -m infra.deploy $(ARGS)

@@ -1,0 +1,377 @@
+"""A scenario is plain data made from one seed: the market, and everything that happens to it and to us, with its time.
+
+Nothing is drawn while a scenario runs, so a run is a function of its scenario, and leaving a happening out leaves the
+others as they were: that is what shrinking rests on.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+TYPES = ("g5.xlarge", "g4dn.xlarge", "p3.2xlarge", "c7g.large")
+ZONES = ("us-east-1a", "us-east-1b", "us-east-1c")
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+SETTLING = 25 * MINUTE
+"""How long after an episode every minute is ticked; in the stillness after that, every half hour."""
+
+CENT_OF_A_CENT = Decimal("0.000001")
+A_SUBNET = "subnet-00000000000000001"
+"""Of the first zone."""
+
+LAUNCH_CODES = (
+    "RequestLimitExceeded", "Unavailable", "InternalError", "MaxSpotInstanceCountExceeded", "UnauthorizedOperation",
+    "InsufficientInstanceCapacity", "SpotMaxPriceTooLow", "PendingVerification", "SomethingNew",
+    "IdempotentParameterMismatch", "InvalidLaunchTemplateName.NotFoundException",
+)  # fmt: skip
+ENTRY_CODES = (
+    "RequestLimitExceeded", "InsufficientInstanceCapacity", "SpotMaxPriceTooLow", "UnauthorizedOperation",
+    "MaxSpotInstanceCountExceeded", "SomethingNew",
+)  # fmt: skip
+ASKING_CODES = ("RequestLimitExceeded", "Unavailable", "InternalError", "UnauthorizedOperation")
+TABLE_CALLS = (
+    "statuses.get", "statuses.scan", "statuses.acquire", "statuses.release", "statuses.begin", "statuses.save",
+    "statuses.delete", "statuses.note", "pools.get", "pools.scan",
+)  # fmt: skip
+SPOT_MOVES = ("interrupt", "interrupt", "interrupt", "storm", "false", "stranger", "rebalance", "dies")
+FAULTS = (
+    "launch", "launch", "launch", "describe", "ask", "terminate", "table", "table", "kill", "kill", "slow", "queue",
+    "outage",
+)  # fmt: skip
+LAUNCH_FAULTS = (
+    "error", "error", "error_after", "inside", "inside", "zero", "more", "beside", "drop_before", "drop_after",
+    "drop_after", "late",
+)  # fmt: skip
+KILL_POINTS = ("CreateFleet", "TerminateInstances", "DescribeInstances", *TABLE_CALLS, "queue.send")
+
+
+@dataclass(frozen=True)
+class Happening:
+    """One thing that happens at a moment (seconds from the beginning): what, and to whom or how."""
+
+    at: float
+    what: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """As a line of a trace."""
+        return f"{self.what} {' '.join(f'{name}={value}' for name, value in self.args.items())}"
+
+
+@dataclass(frozen=True)
+class OfferingAtFirst:
+    """An offering of the market as the scenario begins."""
+
+    instance_type: str
+    zone: str
+    capacity: int
+    price: Decimal
+    on_demand: Decimal
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Everything a run is made from."""
+
+    seed: int
+    offerings: tuple[OfferingAtFirst, ...]
+    happenings: tuple[Happening, ...]
+    ticks: tuple[float, ...]
+    end: float
+    page_size: int
+
+    def without(self, dropped: Iterable[Happening]) -> Scenario:
+        """The same scenario in which these things do not happen."""
+        gone = {id(one) for one in dropped}
+        return self.having(one for one in self.happenings if id(one) not in gone)
+
+    def having(self, kept: Iterable[Happening]) -> Scenario:
+        """The same scenario with these happenings alone."""
+        return Scenario(self.seed, self.offerings, tuple(kept), self.ticks, self.end, self.page_size)
+
+
+def make(seed: int, *, small: bool = False) -> Scenario:
+    """Make the scenario of a seed; a small one has few pools and one or two hours."""
+    # The one source of chance: everything follows from the seed.
+    return _Maker(random.Random(seed), seed, small=small).scenario()  # noqa: S311  a simulation's chance is no secret
+
+
+class _Maker:
+    def __init__(self, rng: random.Random, seed: int, *, small: bool) -> None:
+        self.rng = rng
+        self.seed = seed
+        self.small = small
+        number = rng.choice((1, 1, 2, 3)) if small else rng.choice((1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 12, 20, 30))
+        self.pools = [f"pool-{n:02}" for n in range(1, number + 1)]
+        self.types = rng.sample(TYPES, rng.randint(1, len(TYPES)))
+        self.zones = sorted(rng.sample(ZONES, rng.randint(1, len(ZONES))))
+        self.offerings = [self._offering(one, zone) for one in self.types for zone in self.zones]
+        self.skewed = rng.random() < 0.4
+        self.happenings: list[Happening] = []
+
+    def scenario(self) -> Scenario:
+        rng = self.rng
+        episodes = 1 if self.small else rng.randint(1, 4 if len(self.pools) < 8 else 2)
+        at, ticks = 0.0, []
+        for _ in range(episodes):
+            length = rng.uniform(5, 20 if self.small or len(self.pools) > 8 else 45) * MINUTE
+            self._episode(at, length)
+            settled = at + length + SETTLING
+            ticks += [at + minute * MINUTE for minute in range(1, int((length + SETTLING) / MINUTE))]
+            stillness = 0.0 if self.small else rng.choice((0.0, rng.uniform(0, 4 * HOUR), rng.uniform(0, 1.5 * DAY)))
+            ticks += [settled + half * HOUR / 2 for half in range(int(stillness / HOUR * 2))]
+            at = settled + stillness
+        # A little off the full minute: other things happen on it.
+        jittered = tuple(tick + rng.uniform(0, 2) for tick in ticks)
+        happenings = tuple(sorted(self.happenings, key=lambda one: one.at))
+        return Scenario(self.seed, tuple(self.offerings), happenings, jittered, at, rng.choice((1, 2, 3, 7, 1000)))
+
+    def _episode(self, start: float, length: float) -> None:
+        rng, pools = self.rng, self.pools
+        if not start:
+            for pool in pools:
+                self._put(rng.uniform(0, 90), self._item(pool))
+        per_pool = 1 if len(pools) > 8 else 3
+        doers = (
+            (self._user, rng.randint(1, 2 + per_pool * len(pools))),
+            (self._market, rng.randint(0, 8)),
+            (self._spot, rng.randint(0, 5)),
+            (self._fault, rng.randint(0, 6 + 3 * len(pools))),
+            (self._messages, rng.randint(0, 5)),
+            (self._misc, rng.randint(0, 4)),
+            (self._lost_answers, rng.choice((0, 0, 1))),
+        )
+        for do, times in doers:
+            for _ in range(times):
+                do(start + rng.uniform(0, length))
+
+    def _add(self, at: float, what: str, **args: Any) -> None:
+        self.happenings.append(Happening(at, what, args))
+
+    # The user
+
+    def _user(self, at: float) -> None:
+        rng, pool = self.rng, self.rng.choice(self.pools)
+        item, then = self._item(pool), at + rng.uniform(1, 900)
+        match rng.choice(("put", "put", "put", "put", "bad", "bad", "pause", "delete", "protect", "stop", "flap")):
+            case "put":
+                self._put(at, item)
+            case "bad":
+                self._put(at, self._bad(pool))
+                self._perhaps_put(then, item)
+            case "pause":
+                self._put(at, {**item, "paused": True})
+                self._perhaps_put(then, item)
+            case "delete":
+                self._add(at, "delete", pool=pool)
+                self._perhaps_put(then, item)
+            case "protect":
+                self._add(at, "protect", pool=pool, count=rng.randint(1, 3))
+                self._add(then, "unprotect", pool=pool)
+            case "stop":
+                self._add(at, "stop", pool=pool)
+            case _:  # sizes changed faster than anybody can follow
+                for n in range(rng.randint(2, 6)):
+                    self._put(at + n * rng.uniform(0.1, 4), self._item(pool))
+
+    def _put(self, at: float, item: dict[str, Any]) -> None:
+        self._add(at, "put", pool=item["pool_name"], item=item)
+
+    def _perhaps_put(self, at: float, item: dict[str, Any]) -> None:
+        if self.rng.random() < 0.65:
+            self._put(at, item)
+
+    def _item(self, pool: str) -> dict[str, Any]:
+        rng = self.rng
+        limit = rng.choice((1, 2, 3, 4, 5, 8, 12))
+        target = rng.choice((0, limit, rng.randint(0, limit), rng.randint(0, limit)))
+        item: dict[str, Any] = {
+            "pool_name": pool,
+            "max_instances": Decimal(limit) if rng.random() < 0.5 else str(limit),
+            "target_size": Decimal(target) if rng.random() < 0.5 else str(target),
+        }
+        if rng.random() < 0.2:
+            item["min_instances"] = Decimal(rng.randint(0, limit))
+        chosen = rng.sample(self.types, rng.randint(1, len(self.types)))
+        item |= {"instance_type": chosen[0]} if len(chosen) == 1 else {"instance_types": chosen}
+        if rng.random() < 0.15:
+            item["spot"] = False
+        if rng.random() < 0.5:
+            price = self._some_price()
+            item["spot_max_price"] = price if rng.random() < 0.5 else str(price)
+        if rng.random() < 0.15:
+            item["subnet_ids"] = [rng.choice((A_SUBNET, A_SUBNET, "subnet-0000"))]
+        if rng.random() < 0.04:
+            item["launch_template"] = {"name": "no-such-template"}
+        return item
+
+    def _some_price(self) -> Decimal:
+        """A price at, just beside, or well off what an offering costs now."""
+        base = self.rng.choice(self.offerings).price
+        step = self.rng.choice((Decimal(0), CENT_OF_A_CENT, -CENT_OF_A_CENT, base / 10, -base / 10, base / 2))
+        return max(Decimal("0.01"), (base + step).quantize(CENT_OF_A_CENT))
+
+    def _bad(self, pool: str) -> dict[str, Any]:
+        spoil: dict[str, Any] = self.rng.choice(
+            (
+                {"target_size": Decimal(-1)},
+                {"target_size": "99", "max_instances": "3"},
+                {"max_instnaces": Decimal(40)},
+                {"spot_max_price": "cheap"},
+                {"spot_max_price": True},
+                {"instance_types": [], "instance_type": "g5.xlarge"},
+                {"instance_types": ["not a type"]},
+                {"paused": "yes"},
+                {"target_size": Decimal("1e9999")},
+                {f"unknown-{n}": "value " * 20 for n in range(300)},
+            )
+        )
+        return {**self._item(pool), **spoil}
+
+    # The market
+
+    def _offering(self, instance_type: str, zone: str) -> OfferingAtFirst:
+        price = Decimal(self.rng.randint(100_000, 2_000_000)).scaleb(-6)
+        on_demand = (price * self.rng.randint(2, 4)).quantize(CENT_OF_A_CENT)
+        return OfferingAtFirst(instance_type, zone, self.rng.choice((0, 1, 2, 4, 8, 20, 40)), price, on_demand)
+
+    def _market(self, at: float) -> None:
+        rng, offering = self.rng, self.rng.choice(self.offerings)
+        where = {"instance_type": offering.instance_type, "zone": offering.zone}
+        match rng.choice(("capacity", "capacity", "price", "price", "drought", "flood")):
+            case "capacity":
+                self._add(at, "offering", **where, capacity=rng.choice((0, 0, 1, 2, 5, 20)))
+            case "price":
+                factor = Decimal(rng.choice(("0.5", "0.9", "1", "1.000001", "1.1", "2", "5")))
+                self._add(at, "offering", **where, price=(offering.price * factor).quantize(CENT_OF_A_CENT))
+            case "drought":
+                for one in self.offerings:
+                    self._add(at, "offering", instance_type=one.instance_type, zone=one.zone, capacity=0)
+                if rng.random() < 0.7:
+                    self._flood(at + rng.uniform(1, 60) * MINUTE)
+            case _:
+                self._flood(at)
+
+    def _flood(self, at: float) -> None:
+        for one in self.offerings:
+            self._add(at, "offering", instance_type=one.instance_type, zone=one.zone, capacity=30, price=one.price)
+
+    def _spot(self, at: float) -> None:
+        rng, pool = self.rng, self.rng.choice(self.pools)
+        match rng.choice(SPOT_MOVES):
+            case "interrupt":
+                seconds = rng.choice((120.0, 120.0, 120.0, 5.0))
+                self._add(at, "interrupt", pool=pool, count=rng.randint(1, 4), seconds=seconds)
+            case "storm":
+                one = rng.choice(self.offerings)
+                self._add(at, "storm", instance_type=one.instance_type, zone=one.zone)
+            case "false":
+                self._add(at, "false_notice", pool=pool, count=rng.randint(1, 2))
+            case "stranger":
+                self._add(at, "stranger_notice", pool=pool)
+            case "rebalance":
+                self._add(at, "rebalance", pool=pool)
+            case _:
+                self._add(at, "fault", call="CreateFleet", how="dies", times=rng.randint(1, 3), seconds=5.0)
+
+    # Faults at calls
+
+    def _fault(self, at: float) -> None:
+        rng = self.rng
+        match rng.choice(FAULTS):
+            case "launch":
+                self._launch_fault(at)
+            case "describe":
+                how = rng.choice(("error", "error", "drop_before"))
+                self._arm(at, "DescribeInstances", how, code=rng.choice(ASKING_CODES))
+            case "ask":
+                call = rng.choice(("DescribeSubnets", "DescribeSpotPriceHistory"))
+                self._arm(at, call, rng.choice(("error", "drop_before")), code=rng.choice(ASKING_CODES))
+            case "terminate":
+                how = rng.choice(("error", "vanish", "vanish_forbidden", "drop_before", "drop_after"))
+                code = rng.choice(("RequestLimitExceeded", "UnauthorizedOperation", "InvalidInstanceID.NotFound"))
+                self._arm(at, "TerminateInstances", how, code=code)
+                if rng.random() < 0.3:
+                    self._arm(at, "DescribeInstances", "after_terminate", code="Unavailable")
+            case "table":
+                how = rng.choice(("throttled", "throttled", "timed_out_before", "timed_out_after", "timed_out_after"))
+                self._arm(at, rng.choice(TABLE_CALLS), how)
+            case "kill":
+                self._arm(at, rng.choice(KILL_POINTS), rng.choice(("kill_before", "kill_after")))
+            case "slow":
+                how = rng.choice(("slow_before", "slow_after"))
+                self._arm(at, rng.choice(KILL_POINTS), how, seconds=rng.choice((3.0, 11.0, 30.0, 58.0, 70.0)))
+            case "queue":
+                self._arm(at, "queue.send", rng.choice(("timed_out_before", "timed_out_after")))
+            case _:  # EC2 takes every launch and says nothing for minutes
+                how = rng.choice(("drop_before", "drop_before", "drop_after"))
+                self._arm(at, "CreateFleet", how, times=rng.randint(3, 14), seconds=0.0)
+                self._arm(at, "CreateFleet", "drop_after", seconds=0.0)
+
+    def _lost_answers(self, at: float) -> None:
+        """A launch whose answers are lost for a while, a listing that lags, and an edit of its size just then."""
+        rng, item = self.rng, self._item(self.rng.choice(self.pools))
+        self._add(at - 1, "lag", seconds=rng.choice((60.0, 110.0) if self.skewed else (60.0, 110.0, 240.0)))
+        lost, limit = rng.choice((0, 0, 2, 5, 9, 10, 11)), int(item["max_instances"])
+        self._put(at, {**item, "target_size": Decimal(rng.randint(0, limit))})
+        if lost:
+            self._add(at, "fault", call="CreateFleet", how="drop_before", times=lost, seconds=0.0)
+        self._add(at, "fault", call="CreateFleet", how="drop_after", times=rng.randint(1, 2), seconds=0.0)
+        code = rng.choice(("RequestLimitExceeded", "UnauthorizedOperation", "MaxSpotInstanceCountExceeded"))
+        self._add(at, "fault", call="CreateFleet", how="error", times=1, code=code)
+        edited = at + (lost + 1) * MINUTE + rng.uniform(0, 60)
+        self._put(edited, {**item, "target_size": Decimal(rng.randint(limit // 2, limit))})
+        self._add(edited + rng.uniform(60, 600), "lag", seconds=2.0)
+
+    def _launch_fault(self, at: float) -> None:
+        rng = self.rng
+        how = rng.choice(LAUNCH_FAULTS)
+        code = rng.choice(
+            ENTRY_CODES
+            if how in ("inside", "beside")
+            else ("InternalError", "Unavailable", "ServiceUnavailable")
+            if how == "error_after"
+            else LAUNCH_CODES
+        )
+        launches, seconds = rng.choice((0, 0, 1, 2)), rng.choice((0.0, 12.0))
+        self._arm(at, "CreateFleet", how, code=code, launches=launches, seconds=seconds)
+        if how in ("drop_after", "error_after", "late") and rng.random() < 0.5:
+            # What a repeat of the lost call meets
+            code = rng.choice(LAUNCH_CODES)
+            self._arm(at, "CreateFleet", rng.choice(("error", "drop_before", "drop_after")), code=code, seconds=0.0)
+
+    def _arm(self, at: float, call: str, how: str, *, times: int | None = None, **details: Any) -> None:
+        times = times or self.rng.choice((1, 1, 1, 2, 3))
+        self._add(at, "fault", call=call, how=how, times=times, **details)
+
+    # Messages, time
+
+    def _messages(self, at: float) -> None:
+        rng = self.rng
+        match rng.choice(("lose", "twice", "late", "stream", "tick", "notices", "burst", "burst")):
+            case "burst":
+                self._add(at, "burst", pool=rng.choice(self.pools), count=rng.randint(2, 4))
+            case "stream":
+                self._add(at, "outage", channel="stream", seconds=rng.choice((MINUTE, HOUR, DAY)))
+            case "tick":
+                self._add(at, "outage", channel="tick", seconds=rng.choice((5 * MINUTE, HOUR)))
+            case "notices":
+                self._add(at, "outage", channel="notices", seconds=rng.choice((MINUTE, HOUR)))
+            case how:
+                channel = rng.choice(("stream", "due", "notices"))
+                seconds = rng.choice((10.0, 300.0, HOUR))
+                self._add(at, "mischief", channel=channel, how=how, seconds=seconds, times=rng.randint(1, 5))
+
+    def _misc(self, at: float) -> None:
+        rng = self.rng
+        if self.skewed and rng.random() < 0.7:
+            skews = [rng.choice((-60.0, 60.0, rng.uniform(-60, 60))) for _ in range(rng.randint(2, 12))]
+            self._add(at, "skew", seconds=skews)
+        else:
+            # The longest lag that still fits into the ten minutes for which our memory outweighs a listing.
+            lag = rng.choice((5.0, 20.0, 60.0, 110.0) if self.skewed else (5.0, 45.0, 110.0, 240.0))
+            self._add(at, "lag", seconds=lag)
+            self._add(at + rng.uniform(60, 1800), "lag", seconds=rng.choice((0.0, 2.0)))
