@@ -116,7 +116,7 @@ class StatusTable:
     def save(self, lease: Lease, before: Status, after: Status) -> None:
         """Write answer and memory whole, and drop the notices that are past."""
         answer = after.answer.model_dump(mode="json", exclude_none=True)
-        answer["updated_at"] = self._clock().isoformat(timespec="milliseconds")
+        answer["updated_at"] = self._clock().isoformat(timespec="microseconds").replace("+00:00", "Z")
         memory = after.memory.model_dump(mode="json", exclude_none=True)
         absent = sorted(Answer.model_fields.keys() - answer.keys())
         past = sorted(before.notices.keys() - after.notices.keys())
