@@ -18,7 +18,7 @@ from localcloud.market.trace import Trace, TraceError, best_share, read_trace
 from localcloud.pools import put_pool
 from localcloud.processes import LocalCloudError
 from localcloud.report import Check, PoolChapter
-from localcloud.timeline import above_cap, highest, moment, share_of_time
+from localcloud.timeline import OfferingTimeline, above_cap, highest, moment, share_of_time, since
 from localcloud.watch import Watcher
 
 POOL = "recorded-market"
@@ -136,7 +136,11 @@ class Replay:
         )
         chapter = self._watcher.chapter(POOL, about, types=recording.types, cap=recording.cap)
         played = {f"{instance_type} {zone}" for instance_type, zone in recording.trace.series}
-        chapter.offerings = {name: one for name, one in chapter.offerings.items() if name in played}
+        chapter.offerings = {
+            name: OfferingTimeline(since(one.price, self.began_at), since(one.capacity, self.began_at))
+            for name, one in chapter.offerings.items()
+            if name in played
+        }
         chapter.max_instances, chapter.show_room = MAX_INSTANCES, True
         return chapter
 

@@ -99,6 +99,12 @@ def share_of_time(series: Series[int], at_least: int, start: datetime, end: date
     return good / (end - start)
 
 
+def since(series: Series[Value], start: datetime) -> Series[Value]:
+    """The part of a series from a moment on, beginning with the value it had then."""
+    before = [(start, value) for at, value in series if at <= start][-1:]
+    return before + [(at, value) for at, value in series if at > start]
+
+
 def highest(series: Series[int]) -> int:
     """The highest value at any instant; 0 for an empty series."""
     return max((value for _, value in series), default=0)

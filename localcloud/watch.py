@@ -60,6 +60,11 @@ class Watcher:
         self.alarms: list[AlarmMessage] = []
         self.started = datetime.now(UTC)
         self._cloud = cloud
+        # The record tells of changes alone.
+        self._at_first: list[Entry] = [
+            {**offering, "at": self.started.isoformat(), "what": "offering"}
+            for offering in cloud.market.state()["offerings"]
+        ]
         self._pools: defaultdict[str, _Memory] = defaultdict(_Memory)
         self._looked = threading.Condition()
         self._stop = threading.Event()
@@ -103,7 +108,11 @@ class Watcher:
     def chapter(self, pool: str, about: str, *, types: list[str], cap: Decimal | None = None) -> PoolChapter:
         """A pool's part of the report, from the market's record and from what was seen of its status."""
         record, memory = self.record(), self._pools[pool]
-        offerings = {name: one for name, one in offering_timelines(record).items() if name.partition(" ")[0] in types}
+        offerings = {
+            name: one
+            for name, one in offering_timelines([*self._at_first, *record]).items()
+            if name.partition(" ")[0] in types
+        }
         return PoolChapter(
             name=pool,
             about=about,

@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from localcloud.report import AlarmMessage, Check, PoolChapter, Report, Waiting, render
-from localcloud.timeline import PoolTimeline, above_cap, highest, offering_timelines, pool_timeline, share_of_time
+from localcloud.timeline import (
+    PoolTimeline,
+    above_cap,
+    highest,
+    offering_timelines,
+    pool_timeline,
+    share_of_time,
+    since,
+)
 
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -66,6 +74,13 @@ def test_the_share_of_time_counts_from_start_to_end() -> None:
     assert share_of_time(running, 3, at(0), at(10)) == pytest.approx(0.6)
     assert share_of_time([], 1, at(0), at(10)) == 0
     assert share_of_time(running, 3, at(4), at(7)) == pytest.approx(2 / 3)
+
+
+def test_a_series_can_begin_later_with_the_value_it_had_then() -> None:
+    series = [(at(1), 3), (at(5), 2)]
+    assert since(series, at(4)) == [(at(4), 3), (at(5), 2)]
+    assert since(series, at(5)) == [(at(5), 2)]
+    assert since(series, at(0)) == series
 
 
 def test_prices_and_room_are_followed_where_they_change() -> None:
