@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from itertools import count
@@ -105,8 +105,7 @@ def _repeat_too_long(put: Put) -> None:
 
 @mutant("an attempt that EC2 has shown is forgotten at once")
 def _shown_is_forgotten(put: Put) -> None:
-    if hasattr(outcome, "_shown"):
-        put(outcome, "_shown", lambda _: ())
+    put(outcome, "_shown", lambda _: ())
 
 
 def _forgetting(put: Put, **forgotten: Any) -> None:
@@ -155,8 +154,10 @@ def _no_fence(put: Put) -> None:
 def _no_lease(put: Put) -> None:
     real = MemoryStatuses.acquire
 
-    def acquire(self: MemoryStatuses, pool_name: str, now: Any) -> Lease | None:
-        return real(self, pool_name, now + timedelta(hours=1))
+    def acquire(self: MemoryStatuses, pool_name: str, now: datetime) -> Lease | None:
+        if pool_name in self.leases:
+            self.leases[pool_name]["until"] = now
+        return real(self, pool_name, now)
 
     put(MemoryStatuses, "acquire", acquire)
 
@@ -206,17 +207,6 @@ def _terminate_blindly(self: Ec2Fleet, ids: list[str]) -> Terminated:
     except Exception:  # noqa: BLE001  that is the defect
         return Terminated(tuple(ids))
     return Terminated(tuple(ids))
-
-
-@mutant("one bad id spoils its batch for good")
-def _bad_id_spoils(put: Put) -> None:
-    put(Ec2Fleet, "find", _find_nothing_gone)
-
-
-def _find_nothing_gone(self: Ec2Fleet, instance_ids: Iterable[str]) -> list[Instance]:
-    ids = list(instance_ids)
-    found = self._listed([{"Name": "instance-id", "Values": ids}]) if ids else []
-    return found and [replace(found[0], id=id_) for id_ in ids]
 
 
 @mutant("throttling is taken for missing capacity")

@@ -68,6 +68,7 @@ class Ec2:
     def terminate_instances(self, **params: Any) -> dict[str, Any]:
         world, inv = self._world, running(self._world)
         ids = params["InstanceIds"]
+        inv.ending.update(ids)
 
         def effect() -> dict[str, Any]:
             world.oracle.terminating(inv, ids)
@@ -114,6 +115,7 @@ class _Launch:
 
     def send(self) -> dict[str, Any]:
         self._inv.begun.discard(self._token)
+        self._inv.launches_for = self._pool
         self._world.oracle.calling(self._inv, self._params)
         ways = (self.inside, self.zero, self.more, self.beside, self.late, self.dies, self.error)
         answer = self._world.call("CreateFleet", self.effect, **{way.__name__: way for way in ways})

@@ -134,6 +134,10 @@ class _Maker:
         if not start:
             for pool in pools:
                 self._put(rng.uniform(0, 90), self._item(pool))
+        if rng.random() < 0.2:  # nothing else, or it would hide what comes of it
+            self._flood(start + 2 * MINUTE)
+            self._lost_answers(start + rng.uniform(3, 5) * MINUTE)
+            return
         per_pool = 1 if len(pools) > 8 else 3
         doers = (
             (self._user, rng.randint(1, 2 + per_pool * len(pools))),
@@ -142,7 +146,7 @@ class _Maker:
             (self._fault, rng.randint(0, 6 + 3 * len(pools))),
             (self._messages, rng.randint(0, 5)),
             (self._misc, rng.randint(0, 4)),
-            (self._lost_answers, rng.choice((0, 0, 1))),
+            (self._lost_answers, rng.choice((0, 0, 0, 1))),
         )
         for do, times in doers:
             for _ in range(times):
@@ -312,19 +316,19 @@ class _Maker:
                 self._arm(at, "CreateFleet", "drop_after", seconds=0.0)
 
     def _lost_answers(self, at: float) -> None:
-        """A launch whose answers are lost for a while, a listing that lags, and an edit of its size just then."""
-        rng, item = self.rng, self._item(self.rng.choice(self.pools))
-        self._add(at - 1, "lag", seconds=rng.choice((60.0, 110.0) if self.skewed else (60.0, 110.0, 240.0)))
-        lost, limit = rng.choice((0, 0, 2, 5, 9, 10, 11)), int(item["max_instances"])
-        self._put(at, {**item, "target_size": Decimal(rng.randint(0, limit))})
-        if lost:
-            self._add(at, "fault", call="CreateFleet", how="drop_before", times=lost, seconds=0.0)
-        self._add(at, "fault", call="CreateFleet", how="drop_after", times=rng.randint(1, 2), seconds=0.0)
+        """A pool's launch whose answers are lost for a while, a listing that lags, and an edit of its size."""
+        rng, pool = self.rng, self.rng.choice(self.pools)
+        limit, lost = rng.choice((8, 12, 20)), rng.choice((0, 0, 2, 8, 9, 9))
+        item = {"pool_name": pool, "max_instances": Decimal(limit), "instance_types": list(self.types)}
+        self._add(at - 1, "lag", seconds=110.0 if self.skewed else rng.choice((110.0, 240.0, 240.0)))
+        self._put(at, {**item, "target_size": Decimal(rng.randint(limit // 2, limit))})
         code = rng.choice(("RequestLimitExceeded", "UnauthorizedOperation", "MaxSpotInstanceCountExceeded"))
-        self._add(at, "fault", call="CreateFleet", how="error", times=1, code=code)
-        edited = at + (lost + 1) * MINUTE + rng.uniform(0, 60)
+        for how, times in (("drop_before", lost), ("drop_after", 1), (rng.choice(("error", "drop_before")), 1)):
+            if times:
+                self._arm(at, "CreateFleet", how, times=times, pool=pool, code=code, seconds=0.0)
+        edited = at + (lost + 2) * MINUTE + rng.uniform(0, 60)
         self._put(edited, {**item, "target_size": Decimal(rng.randint(limit // 2, limit))})
-        self._add(edited + rng.uniform(60, 600), "lag", seconds=2.0)
+        self._add(edited + rng.uniform(120, 600), "lag", seconds=2.0)
 
     def _launch_fault(self, at: float) -> None:
         rng = self.rng

@@ -298,6 +298,8 @@ class World:
         for fault in waiting:
             if fault["how"] == "after_terminate" and inv.last_call != "TerminateInstances":
                 continue
+            if fault.get("pool", inv.launches_for) != inv.launches_for:
+                continue
             fault["times"] -= 1
             if not fault["times"]:
                 waiting.remove(fault)
