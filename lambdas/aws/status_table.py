@@ -84,7 +84,9 @@ class StatusTable:
         return not isinstance(marked, _Refused)
 
     def _create(self, pool_name: str) -> None:
-        empty = {"fence": 0, "lease_until": FREE, "dirty": False, "notices": {}, "memory": {}}
+        # The first fence of an item made anew is above any that an item of the same name had before it was deleted.
+        fence = int(self._clock().timestamp())
+        empty = {"fence": fence, "lease_until": FREE, "dirty": False, "notices": {}, "memory": {}}
         try:
             self._client.put_item(
                 TableName=self._table,

@@ -19,8 +19,8 @@ from lambdas.domain.victims import victims
 LAUNCH_LIMIT = 100
 """Instances per CreateFleet: a larger call fails as one when throttled (40 to 70 came through in Karpenter's tests)."""
 
-NEXT_LOOK = timedelta(minutes=1)
-"""The tick's period: when what only a look can tell is looked at again."""
+NEXT_LOOK = timedelta(seconds=50)
+"""When what only a look can tell is looked at again: by the next tick, so a little less than its period."""
 
 RESEND_FOR = RECENT / 2
 """How long an open attempt is sent again: what the last repeat launched must show before the attempt has settled."""
