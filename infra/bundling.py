@@ -98,7 +98,7 @@ def _install(requirements: Path, wheels: Sequence[str] | None, python_version: s
         complaints = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")] or [done.stderr.strip()]
         raise BundlingError(
             f"pip could not install {requirements.name} for the functions: {complaints[-1]} "
-            "(needs the package index, or wheels in pip's --find-links; each pin needs a wheel for the target)"
+            "(pip needs its package index, or the wheels at hand; each pin needs a wheel for the target)"
         )
 
 
