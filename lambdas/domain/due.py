@@ -22,11 +22,10 @@ def _item_changed(picture: Picture) -> bool:
     intent, answer = picture.intent, picture.status.answer
     if intent.deleted:
         return answer.draining_since is None or picture.stock.empty
-    in_force = intent.pool.model_dump(mode="json") if intent.pool else None
     return (
         answer.draining_since is not None
         or intent.errors != answer.spec_errors
-        or in_force != picture.status.memory.spec
+        or intent.spec != picture.status.memory.spec
     )
 
 

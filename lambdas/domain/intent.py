@@ -22,6 +22,11 @@ class Intent:
     drain_at: datetime | None = None
 
     @property
+    def spec(self) -> dict[str, Any] | None:
+        """The spec in force as it is remembered."""
+        return self.pool.model_dump(mode="json") if self.pool else None
+
+    @property
     def paused(self) -> bool:
         """Observe and report, change nothing: the item says so, or it was never valid."""
         return not self.deleted and (self.pool is None or self.pool.paused)

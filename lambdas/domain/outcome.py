@@ -98,8 +98,6 @@ def fold(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> Outc
 
 def _remember(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> Memory:
     memory, launched, now = picture.status.memory, results.launched, picture.now
-    pool = picture.intent.pool
-    spec = pool.model_dump(mode="json") if pool else memory.spec
     hold = memory.hold
     attempt = None if plan.drop_attempt else memory.attempt
     shown = _shown(picture) if plan.drop_attempt else ()
@@ -110,7 +108,7 @@ def _remember(picture: Picture, plan: Plan, results: Results, pauses: Pauses) ->
         hold = _hold_after(launched, hold, now, pauses)
     below = not picture.intent.paused and len(picture.stock.running) < picture.stock.wanted
     return Memory(
-        spec=spec,
+        spec=picture.intent.spec or memory.spec,
         hold=hold,
         attempt=attempt,
         backoff=backoff,

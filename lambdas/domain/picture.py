@@ -41,7 +41,7 @@ class Picture:
 
 def take_picture(intent: Intent, instances: Iterable[Instance], status: Status, now: datetime) -> Picture:
     """Count the pool's instances against what holds now. A deleted pool wants none; an edit ends a hold."""
-    if intent.pool is not None and intent.pool.model_dump(mode="json") != status.memory.spec:
+    if intent.pool is not None and intent.spec != status.memory.spec:
         status = status.model_copy(update={"memory": status.memory.model_copy(update={"hold": None})})
     stock = take_stock(
         wanted=intent.pool.wanted if intent.pool else 0,
