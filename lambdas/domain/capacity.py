@@ -3,94 +3,182 @@
 Counted are the instances EC2 shows, those we launched minutes ago and EC2 does not show yet, and of an open launch
 attempt all that EC2 does not show yet. Not counted are those we terminated minutes ago, whatever state EC2 still
 shows. Instances under notice no longer serve the wanted size, but they run until EC2 takes them, so they count against
-max_instances.
+max_instances. All sizes are in units: an instance counts for the weight of its type, which is 1 unless the pool says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from lambdas.domain.observed import Instance, State
-from lambdas.domain.status import NOTICE_COUNTS, RECENT, Attempt, Status
+from lambdas.domain.observed import Instance, State, remembered
+from lambdas.domain.pool import Market, Pool
+from lambdas.domain.status import NOTICE_COUNTS, RECENT, RISK_COUNTS, Attempt, Memory, NoticeKind, Status
 
 ALIVE = (State.PENDING, State.RUNNING)
 STILL = (State.STOPPING, State.STOPPED)
+ENDING = (State.SHUTTING_DOWN, State.TERMINATED)
+
+
+def units(instances: Iterable[Instance]) -> int:
+    """What instances count for together."""
+    return sum(one.units for one in instances)
 
 
 @dataclass(frozen=True)
 class Stock:
-    """A pool's instances by what they are worth to it."""
+    """A pool's instances by what they are worth to it.
+
+    ``running`` and ``starting`` (pending) are shown by EC2, ``unseen`` not yet; ``unready`` are ids of those that have
+    not been seen ready, ``at_risk`` of those that EC2 may take or service; ``stillborn`` ended before they were ready.
+    """
 
     wanted: int
     limit: int
     running: tuple[Instance, ...]
     starting: tuple[Instance, ...]
-    unseen: tuple[str, ...]
-    noticed: tuple[str, ...]
+    unseen: tuple[Instance, ...]
+    noticed: tuple[Instance, ...]
     stopped: tuple[Instance, ...]
     leaving: tuple[str, ...]
     in_flight: int
+    unready: frozenset[str] = frozenset()
+    at_risk: frozenset[str] = frozenset()
+    stillborn: tuple[Instance, ...] = ()
+
+    @property
+    def members(self) -> tuple[Instance, ...]:
+        """Instances that serve the wanted size, now or as soon as they have started."""
+        return (*self.running, *self.starting, *self.unseen)
 
     @property
     def serving(self) -> int:
-        """Instances that serve the wanted size, now or as soon as they have started."""
-        return len(self.running) + len(self.starting) + len(self.unseen)
+        """Units that serve the wanted size, now or as soon as they have started."""
+        return units(self.members)
 
     @property
     def alive(self) -> int:
         """Everything that may count against max_instances, an attempt with an unknown answer included."""
-        return self.serving + len(self.noticed) + self.in_flight
+        return self.serving + units(self.noticed) + self.in_flight
 
     @property
     def missing(self) -> int:
-        """Instances to launch, if nothing hindered it."""
+        """Units to launch, if nothing hindered it."""
         return max(0, self.wanted - self.serving - self.in_flight)
 
     @property
     def headroom(self) -> int:
-        """Instances that max_instances still allows."""
+        """Units that max_instances still allows."""
         return max(0, self.limit - self.alive)
 
     @property
-    def excess(self) -> int:
-        """Instances beyond the wanted size."""
-        return max(0, self.serving - self.wanted)
+    def ready(self) -> tuple[Instance, ...]:
+        """Instances that do their work."""
+        return tuple(one for one in self.running if self.is_ready(one))
+
+    @property
+    def on_demand(self) -> int:
+        """Units bought on demand."""
+        return units(one for one in self.members if one.market is Market.ON_DEMAND)
 
     @property
     def empty(self) -> bool:
         """Nothing is left that could run."""
-        return not (self.serving or self.noticed or self.stopped or self.leaving or self.in_flight)
+        return not (self.members or self.noticed or self.stopped or self.leaving or self.in_flight)
+
+    def without(self, ids: Collection[str]) -> Stock:
+        """The same stock after these instances have gone."""
+
+        def kept(instances: tuple[Instance, ...]) -> tuple[Instance, ...]:
+            return tuple(one for one in instances if one.id not in ids)
+
+        return replace(
+            self,
+            running=kept(self.running),
+            starting=kept(self.starting),
+            unseen=kept(self.unseen),
+            stopped=kept(self.stopped),
+        )
+
+    def is_ready(self, instance: Instance) -> bool:
+        """Whether the instance does its work, as far as is known."""
+        return instance.state is State.RUNNING and instance.id not in self.unready
 
 
-def take_stock(*, wanted: int, limit: int, instances: Iterable[Instance], status: Status, now: datetime) -> Stock:
-    """Count a pool's instances at the moment ``now`` (UTC)."""
-    listed = {instance.id: instance for instance in instances}
+def take_stock(
+    pool: Pool | None,
+    instances: Iterable[Instance],
+    status: Status,
+    now: datetime,
+    checked: frozenset[str] = frozenset(),
+) -> Stock:
+    """Count a pool's instances at the moment ``now`` (UTC). ``checked`` are ids that passed EC2's status checks.
+
+    Without a pool (deleted, or never valid) nothing is wanted.
+    """
+    listed = {one.id: _weighed(one, pool) for one in instances}
     memory = status.memory
-    gone = {id_ for id_, at in memory.terminated.items() if now - at < RECENT}
-    present = [instance for id_, instance in sorted(listed.items()) if id_ not in gone]
-    noticed = {id_ for id_, notice in status.notices.items() if now - notice.at < NOTICE_COUNTS}
-    unseen = {id_ for id_, at in memory.launched.items() if now - at < RECENT} - listed.keys() - gone
+    gone = {id_ for ended in memory.terminated if now - ended.at < RECENT for id_ in ended.ids}
+    present = [one for id_, one in sorted(listed.items()) if id_ not in gone]
+    noticed = {
+        id_
+        for id_, notice in status.notices.items()
+        if notice.kind is NoticeKind.INTERRUPTION and now - notice.at < NOTICE_COUNTS
+    }
+    launched = [_weighed(one, pool) for one in recently_launched(memory, now)]
+    unseen = [one for one in launched if one.id not in listed and one.id not in gone]
+    startup = set(memory.startup)
 
     def in_state(*states: State) -> tuple[Instance, ...]:
-        return tuple(instance for instance in present if instance.state in states and instance.id not in noticed)
+        return tuple(one for one in present if one.state in states and one.id not in noticed)
 
     return Stock(
-        wanted=wanted,
-        limit=limit,
+        wanted=pool.wanted(now) if pool else 0,
+        limit=pool.max_instances if pool else 0,
         running=in_state(State.RUNNING),
         starting=in_state(State.PENDING),
-        unseen=tuple(sorted(unseen - noticed)),
-        noticed=tuple(sorted(noticed & (unseen | {one.id for one in present if one.state in ALIVE}))),
+        unseen=tuple(one for one in unseen if one.id not in noticed),
+        noticed=tuple(one for one in (*present, *unseen) if one.id in noticed and one.state in ALIVE),
         stopped=in_state(*STILL),
         leaving=tuple(sorted(id_ for id_ in gone & listed.keys() if listed[id_].state in ALIVE + STILL)),
         in_flight=_in_flight(memory.attempt, listed.values()),
+        unready=frozenset(
+            one.id for one in (*present, *unseen) if one.id in startup and not _proves_ready(one, pool, checked)
+        ),
+        at_risk=frozenset(
+            id_
+            for id_, notice in status.notices.items()
+            if notice.kind is not NoticeKind.INTERRUPTION and now - notice.at < RISK_COUNTS
+        ),
+        stillborn=tuple(one for one in in_state(*ENDING) if one.id in startup),
     )
 
 
+def recently_launched(memory: Memory, now: datetime) -> Iterator[Instance]:
+    """What we launched minutes ago, as EC2 answered it."""
+    for batch in memory.launched:
+        if now - batch.at < RECENT:
+            for offering, ids in batch.ids.items():
+                yield from (remembered(id_, offering, batch.at, batch.attempt, batch.machine) for id_ in ids)
+
+
+def _weighed(instance: Instance, pool: Pool | None) -> Instance:
+    weight = pool.weight(instance.instance_type) if pool else 1
+    return instance if weight == instance.units else replace(instance, units=weight)
+
+
+def _proves_ready(instance: Instance, pool: Pool | None, checked: frozenset[str]) -> bool:
+    if instance.state is not State.RUNNING:
+        return False
+    if pool is None or pool.ready_tag is None:
+        return instance.id in checked
+    key, given, value = pool.ready_tag.partition("=")
+    return key in instance.tags and (not given or instance.tags[key] == value)
+
+
 def _in_flight(attempt: Attempt | None, listed: Iterable[Instance]) -> int:
-    """How many instances an open attempt may still have launched: EC2 shows each with the attempt's tag, some day."""
+    """How much an open attempt may still have launched: EC2 shows each instance with the attempt's tag, some day."""
     if attempt is None:
         return 0
-    return max(0, attempt.count - sum(1 for instance in listed if instance.attempt_id == attempt.id))
+    return max(0, attempt.count - units(one for one in listed if one.attempt_id == attempt.id))

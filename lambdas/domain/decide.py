@@ -6,18 +6,19 @@ beyond max_instances, never launch above spot_max_price, never terminate an inst
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
+from itertools import groupby
 
 from lambdas.domain.capacity import Stock
-from lambdas.domain.offers import Choice, choose
+from lambdas.domain.offers import Choice, ask, choose
 from lambdas.domain.picture import Picture
-from lambdas.domain.plan import Hindrance, Launch, Plan, Resend, Terminate
-from lambdas.domain.pool import Pool, format_price
+from lambdas.domain.plan import Drain, Hindrance, Launch, Plan, Resend, Step, Terminate
+from lambdas.domain.pool import Market, Pool
+from lambdas.domain.replace import base, leaving, outdated, replaced
 from lambdas.domain.status import RECENT, Attempt, Reason
 from lambdas.domain.victims import victims
-
-LAUNCH_LIMIT = 100
-"""Instances per CreateFleet: a larger call fails as one when throttled (40 to 70 came through in Karpenter's tests)."""
 
 NEXT_LOOK = timedelta(seconds=50)
 """When what only a look can tell is looked at again: by the next tick, so a little less than its period."""
@@ -26,6 +27,9 @@ RESEND_FOR = RECENT / 2
 """How long an open attempt is sent again: what the last repeat launched must show before the attempt has settled."""
 
 SHOWN_OFFERINGS = 6
+
+SPOT_IS_SHORT = (Reason.NO_CAPACITY, Reason.PRICE_ABOVE_MAX, Reason.QUOTA)
+"""Why spot may be missing in a way that buying on demand mends."""
 
 
 def decide(picture: Picture) -> Plan:
@@ -36,14 +40,13 @@ def decide(picture: Picture) -> Plan:
         return Plan(drop_attempt=_settled(picture))
     if picture.status.memory.attempt is not None:
         return _finish(picture, picture.intent.pool, picture.status.memory.attempt)
-    launch, hindrance = _launch(picture, picture.intent.pool)
-    return Plan(steps=(*((launch,) if launch else ()), *_scale_in(picture.stock)), hindrance=hindrance)
+    return _fill(picture, picture.intent.pool)
 
 
 def _drain(picture: Picture) -> Plan:
     end = picture.intent.drain_at
     late = end is not None and picture.now >= end
-    steps = _scale_in(picture.stock, why="the pool item was deleted") if late else ()
+    steps = tuple(_too_many(picture, why="the pool item was deleted")) if late else ()
     return Plan(steps=steps, drop_attempt=_settled(picture))
 
 
@@ -59,7 +62,8 @@ def _finish(picture: Picture, pool: Pool, attempt: Attempt) -> Plan:
         "A launch's answer was lost and it may not be sent again; its instances, if any, are awaited before the next.",
         attempt.at + RECENT,
     )
-    return Plan(steps=_scale_in(picture.stock), hindrance=waiting)
+    steps = (*_told(picture, pool), *_too_many(picture))
+    return Plan(steps=steps, hindrance=waiting if picture.stock.wanted > picture.stock.serving else None)
 
 
 def _settled(picture: Picture) -> bool:
@@ -68,20 +72,81 @@ def _settled(picture: Picture) -> bool:
     return attempt is not None and (not picture.stock.in_flight or picture.now - attempt.at >= RECENT)
 
 
+def _fill(picture: Picture, pool: Pool) -> Plan:
+    """Launch what is missing or replaces others, let go what is too much or replaced."""
+    launch, hindrance = _launch(picture, pool)
+    late = () if picture.untold else late_ones(picture)
+    left = replace(picture, stock=picture.stock.without(late))
+    steps = (
+        *((launch,) if launch else ()),
+        *_told(picture, pool),
+        *((Terminate(late, why=f"not ready {pool.ready_timeout_minutes} minutes after launch"),) if late else ()),
+        *_replaced(left),
+        *_too_many(left),
+    )
+    missing = picture.stock.missing > 0
+    return Plan(steps, hindrance=hindrance if missing else None, delayed=None if missing else hindrance)
+
+
 def _launch(picture: Picture, pool: Pool) -> tuple[Launch | None, Hindrance | None]:
-    stock, now, hold = picture.stock, picture.now, picture.status.memory.hold
-    if not stock.missing:
-        return None, None
-    if hold is not None and hold.until > now:
-        return None, Hindrance(hold.reason, hold.message, hold.until)
-    full = Hindrance(Reason.MAX_INSTANCES, _full(stock), now + NEXT_LOOK) if stock.missing > stock.headroom else None
-    if not stock.headroom:
-        return None, full
-    choice = choose(pool, picture.offers, picture.status, now)
+    stock = picture.stock
+    room = min(stock.missing + picture.surge, stock.headroom)
+    full = None
+    if stock.missing > stock.headroom:
+        full = Hindrance(Reason.MAX_INSTANCES, _full(stock), picture.now + NEXT_LOOK)
+    hindrance: Hindrance | None = None
+    for market, count in _wishes(picture, pool, room):
+        found = _from(market, count, picture, pool)
+        if isinstance(found, Launch):
+            return found, hindrance or full
+        hindrance = hindrance or found
+    if hindrance is None or not stock.missing or (fill := _fallback(picture, pool, hindrance)) is None:
+        return None, hindrance or full
+    return (fill, full) if isinstance(fill, Launch) else (None, fill)
+
+
+def _wishes(picture: Picture, pool: Pool, room: int) -> Iterator[tuple[Market, int]]:
+    """What to buy where: a spot pool's base on demand, the rest in the pool's own market."""
+    going = leaving(picture.replacing)
+    stays = sum(one.units for one in picture.stock.members if one.market is Market.ON_DEMAND and one.id not in going)
+    of_base = min(room, max(0, base(pool, picture.stock) - stays))
+    if of_base:
+        yield Market.ON_DEMAND, of_base
+    if room > of_base:
+        yield pool.market, room - of_base
+
+
+def _from(market: Market, count: int, picture: Picture, pool: Pool) -> Launch | Hindrance:
+    hold = picture.status.memory.holds.get(market)
+    if hold is not None and hold.until > picture.now:
+        return Hindrance(hold.reason, hold.message, hold.until, market)
+    if picture.offers is None:
+        return Hindrance(Reason.UNKNOWN, "EC2 is asked what it offers.", picture.now, market)
+    choice = choose(pool, market, picture.offers, picture.status, picture.now)
     if not choice.usable:
-        return None, _no_offer(picture, pool, choice)
-    count = min(stock.missing, stock.headroom, LAUNCH_LIMIT)
-    return Launch(count, choice.usable, why=f"{stock.wanted} wanted, {stock.serving} there"), full
+        return _no_offer(picture, pool, market, choice)
+    stock = picture.stock
+    call = ask(pool, count, stock.headroom, choice.usable, stock)
+    if call is None:
+        return Hindrance(Reason.MAX_INSTANCES, _too_heavy(stock), picture.now + NEXT_LOOK, market)
+    extra = f", {picture.surge} to replace others" if picture.surge else ""
+    return Launch(call.count, call.offers, why=f"{stock.wanted} wanted, {stock.serving} there{extra}", market=market)
+
+
+def _fallback(picture: Picture, pool: Pool, hindrance: Hindrance) -> Launch | Hindrance | None:
+    """Buy on demand what spot has been missing for long enough; before that, say when."""
+    if pool.fallback is None or hindrance.market is Market.ON_DEMAND or hindrance.reason not in SPOT_IS_SHORT:
+        return None
+    since = picture.status.memory.spot_short_since or picture.now
+    due = since + pool.fallback.after_minutes * picture.minute
+    if picture.now < due:
+        message = f"{hindrance.message} What is still missing at {due:%H:%M:%S} UTC is bought on demand."
+        return Hindrance(hindrance.reason, message, min(hindrance.until, due))
+    found = _from(Market.ON_DEMAND, min(picture.stock.missing, picture.stock.headroom), picture, pool)
+    if isinstance(found, Hindrance):
+        message = f"{hindrance.message} On demand: {found.message}"
+        return Hindrance(found.reason, message, min(hindrance.until, found.until))
+    return found
 
 
 def _full(stock: Stock) -> str:
@@ -91,31 +156,78 @@ def _full(stock: Stock) -> str:
     )
 
 
-def _no_offer(picture: Picture, pool: Pool, choice: Choice) -> Hindrance:
+def _too_heavy(stock: Stock) -> str:
+    return (
+        f"{stock.headroom} units are left below max_instances ({stock.limit}), and each instance type counts for more. "
+        "Raise max_instances, or add a lighter type."
+    )
+
+
+def _no_offer(picture: Picture, pool: Pool, market: Market, choice: Choice) -> Hindrance:
     next_look = picture.now + NEXT_LOOK
     if choice.backed_off:
         where = ", ".join(offer.offering for offer in choice.backed_off[:SHOWN_OFFERINGS])
         dear = f" The rest is above the cap: {choice.prices()}." if choice.too_dear else ""
         message = f"EC2 had no capacity in {where}; each is tried again after a growing pause.{dear}"
-        return Hindrance(Reason.NO_CAPACITY, message, choice.retry_at or next_look)
-    if choice.too_dear and pool.spot_max_price is not None:
-        cap = format_price(pool.spot_max_price)
+        return Hindrance(Reason.NO_CAPACITY, message, choice.retry_at or next_look, market)
+    if choice.too_dear:
         message = (
-            f"Spot prices are above spot_max_price {cap} USD/h: {choice.prices()}. No launch is tried until it falls."
+            f"Spot prices are above spot_max_price {_cap_in_words(pool)}: {choice.prices()}. "
+            "No launch is tried until it falls."
         )
-        return Hindrance(Reason.PRICE_ABOVE_MAX, message, next_look)
+        return Hindrance(Reason.PRICE_ABOVE_MAX, message, next_look, market)
     message = (
         "No zone of the pool's subnets offers its instance types, or there is no subnet: check instance_types, list "
         "subnet_ids in the item, or give the stack or the Region's default VPC some."
     )
-    return Hindrance(Reason.CONFIG, message, next_look)
+    return Hindrance(Reason.CONFIG, message, next_look, market)
 
 
-def _scale_in(stock: Stock, why: str = "more instances than wanted") -> tuple[Terminate, ...]:
-    chosen = victims(stock)
-    stopped = tuple(one.id for one in stock.stopped if not one.protected)
-    both = (
-        Terminate(chosen, why=f"{why}: {stock.serving} there, {stock.wanted} wanted"),
-        Terminate(stopped, why="stopped instances serve no pool"),
+def _cap_in_words(pool: Pool) -> str:
+    return f"{pool.spot_max_price} of the on-demand price" if pool.share else f"{pool.spot_max_price} USD/h"
+
+
+def _told(picture: Picture, pool: Pool) -> Iterator[Step]:
+    """Announce the end of instances under notice, once."""
+    known = set(picture.status.memory.announced)
+    if new := tuple(one for one in picture.stock.noticed if one.id not in known):
+        yield Drain(new, pool.drain_command, why="EC2 takes them")
+
+
+def late_ones(picture: Picture) -> tuple[str, ...]:
+    """Ids of instances that have not become ready in time."""
+    stock, pool = picture.stock, picture.intent.pool
+    if pool is None:
+        return ()
+    launched_by = picture.now - pool.ready_timeout_minutes * picture.minute
+    return tuple(
+        one.id
+        for one in (*stock.running, *stock.starting)
+        if one.id in stock.unready and not one.protected and one.launched_at <= launched_by
     )
-    return tuple(step for step in both if step.instance_ids)
+
+
+def _replaced(picture: Picture) -> Iterator[Step]:
+    unseen = {one.id for one in picture.stock.unseen}
+    go = [(one.id, why) for one, why in replaced(picture.stock, picture.replacing) if one.id not in unseen]
+    for why, some in groupby(go, key=lambda each: each[1]):
+        yield Terminate(tuple(id_ for id_, _ in some), why=why)
+
+
+def _too_many(picture: Picture, why: str = "more instances than wanted") -> Iterator[Step]:
+    stock, pool = picture.stock, picture.intent.pool
+    stopped = tuple(one.id for one in stock.stopped if not one.protected)
+    if picture.excess and picture.calm_until <= picture.now:
+        going = leaving(picture.replacing)
+        chosen = victims(
+            stock,
+            (one for one in stock.members if one.id not in going),
+            picture.excess,
+            offers=picture.offers or (),
+            outdated={one.id for one in outdated(pool, stock)} if pool else (),
+            on_demand_base=base(pool, stock) if pool else 0,
+        )
+        if chosen:
+            yield Terminate(chosen, why=f"{why}: {stock.serving} there, {stock.wanted} wanted")
+    if stopped:
+        yield Terminate(stopped, why="stopped instances serve no pool")

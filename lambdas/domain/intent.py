@@ -24,7 +24,7 @@ class Intent:
     @property
     def spec(self) -> dict[str, Any] | None:
         """The spec in force as it is remembered."""
-        return self.pool.model_dump(mode="json") if self.pool else None
+        return self.pool.model_dump(mode="json", exclude_defaults=True) if self.pool else None
 
     @property
     def paused(self) -> bool:

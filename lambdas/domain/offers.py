@@ -6,19 +6,25 @@ capacity is not tried before its back-off ends. One dearer than ``spot_max_price
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from lambdas.domain.capacity import Stock
+from lambdas.domain.fields import format_price
 from lambdas.domain.observed import Offer
-from lambdas.domain.pool import Pool, format_price
-from lambdas.domain.status import NOTICE_COUNTS, Status
+from lambdas.domain.pool import Market, Pool
+from lambdas.domain.status import NOTICE_COUNTS, NoticeKind, Status
+
+LAUNCH_LIMIT = 100
+"""Instances per CreateFleet: a larger call fails as one when throttled (40 to 70 came through in Karpenter's tests)."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A pool's offerings, sorted by whether they may be tried."""
+    """A pool's offerings on one market, sorted by whether they may be tried."""
 
     usable: tuple[Offer, ...]
     backed_off: tuple[Offer, ...]
@@ -28,18 +34,23 @@ class Choice:
     def prices(self) -> str:
         """The cheapest of the offerings that cost too much, in words."""
         cheapest = min(self.too_dear, key=lambda offer: (offer.spot_price or Decimal(0), offer.offering))
-        price = format_price(cheapest.spot_price or Decimal(0))
-        return f"cheapest is {cheapest.instance_type} in {cheapest.zone} at {price} USD/h"
+        amount = format_price(cheapest.spot_price or Decimal(0))
+        return f"cheapest is {cheapest.instance_type} in {cheapest.zone} at {amount} USD/h"
 
 
-def choose(pool: Pool, offers: Iterable[Offer], status: Status, now: datetime) -> Choice:
-    """Sort the offers of a pool at the moment ``now``."""
+def choose(pool: Pool, market: Market, offers: Iterable[Offer], status: Status, now: datetime) -> Choice:
+    """Sort the offers of a pool on a market at the moment ``now``."""
     memory = status.memory
-    taken = {notice.offering for notice in status.notices.values() if now - notice.at < NOTICE_COUNTS}
+    noticed = {
+        notice.offering
+        for notice in status.notices.values()
+        if notice.kind is NoticeKind.INTERRUPTION and now - notice.at < NOTICE_COUNTS
+    }
+    taken = noticed | {offering for offering, until in memory.taken.items() if until > now}
     usable: list[Offer] = []
     backed_off: list[Offer] = []
     too_dear: list[Offer] = []
-    for offer in sorted(offers):
+    for offer in sorted(one for one in offers if one.market is market):
         backoff = memory.backoff.get(offer.offering)
         if above_cap(pool, offer):
             too_dear.append(offer)
@@ -58,5 +69,40 @@ def choose(pool: Pool, offers: Iterable[Offer], status: Status, now: datetime) -
 
 def above_cap(pool: Pool, offer: Offer) -> bool:
     """Whether the offer's price is known and above what the pool pays; equal is not above."""
-    cap = pool.spot_max_price
-    return pool.spot and cap is not None and offer.spot_price is not None and offer.spot_price > cap
+    if offer.market is Market.ON_DEMAND or offer.spot_price is None:
+        return False
+    cap = pool.cap(offer.on_demand_price)
+    return cap is not None and offer.spot_price > cap
+
+
+@dataclass(frozen=True)
+class Ask:
+    """How many units to ask for in one call, and of which offers."""
+
+    count: int
+    offers: tuple[Offer, ...]
+
+
+def ask(pool: Pool, count: int, headroom: int, offers: Iterable[Offer], stock: Stock) -> Ask | None:
+    """The next call for ``count`` units; None if every offer is heavier than what ``headroom`` allows.
+
+    EC2 rounds up to whole instances, so the call leaves room for the heaviest.
+    """
+    fitting = tuple(offer for offer in offers if offer.units <= headroom)
+    if not fitting:
+        return None
+    if pool.spread_zones:
+        count, fitting = _of_the_emptiest_zone(count, fitting, stock)
+    weights = [offer.units for offer in fitting]
+    return Ask(min(count, headroom - max(weights) + 1, LAUNCH_LIMIT * min(weights)), fitting)
+
+
+def _of_the_emptiest_zone(count: int, offers: tuple[Offer, ...], stock: Stock) -> tuple[int, tuple[Offer, ...]]:
+    """The zone that has the fewest, and as many units as bring it level with the others."""
+    have = Counter(dict.fromkeys((offer.zone for offer in offers), 0))
+    for one in stock.members:
+        if one.zone in have:
+            have[one.zone] += one.units
+    level = -(-(sum(have.values()) + count) // len(have))
+    zone = min(have, key=lambda name: (have[name], name))
+    return max(1, min(count, level - have[zone])), tuple(offer for offer in offers if offer.zone == zone)

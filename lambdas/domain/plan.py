@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from lambdas.domain.observed import Offer
+from lambdas.domain.observed import Instance, Offer
+from lambdas.domain.pool import Market
 from lambdas.domain.status import Attempt, Reason
 
 
 @dataclass(frozen=True)
 class Launch:
-    """Ask EC2 for ``count`` instances from any of ``offers``, in one call."""
+    """Ask EC2 for ``count`` units from any of ``offers``, all of one market, in one call."""
 
     count: int
     offers: tuple[Offer, ...]
     why: str
+    market: Market = Market.SPOT
 
 
 @dataclass(frozen=True)
@@ -34,22 +36,36 @@ class Terminate:
     why: str
 
 
-Step = Launch | Resend | Terminate
+@dataclass(frozen=True)
+class Drain:
+    """Announce that EC2 takes these instances, and run the pool's drain command on them, if it has one."""
+
+    instances: tuple[Instance, ...]
+    command: str | None
+    why: str
+
+
+Step = Launch | Resend | Terminate | Drain
 
 
 @dataclass(frozen=True)
 class Hindrance:
-    """Why missing instances are not asked for now, and when that may change."""
+    """Why instances are not asked for now, and when that may change."""
 
     reason: Reason
     message: str
     until: datetime
+    market: Market = Market.SPOT
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What one reconcile does."""
+    """What one reconcile does.
+
+    ``hindrance`` is why missing instances are not asked for, ``delayed`` why replacements of serving ones are not.
+    """
 
     steps: tuple[Step, ...] = ()
     hindrance: Hindrance | None = None
+    delayed: Hindrance | None = None
     drop_attempt: bool = False

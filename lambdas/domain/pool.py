@@ -7,84 +7,51 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    PlainSerializer,
     StringConstraints,
     ValidationError,
     ValidationInfo,
     field_validator,
 )
 
-LOWEST_PRICE = Decimal("0.001")
-"""EC2 refuses a maximum price that is not above this (botocore's CreateFleet model)."""
+from lambdas.domain.fields import (
+    HIGHEST_PRICE,
+    INSTANCES_LIMIT,
+    LOWEST_PRICE,
+    PRICE_DIGITS,
+    InstanceType,
+    Size,
+    SubnetId,
+    WholeNumber,
+    format_price,
+    listed,
+    price,
+    rounded_down,
+    spec,
+)
+from lambdas.domain.machine import Machine, architectures, digest
+from lambdas.domain.requirements import Requirements
+from lambdas.domain.schedule import Entry, in_force
 
-HIGHEST_PRICE = Decimal(10_000)
-"""Far above any instance-hour: a slip of the decimal point is told, not paid."""
-
-PRICE_DIGITS = 6
-"""Decimals that AWS writes a price with."""
-
-INSTANCES_LIMIT = 1000
 SHOWN_VALUE_LENGTH = 120
 SHOWN_FAULTS = 20
 """An item may hold thousands of unknown attributes; the status must stay small."""
 
 
-def _whole_number(value: object) -> object:
-    """Numbers arrive as DynamoDB numbers (Decimal) or, from hand edits, as numeric strings."""
-    if isinstance(value, bool):
-        raise ValueError("not a number")  # noqa: TRY004  pydantic takes only ValueError as a fault of the input
-    if isinstance(value, str | Decimal):
-        try:
-            number = Decimal(value)
-        except InvalidOperation:
-            raise ValueError("not a number") from None
-        # Bounded before it is expanded: 1e999999999 is a short text and an endless integer.
-        if not number.is_finite() or not -1 < number <= INSTANCES_LIMIT or number != number.to_integral_value():
-            raise ValueError("not a whole number within bounds")
-        return int(number)
-    return value
+class Market(StrEnum):
+    """How EC2 sells an instance."""
 
-
-def _price(value: object) -> object:
-    if isinstance(value, bool | float):
-        # A float has already lost the price that was meant.
-        raise ValueError("not a decimal number")  # noqa: TRY004  pydantic takes only ValueError as a fault of the input
-    try:
-        price = Decimal(str(value).strip())
-        sound = price.is_finite() and LOWEST_PRICE < price <= HIGHEST_PRICE and price == round(price, PRICE_DIGITS)
-    except ArithmeticError:
-        raise ValueError("not a decimal number") from None
-    if not sound:
-        raise ValueError("out of range")
-    return price
-
-
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else sorted(value) if isinstance(value, set | frozenset) else value
-
-
-def format_price(price: Decimal) -> str:
-    """A price as EC2 takes it: plain digits, no exponent, no trailing zeros."""
-    text = format(price, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-Size = Annotated[int, BeforeValidator(_whole_number), Field(ge=0, le=INSTANCES_LIMIT)]
-InstanceType = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$")]
-SubnetId = Annotated[str, StringConstraints(pattern=r"^subnet-[0-9a-z]+$")]
-Price = Annotated[Decimal, BeforeValidator(_price), PlainSerializer(format_price)]
-
-
-def _spec(meaning: str, rule: str, remedy: str) -> dict[str, Any]:
-    return {"description": meaning, "json_schema_extra": {"rule": rule, "remedy": remedy}}
+    SPOT = "spot"
+    ON_DEMAND = "on-demand"
 
 
 class LaunchTemplate(BaseModel):
@@ -106,7 +73,31 @@ class LaunchTemplate(BaseModel):
         return name
 
 
-class Pool(BaseModel):
+class Fallback(BaseModel):
+    """What to do when spot capacity stays away: buy on demand, and give it back when spot returns."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    to: Literal["on_demand"] = "on_demand"
+    after_minutes: Annotated[WholeNumber, Field(ge=0, le=10_080)]
+    return_to_spot: bool = Field(default=True, strict=True)
+
+
+def _price_or_share(value: object) -> object:
+    """USD per instance-hour, or a share of the on-demand price such as ``60%``."""
+    if isinstance(value, str) and value.strip().endswith("%"):
+        share = Decimal(price(value.strip()[:-1]))
+        if not 1 <= share <= 100:  # noqa: PLR2004  spot is never dearer than on demand
+            raise ValueError("out of range")
+        return f"{format_price(share)}%"
+    return format_price(price(value))
+
+
+Weights = dict[InstanceType, Annotated[WholeNumber, Field(ge=1, le=999)]]
+Minutes = Annotated[WholeNumber, Field(ge=0, le=1440)]
+
+
+class Pool(Machine):
     """A valid pool item."""
 
     # Bounds stand before what they bound: a validator sees only the fields above it.
@@ -114,7 +105,7 @@ class Pool(BaseModel):
 
     pool_name: str = Field(
         pattern=r"^[a-z0-9-]{1,63}$",
-        **_spec(
+        **spec(
             "Name of the pool; the item's key.",
             "1 to 63 of a-z, 0-9 and -",
             "Create the item under a name of lower-case letters, digits and hyphens.",
@@ -122,15 +113,15 @@ class Pool(BaseModel):
     )
     max_instances: Size = Field(
         5,
-        **_spec(
-            "The most instances alive at any instant, those under notice included.",
+        **spec(
+            "The most instances (with weights: units) alive at any instant, those under notice included.",
             f"a whole number from 0 to {INSTANCES_LIMIT}",
             f"Set max_instances to a whole number from 0 to {INSTANCES_LIMIT}.",
         ),
     )
     min_instances: Size = Field(
         0,
-        **_spec(
+        **spec(
             "The fewest instances the pool asks for.",
             "a whole number from 0 to max_instances",
             "Lower min_instances, or raise max_instances.",
@@ -138,25 +129,71 @@ class Pool(BaseModel):
     )
     target_size: Size = Field(
         0,
-        **_spec(
-            "Instances to keep.",
+        **spec(
+            "Instances (with weights: units) to keep, while no entry of schedule holds.",
             "a whole number from 0 to max_instances",
             "Lower target_size, or raise max_instances.",
         ),
     )
-    instance_types: Annotated[tuple[InstanceType, ...], BeforeValidator(_listed)] = Field(
-        min_length=1,
-        max_length=60,
-        **_spec(
-            'Instance types, any of which will do. instance_type = "TYPE" is short for a list of one.',
-            "1 to 60 instance types, such as g4dn.metal",
-            'List EC2 instance types, for example ["g5.xlarge", "g4dn.xlarge"].',
+    schedule: tuple[Entry, ...] = Field(
+        (),
+        max_length=50,
+        **spec(
+            "Sizes by time of day: the entry whose moment came last holds.",
+            "up to 50 maps: cron (five fields), timezone (an IANA name; UTC), target_size, min_instances (optional)",
+            'Write for example [{"cron": "0 8 * * MON-FRI", "timezone": "Europe/Berlin", "target_size": 5}]; sizes are '
+            "within max_instances.",
         ),
     )
-    subnet_ids: Annotated[tuple[SubnetId, ...], BeforeValidator(_listed)] = Field(
+    requirements: Requirements | None = Field(
+        None,
+        **spec(
+            "Instead of instance_types: properties, for which EC2 finds the types.",
+            "a map of vcpus, memory_gib, gpus (each {min, max}), gpu_names, architecture (x86_64 or arm64), "
+            "generations (current, previous), excluded_types",
+            'Write for example {"vcpus": {"min": 4}, "memory_gib": {"min": 16, "max": 64}}.',
+        ),
+    )
+    instance_types: Annotated[tuple[InstanceType, ...], BeforeValidator(listed)] = Field(
+        (),
+        max_length=60,
+        validate_default=True,
+        **spec(
+            'Instance types, any of which will do. instance_type = "TYPE" is short for a list of one.',
+            "1 to 60 instance types of one processor architecture, such as g4dn.metal; or else requirements",
+            'List EC2 instance types, for example ["g5.xlarge", "g4dn.xlarge"], or give requirements.',
+        ),
+    )
+    weights: Weights = Field(
+        {},
+        max_length=200,
+        **spec(
+            "Units that an instance of a type counts for, so that sizes count units; a type not named counts for 1.",
+            "a map of instance type (of instance_types) to a whole number from 1 to 999",
+            'Write for example {"g5.xlarge": 1, "g5.2xlarge": 2}.',
+        ),
+    )
+    allocation: Literal["price-capacity-optimized", "capacity-optimized", "lowest-price"] = Field(
+        "price-capacity-optimized",
+        **spec(
+            "How EC2 chooses among the spot offerings; on demand it is always the lowest price.",
+            "price-capacity-optimized, capacity-optimized or lowest-price",
+            "Leave it out: price-capacity-optimized is interrupted less at nearly the lowest price.",
+        ),
+    )
+    spread_zones: bool = Field(
+        default=False,
+        strict=True,
+        **spec(
+            "true: launch into the zone that has the fewest, one call a zone, as long as it has capacity.",
+            "true or false",
+            "Set spread_zones to the boolean true or false (not a text).",
+        ),
+    )
+    subnet_ids: Annotated[tuple[SubnetId, ...], BeforeValidator(listed)] = Field(
         (),
         max_length=32,
-        **_spec(
+        **spec(
             "Subnets to launch into; more zones, more capacity. Empty: the stack's subnets, else the default VPC's.",
             "up to 32 subnet ids, such as subnet-0abc",
             "List ids of existing subnets, or leave the attribute out.",
@@ -164,40 +201,119 @@ class Pool(BaseModel):
     )
     launch_template: LaunchTemplate | None = Field(
         None,
-        **_spec(
-            "A ready launch template, tagged for this stack. Absent: the stack's own.",
-            "a map of id or name, and version ($Default, $Latest or a number)",
-            'Give {"id": "lt-…"} or {"name": "…"}, not both, and optionally a version.',
+        **spec(
+            "A ready launch template, tagged for this stack, in place of image_id and the like.",
+            "a map of id or name, and version ($Default, $Latest or a number); not beside image_id and the like",
+            'Give {"id": "lt-…"} or {"name": "…"}, not both, and optionally a version; or describe the machine inline.',
         ),
     )
     spot: bool = Field(
         default=True,
         strict=True,
-        **_spec(
+        **spec(
             "true: spot instances. false: an on-demand pool.",
             "true or false",
             "Set spot to the boolean true or false (not a text).",
         ),
     )
-    spot_max_price: Price | None = Field(
+    spot_max_price: Annotated[str, BeforeValidator(_price_or_share)] | None = Field(
         None,
-        **_spec(
-            "USD per instance-hour; no spot instance is started above it. Absent: the on-demand price is the cap.",
-            f"a decimal number above {LOWEST_PRICE}, at most {HIGHEST_PRICE}, with at most {PRICE_DIGITS} decimals",
-            'Set spot_max_price to USD per instance-hour, for example "0.918", or leave it out.',
+        **spec(
+            "USD per instance-hour, or a share of each type's on-demand price; no spot instance is started above it. "
+            "Absent: the on-demand price is the cap.",
+            f"a decimal number above {LOWEST_PRICE}, at most {HIGHEST_PRICE}, with at most {PRICE_DIGITS} decimals; "
+            'or "1%" to "100%"',
+            'Set spot_max_price to USD per instance-hour, for example "0.918", or to a share such as "60%".',
+        ),
+    )
+    on_demand_base: Size = Field(
+        0,
+        **spec(
+            "How many of the wanted size to keep on demand in a spot pool.",
+            "a whole number from 0 to max_instances",
+            "Lower on_demand_base, or raise max_instances.",
+        ),
+    )
+    fallback: Fallback | None = Field(
+        None,
+        **spec(
+            "Fill on demand what spot has lacked for after_minutes; give it back when spot returns. Absent: wait.",
+            "a map of after_minutes (0 to 10080), to (on_demand) and return_to_spot (true or false); in a spot pool",
+            'Write for example {"to": "on_demand", "after_minutes": 15}.',
+        ),
+    )
+    update: Literal["on_replace", "rolling"] = Field(
+        "on_replace",
+        **spec(
+            "What a changed description does to instances that an older one made: on_replace leaves them until they go "
+            "for another reason, rolling replaces them.",
+            "on_replace or rolling",
+            "Set update to on_replace or rolling.",
+        ),
+    )
+    max_unavailable: Annotated[WholeNumber, Field(ge=1, le=INSTANCES_LIMIT)] = Field(
+        1,
+        **spec(
+            "In a rolling update, how many of the wanted size may be missing at a time.",
+            f"a whole number from 1 to {INSTANCES_LIMIT}",
+            "Set max_unavailable to a whole number of at least 1.",
+        ),
+    )
+    ready_timeout_minutes: Annotated[WholeNumber, Field(ge=1, le=1440)] = Field(
+        20,
+        **spec(
+            "Minutes from launch to ready; an instance that takes longer is replaced.",
+            "a whole number from 1 to 1440",
+            "Set ready_timeout_minutes to the longest start-up, in minutes.",
+        ),
+    )
+    ready_tag: (
+        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_ .:/+@-]+(=[A-Za-z0-9_ .:/=+@-]*)?$", max_length=385)]
+        | None
+    ) = Field(
+        None,
+        **spec(
+            "The tag that the workload sets on its instance when it is ready. Absent: EC2's status checks say it.",
+            "KEY or KEY=VALUE",
+            'Write for example "ready=true", and let the workload tag its instance so.',
+        ),
+    )
+    on_rebalance: Literal["ignore", "replace_first"] = Field(
+        "ignore",
+        **spec(
+            "What a rebalance recommendation or scheduled EC2 maintenance does: ignore records it, replace_first "
+            "replaces the instance and lets it go when the replacement is ready.",
+            "ignore or replace_first",
+            "Set on_rebalance to ignore or replace_first.",
+        ),
+    )
+    drain_command: Annotated[str, StringConstraints(min_length=1, max_length=8192)] | None = Field(
+        None,
+        **spec(
+            "Shell command that Systems Manager runs on an instance under interruption notice.",
+            "a text of 1 to 8192 characters",
+            "Shorten it, for example by calling a script of the image.",
+        ),
+    )
+    scale_in_after_minutes: Minutes = Field(
+        0,
+        **spec(
+            "How many minutes fewer instances must be wanted before any is let go.",
+            "a whole number from 0 to 1440",
+            "Set scale_in_after_minutes to at most 1440.",
         ),
     )
     paused: bool = Field(
         default=False,
         strict=True,
-        **_spec(
+        **spec(
             "true: observe and report, change nothing.",
             "true or false",
             "Set paused to the boolean true or false (not a text).",
         ),
     )
 
-    @field_validator("min_instances", "target_size")
+    @field_validator("min_instances", "target_size", "on_demand_base")
     @classmethod
     def _within_max(cls, size: int, info: ValidationInfo) -> int:
         limit = info.data.get("max_instances")
@@ -205,21 +321,131 @@ class Pool(BaseModel):
             raise ValueError(f"above max_instances ({limit})")
         return size
 
+    @field_validator("schedule")
+    @classmethod
+    def _entries_within_max(cls, entries: tuple[Entry, ...], info: ValidationInfo) -> tuple[Entry, ...]:
+        limit = info.data.get("max_instances")
+        if limit is not None and any(max(one.target_size, one.min_instances or 0) > limit for one in entries):
+            raise ValueError(f"a size above max_instances ({limit})")
+        return entries
+
+    @field_validator("instance_types")
+    @classmethod
+    def _some_and_alike(cls, types: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if bool(types) == bool(info.data.get("requirements")):
+            raise ValueError("instance_types or requirements, one of both")
+        if len(architectures(types)) > 1:
+            raise ValueError("an image runs on one architecture")
+        return types
+
+    @field_validator("weights")
+    @classmethod
+    def _of_known_types(cls, weights: dict[str, int], info: ValidationInfo) -> dict[str, int]:
+        types = info.data.get("instance_types")
+        if types and not weights.keys() <= set(types):
+            raise ValueError("not among instance_types")
+        return weights
+
     @field_validator("launch_template")
     @classmethod
-    def _named(cls, template: LaunchTemplate | None) -> LaunchTemplate | None:
+    def _named(cls, template: LaunchTemplate | None, info: ValidationInfo) -> LaunchTemplate | None:
         if template is not None and template.id is None and template.name is None:
             raise ValueError("neither id nor name")
+        described = {name for name in Machine.model_fields if info.data.get(name) != Machine.model_fields[name].default}
+        if template is not None and described & info.data.keys():
+            raise ValueError(f"beside {', '.join(sorted(described))}")
         return template
 
+    @field_validator("fallback")
+    @classmethod
+    def _from_spot(cls, fallback: Fallback | None, info: ValidationInfo) -> Fallback | None:
+        if fallback is not None and info.data.get("spot") is False:
+            raise ValueError("the pool is on demand already")
+        return fallback
+
+    def wanted(self, now: datetime) -> int:
+        """How many instances (units) to have at the moment ``now``."""
+        entry = in_force(self.schedule, now)
+        target = entry.target_size if entry else self.target_size
+        least = entry.min_instances if entry and entry.min_instances is not None else self.min_instances
+        return max(least, min(target, self.max_instances))
+
+    def weight(self, instance_type: str) -> int:
+        """Units that an instance of the type counts for."""
+        return self.weights.get(instance_type, 1)
+
     @property
-    def wanted(self) -> int:
-        """How many instances to have."""
-        return max(self.min_instances, min(self.target_size, self.max_instances))
+    def market(self) -> Market:
+        """What the pool buys as a rule."""
+        return Market.SPOT if self.spot else Market.ON_DEMAND
+
+    @property
+    def may_buy_on_demand(self) -> bool:
+        """Whether any of its instances may be bought on demand."""
+        return not self.spot or self.on_demand_base > 0 or self.fallback is not None
+
+    @property
+    def share(self) -> Decimal | None:
+        """The cap as a share of the on-demand price, if it is one: 0.6 for 60%."""
+        cap = self.spot_max_price
+        return Decimal(cap[:-1]) / 100 if cap is not None and cap.endswith("%") else None
+
+    def cap(self, on_demand_price: Decimal | None) -> Decimal | None:
+        """The most to pay for a spot instance-hour (USD) of a type with this on-demand price; None: no cap of ours.
+
+        Raises ValueError for a share of a price that is not known: an unknown cap must never pass as none.
+        """
+        if self.spot_max_price is None:
+            return None
+        if self.share is None:
+            return Decimal(self.spot_max_price)
+        if on_demand_price is None:
+            raise ValueError(f"{self.spot_max_price} of an on-demand price that is not known")
+        return rounded_down(self.share * on_demand_price)
+
+    @property
+    def architecture(self) -> str:
+        """The processor that its instances have."""
+        return self.requirements.architecture if self.requirements else next(iter(architectures(self.instance_types)))
+
+    @property
+    def machine(self) -> Machine:
+        """The inline description alone."""
+        return Machine(**self.model_dump(include=set(Machine.model_fields)))
+
+    @property
+    def described(self) -> bool:
+        """Whether the pool needs a launch template of its own: the stack's is for x86_64 machines without wishes."""
+        return self.launch_template is None and not (self.machine.plain and self.architecture == "x86_64")
+
+    @property
+    def machine_digest(self) -> str:
+        """A short name for all that makes its machines what they are; instances carry it, so that drift can be seen."""
+        template = self.launch_template.model_dump() if self.launch_template else None
+        requirements = self.requirements.model_dump() if self.requirements else None
+        return digest([self.machine.model_dump(exclude_defaults=True), self.architecture, template, requirements])
 
     def launch_terms(self) -> dict[str, Any]:
-        """All that a launch depends on: the spec without its sizes and its pause."""
-        return self.model_dump(mode="json", exclude={"max_instances", "min_instances", "target_size", "paused"})
+        """All that a launch depends on: the spec without its sizes, its patience and its pause."""
+        return self.model_dump(mode="json", exclude=NOT_OF_A_LAUNCH, exclude_defaults=True)
+
+
+NOT_OF_A_LAUNCH = {
+    "max_instances",
+    "min_instances",
+    "target_size",
+    "schedule",
+    "on_demand_base",
+    "fallback",
+    "update",
+    "max_unavailable",
+    "ready_timeout_minutes",
+    "ready_tag",
+    "on_rebalance",
+    "drain_command",
+    "scale_in_after_minutes",
+    "paused",
+}
 
 
 class SpecError(BaseModel):
@@ -233,6 +459,7 @@ class SpecError(BaseModel):
     remedy: str
 
 
+BOUNDED = ("min_instances", "target_size", "on_demand_base")
 KNOWN_NAMES = (*Pool.model_fields, "instance_type")
 
 
@@ -268,7 +495,7 @@ def _faults(error: ValidationError, item: Mapping[str, Any]) -> list[SpecError]:
     shown = [
         _unknown(str(fault["loc"][0]), fault["input"])
         if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1
-        else _fault(str(fault["loc"][0]), item)
+        else _fault(fault["loc"], fault["input"], item)
         for fault in found[:SHOWN_FAULTS]
     ]
     if len(found) > SHOWN_FAULTS:
@@ -277,16 +504,19 @@ def _faults(error: ValidationError, item: Mapping[str, Any]) -> list[SpecError]:
     return shown
 
 
-def _fault(name: str, item: Mapping[str, Any]) -> SpecError:
-    written = "instance_type" if name == "instance_types" and name not in item else name
+def _fault(place: tuple[int | str, ...], value: object, item: Mapping[str, Any]) -> SpecError:
+    name = str(place[0])
+    written = "instance_type" if name == "instance_types" and "instance_type" in item else name
     extra = Pool.model_fields[name].json_schema_extra
-    assert isinstance(extra, dict)  # noqa: S101  every field is declared with _spec
-    rule = str(extra["rule"])
-    if name in ("min_instances", "target_size"):
+    assert isinstance(extra, dict)  # noqa: S101  every field is declared with spec()
+    rule, remedy = str(extra["rule"]), str(extra["remedy"])
+    if name in BOUNDED:
         rule += f" (max_instances is {_shown(item.get('max_instances', Pool.model_fields['max_instances'].default))})"
     if written not in item:
-        return SpecError(field=name, value="(absent)", rule=f"required: {rule}", remedy=str(extra["remedy"]))
-    return SpecError(field=written, value=_shown(item[written]), rule=rule, remedy=str(extra["remedy"]))
+        return SpecError(field=name, value="(absent)", rule=f"required: {rule}", remedy=remedy)
+    inner = len(place) > 1 and isinstance(item[written], Mapping | list)
+    where = ".".join(str(step) for step in place) if inner else written
+    return SpecError(field=_shown(where), value=_shown(value if inner else item[written]), rule=rule, remedy=remedy)
 
 
 def _unknown(name: str, value: object) -> SpecError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lambdas.domain.status import Attempt, Reason
+from lambdas.domain.pool import Market
+from lambdas.domain.status import Attempt, Drained, Reason
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Launched:
     """The answer to a launch attempt. Only instance ids count: errors and instances may come together.
 
     ``attempt`` is None if EC2 refused even the questions before it. If ``answered`` is False, the attempt is open.
-    ``accepted``: EC2 took the call and answered with what it launched, be it nothing.
+    ``accepted``: EC2 took the call and answered with what it launched, be it nothing. ``instances`` are offerings by
+    id; ``units`` what they count for, if that is not one each.
     """
 
     attempt: Attempt | None
@@ -34,11 +36,13 @@ class Launched:
     failures: tuple[Failure, ...] = ()
     answered: bool = True
     accepted: bool = False
+    units: int | None = None
+    market: Market = Market.SPOT
 
     @property
     def short(self) -> int:
-        """Instances asked for and not given."""
-        return max(0, self.asked - len(self.instances))
+        """Units asked for and not given."""
+        return max(0, self.asked - (len(self.instances) if self.units is None else self.units))
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,20 @@ class Terminated:
 
 
 @dataclass(frozen=True)
+class Told:
+    """What came of announcing the end of instances."""
+
+    drained: tuple[Drained, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True)
 class Results:
     """What a reconcile's steps brought about."""
 
     launched: Launched | None = None
     terminated: tuple[Terminated, ...] = ()
+    told: tuple[Told, ...] = ()
 
     @property
     def ended(self) -> frozenset[str]:
@@ -67,4 +80,5 @@ class Results:
         return (
             *(self.launched.failures if self.launched else ()),
             *(f for one in self.terminated for f in one.failures),
+            *(f for one in self.told for f in one.failures),
         )

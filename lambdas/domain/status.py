@@ -8,13 +8,16 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lambdas.domain.pool import SpecError
+from lambdas.domain.pool import Market, SpecError
 
 RECENT = timedelta(minutes=10)
 """How long our own launches and terminations outweigh a listing: EC2's answers lag for seconds to minutes."""
 
 NOTICE_COUNTS = timedelta(minutes=10)
 """How long a notice matters. An instance that still runs after this counts again: its interruption did not come."""
+
+RISK_COUNTS = timedelta(days=14)
+"""How long a rebalance recommendation or announced maintenance matters; EC2 announces maintenance two weeks ahead."""
 
 
 class Reason(StrEnum):
@@ -57,7 +60,8 @@ class LastError(Frozen):
 class Attempt(Frozen):
     """A launch written down before its call, so that a crash is replayed and not repeated.
 
-    ``request`` is the call's exact JSON, token included; ``terms`` are the parts of the spec that it came from.
+    ``count`` is in units; ``request`` is the call's exact JSON, token included; ``terms`` are the parts of the spec
+    that it came from, ``machine`` the digest of what it makes.
     """
 
     id: str
@@ -65,6 +69,8 @@ class Attempt(Frozen):
     at: datetime
     request: str
     terms: dict[str, Any]
+    market: Market = Market.SPOT
+    machine: str = ""
 
 
 class Backoff(Frozen):
@@ -75,7 +81,7 @@ class Backoff(Frozen):
 
 
 class Hold(Frozen):
-    """Why the whole pool launches nothing before ``until``."""
+    """Why the pool launches nothing on a market before ``until``."""
 
     reason: Reason
     until: datetime
@@ -83,24 +89,108 @@ class Hold(Frozen):
     message: str
 
 
+class Batch(Frozen):
+    """Instances that one launch brought: ids by offering."""
+
+    at: datetime
+    attempt: str
+    machine: str
+    ids: dict[str, tuple[str, ...]]
+
+
+class Ended(Frozen):
+    """Instances that were terminated together."""
+
+    at: datetime
+    ids: tuple[str, ...]
+
+
+class Template(Frozen):
+    """The version of the pool's own launch template that holds the description of this digest."""
+
+    machine: str
+    id: str
+    version: int
+
+
 class Memory(Frozen):
-    """What the control plane keeps for itself between reconciles."""
+    """What the control plane keeps for itself between reconciles.
+
+    ``startup`` are instances not seen ready yet, ``announced`` those under notice whose end was announced, ``stillborn`` how many launches in a row brought none that became
+    ready, ``taken`` offerings that an interruption struck, with the time until which they are avoided. Before
+    ``replace_at`` no replacement is tried for an instance that still serves.
+    """
 
     version: int = 1
     spec: dict[str, Any] | None = None
     attempt: Attempt | None = None
-    launched: dict[str, datetime] = Field(default_factory=dict)
-    terminated: dict[str, datetime] = Field(default_factory=dict)
+    launched: tuple[Batch, ...] = ()
+    terminated: tuple[Ended, ...] = ()
+    startup: tuple[str, ...] = ()
+    announced: tuple[str, ...] = ()
+    stillborn: int = 0
     backoff: dict[str, Backoff] = Field(default_factory=dict)
-    hold: Hold | None = None
+    holds: dict[Market, Hold] = Field(default_factory=dict)
+    taken: dict[str, datetime] = Field(default_factory=dict)
+    template: Template | None = None
     below_since: datetime | None = None
+    spot_short_since: datetime | None = None
+    excess_since: datetime | None = None
+    replace_at: datetime | None = None
+
+
+class NoticeKind(StrEnum):
+    """What EC2 announced: an end that is certain and near, or a risk."""
+
+    INTERRUPTION = "interruption"
+    REBALANCE = "rebalance"
+    MAINTENANCE = "maintenance"
 
 
 class Notice(Frozen):
-    """An interruption notice: the instance is about to be taken, so its offering is avoided for a while."""
+    """What EC2 announced for an instance. An interruption outweighs what came before it."""
 
     at: datetime
     offering: str
+    kind: NoticeKind = NoticeKind.INTERRUPTION
+
+
+ANNOUNCED = "Announced"
+COMMAND_RUNS = ("Pending", "InProgress", "Delayed")
+
+
+class Drained(Frozen):
+    """An instance under interruption notice whose end was announced, and what came of its drain command.
+
+    ``status`` is Systems Manager's, or Announced if the pool has no drain_command.
+    """
+
+    instance_id: str
+    at: datetime
+    status: str
+    command_id: str | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether its command may still run."""
+        return self.command_id is not None and self.status in COMMAND_RUNS
+
+
+class RolloutState(StrEnum):
+    """What becomes of instances that an older description made."""
+
+    ON_REPLACE = "ON_REPLACE"
+    ROLLING = "ROLLING"
+    STOPPED = "STOPPED"
+
+
+class Rollout(Frozen):
+    """How far a changed description has reached the pool's instances."""
+
+    state: RolloutState
+    outdated: int
+    updated: int
+    message: str
 
 
 class Answer(Frozen):
@@ -108,9 +198,13 @@ class Answer(Frozen):
 
     wanted: int = 0
     running: int = 0
+    ready: int = 0
     starting: int = 0
     noticed: int = 0
+    on_demand: int = 0
     waiting: Waiting | None = None
+    rollout: Rollout | None = None
+    drains: tuple[Drained, ...] = ()
     spec_errors: tuple[SpecError, ...] = ()
     last_error: LastError | None = None
     draining_since: datetime | None = None

@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
-from lambdas.domain.capacity import Stock
-from lambdas.domain.observed import Instance
+from collections import Counter
+from collections.abc import Collection, Iterable
+from decimal import Decimal
+
+from lambdas.domain.capacity import Stock, units
+from lambdas.domain.observed import Instance, Offer
+from lambdas.domain.pool import Market
+
+DEAREST = Decimal("Infinity")
 
 
-def victims(stock: Stock) -> tuple[str, ...]:
-    """Ids to let go: never protected or noticed ones; starting before running, then the oldest, then by id."""
-    starting = sorted((one for one in stock.starting if not one.protected), key=_age)
-    running = sorted((one for one in stock.running if not one.protected), key=_age)
-    return tuple(one.id for one in [*starting, *running][: stock.excess])
+def victims(
+    stock: Stock,
+    among: Iterable[Instance],
+    excess: int,
+    *,
+    offers: Iterable[Offer] = (),
+    outdated: Collection[str] = (),
+    on_demand_base: int = 0,
+) -> tuple[str, ...]:
+    """Ids of up to ``excess`` units to let go: never protected ones, nor ones that EC2 does not show yet.
 
+    Not ready before ready, then outdated ones, then the dearest (on demand beyond the base before spot), then of the
+    fullest zone, then the oldest, then by id.
+    """
+    unseen = {one.id for one in stock.unseen}
+    prices = {offer.offering: offer.spot_price or Decimal(0) for offer in offers}
+    left = [one for one in among if not one.protected and one.id not in unseen]
+    zones = Counter(one.zone for one in left)
+    on_demand = stock.on_demand
+    chosen: list[str] = []
 
-def _age(instance: Instance) -> tuple[float, str]:
-    return instance.launched_at.timestamp(), instance.id
+    def rank(one: Instance) -> tuple[bool, bool, Decimal, int, float, str]:
+        beyond = on_demand > on_demand_base
+        bought = DEAREST if beyond else -DEAREST
+        price = bought if one.market is Market.ON_DEMAND else prices.get(one.offering, Decimal(0))
+        age = one.launched_at.timestamp()
+        return stock.is_ready(one), one.id not in outdated, -price, -zones[one.zone], age, one.id
+
+    if units(left) <= excess:
+        return tuple(sorted(one.id for one in left))
+    while fitting := [one for one in left if one.units <= excess]:
+        one = min(fitting, key=rank)
+        chosen.append(one.id)
+        left.remove(one)
+        excess -= one.units
+        zones[one.zone] -= 1
+        on_demand -= one.units if one.market is Market.ON_DEMAND else 0
+    return tuple(chosen)

@@ -1,0 +1,101 @@
+"""The public half of a pool's status: what is wanted and there, why the rest waits, what becomes of a change."""
+
+from __future__ import annotations
+
+from lambdas.domain.capacity import units
+from lambdas.domain.decide import NEXT_LOOK
+from lambdas.domain.picture import Picture
+from lambdas.domain.plan import Hindrance, Plan
+from lambdas.domain.remember import gravest
+from lambdas.domain.replace import is_refused, outdated
+from lambdas.domain.results import Launched, Results
+from lambdas.domain.status import Answer, Drained, LastError, Reason, Rollout, RolloutState, Waiting
+
+OF_AN_OFFERING = (Reason.NO_CAPACITY, Reason.PRICE_ABOVE_MAX)
+SHOWN_DRAINS = 20
+
+
+def answer(after: Picture, left: Plan, results: Results) -> Answer:
+    """Say how a pool stands ``after`` a reconcile, of which ``left`` remains to be done."""
+    stock = after.stock
+    return Answer(
+        wanted=stock.wanted,
+        running=units(stock.running),
+        ready=units(stock.ready),
+        starting=units(stock.starting) + units(stock.unseen),
+        noticed=units(stock.noticed),
+        on_demand=stock.on_demand,
+        waiting=_waiting(after, left.hindrance, results.launched),
+        rollout=_rollout(after),
+        drains=_drains(after, results),
+        spec_errors=after.intent.errors,
+        last_error=_last_error(results, after),
+        draining_since=after.intent.draining_since,
+    )
+
+
+def _waiting(after: Picture, hindrance: Hindrance | None, launched: Launched | None) -> Waiting | None:
+    """The queued shortfall, aged from when it began, whatever its reason has been since."""
+    count = after.stock.wanted - after.stock.serving
+    if count <= 0 or after.intent.paused:
+        return None
+    before = after.status.answer.waiting
+    if hindrance is None:
+        hindrance = _under_way(after, launched)
+    return Waiting(
+        count=count,
+        reason=hindrance.reason,
+        since=before.since if before else after.now,
+        attempts=(before.attempts if before else 0) + (1 if launched else 0),
+        next_attempt_at=hindrance.until,
+        message=hindrance.message,
+    )
+
+
+def _under_way(after: Picture, launched: Launched | None) -> Hindrance:
+    """Why instances are missing although the next try is already due: what the last one said, or its lost answer."""
+    worst = gravest(launched.failures) if launched else None
+    if launched is None or worst is None:
+        return Hindrance(Reason.UNKNOWN, "A launch is under way; its answer is awaited.", after.now + NEXT_LOOK)
+    then = "Other offerings are tried at once." if launched.answered else "The same request will be sent again."
+    return Hindrance(worst.reason, f"{worst.code}: {worst.message} {then}", after.now)
+
+
+def _rollout(after: Picture) -> Rollout | None:
+    pool, stock = after.intent.pool, after.stock
+    old = outdated(pool, stock) if pool else []
+    if pool is None or not old:
+        return None
+    updated = stock.serving - units(old)
+    if pool.update == "on_replace":
+        state, message = RolloutState.ON_REPLACE, "They stay until they go for another reason (update is on_replace)."
+    elif is_refused(after.status.memory):
+        holds = after.status.memory.holds.values()
+        state, message = (
+            RolloutState.STOPPED,
+            " ".join(dict.fromkeys(one.message for one in holds)) or "Instances died.",
+        )
+    else:
+        state, message = RolloutState.ROLLING, f"At most {pool.max_unavailable} are missing at a time."
+    return Rollout(state=state, outdated=units(old), updated=updated, message=message)
+
+
+def _drains(after: Picture, results: Results) -> tuple[Drained, ...]:
+    """The last instances whose end was announced, each with what came of its command."""
+    new = [one for told in results.told for one in told.drained]
+    known = [
+        one.model_copy(update={"status": after.drains[one.instance_id]}) if one.instance_id in after.drains else one
+        for one in after.status.answer.drains
+    ]
+    return (*known, *new)[-SHOWN_DRAINS:]
+
+
+def _last_error(results: Results, picture: Picture) -> LastError | None:
+    """The gravest refusal that mattered: one offering's lack does not when another gave all that was asked."""
+    launched = results.launched
+    unharmed = launched is not None and not launched.short
+    failures = [one for one in results.failures if not (unharmed and one.reason in OF_AN_OFFERING)]
+    worst = gravest([*failures, *picture.untold])
+    if worst is None:
+        return picture.status.answer.last_error
+    return LastError(code=worst.code, message=worst.message, at=picture.now)

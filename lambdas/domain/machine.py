@@ -1,0 +1,158 @@
+"""What a pool's machines are like, as written in its item: image, network, role, disk. One digest tells two apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator
+
+from lambdas.domain.fields import SecurityGroupId, WholeNumber, as_text, listed, spec
+
+USER_DATA_LIMIT = 16_384
+"""Bytes of user data that EC2 takes, before base64."""
+
+TAGS_LIMIT = 40
+"""EC2 takes 50 a resource; the control plane sets some itself, and AWS may add its own."""
+
+DIGEST_LENGTH = 12
+
+ARM = re.compile(r"^(a1|[a-z]+[0-9]+[a-z]*g[a-z-]*)\.")
+"""Families with a Graviton processor have a g behind the generation's number: m7g, im4gn, g5g; and there is a1."""
+
+RESERVED = ("aws:", "spotpools:")
+
+
+def _tag_key(key: str) -> str:
+    if key.lower().startswith(RESERVED) or not TAG_TEXT.fullmatch(key):
+        raise ValueError("not a tag key of one's own")
+    return key
+
+
+def _tag_value(value: str) -> str:
+    if not TAG_TEXT.fullmatch(value):
+        raise ValueError("not a tag value")
+    return value
+
+
+TAG_TEXT = re.compile(r"[\w .:/=+\-@]*")
+"""Letters, digits and spaces of any script, and these signs (EC2 User Guide, tag restrictions)."""
+
+TagKey = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_tag_key)]
+TagValue = Annotated[str, BeforeValidator(as_text), StringConstraints(max_length=256), AfterValidator(_tag_value)]
+
+
+class Machine(BaseModel):
+    """The inline description of a pool's machines. Empty: current Amazon Linux 2023 and EC2's own defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_id: (
+        Annotated[str, StringConstraints(pattern=r"^(ami-[0-9a-z]+|ssm:[A-Za-z0-9_./:-]+)$", max_length=1024)] | None
+    ) = Field(
+        None,
+        **spec(
+            "An AMI, or ssm:PARAMETER that names one, resolved at each launch. Absent: current Amazon Linux 2023.",
+            "ami-… or ssm:/path/of/a/parameter",
+            'Give an AMI id such as "ami-0abc", or "ssm:" and the name of a parameter that holds one.',
+        ),
+    )
+    security_group_ids: Annotated[tuple[SecurityGroupId, ...], BeforeValidator(listed)] = Field(
+        (),
+        max_length=5,
+        **spec(
+            "Security groups. Empty: the VPC's default group.",
+            "up to 5 security group ids, such as sg-0abc",
+            "List ids of groups in the VPC of subnet_ids, or leave the attribute out.",
+        ),
+    )
+    iam_instance_profile: (
+        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:/+=,.@-]+$", max_length=1600)] | None
+    ) = Field(
+        None,
+        **spec(
+            "Instance profile, by name or ARN. Its role must be among the stack's context instance_role_arns.",
+            "a name or an ARN of an instance profile",
+            "Name an existing instance profile, and deploy with its role in instance_role_arns.",
+        ),
+    )
+    key_name: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = Field(
+        None,
+        **spec("SSH key pair.", "the name of a key pair, 1 to 255 characters", "Name an existing key pair."),
+    )
+    user_data: str | None = Field(
+        None,
+        **spec(
+            "What the machine runs at its first start, as plain text: a shell script or cloud-init.",
+            f"a text of at most {USER_DATA_LIMIT} bytes, not base64",
+            "Shorten it, for example by fetching the rest from S3.",
+        ),
+    )
+    root_volume_size_gib: Annotated[WholeNumber, Field(ge=1, le=65_536)] | None = Field(
+        None,
+        **spec(
+            "Size of the root volume in GiB. Absent: the image's own.",
+            "a whole number from 1 to 65536",
+            "Set it to at least the size of the image's snapshot, in GiB.",
+        ),
+    )
+    root_volume_type: Literal["gp3", "gp2", "io1", "io2", "st1", "sc1", "standard"] = Field(
+        "gp3",
+        **spec(
+            "Type of the root volume; used with root_volume_size_gib.",
+            "gp3, gp2, io1, io2, st1, sc1 or standard",
+            "Use gp3.",
+        ),
+    )
+    root_device_name: Annotated[str, StringConstraints(pattern=r"^[/a-z0-9]{3,32}$")] = Field(
+        "/dev/xvda",
+        **spec(
+            "The image's root device; used with root_volume_size_gib. Ubuntu and Debian images have /dev/sda1.",
+            "a device name such as /dev/xvda",
+            "Take RootDeviceName from `aws ec2 describe-images`.",
+        ),
+    )
+    tags: dict[TagKey, TagValue] = Field(
+        {},
+        max_length=TAGS_LIMIT,
+        **spec(
+            "Tags of instances, volumes and network interfaces, beside the stack's own.",
+            f"a map of at most {TAGS_LIMIT} tags; keys up to 128 characters, none beginning aws: or spotpools:",
+            "Shorten or rename the tags.",
+        ),
+    )
+    associate_public_ip: bool | None = Field(
+        default=None,
+        strict=True,
+        **spec(
+            "Whether machines get a public IPv4 address. Absent: as the subnet says.",
+            "true or false",
+            "Set associate_public_ip to the boolean true or false (not a text).",
+        ),
+    )
+
+    @field_validator("user_data")
+    @classmethod
+    def _short_enough(cls, text: str | None) -> str | None:
+        if text is not None and len(text.encode("utf-8", "surrogatepass")) > USER_DATA_LIMIT:
+            raise ValueError("too long")
+        return text
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing of it is said."""
+        return not self.model_dump(exclude_defaults=True)
+
+
+def digest(words: Any) -> str:
+    """A short name for a description: equal words, equal name."""
+    text = json.dumps(words, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_LENGTH]
+
+
+def architectures(instance_types: Iterable[str]) -> set[str]:
+    """The processors that types of these names have."""
+    return {"arm64" if ARM.match(name) else "x86_64" for name in instance_types}

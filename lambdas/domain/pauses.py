@@ -1,0 +1,29 @@
+"""How long to wait after failures."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True)
+class Pauses:
+    """How long to wait after a failure: from ``base``, doubling, to ``longest``."""
+
+    base: timedelta
+    longest: timedelta
+
+    def after(self, failures: int, salt: str) -> timedelta:
+        """The pause after so many failures in a row, up to a quarter shorter by a jitter that ``salt`` decides.
+
+        What failed together is salted alike, so that it is tried again together, in one call.
+        """
+        jitter = zlib.crc32(salt.encode()) / 2**32
+        doubled: timedelta = self.base * (1 << min(failures - 1, 20))
+        return min(doubled, self.longest) * (1 - jitter / 4)
+
+    @property
+    def avoidance(self) -> timedelta:
+        """How long an offering that an interruption struck is avoided while there are others."""
+        return 2 * self.longest

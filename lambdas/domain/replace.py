@@ -1,0 +1,145 @@
+"""Which serving instances should give way to others, and how carefully: at risk, on demand for a time, or outdated.
+
+Each kind is replaced first and let go after: its surge runs beyond the wanted size until enough others are ready. A
+changed description proves itself before it spreads: until one instance made by it is ready, only one is tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lambdas.domain.capacity import Stock, units
+from lambdas.domain.observed import Instance
+from lambdas.domain.pool import Market, Pool
+from lambdas.domain.status import Memory, Reason
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """Instances to replace, in the order in which they go.
+
+    ``surge`` units may run beyond the wanted size meanwhile, ``spare`` units of it may be missing.
+    """
+
+    instances: tuple[Instance, ...]
+    surge: int
+    spare: int
+    why: str
+
+
+def replacements(pool: Pool, stock: Stock, memory: Memory) -> tuple[Replacement, ...]:
+    """What is to be replaced, most urgent first; no instance twice, protected ones never."""
+    at_risk = [one for one in stock.members if one.id in stock.at_risk] if pool.on_rebalance == "replace_first" else []
+    borrowed = surplus_on_demand(pool, stock) if pool.fallback is not None and pool.fallback.return_to_spot else []
+    old = outdated(pool, stock) if pool.update == "rolling" else []
+    seen: set[str] = set()
+
+    def first_seen(instances: Iterable[Instance]) -> tuple[Instance, ...]:
+        new = tuple(one for one in _in_order(instances, stock) if one.id not in seen and not one.protected)
+        seen.update(one.id for one in new)
+        return new
+
+    risky, lent = first_seen(at_risk), first_seen(borrowed)
+    found = (
+        Replacement(risky, units(risky), 0, "EC2 announced a risk for it, and its replacement is ready"),
+        Replacement(lent, units(lent), 0, "spot capacity is back in its place"),
+        _rolling(pool, stock, memory, first_seen(old)),
+    )
+    return tuple(one for one in found if one.instances)
+
+
+def _rolling(pool: Pool, stock: Stock, memory: Memory, old: tuple[Instance, ...]) -> Replacement:
+    why = "an older description made it"
+    if not old:
+        return Replacement((), 0, 0, why)
+    lightest = min(one.units for one in old)
+    old_ids = {one.id for one in outdated(pool, stock)}
+    fresh = [one for one in stock.members if one.id not in old_ids]
+    if any(stock.is_ready(one) for one in fresh):
+        step = max(pool.max_unavailable, lightest)
+        return Replacement(old, min(step, units(old)), step, why)
+    if stock.headroom or fresh or stock.in_flight or is_refused(memory):
+        return Replacement(old, 1, 0, why)
+    # At its limit a pool can only try the new description in the place of one instance.
+    return Replacement(old[:1], 0, old[0].units, why)
+
+
+def is_refused(memory: Memory) -> bool:
+    """Whether what the pool's item describes cannot be launched, or does not live."""
+    return memory.stillborn > 0 or any(hold.reason is Reason.CONFIG for hold in memory.holds.values())
+
+
+def outdated(pool: Pool, stock: Stock) -> list[Instance]:
+    """Drift: serving instances that the item as it stands would not have made so."""
+    wrong_market = {one.id for one in _of_wrong_market(pool, stock)}
+    return [one for one in stock.members if one.id in wrong_market or _differs(pool, one)]
+
+
+def _differs(pool: Pool, instance: Instance) -> bool:
+    types, subnets = pool.instance_types, pool.subnet_ids
+    return (
+        instance.machine not in ("", pool.machine_digest)
+        or (bool(types) and instance.instance_type not in types)
+        or (bool(subnets and instance.subnet_id) and instance.subnet_id not in subnets)
+    )
+
+
+def _of_wrong_market(pool: Pool, stock: Stock) -> list[Instance]:
+    if not pool.spot:
+        return [one for one in stock.members if one.market is Market.SPOT]
+    if pool.fallback is None and (surplus := surplus_on_demand(pool, stock)):
+        return surplus
+    too_few = base(pool, stock) - stock.on_demand
+    return _up_to(too_few, (one for one in stock.members if one.market is Market.SPOT))
+
+
+def surplus_on_demand(pool: Pool, stock: Stock) -> list[Instance]:
+    """In a spot pool, what runs on demand beyond its base."""
+    if not pool.spot:
+        return []
+    on_demand = [one for one in stock.members if one.market is Market.ON_DEMAND]
+    return _up_to(units(on_demand) - base(pool, stock), _in_order(on_demand, stock))
+
+
+def base(pool: Pool, stock: Stock) -> int:
+    """Units that a spot pool keeps on demand."""
+    return min(pool.on_demand_base, stock.wanted) if pool.spot else 0
+
+
+def _up_to(limit: int, instances: Iterable[Instance]) -> list[Instance]:
+    taken: list[Instance] = []
+    for one in instances:
+        if units(taken) + one.units <= limit:
+            taken.append(one)
+    return taken
+
+
+def _in_order(instances: Iterable[Instance], stock: Stock) -> list[Instance]:
+    return sorted(instances, key=lambda one: (stock.is_ready(one), one.launched_at, one.id))
+
+
+def leaving(replacing: Iterable[Replacement]) -> frozenset[str]:
+    """Ids of all that is to be replaced."""
+    return frozenset(one.id for each in replacing for one in each.instances)
+
+
+def surge(stock: Stock, replacing: Iterable[Replacement]) -> int:
+    """Units to launch beyond the wanted size, for those that are to be replaced."""
+    used = max(0, stock.serving + stock.in_flight - stock.wanted)
+    return max(0, sum(one.surge for one in replacing) - used)
+
+
+def replaced(stock: Stock, replacing: Iterable[Replacement]) -> list[tuple[Instance, str]]:
+    """Those that can go now, each with the reason: enough others serve, and do their work, without them."""
+    serving, ready = stock.serving, units(stock.ready)
+    go: list[tuple[Instance, str]] = []
+    for each in replacing:
+        floor = stock.wanted - each.spare
+        for one in each.instances:
+            works = stock.is_ready(one)
+            if serving - one.units >= floor and (not works or ready - one.units >= floor):
+                go.append((one, each.why))
+                serving -= one.units
+                ready -= one.units if works else 0
+    return go

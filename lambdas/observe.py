@@ -1,0 +1,60 @@
+"""Asks EC2 what a decision needs, and no more: instances always, the rest only where it can matter now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from lambdas.domain.intent import Intent
+from lambdas.domain.picture import Picture, take_picture
+from lambdas.domain.results import Launched, Results
+from lambdas.domain.status import Status
+from lambdas.ports import Drainer, Fleet, FleetError
+
+
+def observe(
+    pool_name: str, intent: Intent, status: Status, fleet: Fleet, *, now: datetime, minute: timedelta
+) -> Picture:
+    """List the pool's instances, and ask for the health of those that have not been seen ready.
+
+    Raises FleetError if there is no listing: nothing is decided on a guess. Health that EC2 does not tell is as before.
+    """
+    instances = fleet.instances(pool_name)
+    picture = take_picture(intent, instances, status, now, minute=minute)
+    by_checks = intent.pool is not None and intent.pool.ready_tag is None
+    awaited = [one.id for one in picture.stock.running if one.id in picture.stock.unready]
+    if not (awaited and by_checks):
+        return picture
+    try:
+        checked = fleet.healthy(awaited)
+    except FleetError as error:
+        return replace(picture, untold=(error.failure,))
+    return take_picture(intent, instances, status, now, minute=minute, checked=checked)
+
+
+def with_offers(picture: Picture, fleet: Fleet) -> tuple[Picture, Results | None]:
+    """Add what EC2 offers a pool that may launch or must choose whom to let go.
+
+    If EC2 refuses to tell, that is a launch refused.
+    """
+    pool = picture.intent.pool
+    if pool is None or not (picture.may_launch or picture.may_let_go):
+        return picture, None
+    try:
+        offers = fleet.offers(pool)
+        template = fleet.template(pool, picture.status.memory.template) if picture.may_launch else None
+    except FleetError as error:
+        asked = picture.stock.missing + picture.surge
+        return picture, Results(Launched(None, asked, failures=(error.failure,), market=pool.market))
+    return picture.offered(offers, template), None
+
+
+def with_drains(picture: Picture, drainer: Drainer) -> Picture:
+    """Add the states of the drain commands that still run."""
+    running = [one for one in picture.status.answer.drains if one.runs]
+    if not running:
+        return picture
+    try:
+        return replace(picture, drains=drainer.states(running))
+    except FleetError as error:
+        return replace(picture, untold=(*picture.untold, error.failure))
