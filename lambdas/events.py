@@ -7,10 +7,29 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
+
+KEY_BYTES = 2048
+"""DynamoDB's limit for a key. An item under any key is answered, be it no pool's name."""
+
+
+def _a_key(text: str) -> str:
+    if len(text.encode()) > KEY_BYTES:
+        raise ValueError(f"longer than {KEY_BYTES} bytes")
+    return text
+
 
 InstanceId = Annotated[str, StringConstraints(pattern=r"^i-[0-9a-f]{8,17}$")]
-PoolName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+PoolName = Annotated[str, StringConstraints(min_length=1), AfterValidator(_a_key)]
 
 
 class MalformedEventError(ValueError):

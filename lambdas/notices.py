@@ -22,7 +22,8 @@ def note(event: Ec2Event, instance: Instance, plane: ControlPlane) -> None:
     logger.info("event", kind=event.kind, instance=instance.id, pool=instance.pool_name)
     match event:
         case InterruptionNotice():
-            notice = Notice(at=event.time, offering=instance.offering)
+            # An event from the future would hold for ever.
+            notice = Notice(at=min(event.time, plane.clock()), offering=instance.offering)
             plane.statuses.note(instance.pool_name, {instance.id: notice})
             publish(plane.stack, {Metric.INTERRUPTION_NOTICES: 1})
         case RebalanceRecommendation():

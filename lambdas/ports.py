@@ -28,6 +28,18 @@ class LeaseLostError(RuntimeError):
     """Another reconcile took the pool over: nothing more may be done or written under this lease."""
 
 
+class UnreadableStatusError(RuntimeError):
+    """A status item that is not as this version writes it: edited by hand, or written by another version."""
+
+    def __init__(self, pool_name: str, fault: str) -> None:
+        super().__init__(
+            f"The PoolStatus item of {pool_name!r} cannot be read: {fault}. The pool is left alone until it is mended. "
+            "An attribute beside controller may be removed: it is written anew. If one within it cannot be restored, "
+            "wait ten minutes, so that EC2 shows all that was launched, then delete the item: it is made anew from EC2 "
+            "and the pool item, without the last valid spec."
+        )
+
+
 class PoolStore(Protocol):
     """The users' items. Read only."""
 
@@ -39,13 +51,13 @@ class PoolStore(Protocol):
 
 
 class StatusStore(Protocol):
-    """The control plane's own items."""
+    """The control plane's own items. All but ``scan`` raise ``UnreadableStatusError`` for an item that is none."""
 
     def get(self, pool_name: str) -> Status | None:
         """The pool's status (strongly consistent), or None."""
 
-    def scan(self) -> Mapping[str, Status]:
-        """All statuses by pool name (strongly consistent)."""
+    def scan(self) -> Mapping[str, Status | UnreadableStatusError]:
+        """All statuses by pool name (strongly consistent); one that cannot be read keeps none of the others back."""
 
     def acquire(self, pool_name: str, now: datetime) -> Lease | None:
         """Take the pool's lease if it is free or has run out. If it is taken: mark the pool dirty, and None."""

@@ -9,7 +9,7 @@ from typing import Any
 from lambdas.domain.plan import Launch, Plan, Resend, Step, Terminate
 from lambdas.domain.results import Results
 from lambdas.domain.status import Answer, Reason, Status
-from lambdas.ports import Lease
+from lambdas.ports import Lease, UnreadableStatusError
 from lambdas.telemetry import Metric, logger, publish
 
 REASON_GAUGES = {
@@ -39,8 +39,17 @@ def reconciled(stack: str, lease: Lease, plan: Plan, results: Results, *, status
     publish(stack, _gauges(status, now), pool=lease.pool_name)
 
 
-def ticked(stack: str, statuses: Mapping[str, Status], due: Mapping[str, str], now: datetime) -> None:
-    """Publish every gauge, zeros included, and the heartbeat."""
+def ticked(
+    stack: str,
+    statuses: Mapping[str, Status],
+    unreadable: Mapping[str, UnreadableStatusError],
+    due: Mapping[str, str],
+    *,
+    now: datetime,
+) -> None:
+    """Publish every gauge, zeros included, and the heartbeat; name each status that cannot be read."""
+    for pool_name, fault in unreadable.items():
+        logger.error("status unreadable", pool=pool_name, fault=str(fault))
     for pool_name, status in statuses.items():
         publish(stack, _gauges(status, now), pool=pool_name)
     answers = [status.answer for status in statuses.values()]
@@ -48,6 +57,7 @@ def ticked(stack: str, statuses: Mapping[str, Status], due: Mapping[str, str], n
         Metric.WANTED: sum(answer.wanted for answer in answers),
         Metric.RUNNING: sum(answer.running for answer in answers),
         Metric.SECONDS_BELOW_TARGET: max((_seconds_below(status, now) for status in statuses.values()), default=0.0),
+        Metric.STATUSES_UNREADABLE: len(unreadable),
         Metric.HEARTBEAT: 1,
     }
     publish(stack, fleet | troubles(answers, zeros=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -27,6 +28,7 @@ from lambdas.domain.status import Attempt, Reason
 from lambdas.ports import Clock, FleetError
 
 PAGE = 1000
+PLAIN_NAME = re.compile(r"[a-z0-9-]{1,63}")
 TERMINATE_BATCH = 100
 """One bad id fails a whole TerminateInstances call, so its batches stay well below EC2's limit of 1,000."""
 
@@ -56,9 +58,14 @@ class Ec2Fleet:
         self._clock = clock
 
     def instances(self, pool_name: str | None = None) -> list[Instance]:
-        """List by one coarse tag: every further tag filter makes EC2 slower."""
-        tag, value = (STACK_TAG, self._stack) if pool_name is None else (POOL_TAG, pool_name)
-        return self._listed([{"Name": f"tag:{tag}", "Values": [value]}])
+        """List by one coarse tag: every further tag filter makes EC2 slower.
+
+        To a filter * and ? stand for anything, so a key that is no pool's name is looked for among all the stack's.
+        """
+        by_pool = pool_name is not None and PLAIN_NAME.fullmatch(pool_name)
+        tag, value = (POOL_TAG, pool_name) if by_pool else (STACK_TAG, self._stack)
+        listed = self._listed([{"Name": f"tag:{tag}", "Values": [value]}])
+        return [one for one in listed if pool_name in (None, one.pool_name)]
 
     def find(self, instance_ids: Iterable[str]) -> list[Instance]:
         """Ask by filter: by parameter, one unknown id would fail the whole call."""
@@ -117,9 +124,13 @@ class Ec2Fleet:
 
     def launch(self, attempt: Attempt) -> Launched:
         """Send the attempt's request as it was written down."""
-        request = json.loads(attempt.request)
-        overrides = request["LaunchTemplateConfigs"][0]["Overrides"]
-        asked_of = frozenset(offering_key(one["InstanceType"], one["AvailabilityZone"]) for one in overrides)
+        try:
+            request = json.loads(attempt.request)
+            overrides = request["LaunchTemplateConfigs"][0]["Overrides"]
+            asked_of = frozenset(offering_key(one["InstanceType"], one["AvailabilityZone"]) for one in overrides)
+        except (ValueError, LookupError, TypeError, RecursionError) as error:  # no longer as it was written
+            failed = Failure(Reason.UNKNOWN, "AttemptUnreadable", f"The launch request written down is none: {error!r}")
+            return Launched(attempt, attempt.count, failures=(failed,), answered=False)
         try:
             answer = self._launcher.create_fleet(**request)
         except ClientError as error:

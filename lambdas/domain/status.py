@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from lambdas.domain.pool import SpecError
 
@@ -15,6 +15,13 @@ RECENT = timedelta(minutes=10)
 
 NOTICE_COUNTS = timedelta(minutes=10)
 """How long a notice matters. An instance that still runs after this counts again: its interruption did not come."""
+
+
+Moment = Annotated[AwareDatetime, Field(lt=datetime(2200, 1, 1, tzinfo=UTC))]
+"""A time that can be reckoned with: one that a hand wrote may lack its zone, or be the last there is."""
+
+Count = Annotated[int, Field(ge=0, lt=1_000_000)]
+"""A number of instances or of tries."""
 
 
 class Reason(StrEnum):
@@ -38,11 +45,11 @@ class Frozen(BaseModel):
 class Waiting(Frozen):
     """The queued shortfall of a pool."""
 
-    count: int
+    count: Count
     reason: Reason
-    since: datetime
-    attempts: int
-    next_attempt_at: datetime
+    since: Moment
+    attempts: Count
+    next_attempt_at: Moment
     message: str
 
 
@@ -51,7 +58,7 @@ class LastError(Frozen):
 
     code: str
     message: str
-    at: datetime
+    at: Moment
 
 
 class Attempt(Frozen):
@@ -61,8 +68,8 @@ class Attempt(Frozen):
     """
 
     id: str
-    count: int
-    at: datetime
+    count: Count
+    at: Moment
     request: str
     terms: dict[str, Any]
 
@@ -70,50 +77,50 @@ class Attempt(Frozen):
 class Backoff(Frozen):
     """An offering that had no capacity: not tried again before ``until``."""
 
-    until: datetime
-    failures: int
+    until: Moment
+    failures: Count
 
 
 class Hold(Frozen):
     """Why the whole pool launches nothing before ``until``."""
 
     reason: Reason
-    until: datetime
-    failures: int
+    until: Moment
+    failures: Count
     message: str
 
 
 class Memory(Frozen):
     """What the control plane keeps for itself between reconciles."""
 
-    version: int = 1
+    version: Literal[1] = 1
     spec: dict[str, Any] | None = None
     attempt: Attempt | None = None
-    launched: dict[str, datetime] = Field(default_factory=dict)
-    terminated: dict[str, datetime] = Field(default_factory=dict)
+    launched: dict[str, Moment] = Field(default_factory=dict)
+    terminated: dict[str, Moment] = Field(default_factory=dict)
     backoff: dict[str, Backoff] = Field(default_factory=dict)
     hold: Hold | None = None
-    below_since: datetime | None = None
+    below_since: Moment | None = None
 
 
 class Notice(Frozen):
     """An interruption notice: the instance is about to be taken, so its offering is avoided for a while."""
 
-    at: datetime
+    at: Moment
     offering: str
 
 
 class Answer(Frozen):
     """The public half of a PoolStatus item."""
 
-    wanted: int = 0
-    running: int = 0
-    starting: int = 0
-    noticed: int = 0
+    wanted: Count = 0
+    running: Count = 0
+    starting: Count = 0
+    noticed: Count = 0
     waiting: Waiting | None = None
     spec_errors: tuple[SpecError, ...] = ()
     last_error: LastError | None = None
-    draining_since: datetime | None = None
+    draining_since: Moment | None = None
 
 
 class Status(Frozen):
