@@ -10,12 +10,13 @@ from decimal import Decimal
 from typing import Any
 
 from localcloud.market.allocation import Candidate, Refusal, allocate
+from localcloud.market.checks import Launch, Permit, anything
 from localcloud.market.errors import EC2Error
 from localcloud.market.instances import Lifecycle
 from localcloud.market.limits import quota_group
 from localcloud.market.model import POOL_TAG, Market
 from localcloud.market.offerings import Offering
-from localcloud.market.requests import Answer, Params, refuse_unknown
+from localcloud.market.requests import Answer, Params, refuse_unknown, tags_by_kind
 from localcloud.market.settings import FAULT_TEXT, Fault
 from localcloud.market.surroundings import Subnet, Template
 
@@ -41,8 +42,8 @@ class _Order:
     """Units, which are instances unless overrides have a weight."""
     lifecycle: Lifecycle
     strategy: str
-    tags: dict[str, str]
-    """The instances' tags."""
+    tags: dict[str, dict[str, str]]
+    """By kind of resource."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,11 @@ class _Failed:
 _Override = _Launchable | _Failed
 
 
-def create_fleet(market: Market, params: Params, fault: Fault | None = None) -> Answer:
-    """Launch up to the target capacity now and say what came and what did not."""
+def create_fleet(market: Market, params: Params, fault: Fault | None = None, permit: Permit = anything) -> Answer:
+    """Launch up to the target capacity now and say what came and what did not.
+
+    ``permit`` is asked of each override that could be launched: whatever it raises is that override's failure.
+    """
     token = params.get("ClientToken")
     if token and (len(token) > _MOST_TOKEN_CHARACTERS or not token.isascii()):
         raise EC2Error(
@@ -88,7 +92,8 @@ def create_fleet(market: Market, params: Params, fault: Fault | None = None) -> 
         market.note_call("CreateFleet", token=token, repeated=True, launched=[])
         return answer
     order = _order(params)
-    answer = _launch(market, order, _overrides(market, params, order.lifecycle), fault)
+    overrides = [_permitted(one, order, permit) for one in _overrides(market, params, order.lifecycle)]
+    answer = _launch(market, order, overrides, fault)
     if token:
         market.answered[token] = (params, answer)
     market.note_call(
@@ -96,7 +101,7 @@ def create_fleet(market: Market, params: Params, fault: Fault | None = None) -> 
         token=token,
         repeated=False,
         lifecycle=order.lifecycle,
-        pool=order.tags.get(POOL_TAG),
+        pool=order.tags.get("instance", {}).get(POOL_TAG),
         wanted=order.wanted,
         launched=[one for entry in answer["Instances"] for one in entry["InstanceIds"]],
         errors=[entry["ErrorCode"] for entry in answer["Errors"]],
@@ -138,16 +143,14 @@ def _order(params: Params) -> _Order:
     strategy = (spot if lifecycle == "spot" else on_demand).get("AllocationStrategy", "lowest-price")
     if strategy not in _STRATEGIES[lifecycle]:
         raise EC2Error("UnsupportedOperation", f"This market does not play the strategy {strategy} for {lifecycle}.")
-    return _Order(wanted=wanted, lifecycle=lifecycle, strategy=strategy, tags=_tags(params).get("instance", {}))
+    return _Order(wanted=wanted, lifecycle=lifecycle, strategy=strategy, tags=_tags(params))
 
 
 def _tags(params: Params) -> dict[str, dict[str, str]]:
-    tags: dict[str, dict[str, str]] = {}
-    for specification in params.get("TagSpecifications", []):
-        kind = specification.get("ResourceType")
+    tags = tags_by_kind(params)
+    for kind in tags:
         if kind not in _TAGGABLE:
             raise EC2Error("InvalidParameterValue", f"A fleet cannot tag {kind}, only {', '.join(sorted(_TAGGABLE))}")
-        tags[kind] = {tag["Key"]: tag.get("Value", "") for tag in specification.get("Tags", [])}
         for key in tags[kind]:
             if key.startswith("aws:"):
                 raise EC2Error(
@@ -184,6 +187,29 @@ def _overrides(market: Market, params: Params, lifecycle: Lifecycle) -> list[_Ov
             echo = {"LaunchTemplateSpecification": repeated, "Overrides": asked}
             overrides.extend(_placed(market, echo, template, lifecycle))
     return overrides
+
+
+def _permitted(override: _Override, order: _Order, permit: Permit) -> _Override:
+    if isinstance(override, _Failed):
+        return override
+    template = override.template
+    launch = Launch(
+        template=template,
+        subnet=override.subnet,
+        instance_type=override.offering.instance_type,
+        lifecycle=order.lifecycle,
+        tags={kind: _tags_of(kind, order, template) for kind in {*order.tags, *template.launch_tags}},
+    )
+    try:
+        permit(launch)
+    except EC2Error as error:
+        return _Failed(override.echo, error.code, error.message)
+    return override
+
+
+def _tags_of(kind: str, order: _Order, template: Template) -> dict[str, str]:
+    """Return the tags of what is launched: the template's and, above them, the request's."""
+    return template.launch_tags.get(kind, {}) | order.tags.get(kind, {})
 
 
 def _weight(asked: dict[str, Any]) -> Decimal:
@@ -335,8 +361,7 @@ def _launch_override(market: Market, order: _Order, override: _Launchable, count
         "aws:ec2:fleet-id": fleet_id,
         "aws:ec2launchtemplate:id": template.id,
         "aws:ec2launchtemplate:version": str(template.version),
-        **template.instance_tags,
-        **order.tags,
+        **_tags_of("instance", order, template),
     }
     instances = [
         market.launch(
