@@ -37,7 +37,7 @@ ALLOWED = {
         "lambdas.wiring",
     ),
     "infra": ("infra", "lambdas.settings", "lambdas.telemetry", "lambdas.domain.observed"),
-    "cli": ("cli", "lambdas.domain"),
+    "cli": ("cli", "lambdas.aws.tables", "lambdas.domain"),
     "localcloud": ("localcloud", "infra.stages"),
 }
 OURS = ("lambdas", "infra", "cli", "localcloud")
