@@ -12,6 +12,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
 
+from lambdas.aws.tables import scan_items, to_attribute
 from lambdas.domain.pool import KNOWN_NAMES
 
 CONFIG = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
@@ -26,27 +27,30 @@ class AwsFaultError(RuntimeError):
 class Tables:
     """The two tables of one deployment."""
 
-    pools: Any
-    statuses: Any
+    client: Any
+    pools: str
+    statuses: str
 
     def put(self, item: Mapping[str, Any]) -> None:
         """Write a whole pool item."""
-        self._do(self.pools.put_item, Item=dict(item))
+        with _told_plainly():
+            self.client.put_item(TableName=self.pools, Item={name: to_attribute(value) for name, value in item.items()})
 
     def merge(self, item: Mapping[str, Any]) -> None:
         """Write a pool item but for its target_size, which stays as it is."""
         given = {name: value for name, value in item.items() if name != "pool_name"}
         absent = sorted(set(KNOWN_NAMES) - given.keys() - {"pool_name", "target_size"})
-        self._do(
-            self.pools.update_item,
-            Key={"pool_name": item["pool_name"]},
-            UpdateExpression="SET "
-            + ", ".join(f"#{name} = :{name}" for name in given)
-            + " REMOVE "
-            + ", ".join(f"#{name}" for name in absent),
-            ExpressionAttributeNames={f"#{name}": name for name in (*given, *absent)},
-            ExpressionAttributeValues={f":{name}": value for name, value in given.items()},
-        )
+        with _told_plainly():
+            self.client.update_item(
+                TableName=self.pools,
+                Key={"pool_name": to_attribute(item["pool_name"])},
+                UpdateExpression="SET "
+                + ", ".join(f"#{name} = :{name}" for name in given)
+                + " REMOVE "
+                + ", ".join(f"#{name}" for name in absent),
+                ExpressionAttributeNames={f"#{name}": name for name in (*given, *absent)},
+                ExpressionAttributeValues={f":{name}": to_attribute(value) for name, value in given.items()},
+            )
 
     def all_items(self) -> dict[str, dict[str, Any]]:
         """Every pool item by name."""
@@ -56,28 +60,16 @@ class Tables:
         """Every status by pool name."""
         return self._all(self.statuses)
 
-    def _all(self, table: Any) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
-        start: dict[str, Any] = {}
-        while True:
-            page = self._do(table.scan, ConsistentRead=True, **start)
-            found |= {item["pool_name"]: item for item in page["Items"]}
-            if "LastEvaluatedKey" not in page:
-                return found
-            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
-
-    @staticmethod
-    def _do(call: Any, **arguments: Any) -> Any:
+    def _all(self, table: str) -> dict[str, dict[str, Any]]:
         with _told_plainly():
-            return call(**arguments)
+            return {item["pool_name"]: item for item in scan_items(self.client, table)}
 
 
 def find_tables(stack: str | None) -> Tables:
     """Find the tables: from SPOTPOOLS_POOLS_TABLE and SPOTPOOLS_STATUS_TABLE, else from the stack's outputs."""
     with _told_plainly():
         names = _table_names(stack or os.environ.get("SPOTPOOLS_STACK", DEFAULT_STACK), from_environment=stack is None)
-        resource = boto3.resource("dynamodb", config=CONFIG)
-        return Tables(resource.Table(names[0]), resource.Table(names[1]))
+        return Tables(boto3.client("dynamodb", config=CONFIG), *names)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from aws_cdk import Acknowledgment, CfnResource, Stack, Validations
 from constructs import IConstruct
 
 from infra.functions import Functions
-from infra.permissions import CREATED, USED, USED_WITHOUT_OWNER
+from infra.permissions import CREATED, CREATED_WITHOUT_TAGS, USED, USED_WITHOUT_OWNER
 from infra.queues import Queues
 
 ANY_USED = (
@@ -14,6 +14,7 @@ ANY_USED = (
     "carry the stack's tag can be launched from, and roles only be passed if named at deploy time."
 )
 ANY_CREATED = "Their ids are made at launch; conditions demand the stack's tag on each, at launch and at termination."
+ANY_SPOT_REQUEST = "Made at launch only, with an instance that must carry the stack's tag."
 NO_RESOURCES = (
     "ec2:Describe*, xray:Put* and dynamodb:ListStreams have no resource-level permissions; describing is limited to "
     "the stack's Region."
@@ -34,6 +35,8 @@ def acknowledge(stack: Stack, *, queues: Queues, functions: Functions) -> None:
             _accept(each.role, _wildcard("ec2", f"{kind}/*", account=""), ANY_USED)
         for kind in CREATED:
             _accept(each.role, _wildcard("ec2", f"{kind}/*"), ANY_CREATED)
+        for kind in CREATED_WITHOUT_TAGS:
+            _accept(each.role, _wildcard("ec2", f"{kind}/*"), ANY_SPOT_REQUEST)
         _accept(
             each.role,
             _wildcard("ssm", "parameter/aws/service/*", account=""),

@@ -68,6 +68,16 @@ class Alarms(Construct):
             "PoolStatus names each field, value and rule under `spec_errors`, with the remedy. Correct the item.",
         )
         self._gauge(
+            "status-unreadable",
+            Metric.STATUSES_UNREADABLE,
+            1,
+            "An item of the PoolStatus table is not as the control plane writes it: edited by hand, or written by "
+            "another version. Its pool is left alone until it is mended; other pools are not affected. The tick's log "
+            "names the pool and what is wrong. Restore the attribute; one beside `controller` may be removed. Or wait "
+            "ten minutes from this alarm on, so that EC2 shows all that was launched, and delete the item: it is made "
+            "anew from EC2 and the pool item.",
+        )
+        self._gauge(
             "quota-reached",
             Metric.POOLS_QUOTA,
             1,

@@ -45,6 +45,7 @@ class Functions(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self._stage = deployment.stage
+        self._stack = deployment.stack
         self._code = code(self, deployment.stage)
         self._environment = {
             **settings(deployment, data, queues, launch_template).environment(),
@@ -111,7 +112,8 @@ class Functions(Construct):
             role=role,
             memory_size=512,
             timeout=Duration.seconds(stage.function_timeout),
-            environment=self._environment,
+            # Names the function in the user agent of its AWS calls, which CloudTrail keeps; at most 50 characters.
+            environment=self._environment | {"AWS_SDK_UA_APP_ID": f"{self._stack[: 49 - len(handler)]}-{handler}"},
             tracing=lambda_.Tracing.ACTIVE if stage.tracing else lambda_.Tracing.DISABLED,
             log_group=log_group,
             # Powertools already writes JSON lines, log records and embedded metrics alike. Lambda's own JSON

@@ -25,7 +25,9 @@ LAUNCH = ("ec2:CreateFleet", "ec2:RunInstances")  # a fleet launches with its ca
 # What a launch uses, and what it creates. A request tag can only be demanded of the latter.
 USED = ("key-pair", "placement-group", "security-group", "subnet")
 USED_WITHOUT_OWNER = ("image", "snapshot")  # their ARNs name no account
-CREATED = ("fleet", "instance", "network-interface", "spot-instances-request", "volume")
+CREATED = ("fleet", "instance", "network-interface", "volume")
+# CreateFleet cannot tag it. A template can, but EC2 then refuses every on-demand launch from that template.
+CREATED_WITHOUT_TAGS = ("spot-instances-request",)
 
 
 class Permissions(Construct):
@@ -79,6 +81,7 @@ class Permissions(Construct):
     def _launch(self) -> list[iam.PolicyStatement]:
         ours = {"StringEquals": {f"aws:RequestTag/{STACK_TAG}": self._deployment.stack}}
         created = [self._ec2(kind) for kind in CREATED]
+        untagged = [self._ec2(kind) for kind in CREATED_WITHOUT_TAGS]
         statements = [
             _allow(
                 "LaunchFromParts",
@@ -93,10 +96,11 @@ class Permissions(Construct):
                 {"StringEquals": {f"aws:ResourceTag/{STACK_TAG}": self._deployment.stack}},
             ),
             _allow("LaunchTagged", list(LAUNCH), created, ours),
+            _allow("LaunchSpot", ["ec2:RunInstances"], untagged),
             _allow(
                 "TagAtLaunchOnly",
                 ["ec2:CreateTags"],
-                created,
+                [*created, *untagged],
                 {"StringEquals": {**ours["StringEquals"], "ec2:CreateAction": ["CreateFleet", "RunInstances"]}},
             ),
             _allow(

@@ -7,18 +7,19 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from lambdas.domain.picture import Picture
-from lambdas.domain.plan import Launch, Plan, Resend, Terminate
-from lambdas.domain.results import Launched, Results, Terminated
+from lambdas.domain.plan import Drain, Launch, Plan, Resend, Terminate
+from lambdas.domain.results import Launched, Results, Terminated, Told
 from lambdas.domain.status import Attempt
-from lambdas.ports import Fleet, Lease, StatusStore
+from lambdas.ports import Drainer, Fleet, Lease, StatusStore
 
 
 @dataclass(frozen=True)
 class Hands:
-    """What acting needs: EC2, the place to write attempts down, and fresh ids."""
+    """What acting needs: EC2, the place to write attempts down, those to be told of an end, and fresh ids."""
 
     fleet: Fleet
     statuses: StatusStore
+    drainer: Drainer
     new_id: Callable[[], str]
 
 
@@ -26,6 +27,7 @@ def act(plan: Plan, picture: Picture, lease: Lease, hands: Hands) -> Results:
     """Do what the plan says and report what came of it. Raises LeaseLostError before any call it must not make."""
     launched: Launched | None = None
     terminated: list[Terminated] = []
+    told: list[Told] = []
     for step in plan.steps:
         match step:
             case Launch():
@@ -34,9 +36,11 @@ def act(plan: Plan, picture: Picture, lease: Lease, hands: Hands) -> Results:
                 launched = _still_open(hands.fleet.launch(step.attempt))
             case Terminate():
                 terminated.append(hands.fleet.terminate(step.instance_ids))
+            case Drain():
+                told.append(hands.drainer.tell(lease.pool_name, step.instances, step.command))
             case _:
                 assert_never(step)
-    return Results(launched, tuple(terminated))
+    return Results(launched, tuple(terminated), tuple(told))
 
 
 def _still_open(again: Launched) -> Launched:
@@ -52,8 +56,10 @@ def _written_down(step: Launch, picture: Picture, lease: Lease, hands: Hands) ->
         id=attempt_id,
         count=step.count,
         at=picture.now,
-        request=hands.fleet.request(pool, step.count, step.offers, attempt_id),
+        request=hands.fleet.request(pool, step, attempt_id, picture.template),
         terms=pool.launch_terms(),
+        market=step.market,
+        machine=pool.machine_digest,
     )
     hands.statuses.begin(lease, attempt)
     return attempt

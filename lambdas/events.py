@@ -7,10 +7,29 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
+
+KEY_BYTES = 2048
+"""DynamoDB's limit for a key. An item under any key is answered, be it no pool's name."""
+
+
+def _a_key(text: str) -> str:
+    if len(text.encode()) > KEY_BYTES:
+        raise ValueError(f"longer than {KEY_BYTES} bytes")
+    return text
+
 
 InstanceId = Annotated[str, StringConstraints(pattern=r"^i-[0-9a-f]{8,17}$")]
-PoolName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+PoolName = Annotated[str, StringConstraints(min_length=1), AfterValidator(_a_key)]
 
 
 class MalformedEventError(ValueError):
@@ -21,48 +40,83 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
 
-class _InterruptionDetail(_Message):
-    instance_id: InstanceId = Field(alias="instance-id")
-    instance_action: str = Field(alias="instance-action")
-
-
 class _InstanceDetail(_Message):
     instance_id: InstanceId = Field(alias="instance-id")
 
 
-class _StateDetail(_Message):
-    instance_id: InstanceId = Field(alias="instance-id")
+class _InterruptionDetail(_InstanceDetail):
+    instance_action: str = Field(alias="instance-action")
+
+
+class _StateDetail(_InstanceDetail):
     state: str
 
 
-class InterruptionNotice(_Message):
-    """EC2 takes the instance, as a rule two minutes after ``time``."""
-
-    kind: Literal["EC2 Spot Instance Interruption Warning"] = Field(alias="detail-type")
-    time: AwareDatetime
-    detail: _InterruptionDetail
+class _Entity(_Message):
+    value: str = Field(alias="entityValue")
 
 
-class RebalanceRecommendation(_Message):
-    """The instance is at a raised risk of interruption."""
+class _HealthDetail(_Message):
+    service: str
+    category: str = Field(alias="eventTypeCategory")
+    code: str = Field(alias="eventTypeCode")
+    entities: tuple[_Entity, ...] = Field((), alias="affectedEntities")
 
-    kind: Literal["EC2 Instance Rebalance Recommendation"] = Field(alias="detail-type")
+
+class _OfOneInstance(_Message):
     time: AwareDatetime
     detail: _InstanceDetail
 
+    @property
+    def instance_ids(self) -> tuple[str, ...]:
+        """The instance that the event speaks of."""
+        return (self.detail.instance_id,)
 
-class StateChange(_Message):
+
+class InterruptionNotice(_OfOneInstance):
+    """EC2 takes the instance, as a rule two minutes after ``time``."""
+
+    kind: Literal["EC2 Spot Instance Interruption Warning"] = Field(alias="detail-type")
+    detail: _InterruptionDetail
+
+
+class RebalanceRecommendation(_OfOneInstance):
+    """The instance is at a raised risk of interruption."""
+
+    kind: Literal["EC2 Instance Rebalance Recommendation"] = Field(alias="detail-type")
+
+
+class StateChange(_OfOneInstance):
     """An instance of the account came or went."""
 
     kind: Literal["EC2 Instance State-change Notification"] = Field(alias="detail-type")
-    time: AwareDatetime
     detail: _StateDetail
+
+
+class HealthEvent(_Message):
+    """AWS announces something for resources of the account; scheduled changes of EC2 instances concern us."""
+
+    kind: Literal["AWS Health Event"] = Field(alias="detail-type")
+    time: AwareDatetime
+    detail: _HealthDetail
+
+    @property
+    def instance_ids(self) -> tuple[str, ...]:
+        """The instances whose maintenance, stop or retirement is scheduled."""
+        if self.detail.service != "EC2" or self.detail.category != "scheduledChange":
+            return ()
+        return tuple(one.value for one in self.detail.entities if one.value.startswith("i-"))
 
 
 class Ignored(_Message):
     """An event that concerns nobody here."""
 
     kind: str = Field(alias="detail-type")
+
+    @property
+    def instance_ids(self) -> tuple[str, ...]:
+        """None of ours."""
+        return ()
 
 
 class DuePool(_Message):
@@ -72,12 +126,13 @@ class DuePool(_Message):
     why: str = ""
 
 
-Ec2Event = InterruptionNotice | RebalanceRecommendation | StateChange | Ignored
+Ec2Event = InterruptionNotice | RebalanceRecommendation | StateChange | HealthEvent | Ignored
 
-_KINDS: dict[str, type[InterruptionNotice | RebalanceRecommendation | StateChange]] = {
+_KINDS: dict[str, type[InterruptionNotice | RebalanceRecommendation | StateChange | HealthEvent]] = {
     "EC2 Spot Instance Interruption Warning": InterruptionNotice,
     "EC2 Instance Rebalance Recommendation": RebalanceRecommendation,
     "EC2 Instance State-change Notification": StateChange,
+    "AWS Health Event": HealthEvent,
 }
 
 

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from lambdas.domain.observed import Instance, Offer
+from lambdas.domain.plan import Launch
 from lambdas.domain.pool import Pool
-from lambdas.domain.results import Failure, Launched, Terminated
-from lambdas.domain.status import Attempt, Notice, Status
+from lambdas.domain.results import Failure, Launched, Terminated, Told
+from lambdas.domain.status import Attempt, Drained, Notice, Status, Template
 
 Clock = Callable[[], datetime]
 """Now, in UTC."""
@@ -28,6 +29,18 @@ class LeaseLostError(RuntimeError):
     """Another reconcile took the pool over: nothing more may be done or written under this lease."""
 
 
+class UnreadableStatusError(RuntimeError):
+    """A status item that is not as this version writes it: edited by hand, or written by another version."""
+
+    def __init__(self, pool_name: str, fault: str) -> None:
+        super().__init__(
+            f"The PoolStatus item of {pool_name!r} cannot be read: {fault}. The pool is left alone until it is mended. "
+            "An attribute beside controller may be removed: it is written anew. If one within it cannot be restored, "
+            "wait ten minutes, so that EC2 shows all that was launched, then delete the item: it is made anew from EC2 "
+            "and the pool item, without the last valid spec."
+        )
+
+
 class PoolStore(Protocol):
     """The users' items. Read only."""
 
@@ -39,13 +52,13 @@ class PoolStore(Protocol):
 
 
 class StatusStore(Protocol):
-    """The control plane's own items."""
+    """The control plane's own items. All but ``scan`` raise ``UnreadableStatusError`` for an item that is none."""
 
     def get(self, pool_name: str) -> Status | None:
         """The pool's status (strongly consistent), or None."""
 
-    def scan(self) -> Mapping[str, Status]:
-        """All statuses by pool name (strongly consistent)."""
+    def scan(self) -> Mapping[str, Status | UnreadableStatusError]:
+        """All statuses by pool name (strongly consistent); one that cannot be read keeps none of the others back."""
 
     def acquire(self, pool_name: str, now: datetime) -> Lease | None:
         """Take the pool's lease if it is free or has run out. If it is taken: mark the pool dirty, and None."""
@@ -65,8 +78,11 @@ class StatusStore(Protocol):
     def delete(self, lease: Lease) -> None:
         """Forget the pool. Raises LeaseLostError."""
 
-    def note(self, pool_name: str, notices: Mapping[str, Notice]) -> None:
-        """Remember interruption notices by instance id, without the lease; the first notice of an instance stays."""
+    def note(self, pool_name: str, instance_id: str, notice: Notice) -> None:
+        """Remember what EC2 announced for an instance, without the lease.
+
+        An interruption stays as it was first noted; it takes the place of an earlier announcement of another kind.
+        """
 
 
 class Fleet(Protocol):
@@ -78,10 +94,25 @@ class Fleet(Protocol):
     def find(self, instance_ids: Iterable[str]) -> list[Instance]:
         """Those of the given instances that carry this stack's tag; unknown ids are left out."""
 
-    def offers(self, pool: Pool) -> list[Offer]:
-        """The pool's types in its subnets' zones, one subnet a zone; for a spot pool with their present prices."""
+    def healthy(self, instance_ids: Iterable[str]) -> frozenset[str]:
+        """Those of the given instances that have passed EC2's status checks."""
 
-    def request(self, pool: Pool, count: int, offers: Iterable[Offer], attempt_id: str) -> str:
+    def offers(self, pool: Pool) -> list[Offer]:
+        """The pool's types in its subnets' zones, one subnet a zone, on each market that it may buy on.
+
+        Spot offers come with their present prices; with the on-demand price if the cap is a share of it.
+        """
+
+    def template(self, pool: Pool, known: Template | None) -> Template | None:
+        """The version of the pool's own launch template that says what its item says, made if it is not there.
+
+        ``known`` is what was answered last. None if the pool needs no template of its own.
+        """
+
+    def forget_template(self, pool_name: str, known: Template | None) -> None:
+        """Delete the launch template of a pool that is gone, if it had one of its own."""
+
+    def request(self, pool: Pool, launch: Launch, attempt_id: str, template: Template | None) -> str:
         """The exact launch request, as JSON, to be written down and sent unchanged however often."""
 
     def launch(self, attempt: Attempt) -> Launched:
@@ -89,6 +120,16 @@ class Fleet(Protocol):
 
     def terminate(self, instance_ids: Iterable[str]) -> Terminated:
         """Terminate instances that carry this stack's tag; ids already gone count as terminated."""
+
+
+class Drainer(Protocol):
+    """Those who must know that an instance is taken: whoever listens on EventBridge, and the instance itself."""
+
+    def tell(self, pool_name: str, instances: Iterable[Instance], command: str | None) -> Told:
+        """Announce the end of the instances, and run the command on them if there is one; twice is harmless."""
+
+    def states(self, running: Iterable[Drained]) -> Mapping[str, str]:
+        """What came of commands, by instance id. Raises FleetError."""
 
 
 class FleetError(RuntimeError):

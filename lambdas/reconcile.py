@@ -11,12 +11,13 @@ from lambdas import report
 from lambdas.act import Hands, act
 from lambdas.domain.decide import decide
 from lambdas.domain.intent import intent_of
-from lambdas.domain.outcome import Pauses, fold
-from lambdas.domain.picture import Picture, take_picture
+from lambdas.domain.outcome import fold
+from lambdas.domain.pauses import Pauses
+from lambdas.domain.picture import MINUTE
 from lambdas.domain.plan import Plan
-from lambdas.domain.results import Launched, Results
 from lambdas.domain.status import LastError, Status, with_error
-from lambdas.ports import Clock, DueQueue, Fleet, FleetError, Lease, PoolStore, StatusStore
+from lambdas.observe import observe, with_drains, with_offers
+from lambdas.ports import Clock, Drainer, DueQueue, Fleet, FleetError, Lease, PoolStore, StatusStore
 
 ROUNDS = 3
 """How often one invocation looks again before it hands the pool back to the queue."""
@@ -30,10 +31,12 @@ class ControlPlane:
     pools: PoolStore
     statuses: StatusStore
     fleet: Fleet
+    drainer: Drainer
     queue: DueQueue
     clock: Clock
     pauses: Pauses
     drain_grace: timedelta
+    minute: timedelta = MINUTE
     new_id: Callable[[], str] = lambda: str(uuid.uuid4())
 
 
@@ -72,25 +75,16 @@ def _once(lease: Lease, plane: ControlPlane) -> bool:
 def _round(lease: Lease, status: Status, plane: ControlPlane) -> bool:
     now = plane.clock()
     intent = intent_of(plane.pools.get(lease.pool_name), status, now, plane.drain_grace)
-    picture = take_picture(intent, plane.fleet.instances(lease.pool_name), status, now)
+    picture = observe(lease.pool_name, intent, status, plane.fleet, now=now, minute=plane.minute)
     if intent.deleted and picture.stock.empty:
+        plane.fleet.forget_template(lease.pool_name, status.memory.template)
         plane.statuses.delete(lease)
         return False
-    picture, refusal = _with_offers(picture, plane.fleet)
+    picture, refusal = with_offers(with_drains(picture, plane.drainer), plane.fleet)
     plan = Plan() if refusal else decide(picture)
-    results = refusal or act(plan, picture, lease, Hands(plane.fleet, plane.statuses, plane.new_id))
+    results = refusal or act(plan, picture, lease, Hands(plane.fleet, plane.statuses, plane.drainer, plane.new_id))
     outcome = fold(picture, plan, results, plane.pauses)
     if outcome.status != status:
         plane.statuses.save(lease, status, outcome.status)
     report.reconciled(plane.stack, lease, plan, results, status=outcome.status, now=now)
     return outcome.again
-
-
-def _with_offers(picture: Picture, fleet: Fleet) -> tuple[Picture, Results | None]:
-    """Add what EC2 offers a pool that may launch. If EC2 refuses to tell, that is a launch refused."""
-    if not picture.may_launch or picture.intent.pool is None:
-        return picture, None
-    try:
-        return picture.offered(fleet.offers(picture.intent.pool)), None
-    except FleetError as error:
-        return picture, Results(Launched(None, picture.stock.missing, failures=(error.failure,)))

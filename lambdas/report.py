@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from lambdas.domain.plan import Launch, Plan, Resend, Step, Terminate
+from lambdas.domain.plan import Drain, Launch, Plan, Resend, Step, Terminate
 from lambdas.domain.results import Results
-from lambdas.domain.status import Answer, Reason, Status
-from lambdas.ports import Lease
+from lambdas.domain.status import Answer, Reason, RolloutState, Status
+from lambdas.ports import Lease, UnreadableStatusError
 from lambdas.telemetry import Metric, logger, publish
 
 REASON_GAUGES = {
@@ -39,8 +39,17 @@ def reconciled(stack: str, lease: Lease, plan: Plan, results: Results, *, status
     publish(stack, _gauges(status, now), pool=lease.pool_name)
 
 
-def ticked(stack: str, statuses: Mapping[str, Status], due: Mapping[str, str], now: datetime) -> None:
-    """Publish every gauge, zeros included, and the heartbeat."""
+def ticked(
+    stack: str,
+    statuses: Mapping[str, Status],
+    unreadable: Mapping[str, UnreadableStatusError],
+    due: Mapping[str, str],
+    *,
+    now: datetime,
+) -> None:
+    """Publish every gauge, zeros included, and the heartbeat; name each status that cannot be read."""
+    for pool_name, fault in unreadable.items():
+        logger.error("status unreadable", pool=pool_name, fault=str(fault))
     for pool_name, status in statuses.items():
         publish(stack, _gauges(status, now), pool=pool_name)
     answers = [status.answer for status in statuses.values()]
@@ -48,6 +57,7 @@ def ticked(stack: str, statuses: Mapping[str, Status], due: Mapping[str, str], n
         Metric.WANTED: sum(answer.wanted for answer in answers),
         Metric.RUNNING: sum(answer.running for answer in answers),
         Metric.SECONDS_BELOW_TARGET: max((_seconds_below(status, now) for status in statuses.values()), default=0.0),
+        Metric.STATUSES_UNREADABLE: len(unreadable),
         Metric.HEARTBEAT: 1,
     }
     publish(stack, fleet | troubles(answers, zeros=True))
@@ -60,8 +70,10 @@ def troubles(answers: Iterable[Answer], *, zeros: bool) -> dict[Metric, float]:
     for answer in answers:
         if answer.spec_errors:
             count[Metric.POOLS_INVALID] += 1
-        if answer.waiting and answer.waiting.reason in REASON_GAUGES:
-            count[REASON_GAUGES[answer.waiting.reason]] += 1
+        stopped = answer.rollout is not None and answer.rollout.state is RolloutState.STOPPED
+        reason = Reason.CONFIG if stopped else answer.waiting.reason if answer.waiting else None
+        if reason in REASON_GAUGES:
+            count[REASON_GAUGES[reason]] += 1
     return {metric: value for metric, value in count.items() if value or zeros}
 
 
@@ -82,8 +94,10 @@ def _step(step: Step) -> dict[str, Any]:
     match step:
         case Launch():
             offerings = [offer.offering for offer in step.offers[:20]]
-            return {"launch": step.count, "offerings": offerings, "why": step.why}
+            return {"launch": step.count, "market": step.market, "offerings": offerings, "why": step.why}
         case Resend():
             return {"resend": step.attempt.id, "why": step.why}
         case Terminate():
             return {"terminate": list(step.instance_ids[:100]), "why": step.why}
+        case Drain():
+            return {"drain": [one.id for one in step.instances[:100]], "why": step.why}

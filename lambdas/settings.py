@@ -29,6 +29,7 @@ class Settings(BaseModel):
     drain_grace_seconds: int = Field(300, ge=0, description="From an item's deletion to its instances' termination.")
     backoff_base_seconds: int = Field(60, gt=0, description="First wait after an offering had no capacity.")
     backoff_max_seconds: int = Field(900, gt=0, description="Longest wait between tries at one offering.")
+    minute_seconds: float = Field(60, gt=0, description="How long a minute of a pool item lasts; shorter in tests.")
 
     @classmethod
     def load(cls, environment: Mapping[str, str] = os.environ) -> Settings:

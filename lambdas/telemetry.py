@@ -6,6 +6,7 @@ Pools are the only dimension, and only for the gauges in ``POOL_GAUGES``: each n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 
@@ -13,6 +14,8 @@ from aws_lambda_powertools import Logger, Tracer
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 POOL_DIMENSION = "Pool"
+POSSIBLE_DIMENSION = re.compile(r"[!-~]{1,255}")
+"""What CloudWatch takes for sure: printable ASCII, here without spaces."""
 
 
 class Metric(StrEnum):
@@ -30,12 +33,14 @@ class Metric(StrEnum):
     POOLS_QUOTA = "PoolsQuota"
     POOLS_LAUNCH_REFUSED = "PoolsLaunchRefused"
     POOLS_THROTTLED = "PoolsThrottled"
+    STATUSES_UNREADABLE = "StatusesUnreadable"
     HEARTBEAT = "Heartbeat"
 
     # Counters: summed over a period.
     INSTANCES_LAUNCHED = "InstancesLaunched"
     INSTANCES_TERMINATED = "InstancesTerminated"
     INTERRUPTION_NOTICES = "InterruptionNotices"
+    MAINTENANCE_NOTICES = "MaintenanceNotices"
     REBALANCE_RECOMMENDATIONS = "RebalanceRecommendations"
 
 
@@ -53,8 +58,11 @@ def namespace(stack: str) -> str:
 
 
 def publish(stack: str, values: Mapping[Metric, float], *, pool: str | None = None) -> None:
-    """Write metric values, of one pool if named, as one line of embedded metric format."""
-    if not values:
+    """Write metric values, of one pool if named, as one line of embedded metric format.
+
+    A key that is no possible dimension is no pool's name either: it has no gauges, and must not pass for the fleet's.
+    """
+    if not values or (pool is not None and not POSSIBLE_DIMENSION.fullmatch(pool)):
         return
     line = EphemeralMetrics(namespace=namespace(stack))
     if pool is not None:

@@ -12,28 +12,34 @@ from lambdas.domain.intent import intent_of
 from lambdas.domain.observed import Instance
 from lambdas.domain.picture import take_picture
 from lambdas.domain.status import Status
+from lambdas.ports import UnreadableStatusError
 from lambdas.reconcile import ControlPlane
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def tick(plane: ControlPlane) -> None:
-    """Ask for a reconcile of every pool that needs one, the longest waiting first; publish the gauges."""
+    """Ask for a reconcile of every pool that needs one, the longest waiting first; publish the gauges.
+
+    A pool whose status cannot be read is told of and left alone: its reconcile would only fail.
+    """
     now = plane.clock()
     items = plane.pools.scan()
-    statuses = plane.statuses.scan()
+    found = plane.statuses.scan()
+    statuses = {name: one for name, one in found.items() if isinstance(one, Status)}
+    unreadable = {name: one for name, one in found.items() if isinstance(one, UnreadableStatusError)}
     instances: Mapping[str, list[Instance]] = defaultdict(list)
     for instance in plane.fleet.instances():
         instances[instance.pool_name].append(instance)
     due: dict[str, str] = {}
-    for pool_name in sorted({*items, *statuses, *instances} - {""}, key=lambda name: _age(name, statuses)):
+    for pool_name in sorted({*items, *statuses, *instances} - {"", *unreadable}, key=lambda name: _age(name, statuses)):
         status = statuses.get(pool_name)
         intent = intent_of(items.get(pool_name), status, now, plane.drain_grace)
-        picture = take_picture(intent, instances[pool_name], status or Status(), now)
+        picture = take_picture(intent, instances[pool_name], status or Status(), now, minute=plane.minute)
         if why := why_due(picture) if status else "it is new":
             due[pool_name] = why
     plane.queue.send(due)
-    report.ticked(plane.stack, statuses, due, now)
+    report.ticked(plane.stack, statuses, unreadable, due, now=now)
 
 
 def _age(pool_name: str, statuses: Mapping[str, Status]) -> tuple[datetime, str]:

@@ -44,6 +44,9 @@ CREDENTIALS = {
     "AWS_REGION": REGION,
     "AWS_DEFAULT_REGION": REGION,  # the name that boto3 reads
 }
+ENFORCED = {"AUTH": "true"}
+"""Has ministack enforce IAM, and the market for EC2."""
+
 PASSING_FOLDERS = ("tmp", "home", "cdk.out")
 """What a cloud needs while it runs; the logs stay behind."""
 
@@ -169,7 +172,7 @@ class LocalCloud:
         market = self._child(
             "market",
             [*MARKET_COMMAND, "--port", str(market_port), "--account", ACCOUNT, *self._market_arguments],
-            isolated_environment() | {"AWS_ENDPOINT_URL": self.endpoint_url} | CREDENTIALS,
+            isolated_environment() | {"AWS_ENDPOINT_URL": self.endpoint_url, **ENFORCED} | CREDENTIALS,
         )
         ministack = self._child(
             "ministack",
@@ -300,7 +303,7 @@ def ministack_environment(port: int, directory: Path, *, ec2_url: str) -> dict[s
         isolated_environment()
         | CREDENTIALS
         | {
-            "AUTH": "true",
+            **ENFORCED,
             "BIND_HOST": HOST,
             "GATEWAY_PORT": str(port),
             "SFTP_ENABLED": "0",

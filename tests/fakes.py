@@ -16,7 +16,7 @@ from lambdas.domain.outcome import Pauses
 from lambdas.domain.status import Attempt, Notice, Status
 from lambdas.events import Ignored, parse_ec2_event
 from lambdas.notices import note, ours
-from lambdas.ports import Lease, LeaseLostError
+from lambdas.ports import Lease, LeaseLostError, UnreadableStatusError
 from lambdas.reconcile import ControlPlane, reconcile
 from lambdas.tick import tick
 from localcloud.market.client import MarketClient
@@ -57,7 +57,7 @@ class MemoryStatuses:
     def get(self, pool_name: str) -> Status | None:
         return self.statuses.get(pool_name)
 
-    def scan(self) -> Mapping[str, Status]:
+    def scan(self) -> Mapping[str, Status | UnreadableStatusError]:
         return dict(self.statuses)
 
     def acquire(self, pool_name: str, now: datetime) -> Lease | None:

@@ -25,7 +25,7 @@ ALLOWED = {
     "lambdas.act": ("lambdas.domain", "lambdas.ports"),
     "lambdas.report": ("lambdas.domain", "lambdas.ports", "lambdas.telemetry"),
     "lambdas.reconcile": ("lambdas.act", "lambdas.domain", "lambdas.ports", "lambdas.report"),
-    "lambdas.tick": ("lambdas.domain", "lambdas.reconcile", "lambdas.report"),
+    "lambdas.tick": ("lambdas.domain", "lambdas.ports", "lambdas.reconcile", "lambdas.report"),
     "lambdas.notices": ("lambdas.domain", "lambdas.events", "lambdas.reconcile", "lambdas.telemetry"),
     "lambdas.wiring": ("lambdas.aws", "lambdas.domain", "lambdas.reconcile", "lambdas.settings"),
     "lambdas.handlers": (
@@ -37,7 +37,7 @@ ALLOWED = {
         "lambdas.wiring",
     ),
     "infra": ("infra", "lambdas.settings", "lambdas.telemetry", "lambdas.domain.observed"),
-    "cli": ("cli", "lambdas.domain"),
+    "cli": ("cli", "lambdas.aws.tables", "lambdas.domain"),
     "localcloud": ("localcloud", "infra.stages"),
 }
 OURS = ("lambdas", "infra", "cli", "localcloud")

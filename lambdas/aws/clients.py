@@ -17,6 +17,10 @@ LAUNCH = Config(connect_timeout=3, read_timeout=20, retries={"mode": "standard",
 """CreateFleet: once. After a repeat behind our back an error would say nothing of what the first try launched."""
 
 
-def client(service: str, config: Config = STORE) -> Any:
-    """A client of the function's own Region and role."""
-    return boto3.client(service, config=config)
+PRICE_LIST_REGION = "us-east-1"
+"""The price list of all Regions is served from a few of them."""
+
+
+def client(service: str, config: Config = STORE, region: str | None = None) -> Any:
+    """A client of the function's own role, in its own Region unless told."""
+    return boto3.client(service, config=config, region_name=region)

@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
-from decimal import Decimal
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from lambdas.aws.asking import code_of, pages
 from lambdas.aws.errors import NO_ANSWER, failure
+from lambdas.aws.launch_templates import LaunchTemplates
+from lambdas.aws.offerings import Offerings
+from lambdas.domain.fields import format_price, rounded_down
 from lambdas.domain.observed import (
     ATTEMPT_TAG,
+    MACHINE_TAG,
     POOL_TAG,
-    PROTECT_TAG,
     STACK_TAG,
     Instance,
     Offer,
     State,
     offering_key,
 )
-from lambdas.domain.pool import LaunchTemplate, Pool, format_price
+from lambdas.domain.plan import Launch
+from lambdas.domain.pool import LaunchTemplate, Market, Pool
 from lambdas.domain.results import Failure, Launched, Terminated
-from lambdas.domain.status import Attempt, Reason
-from lambdas.ports import Clock, FleetError
+from lambdas.domain.status import Attempt, Reason, Template
+from lambdas.ports import FleetError
 
 PAGE = 1000
+STATUS_BATCH = 100
+"""DescribeInstanceStatus takes no more ids in one call."""
+
+PLAIN_NAME = re.compile(r"[a-z0-9-]{1,63}")
 TERMINATE_BATCH = 100
 """One bad id fails a whole TerminateInstances call, so its batches stay well below EC2's limit of 1,000."""
 
@@ -43,8 +52,7 @@ class Ec2Fleet:
         *,
         stack: str,
         default_launch_template: str,
-        default_subnets: Sequence[str],
-        clock: Clock,
+        offerings: Offerings,
         launcher: Any = None,
     ) -> None:
         """``launcher`` is the client for launches, which must repeat nothing by itself; without one, ``client``."""
@@ -52,44 +60,58 @@ class Ec2Fleet:
         self._launcher = launcher or client
         self._stack = stack
         self._default_template = LaunchTemplate(name=default_launch_template)
-        self._default_subnets = tuple(default_subnets)
-        self._clock = clock
+        self._offerings = offerings
+        self._templates = LaunchTemplates(client, stack=stack)
 
     def instances(self, pool_name: str | None = None) -> list[Instance]:
-        """List by one coarse tag: every further tag filter makes EC2 slower."""
-        tag, value = (STACK_TAG, self._stack) if pool_name is None else (POOL_TAG, pool_name)
-        return self._listed([{"Name": f"tag:{tag}", "Values": [value]}])
+        """List by one coarse tag: every further tag filter makes EC2 slower.
+
+        To a filter * and ? stand for anything, so a key that is no pool's name is looked for among all the stack's.
+        """
+        by_pool = pool_name is not None and PLAIN_NAME.fullmatch(pool_name)
+        tag, value = (POOL_TAG, pool_name) if by_pool else (STACK_TAG, self._stack)
+        listed = self._listed([{"Name": f"tag:{tag}", "Values": [value]}])
+        return [one for one in listed if pool_name in (None, one.pool_name)]
 
     def find(self, instance_ids: Iterable[str]) -> list[Instance]:
         """Ask by filter: by parameter, one unknown id would fail the whole call."""
         ids = sorted(set(instance_ids))
         return self._listed([{"Name": "instance-id", "Values": ids}]) if ids else []
 
+    def healthy(self, instance_ids: Iterable[str]) -> frozenset[str]:
+        """Both of EC2's checks, of the instance and of what it runs on, must have passed."""
+        ids = sorted(instance_ids)
+        batches = (ids[start : start + STATUS_BATCH] for start in range(0, len(ids), STATUS_BATCH))
+        answers = (page for batch in batches for page in pages(self._ec2.describe_instance_status, InstanceIds=batch))
+        return frozenset(one["InstanceId"] for page in answers for one in page["InstanceStatuses"] if _passed(one))
+
     def offers(self, pool: Pool) -> list[Offer]:
-        """One subnet a zone, that with the most free addresses; for spot, only offerings that have a price.
+        """What may be launched where, at what price."""
+        return self._offerings.of(pool)
 
-        A type that a zone does not offer has no spot price there, and would only be refused.
-        """
-        subnets = self._subnets(pool.subnet_ids or self._default_subnets)
-        prices = self._spot_prices(pool) if pool.spot else {}
-        offers = [
-            Offer(instance_type, zone, subnet_id, prices.get(offering_key(instance_type, zone)))
-            for instance_type in pool.instance_types
-            for zone, subnet_id in subnets.items()
-        ]
-        return [offer for offer in offers if offer.spot_price is not None or not prices]
+    def template(self, pool: Pool, known: Template | None) -> Template | None:
+        """The version of the pool's own launch template; None if it needs none."""
+        return self._templates.version(pool, known)
 
-    def request(self, pool: Pool, count: int, offers: Iterable[Offer], attempt_id: str) -> str:
+    def forget_template(self, pool_name: str, known: Template | None) -> None:
+        """Delete the pool's own launch template."""
+        self._templates.forget(pool_name, known)
+
+    def request(self, pool: Pool, launch: Launch, attempt_id: str, template: Template | None) -> str:
         """Build the CreateFleet request; its token is the attempt's id."""
-        template = pool.launch_template or self._default_template
-        tags = [
-            {"Key": STACK_TAG, "Value": self._stack},
-            {"Key": POOL_TAG, "Value": pool.pool_name},
-            {"Key": ATTEMPT_TAG, "Value": attempt_id},
-        ]
+        tags = {
+            **({"Name": pool.pool_name} if pool.described and "Name" not in pool.tags else {}),
+            **pool.tags,
+            STACK_TAG: self._stack,
+            POOL_TAG: pool.pool_name,
+            ATTEMPT_TAG: attempt_id,
+            MACHINE_TAG: pool.machine_digest,
+        }
+        listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+        spot = launch.market is Market.SPOT
         options: dict[str, Any] = (
-            {"SpotOptions": {"AllocationStrategy": "price-capacity-optimized"}}
-            if pool.spot
+            {"SpotOptions": {"AllocationStrategy": pool.allocation}}
+            if spot
             else {"OnDemandOptions": {"AllocationStrategy": "lowest-price"}}
         )
         body = {
@@ -97,45 +119,55 @@ class Ec2Fleet:
             "ClientToken": attempt_id,
             "LaunchTemplateConfigs": [
                 {
-                    "LaunchTemplateSpecification": {
-                        **({"LaunchTemplateId": template.id} if template.id else {"LaunchTemplateName": template.name}),
-                        "Version": template.version,
-                    },
-                    "Overrides": [_override(pool, offer) for offer in offers],
+                    "LaunchTemplateSpecification": self._template_named(pool, template),
+                    "Overrides": [_override(pool, offer) for offer in launch.offers],
                 }
             ],
             "TargetCapacitySpecification": {
-                "TotalTargetCapacity": count,
-                "DefaultTargetCapacityType": "spot" if pool.spot else "on-demand",
+                "TotalTargetCapacity": launch.count,
+                "DefaultTargetCapacityType": str(launch.market),
             },
             "TagSpecifications": [
-                {"ResourceType": kind, "Tags": tags} for kind in ("fleet", "instance", "volume", "network-interface")
+                {"ResourceType": kind, "Tags": listed} for kind in ("fleet", "instance", "volume", "network-interface")
             ],
             **options,
         }
         return json.dumps(body, separators=(",", ":"))
 
+    def _template_named(self, pool: Pool, own: Template | None) -> dict[str, str]:
+        if own is not None:
+            return {"LaunchTemplateId": own.id, "Version": str(own.version)}
+        ready = pool.launch_template or self._default_template
+        named = {"LaunchTemplateId": ready.id} if ready.id else {"LaunchTemplateName": str(ready.name)}
+        return {**named, "Version": ready.version}
+
     def launch(self, attempt: Attempt) -> Launched:
         """Send the attempt's request as it was written down."""
-        request = json.loads(attempt.request)
-        overrides = request["LaunchTemplateConfigs"][0]["Overrides"]
-        asked_of = frozenset(offering_key(one["InstanceType"], one["AvailabilityZone"]) for one in overrides)
+        try:
+            request = json.loads(attempt.request)
+            overrides = request["LaunchTemplateConfigs"][0]["Overrides"]
+            weights = {one["InstanceType"]: int(one.get("WeightedCapacity", 1)) for one in overrides}
+            places = [(one["InstanceType"], one["AvailabilityZone"]) for one in overrides]
+            asked_of = frozenset(offering_key(*place, attempt.market) for place in places)
+        except (ValueError, LookupError, TypeError, RecursionError) as error:  # no longer as it was written
+            failed = Failure(Reason.UNKNOWN, "AttemptUnreadable", f"The launch request written down is none: {error!r}")
+            return Launched(attempt, attempt.count, failures=(failed,), answered=False, market=attempt.market)
+        nothing = Launched(attempt, attempt.count, asked_of, market=attempt.market)
         try:
             answer = self._launcher.create_fleet(**request)
         except ClientError as error:
-            code = error.response["Error"]["Code"]
-            failed = failure(code, error.response["Error"].get("Message", ""))
-            return Launched(attempt, attempt.count, asked_of, failures=(failed,), answered=code not in NO_ANSWER)
+            failed = failure(code_of(error), error.response["Error"].get("Message", ""))
+            return replace(nothing, failures=(failed,), answered=failed.code not in NO_ANSWER)
         except BotoCoreError as error:
             failed = Failure(Reason.UNKNOWN, "NoAnswer", f"EC2 did not answer the launch: {error}")
-            return Launched(attempt, attempt.count, asked_of, failures=(failed,), answered=False)
-        return Launched(
-            attempt,
-            attempt.count,
-            asked_of,
-            instances=_launched(answer.get("Instances", [])),
-            failures=tuple(_refusals(answer.get("Errors", []))),
+            return replace(nothing, failures=(failed,), answered=False)
+        entries = answer.get("Instances", [])
+        return replace(
+            nothing,
+            instances=_launched(entries, attempt.market),
+            failures=tuple(_refusals(answer.get("Errors", []), attempt.market)),
             accepted=True,
+            units=sum(weights.get(entry["InstanceType"], 1) * len(entry["InstanceIds"]) for entry in entries),
         )
 
     def terminate(self, instance_ids: Iterable[str]) -> Terminated:
@@ -153,7 +185,7 @@ class Ec2Fleet:
         try:
             self._ec2.terminate_instances(InstanceIds=ids)
         except ClientError as error:
-            code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+            code, message = code_of(error), error.response["Error"].get("Message", "")
             if code not in (*NOT_FOUND, *FORBIDDEN):
                 return Terminated(failures=(failure(code, message),))
             # With a tag condition in IAM a vanished id answers as forbidden: ask which of them EC2 still shows as ours.
@@ -171,9 +203,9 @@ class Ec2Fleet:
         return Terminated(tuple(ids))
 
     def _listed(self, filters: list[dict[str, Any]]) -> list[Instance]:
-        pages = self._pages(self._ec2.describe_instances, Filters=filters, MaxResults=PAGE)
+        listed = pages(self._ec2.describe_instances, Filters=filters, MaxResults=PAGE)
         found = (
-            instance for page in pages for reservation in page["Reservations"] for instance in reservation["Instances"]
+            instance for page in listed for reservation in page["Reservations"] for instance in reservation["Instances"]
         )
         tagged = ((instance, {tag["Key"]: tag["Value"] for tag in instance.get("Tags", [])}) for instance in found)
         return [
@@ -184,83 +216,55 @@ class Ec2Fleet:
                 instance_type=instance["InstanceType"],
                 zone=instance["Placement"]["AvailabilityZone"],
                 launched_at=instance["LaunchTime"],
-                attempt_id=tags.get(ATTEMPT_TAG, ""),
-                protected=tags.get(PROTECT_TAG, "").lower() == "true",
+                market=Market.SPOT if instance.get("InstanceLifecycle") == "spot" else Market.ON_DEMAND,
+                subnet_id=instance.get("SubnetId", ""),
+                ended=_why_ended(instance),
+                tags=tags,
             )
             for instance, tags in tagged
             if tags.get(STACK_TAG) == self._stack
         ]
 
-    def _subnets(self, subnet_ids: Sequence[str]) -> dict[str, str]:
-        asked: dict[str, Any] = (
-            {"SubnetIds": list(subnet_ids)}
-            if subnet_ids
-            else {"Filters": [{"Name": "default-for-az", "Values": ["true"]}]}
-        )
-        found = [one for page in self._pages(self._ec2.describe_subnets, **asked) for one in page["Subnets"]]
-        best: dict[str, str] = {}
-        for one in sorted(
-            found, key=lambda subnet: (-int(subnet.get("AvailableIpAddressCount", 0)), subnet["SubnetId"])
-        ):
-            best.setdefault(one["AvailabilityZone"], one["SubnetId"])
-        return dict(sorted(best.items()))
 
-    def _spot_prices(self, pool: Pool) -> dict[str, Decimal]:
-        """Present prices: the history from now on begins with what holds now."""
-        pages = self._pages(
-            self._ec2.describe_spot_price_history,
-            InstanceTypes=list(pool.instance_types),
-            ProductDescriptions=["Linux/UNIX"],
-            StartTime=self._clock(),
-            MaxResults=PAGE,
-        )
-        latest: dict[str, tuple[datetime, Decimal]] = {}
-        for page in pages:
-            for entry in page["SpotPriceHistory"]:
-                key = offering_key(entry["InstanceType"], entry["AvailabilityZone"])
-                if key not in latest or entry["Timestamp"] > latest[key][0]:
-                    latest[key] = entry["Timestamp"], Decimal(entry["SpotPrice"])
-        return {key: price for key, (_, price) in latest.items()}
-
-    def _pages(self, call: Callable[..., Mapping[str, Any]], **asked: Any) -> Iterator[Mapping[str, Any]]:
-        token: str | None = None
-        while True:
-            try:
-                page = call(**asked, **({"NextToken": token} if token else {}))
-            except ClientError as error:
-                raise FleetError(
-                    failure(error.response["Error"]["Code"], error.response["Error"].get("Message", ""))
-                ) from error
-            except BotoCoreError as error:
-                raise FleetError(Failure(Reason.UNKNOWN, "NoAnswer", f"EC2 did not answer: {error}")) from error
-            yield page
-            token = page.get("NextToken")
-            if not token:
-                return
+def _passed(status: Mapping[str, Any]) -> bool:
+    return all(status.get(kind, {}).get("Status") == "ok" for kind in ("InstanceStatus", "SystemStatus"))
 
 
-def _override(pool: Pool, offer: Offer) -> dict[str, str]:
-    cap = pool.spot_max_price if pool.spot else None
-    return {
+def _why_ended(instance: Mapping[str, Any]) -> str:
+    reason = instance.get("StateReason") or {}
+    code, message = reason.get("Code", ""), reason.get("Message", "")
+    return message if message.startswith(code) else f"{code}: {message}"
+
+
+def _override(pool: Pool, offer: Offer) -> dict[str, Any]:
+    override: dict[str, Any] = {
         "InstanceType": offer.instance_type,
         "SubnetId": offer.subnet_id,
         # Redundant beside the subnet, but it makes EC2's errors name the zone.
         "AvailabilityZone": offer.zone,
-        **({"MaxPrice": format_price(cap)} if cap is not None else {}),
     }
+    if pool.weights:
+        override["WeightedCapacity"] = offer.units
+    cap = pool.cap(offer.on_demand_price) if offer.market is Market.SPOT else None
+    if cap is not None:
+        # EC2 takes it per unit. Cut, not rounded: times the weight it must not be above the cap.
+        override["MaxPrice"] = format_price(rounded_down(cap / offer.units))
+    return override
 
 
-def _launched(entries: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def _launched(entries: Iterable[Mapping[str, Any]], market: Market) -> dict[str, str]:
     return {
-        id_: offering_key(entry["InstanceType"], entry["LaunchTemplateAndOverrides"]["Overrides"]["AvailabilityZone"])
+        id_: offering_key(
+            entry["InstanceType"], entry["LaunchTemplateAndOverrides"]["Overrides"]["AvailabilityZone"], market
+        )
         for entry in entries
         for id_ in entry["InstanceIds"]
     }
 
 
-def _refusals(entries: Iterable[Mapping[str, Any]]) -> Iterator[Failure]:
+def _refusals(entries: Iterable[Mapping[str, Any]], market: Market) -> Iterator[Failure]:
     for entry in entries:
         override = entry.get("LaunchTemplateAndOverrides", {}).get("Overrides", {})
         named = "InstanceType" in override and "AvailabilityZone" in override
-        offering = offering_key(override["InstanceType"], override["AvailabilityZone"]) if named else None
+        offering = offering_key(override["InstanceType"], override["AvailabilityZone"], market) if named else None
         yield failure(entry.get("ErrorCode", "Unknown"), entry.get("ErrorMessage", ""), offering)

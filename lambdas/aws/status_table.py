@@ -9,16 +9,32 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from botocore.exceptions import ClientError
+from pydantic import Field, ValidationError
 
 from lambdas.aws.tables import from_item, scan_items, to_attribute
-from lambdas.domain.status import Answer, Attempt, Memory, Notice, Status
-from lambdas.ports import Clock, Lease, LeaseLostError
+from lambdas.domain.status import Answer, Attempt, Frozen, Memory, Notice, NoticeKind, Status
+from lambdas.ports import Clock, Lease, LeaseLostError, UnreadableStatusError
 
 TRIES = 5
 FREE = 0
+LONGEST_LEASE_SECONDS = 3600
+"""A lease that reaches further was not taken by a reconcile, whatever its clock: it would keep the pool for ever."""
+
+Whole = Annotated[int, Field(ge=0, lt=10**15)]
+
+
+class _Controller(Frozen):
+    """Our half of an item, whole: every expression below relies on each of its parts."""
+
+    fence: Whole
+    lease_until: Whole
+    owner: str = ""
+    dirty: bool
+    notices: dict[str, Notice]
+    memory: Memory
 
 
 class StatusTable:
@@ -35,9 +51,9 @@ class StatusTable:
         answer = self._client.get_item(TableName=self._table, Key=_key(pool_name), ConsistentRead=True)
         return _status(from_item(answer["Item"])) if "Item" in answer else None
 
-    def scan(self) -> Mapping[str, Status]:
+    def scan(self) -> Mapping[str, Status | UnreadableStatusError]:
         """Read them all."""
-        return {item["pool_name"]: _status(item) for item in scan_items(self._client, self._table)}
+        return {item["pool_name"]: _status_or_fault(item) for item in scan_items(self._client, self._table)}
 
     def acquire(self, pool_name: str, now: datetime) -> Lease | None:
         """Take the lease, or mark the pool dirty for whoever has it."""
@@ -68,11 +84,15 @@ class StatusTable:
                 ":now": int(now.timestamp()),
             },
         )
-        if isinstance(old, _Refused):
-            # A write that took effect and whose answer was lost: the retry is refused by its own lease.
-            mine = old.item is not None and old.item["controller"].get("owner") == owner
-            return Lease(pool_name, int(old.item["controller"]["fence"])) if mine and old.item else old.item
-        return Lease(pool_name, int(old["controller"]["fence"]))
+        if not isinstance(old, _Refused):
+            return Lease(pool_name, int(old["controller"]["fence"]))
+        if old.item is None:
+            return None
+        held = _controller(old.item)
+        if held.lease_until > now.timestamp() + LONGEST_LEASE_SECONDS:
+            raise UnreadableStatusError(pool_name, f"controller.lease_until: {held.lease_until} is hours ahead")
+        # A write that took effect and whose answer was lost: the retry is refused by its own lease.
+        return Lease(pool_name, held.fence) if held.owner == owner else old.item
 
     def _mark_dirty(self, pool_name: str, now: datetime) -> bool:
         marked = self._update(
@@ -145,21 +165,24 @@ class StatusTable:
                 raise _lost(lease) from error
             raise
 
-    def note(self, pool_name: str, notices: Mapping[str, Notice]) -> None:
-        """Add notices; the first of an instance stays."""
-        ids = sorted(notices)
-        update = ", ".join(
-            f"controller.notices.#n{i} = if_not_exists(controller.notices.#n{i}, :n{i})" for i in range(len(ids))
-        )
+    def note(self, pool_name: str, instance_id: str, notice: Notice) -> None:
+        """Add a notice; what stands there stays if it is as grave."""
         for _ in range(TRIES):
             noted = self._update(
                 pool_name,
-                f"SET {update}",
-                "attribute_exists(controller)",
-                names={f"#n{i}": id_ for i, id_ in enumerate(ids)},
-                values={f":n{i}": notices[id_].model_dump(mode="json") for i, id_ in enumerate(ids)},
+                "SET controller.notices.#id = :notice",
+                "(attribute_not_exists(controller.notices.#id)"
+                " OR (controller.notices.#id.kind <> :grave AND :kind = :grave))",
+                names={"#id": instance_id},
+                values={
+                    ":notice": notice.model_dump(mode="json"),
+                    ":kind": notice.kind,
+                    ":grave": NoticeKind.INTERRUPTION,
+                },
             )
             if not isinstance(noted, _Refused):
+                return
+            if noted.item is not None and instance_id in _controller(noted.item).notices:
                 return
             self._create(pool_name)
         raise TimeoutError(f"The status of pool {pool_name!r} vanished {TRIES} times in a row; try again.")
@@ -195,7 +218,10 @@ class StatusTable:
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except ClientError as error:
-            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+            code = error.response["Error"]["Code"]
+            if code == "ValidationException":
+                self.get(pool_name)  # the update does not fit the item: this says where the item is not ours
+            if code != "ConditionalCheckFailedException":
                 raise
             item = error.response.get("Item")
             return _Refused(from_item(item) if item else None)
@@ -218,9 +244,29 @@ def _key(pool_name: str) -> dict[str, Any]:
 
 
 def _status(item: Mapping[str, Any]) -> Status:
-    controller = item.get("controller", {})
-    return Status(
-        answer=Answer.model_validate({name: item[name] for name in Answer.model_fields if name in item}),
-        memory=Memory.model_validate(controller.get("memory", {})),
-        notices={id_: Notice.model_validate(one) for id_, one in controller.get("notices", {}).items()},
-    )
+    controller = _controller(item)
+    try:
+        answer = Answer.model_validate({name: item[name] for name in Answer.model_fields if name in item})
+    except ValidationError as error:
+        raise _unreadable(item, error) from error
+    return Status(answer=answer, memory=controller.memory, notices=controller.notices)
+
+
+def _status_or_fault(item: Mapping[str, Any]) -> Status | UnreadableStatusError:
+    try:
+        return _status(item)
+    except UnreadableStatusError as fault:
+        return fault
+
+
+def _controller(item: Mapping[str, Any]) -> _Controller:
+    try:
+        return _Controller.model_validate(item.get("controller"))
+    except ValidationError as error:
+        raise _unreadable(item, error, "controller") from error
+
+
+def _unreadable(item: Mapping[str, Any], error: ValidationError, *within: str) -> UnreadableStatusError:
+    fault = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in (*within, *fault["loc"]))[:200]
+    return UnreadableStatusError(item["pool_name"], f"{where}: {fault['msg']} (got {str(fault['input'])[:80]!r})")

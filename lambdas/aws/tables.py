@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
+
+class _AnyDeserializer(TypeDeserializer):  # type: ignore[misc]  # boto3 has no types
+    """Reads all that DynamoDB holds: one odd attribute of one item must not fail the scan of a table.
+
+    boto3's own refuses a number with more than 38 digits before its point, such as 1E+100, which DynamoDB takes and
+    writes out; and its Binary fails when it is shown as text.
+    """
+
+    def _deserialize_n(self, value: str) -> Decimal:
+        return Decimal(value)
+
+    def _deserialize_b(self, value: bytes) -> bytes:
+        return value
+
+
 _serializer = TypeSerializer()
-_deserializer = TypeDeserializer()
+_deserializer = _AnyDeserializer()
 
 
 def to_attribute(value: Any) -> dict[str, Any]:

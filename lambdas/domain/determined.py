@@ -92,8 +92,9 @@ def import_pool(pool: Mapping[str, Any]) -> Imported:
     item = {**DEFAULTS, **{name: provider[name] for name in STRAIGHT if name in provider}}
     if "pool_name" in pool:
         item["pool_name"] = pool["pool_name"]
-    network = provider.get("network_interface")
-    network = network if isinstance(network, Mapping) else {}
+    network = provider.get("network_interface") or {}
+    if not isinstance(network, Mapping):
+        raise ValueError("provider.network_interface: must be a map, such as {subnet_id: subnet-0abc}")  # noqa: TRY004  as all faults here
     if "subnet_id" in network:
         item["subnet_ids"] = [network["subnet_id"]]
     left_out = [

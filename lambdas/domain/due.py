@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lambdas.domain.capacity import units
 from lambdas.domain.decide import decide
 from lambdas.domain.picture import Picture
 
@@ -13,6 +14,8 @@ def why_due(picture: Picture) -> str | None:
         ("its instances changed", _instances_changed(picture)),
         ("a launch's answer is unknown", picture.status.memory.attempt is not None),
         ("it has instances to let go", bool(decide(picture).steps)),
+        ("instances are starting up", _starting_up(picture)),
+        ("a drain command runs", any(one.runs for one in picture.status.answer.drains)),
         ("instances are missing", _may_try(picture)),
     )
     return next((why for why, holds in reasons if holds), None)
@@ -31,8 +34,19 @@ def _item_changed(picture: Picture) -> bool:
 
 def _instances_changed(picture: Picture) -> bool:
     stock, answer = picture.stock, picture.status.answer
-    shown = (stock.wanted, len(stock.running), len(stock.starting) + len(stock.unseen), len(stock.noticed))
+    starting = units(stock.starting) + units(stock.unseen)
+    shown = (stock.wanted, units(stock.running), starting, units(stock.noticed))
     return shown != (answer.wanted, answer.running, answer.starting, answer.noticed)
+
+
+def _starting_up(picture: Picture) -> bool:
+    """Whether a look can tell more of instances that are not ready: by checks, by a tag, by their end."""
+    stock, pool = picture.stock, picture.intent.pool
+    if pool is None:
+        return False
+    by_tag = units(stock.ready) != picture.status.answer.ready
+    by_checks = pool.ready_tag is None and any(one.id in stock.unready for one in stock.running)
+    return bool(by_tag or by_checks or stock.stillborn)
 
 
 def _may_try(picture: Picture) -> bool:

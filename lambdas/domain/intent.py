@@ -41,5 +41,6 @@ def intent_of(item: Mapping[str, Any] | None, status: Status | None, now: dateti
     parsed = parse_pool(item)
     if isinstance(parsed, Pool):
         return Intent(pool=parsed)
-    remembered = status.memory.spec if status else None
-    return Intent(pool=Pool.model_validate(remembered) if remembered else None, errors=parsed)
+    # What an earlier version wrote down may be no valid spec any more; then none is in force.
+    remembered = parse_pool((status.memory.spec if status else None) or {})
+    return Intent(pool=remembered if isinstance(remembered, Pool) else None, errors=parsed)

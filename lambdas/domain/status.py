@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from lambdas.domain.pool import Market, SpecError
 
@@ -18,6 +18,15 @@ NOTICE_COUNTS = timedelta(minutes=10)
 
 RISK_COUNTS = timedelta(days=14)
 """How long a rebalance recommendation or announced maintenance matters; EC2 announces maintenance two weeks ahead."""
+
+Moment = Annotated[AwareDatetime, Field(lt=datetime(2200, 1, 1, tzinfo=UTC))]
+"""A time that can be reckoned with: one that a hand wrote may lack its zone, or be the last there is."""
+
+Offering = Annotated[str, StringConstraints(pattern=r"^[^/]+/[^/]+(/on-demand)?$")]
+"""A key as ``offering_key`` makes it."""
+
+Count = Annotated[int, Field(ge=0, lt=1_000_000)]
+"""A number of instances or of tries."""
 
 
 class Reason(StrEnum):
@@ -41,11 +50,11 @@ class Frozen(BaseModel):
 class Waiting(Frozen):
     """The queued shortfall of a pool."""
 
-    count: int
+    count: Count
     reason: Reason
-    since: datetime
-    attempts: int
-    next_attempt_at: datetime
+    since: Moment
+    attempts: Count
+    next_attempt_at: Moment
     message: str
 
 
@@ -54,7 +63,7 @@ class LastError(Frozen):
 
     code: str
     message: str
-    at: datetime
+    at: Moment
 
 
 class Attempt(Frozen):
@@ -65,8 +74,8 @@ class Attempt(Frozen):
     """
 
     id: str
-    count: int
-    at: datetime
+    count: Count
+    at: Moment
     request: str
     terms: dict[str, Any]
     market: Market = Market.SPOT
@@ -76,32 +85,32 @@ class Attempt(Frozen):
 class Backoff(Frozen):
     """An offering that had no capacity: not tried again before ``until``."""
 
-    until: datetime
-    failures: int
+    until: Moment
+    failures: Count
 
 
 class Hold(Frozen):
     """Why the pool launches nothing on a market before ``until``."""
 
     reason: Reason
-    until: datetime
-    failures: int
+    until: Moment
+    failures: Count
     message: str
 
 
 class Batch(Frozen):
     """Instances that one launch brought: ids by offering."""
 
-    at: datetime
+    at: Moment
     attempt: str
     machine: str
-    ids: dict[str, tuple[str, ...]]
+    ids: dict[Offering, tuple[str, ...]]
 
 
 class Ended(Frozen):
     """Instances that were terminated together."""
 
-    at: datetime
+    at: Moment
     ids: tuple[str, ...]
 
 
@@ -110,33 +119,34 @@ class Template(Frozen):
 
     machine: str
     id: str
-    version: int
+    version: Count
 
 
 class Memory(Frozen):
     """What the control plane keeps for itself between reconciles.
 
-    ``startup`` are instances not seen ready yet, ``announced`` those under notice whose end was announced, ``stillborn`` how many launches in a row brought none that became
-    ready, ``taken`` offerings that an interruption struck, with the time until which they are avoided. Before
-    ``replace_at`` no replacement is tried for an instance that still serves.
+    ``startup`` are instances not seen ready yet, ``announced`` those under notice whose end was announced,
+    ``stillborn`` how many launches in a row brought none that became ready, ``taken`` offerings that an interruption
+    struck, with the time until which they are avoided. Before ``replace_at`` no replacement is tried for an instance
+    that still serves.
     """
 
-    version: int = 1
+    version: Literal[1] = 1
     spec: dict[str, Any] | None = None
     attempt: Attempt | None = None
     launched: tuple[Batch, ...] = ()
     terminated: tuple[Ended, ...] = ()
     startup: tuple[str, ...] = ()
     announced: tuple[str, ...] = ()
-    stillborn: int = 0
+    stillborn: Count = 0
     backoff: dict[str, Backoff] = Field(default_factory=dict)
     holds: dict[Market, Hold] = Field(default_factory=dict)
-    taken: dict[str, datetime] = Field(default_factory=dict)
+    taken: dict[str, Moment] = Field(default_factory=dict)
     template: Template | None = None
-    below_since: datetime | None = None
-    spot_short_since: datetime | None = None
-    excess_since: datetime | None = None
-    replace_at: datetime | None = None
+    below_since: Moment | None = None
+    spot_short_since: Moment | None = None
+    excess_since: Moment | None = None
+    replace_at: Moment | None = None
 
 
 class NoticeKind(StrEnum):
@@ -150,7 +160,7 @@ class NoticeKind(StrEnum):
 class Notice(Frozen):
     """What EC2 announced for an instance. An interruption outweighs what came before it."""
 
-    at: datetime
+    at: Moment
     offering: str
     kind: NoticeKind = NoticeKind.INTERRUPTION
 
@@ -166,7 +176,7 @@ class Drained(Frozen):
     """
 
     instance_id: str
-    at: datetime
+    at: Moment
     status: str
     command_id: str | None = None
 
@@ -188,26 +198,26 @@ class Rollout(Frozen):
     """How far a changed description has reached the pool's instances."""
 
     state: RolloutState
-    outdated: int
-    updated: int
+    outdated: Count
+    updated: Count
     message: str
 
 
 class Answer(Frozen):
     """The public half of a PoolStatus item."""
 
-    wanted: int = 0
-    running: int = 0
-    ready: int = 0
-    starting: int = 0
-    noticed: int = 0
-    on_demand: int = 0
+    wanted: Count = 0
+    running: Count = 0
+    ready: Count = 0
+    starting: Count = 0
+    noticed: Count = 0
+    on_demand: Count = 0
     waiting: Waiting | None = None
     rollout: Rollout | None = None
     drains: tuple[Drained, ...] = ()
     spec_errors: tuple[SpecError, ...] = ()
     last_error: LastError | None = None
-    draining_since: datetime | None = None
+    draining_since: Moment | None = None
 
 
 class Status(Frozen):

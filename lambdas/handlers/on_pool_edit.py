@@ -13,6 +13,6 @@ from lambdas.wiring import due_queue
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: Any) -> None:
     """Ask for a reconcile of each pool in the batch."""
-    names = edited_pools(event["Records"])
+    names = edited_pools(event.get("Records"))
     due_queue().send(dict.fromkeys(names, "its item was edited"))
     logger.info("edited", pools=names)

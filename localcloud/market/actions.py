@@ -12,6 +12,7 @@ from decimal import Decimal
 from itertools import groupby
 from typing import Any, TypeVar
 
+from localcloud.market.checks import Permit, anything
 from localcloud.market.errors import EC2Error
 from localcloud.market.fleet import create_fleet
 from localcloud.market.instances import BY_USER, STATE_CODES, Instance, State
@@ -27,14 +28,16 @@ _PRICE_HISTORY = timedelta(days=90)
 _MOST_TERMINATIONS = 1000
 
 
-def carry_out(market: Market, action: str, params: Params, fault: Fault | None = None) -> Answer:
+def carry_out(
+    market: Market, action: str, params: Params, fault: Fault | None = None, permit: Permit = anything
+) -> Answer:
     """Carry out an EC2 action and return its answer (the caller's own copy); ``EC2Error``: an error."""
     market.catch_up()
     asked = copy.deepcopy({key: value for key, value in params.items() if key != "DryRun"})
     if params.get("DryRun"):
         raise EC2Error("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
     if action == "CreateFleet":
-        return copy.deepcopy(create_fleet(market, asked, fault))
+        return copy.deepcopy(create_fleet(market, asked, fault, permit))
     return copy.deepcopy(ACTIONS[action](market, asked))
 
 

@@ -5,6 +5,7 @@ _STATUS = {
     "Unavailable": 503,
     "ServiceUnavailable": 503,
     "InternalError": 500,
+    "AuthFailure": 401,
     "UnauthorizedOperation": 403,
     "DryRunOperation": 412,
 }

@@ -9,20 +9,29 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from localcloud.market.allocation import STRATEGIES, Candidate, Refusal, allocate
+from localcloud.market.allocation import Candidate, Refusal, allocate
+from localcloud.market.checks import Launch, Permit, anything
 from localcloud.market.errors import EC2Error
 from localcloud.market.instances import Lifecycle
 from localcloud.market.limits import quota_group
 from localcloud.market.model import POOL_TAG, Market
 from localcloud.market.offerings import Offering
-from localcloud.market.requests import Answer, Params, refuse_unknown
+from localcloud.market.requests import Answer, Params, refuse_unknown, tags_by_kind
 from localcloud.market.settings import FAULT_TEXT, Fault
 from localcloud.market.surroundings import Subnet, Template
 
 _TAGGABLE = {"fleet", "instance", "volume", "network-interface"}
 _LEAST_MAX_PRICE = Decimal("0.001")
+_SMALLEST_PRICE = Decimal("0.000001")
 _MOST_TOKEN_CHARACTERS = 64
-_MOST_INSTANCES = 10_000
+_MOST_UNITS = 10_000
+_MOST_CONFIGS = 50
+_MOST_OVERRIDES = 300
+"""What AWS states for other types of fleet; of instant ones it says only that the body may be too large."""
+_STRATEGIES = {
+    "spot": {"price-capacity-optimized", "capacity-optimized", "lowest-price"},
+    "on-demand": {"lowest-price", "prioritized"},
+}
 
 
 @dataclass(frozen=True)
@@ -30,10 +39,11 @@ class _Order:
     """What the request asks of all its overrides together."""
 
     wanted: int
+    """Units, which are instances unless overrides have a weight."""
     lifecycle: Lifecycle
     strategy: str
-    tags: dict[str, str]
-    """The instances' tags."""
+    tags: dict[str, dict[str, str]]
+    """By kind of resource."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,9 @@ class _Launchable:
     echo: dict[str, Any]
     """The override as the answer repeats it."""
     template: Template
+    weight: Decimal
     max_price: Decimal | None
+    """USD per instance-hour."""
     subnet: Subnet
     offering: Offering
 
@@ -60,11 +72,16 @@ class _Failed:
 _Override = _Launchable | _Failed
 
 
-def create_fleet(market: Market, params: Params, fault: Fault | None = None) -> Answer:
-    """Launch up to the target capacity now and say what came and what did not."""
+def create_fleet(market: Market, params: Params, fault: Fault | None = None, permit: Permit = anything) -> Answer:
+    """Launch up to the target capacity now and say what came and what did not.
+
+    ``permit`` is asked of each override that could be launched: whatever it raises is that override's failure.
+    """
     token = params.get("ClientToken")
-    if token and len(token) > _MOST_TOKEN_CHARACTERS:
-        raise EC2Error("InvalidParameterValue", f"The client token is longer than {_MOST_TOKEN_CHARACTERS} characters")
+    if token and (len(token) > _MOST_TOKEN_CHARACTERS or not token.isascii()):
+        raise EC2Error(
+            "InvalidParameterValue", f"A client token is of at most {_MOST_TOKEN_CHARACTERS} ASCII characters"
+        )
     if token in market.answered:
         asked_before, answer = market.answered[token]
         if asked_before != params:
@@ -75,7 +92,8 @@ def create_fleet(market: Market, params: Params, fault: Fault | None = None) -> 
         market.note_call("CreateFleet", token=token, repeated=True, launched=[])
         return answer
     order = _order(params)
-    answer = _launch(market, order, _overrides(market, params, order.lifecycle), fault)
+    overrides = [_permitted(one, order, permit) for one in _overrides(market, params, order.lifecycle)]
+    answer = _launch(market, order, overrides, fault)
     if token:
         market.answered[token] = (params, answer)
     market.note_call(
@@ -83,7 +101,7 @@ def create_fleet(market: Market, params: Params, fault: Fault | None = None) -> 
         token=token,
         repeated=False,
         lifecycle=order.lifecycle,
-        pool=order.tags.get(POOL_TAG),
+        pool=order.tags.get("instance", {}).get(POOL_TAG),
         wanted=order.wanted,
         launched=[one for entry in answer["Instances"] for one in entry["InstanceIds"]],
         errors=[entry["ErrorCode"] for entry in answer["Errors"]],
@@ -112,8 +130,8 @@ def _order(params: Params) -> _Order:
     target = params["TargetCapacitySpecification"]
     refuse_unknown("TargetCapacitySpecification", target, {"TotalTargetCapacity", "DefaultTargetCapacityType"})
     wanted = target["TotalTargetCapacity"]
-    if not 1 <= wanted <= _MOST_INSTANCES:
-        raise EC2Error("InvalidParameterValue", f"TotalTargetCapacity must be 1 to {_MOST_INSTANCES}, not {wanted}")
+    if not 1 <= wanted <= _MOST_UNITS:
+        raise EC2Error("InvalidParameterValue", f"TotalTargetCapacity must be 1 to {_MOST_UNITS}, not {wanted}")
     lifecycle = target.get("DefaultTargetCapacityType", "on-demand")
     if lifecycle not in ("spot", "on-demand"):
         raise EC2Error("InvalidParameterValue", f"DefaultTargetCapacityType cannot be {lifecycle}")
@@ -123,18 +141,16 @@ def _order(params: Params) -> _Order:
     if spot.get("InstanceInterruptionBehavior", "terminate") != "terminate":
         raise EC2Error("InvalidParameterValue", "An instant fleet's interrupted instances can only be terminated")
     strategy = (spot if lifecycle == "spot" else on_demand).get("AllocationStrategy", "lowest-price")
-    if strategy not in STRATEGIES or (lifecycle == "on-demand" and strategy != "lowest-price"):
+    if strategy not in _STRATEGIES[lifecycle]:
         raise EC2Error("UnsupportedOperation", f"This market does not play the strategy {strategy} for {lifecycle}.")
-    return _Order(wanted=wanted, lifecycle=lifecycle, strategy=strategy, tags=_tags(params).get("instance", {}))
+    return _Order(wanted=wanted, lifecycle=lifecycle, strategy=strategy, tags=_tags(params))
 
 
 def _tags(params: Params) -> dict[str, dict[str, str]]:
-    tags: dict[str, dict[str, str]] = {}
-    for specification in params.get("TagSpecifications", []):
-        kind = specification.get("ResourceType")
+    tags = tags_by_kind(params)
+    for kind in tags:
         if kind not in _TAGGABLE:
             raise EC2Error("InvalidParameterValue", f"A fleet cannot tag {kind}, only {', '.join(sorted(_TAGGABLE))}")
-        tags[kind] = {tag["Key"]: tag.get("Value", "") for tag in specification.get("Tags", [])}
         for key in tags[kind]:
             if key.startswith("aws:"):
                 raise EC2Error(
@@ -146,6 +162,12 @@ def _tags(params: Params) -> dict[str, dict[str, str]]:
 def _overrides(market: Market, params: Params, lifecycle: Lifecycle) -> list[_Override]:
     if not params["LaunchTemplateConfigs"]:
         raise EC2Error("MissingParameter", "The request must contain the parameter LaunchTemplateConfigs")
+    if len(params["LaunchTemplateConfigs"]) > _MOST_CONFIGS:
+        raise EC2Error("InvalidParameterValue", f"A fleet has at most {_MOST_CONFIGS} launch template configurations")
+    if sum(len(config.get("Overrides", [])) for config in params["LaunchTemplateConfigs"]) > _MOST_OVERRIDES:
+        raise EC2Error(
+            "InvalidInput", "The request failed because the payload for the body of the request is too large."
+        )
     overrides: list[_Override] = []
     for config in params["LaunchTemplateConfigs"]:
         specification = config.get("LaunchTemplateSpecification", {})
@@ -157,13 +179,49 @@ def _overrides(market: Market, params: Params, lifecycle: Lifecycle) -> list[_Ov
         template = market.surroundings.template(template_id=template_id, name=name, version=specification["Version"])
         repeated = {"LaunchTemplateId": template.id, "Version": specification["Version"]}
         for asked in config.get("Overrides") or [{}]:
-            refuse_unknown("Overrides", asked, {"InstanceType", "MaxPrice", "SubnetId", "AvailabilityZone"})
+            refuse_unknown(
+                "Overrides",
+                asked,
+                {"InstanceType", "MaxPrice", "SubnetId", "AvailabilityZone", "WeightedCapacity", "Priority"},
+            )
             echo = {"LaunchTemplateSpecification": repeated, "Overrides": asked}
             overrides.extend(_placed(market, echo, template, lifecycle))
     return overrides
 
 
-def _max_price(asked: dict[str, Any]) -> Decimal | None:
+def _permitted(override: _Override, order: _Order, permit: Permit) -> _Override:
+    if isinstance(override, _Failed):
+        return override
+    template = override.template
+    launch = Launch(
+        template=template,
+        subnet=override.subnet,
+        instance_type=override.offering.instance_type,
+        lifecycle=order.lifecycle,
+        tags={kind: _tags_of(kind, order, template) for kind in {*order.tags, *template.launch_tags}},
+    )
+    try:
+        permit(launch)
+    except EC2Error as error:
+        return _Failed(override.echo, error.code, error.message)
+    return override
+
+
+def _tags_of(kind: str, order: _Order, template: Template) -> dict[str, str]:
+    """Return the tags of what is launched: the template's and, above them, the request's."""
+    return template.launch_tags.get(kind, {}) | order.tags.get(kind, {})
+
+
+def _weight(asked: dict[str, Any]) -> Decimal:
+    # By way of its text, since over the wire it is a floating-point number.
+    weight = Decimal(str(asked.get("WeightedCapacity", 1)))
+    if not 0 < weight < Decimal("Infinity"):
+        raise EC2Error("InvalidParameterValue", f"WeightedCapacity must be above 0, not {weight}")
+    return weight
+
+
+def _max_price(asked: dict[str, Any], weight: Decimal) -> Decimal | None:
+    """Return the cap per instance-hour; the request states it per unit-hour."""
     text = asked.get("MaxPrice")
     if text is None:
         return None
@@ -171,7 +229,7 @@ def _max_price(asked: dict[str, Any]) -> Decimal | None:
         raise EC2Error(
             "InvalidParameterValue", f"MaxPrice must be a decimal number above {_LEAST_MAX_PRICE}, not '{text}'"
         )
-    return Decimal(text)
+    return Decimal(text) * weight
 
 
 def _placed(market: Market, echo: dict[str, Any], template: Template, lifecycle: Lifecycle) -> list[_Override]:
@@ -180,7 +238,8 @@ def _placed(market: Market, echo: dict[str, Any], template: Template, lifecycle:
     instance_type = asked.get("InstanceType") or template.instance_type
     if not instance_type:
         raise EC2Error("InvalidParameterValue", "Neither the override nor the launch template names an instance type")
-    max_price = _max_price(asked)
+    weight = _weight(asked)
+    max_price = _max_price(asked, weight)
     subnet_id, zone = asked.get("SubnetId"), asked.get("AvailabilityZone")
     subnets = [
         subnet
@@ -207,22 +266,27 @@ def _placed(market: Market, echo: dict[str, Any], template: Template, lifecycle:
                 f"Availability Zone ({subnet.zone})."
             )
             placed.append(_Failed(echo, "InvalidFleetConfiguration", text))
-        elif lifecycle == "spot" and (text := _too_expensive(offering, max_price)):
+        elif lifecycle == "spot" and (text := _too_expensive(offering, max_price, weight)):
             placed.append(_Failed(echo, "SpotMaxPriceTooLow", text))
         else:
-            placed.append(_Launchable(echo, template, max_price, subnet, offering))
+            placed.append(_Launchable(echo, template, weight, max_price, subnet, offering))
     return placed
 
 
-def _too_expensive(offering: Offering, max_price: Decimal | None) -> str:
+def _too_expensive(offering: Offering, max_price: Decimal | None, weight: Decimal) -> str:
     """Return what EC2 says when the spot price is above what would be paid; nothing when it is not."""
     would_pay = offering.on_demand_price if max_price is None else max_price
     if offering.spot_price <= would_pay:
         return ""
     return (
-        f"Your Spot request price of {would_pay} is lower than the minimum required Spot request fulfillment price "
-        f"of {offering.spot_price}."
+        f"Your Spot request price of {_text(would_pay / weight)} is lower than the minimum required Spot request "
+        f"fulfillment price of {_text(offering.spot_price / weight)}."
     )
+
+
+def _text(price: Decimal) -> str:
+    """Write a price as a plain decimal number, without the noughts and digits that a division brings."""
+    return f"{price.quantize(_SMALLEST_PRICE).normalize():f}"
 
 
 def _launch(market: Market, order: _Order, overrides: list[_Override], fault: Fault | None) -> Answer:
@@ -235,6 +299,8 @@ def _launch(market: Market, order: _Order, overrides: list[_Override], fault: Fa
             price=one.offering.spot_price if lifecycle == "spot" else one.offering.on_demand_price,
             vcpus=one.offering.vcpus,
             quota_group=quota_group(one.offering.instance_type),
+            weight=one.weight,
+            priority=Decimal(str(one.echo["Overrides"].get("Priority", "Infinity"))),
         )
         for number, one in launchable.items()
     ]
@@ -295,8 +361,7 @@ def _launch_override(market: Market, order: _Order, override: _Launchable, count
         "aws:ec2:fleet-id": fleet_id,
         "aws:ec2launchtemplate:id": template.id,
         "aws:ec2launchtemplate:version": str(template.version),
-        **template.instance_tags,
-        **order.tags,
+        **_tags_of("instance", order, template),
     }
     instances = [
         market.launch(

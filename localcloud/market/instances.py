@@ -34,6 +34,20 @@ BY_SPOT_MARKET = Ending(
     text="Server.SpotInstanceTermination: Spot instance termination",
     initiator="Service initiated",
 )
+_TEXTS = {
+    "Client.InstanceInitiatedShutdown": "Instance initiated shutdown",
+    "Client.InternalError": "Client error on launch",
+    "Client.InvalidSnapshot.NotFound": "The specified snapshot was not found",
+    "Client.VolumeLimitExceeded": "The volume limit was exceeded",
+    "Server.InsufficientInstanceCapacity": "There was insufficient capacity available to satisfy the launch request",
+    "Server.InternalError": "Internal error on launch",
+}
+
+
+def ending_by_itself(code: str, message: str | None = None) -> Ending:
+    """Return how an instance ends that nobody ended: with this code, and EC2's text for it unless another is told."""
+    text = message or f"{code}: {_TEXTS.get(code, 'Internal error on launch')}"
+    return Ending(code=code, text=text, initiator=code)
 
 
 @dataclass(frozen=True)

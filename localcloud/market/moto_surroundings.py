@@ -6,6 +6,7 @@ from typing import Any
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 
+from localcloud.market.requests import tags_by_kind
 from localcloud.market.surroundings import Subnet, Template, template_not_found, version_not_found
 
 
@@ -40,12 +41,15 @@ class MotoSurroundings:
         )
         for one in template.versions:
             if str(one.number) == str(wanted):
+                profile = one.data.get("IamInstanceProfile") or {}
                 return Template(
                     id=template.id,
                     name=template.name,
                     version=one.number,
                     instance_type=one.instance_type,
                     image_id=one.image_id,
-                    instance_tags=dict(one.instance_tags),
+                    launch_tags=tags_by_kind(one.data),
+                    tags={tag["key"]: tag["value"] for tag in template.get_tags()},
+                    instance_profile=profile.get("Arn") or profile.get("Name") or "",
                 )
         raise version_not_found(template.id, version)

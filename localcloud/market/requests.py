@@ -12,3 +12,13 @@ def refuse_unknown(where: str, params: Params, known: set[str]) -> None:
     """Raise when a request carries a parameter that the market would have to pass over in silence."""
     for name in sorted(params.keys() - known):
         raise EC2Error("UnsupportedOperation", f"This market does not play {name} of {where}.")
+
+
+def tags_by_kind(params: Params) -> dict[str, dict[str, str]]:
+    """Return the tags that TagSpecifications name, by kind of resource."""
+    return {
+        specification.get("ResourceType", ""): {
+            tag["Key"]: tag.get("Value", "") for tag in specification.get("Tags", [])
+        }
+        for specification in params.get("TagSpecifications", [])
+    }

@@ -8,6 +8,7 @@ instances that the market does not play are refused, since moto would answer the
 import json
 import logging
 import queue
+import re
 import socket
 import threading
 import time
@@ -26,10 +27,12 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
 from localcloud.market.actions import ACTIONS, carry_out
+from localcloud.market.checks import Rights, anything, may_launch, of_request
 from localcloud.market.control import Control
 from localcloud.market.errors import ConnectionDroppedError, EC2Error
 from localcloud.market.faces import through
 from localcloud.market.model import Event, Market
+from localcloud.market.requests import Params
 from localcloud.market.settings import Fault
 
 HOST = "127.0.0.1"
@@ -61,18 +64,29 @@ _log = logging.getLogger("localcloud.market")
 
 Environ = dict[str, Any]
 Sink = Callable[[list[Event]], None]
+RightsOf = Callable[[str], Rights | None]
 
 
 class MarketServer:
     """Serves one market on a port of this machine, moves its time on, and hands its events to a sink.
 
-    ``sink`` is called, on a thread of its own, with the events of one moment, oldest first.
+    ``sink`` is called, on a thread of its own, with the events of one moment, oldest first. ``rights`` says what the
+    holder of an access key may do; None: everything.
     """
 
-    def __init__(self, market: Market, control: Control, *, port: int = 0, sink: Sink | None = None) -> None:
+    def __init__(
+        self,
+        market: Market,
+        control: Control,
+        *,
+        port: int = 0,
+        sink: Sink | None = None,
+        rights: RightsOf = lambda _: None,
+    ) -> None:
         self._market = market
         self._control = control
         self._sink = sink
+        self._rights = rights
         self._changed = threading.Condition(threading.RLock())
         self._stopped = False
         self._to_deliver: queue.SimpleQueue[list[Event] | None] = queue.SimpleQueue()
@@ -158,21 +172,28 @@ class MarketServer:
     def _effect(
         self, action: str, values: Mapping[str, str], body: bytes, request: Request, fault: Fault | None
     ) -> Response:
+        rights = self._rights(_access_key(request))  # outside the lock: IAM is asked over HTTP
+        params = self._params(action, values) if rights or action in _OURS else {}
+        if rights:
+            with self._changed:
+                rights.demand(of_request(self._market, action, params))
         if action in _REFUSED:
             raise EC2Error("UnsupportedOperation", f"This market does not play {action}; it launches by CreateFleet.")
         if action not in _OURS or not _about_instances(action, values):
             return Response.from_app(self._moto, {**request.environ, "wsgi.input": BytesIO(body)}, buffered=True)
-        operation = self._ec2.operation_model(action)
-        # Of the request the parser for this protocol reads the form's values alone.
-        params = EC2QueryParser(operation, timestamp_parser=parse_timestamp).parse(
-            cast("RequestDict", {"values": values})
-        )
         with self._changed:
-            answer = carry_out(self._market, action, params, fault)
+            permit = may_launch(self._market, rights) if rights else anything
+            answer = carry_out(self._market, action, params, fault, permit)
             context = SerializationContext(request_id=self._market.new_uuid())
             self._changed.notify_all()
-        serialized = EC2Serializer(operation_model=operation, context=context).serialize(answer)
+        serializer = EC2Serializer(operation_model=self._ec2.operation_model(action), context=context)
+        serialized = serializer.serialize(answer)
         return Response(serialized["body"], status=serialized["status_code"], headers=serialized["headers"])
+
+    def _params(self, action: str, values: Mapping[str, str]) -> Params:
+        parser = EC2QueryParser(self._ec2.operation_model(action), timestamp_parser=parse_timestamp)
+        # Of the request the parser for this protocol reads the form's values alone.
+        return dict(parser.parse(cast("RequestDict", {"values": values})))
 
     def _error(self, error: EC2Error) -> Response:
         # Any action's model will do: EC2's errors have one form.
@@ -186,6 +207,12 @@ class _QuietHandler(WSGIRequestHandler):
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Say nothing."""
+
+
+def _access_key(request: Request) -> str:
+    """Return the key that a request is signed with, which is not verified; of an unsigned one nothing."""
+    signed = re.search(r"Credential=([^/,\s]+)", request.headers.get("Authorization", ""))
+    return signed[1] if signed else ""
 
 
 def _about_instances(action: str, values: Mapping[str, str]) -> bool:

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from localcloud.market.clock import system_clock
 from localcloud.market.control import Control
 from localcloud.market.events import EventBridge
+from localcloud.market.iam import Iam
 from localcloud.market.model import Market
 from localcloud.market.moto_surroundings import MotoSurroundings
 from localcloud.market.offerings import default_offerings
@@ -37,6 +38,7 @@ def serve(arguments: argparse.Namespace) -> int:
         region=arguments.region,
         account=arguments.account,
     )
+    iam = Iam.from_environment(arguments.region)
     bus = EventBridge.from_environment(arguments.region)
     replay = {name: value for name in _REPLAY if (value := getattr(arguments, name)) is not None}
     control = Control(
@@ -48,7 +50,13 @@ def serve(arguments: argparse.Namespace) -> int:
             print(answer["error"], file=sys.stderr)  # noqa: T201  # a command's answer
             return 1
     try:
-        server = MarketServer(market, control, port=arguments.port, sink=bus.deliver if bus else None)
+        server = MarketServer(
+            market,
+            control,
+            port=arguments.port,
+            sink=bus.deliver if bus else None,
+            rights=iam.rights if iam else lambda _: None,
+        )
     except SystemExit:
         return 1  # werkzeug has said that the port is in use
     stop = threading.Event()

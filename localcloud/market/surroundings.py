@@ -25,7 +25,12 @@ class Template:
     version: int
     instance_type: str = ""
     image_id: str = ""
-    instance_tags: dict[str, str] = field(default_factory=dict)
+    launch_tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    """The tags it puts on what it launches, by kind of resource."""
+    tags: dict[str, str] = field(default_factory=dict)
+    """Its own."""
+    instance_profile: str = ""
+    """Name or ARN."""
 
 
 class Surroundings(Protocol):
@@ -88,7 +93,7 @@ class PlainSurroundings:
             version=len(versions) + 1,
             instance_type=instance_type,
             image_id="ami-1",
-            instance_tags=tags or {},
+            launch_tags={"instance": tags or {}},
         )
         self._templates.append(template)
         return template

@@ -5,7 +5,7 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,15 +56,19 @@ class Face:
         lifecycle: str = "spot",
         pool: str = "p",
         template: dict[str, str] | None = None,
+        weights: Mapping[str, float] | None = None,
+        strategy: str | None = None,
     ) -> dict[str, Any]:
         """Build a CreateFleet request as the control plane sends it."""
         overrides = [
             {"InstanceType": kind, "SubnetId": self.subnet(zone), "AvailabilityZone": zone}
             | ({"MaxPrice": max_price} if max_price else {})
+            | ({"WeightedCapacity": weights[kind]} if weights else {})
             for kind in types
             for zone in zones
         ]
         tags = [{"Key": "spotpools:pool", "Value": pool}]
+        strategy = strategy or ("price-capacity-optimized" if lifecycle == "spot" else "lowest-price")
         return {
             "Type": "instant",
             "LaunchTemplateConfigs": [
@@ -76,7 +80,7 @@ class Face:
             ],
             "TargetCapacitySpecification": {"TotalTargetCapacity": wanted, "DefaultTargetCapacityType": lifecycle},
             "TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in ("fleet", "instance", "volume")],
-            **({"SpotOptions": {"AllocationStrategy": "price-capacity-optimized"}} if lifecycle == "spot" else {}),
+            f"{'Spot' if lifecycle == 'spot' else 'OnDemand'}Options": {"AllocationStrategy": strategy},
             **({"ClientToken": token} if token else {}),
         }
 
@@ -103,6 +107,11 @@ def launched(answer: dict[str, Any]) -> list[str]:
 def by_zone(answer: dict[str, Any]) -> dict[str, int]:
     """Return how many instances a CreateFleet answer has in each zone."""
     return {entry["AvailabilityZone"]: len(entry["InstanceIds"]) for entry in answer["Instances"]}
+
+
+def by_type(answer: dict[str, Any]) -> dict[str, int]:
+    """Return how many instances a CreateFleet answer has of each type."""
+    return {entry["InstanceType"]: len(entry["InstanceIds"]) for entry in answer["Instances"]}
 
 
 def codes(answer: dict[str, Any]) -> list[str]:

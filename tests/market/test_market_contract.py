@@ -112,8 +112,8 @@ def test_an_unknown_launch_template_is_an_error(face: Face, template: dict[str, 
 
 def test_what_the_market_does_not_play_is_refused_by_name(face: Face) -> None:
     request = face.request(1)
-    request["LaunchTemplateConfigs"][0]["Overrides"][0]["WeightedCapacity"] = 2
-    with pytest.raises(ClientError, match="WeightedCapacity") as raised:
+    request["LaunchTemplateConfigs"][0]["Overrides"][0]["KeyName"] = "mine"
+    with pytest.raises(ClientError, match="KeyName") as raised:
         face.ec2.create_fleet(**request)
     assert error_code(raised) == "UnsupportedOperation"
     with pytest.raises(ClientError, match="maintain"):

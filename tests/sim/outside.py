@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from lambdas.domain.status import Attempt, Notice, Status
-from lambdas.ports import Lease
+from lambdas.ports import Lease, UnreadableStatusError
 from localcloud.market.actions import describe_instances
 from localcloud.market.client import MarketClient
 from localcloud.market.instances import BY_USER, Ending
@@ -237,7 +237,7 @@ class Statuses:
 
         return self._world.call("statuses.get", effect)
 
-    def scan(self) -> Mapping[str, Status]:
+    def scan(self) -> Mapping[str, Status | UnreadableStatusError]:
         return self._world.call("statuses.scan", self._table.scan)
 
     def acquire(self, pool_name: str, now: datetime) -> Lease | None:

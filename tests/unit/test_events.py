@@ -73,7 +73,7 @@ def test_a_due_message_names_its_pool() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["p", "{}", '{"pool_name": ""}', '{"pool_name": 7}', '{"pool_name": "' + "x" * 300 + '"}']
+    "body", ["p", "{}", '{"pool_name": ""}', '{"pool_name": 7}', '{"pool_name": "' + "x" * 2049 + '"}']
 )
 def test_a_due_message_without_a_pool_is_malformed(body: str) -> None:
     with pytest.raises(MalformedEventError):

@@ -1,0 +1,41 @@
+"""Questions to AWS: answers page by page; no answer is a FleetError, never an empty one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lambdas.aws.errors import failure
+from lambdas.domain.results import Failure
+from lambdas.domain.status import Reason
+from lambdas.ports import FleetError
+
+Call = Callable[..., Mapping[str, Any]]
+
+
+def ask(call: Call, **asked: Any) -> Mapping[str, Any]:
+    """One question. Raises FleetError with the refusal's meaning."""
+    try:
+        return call(**asked)
+    except ClientError as error:
+        raise FleetError(failure(code_of(error), error.response["Error"].get("Message", ""))) from error
+    except BotoCoreError as error:
+        raise FleetError(Failure(Reason.UNKNOWN, "NoAnswer", f"AWS did not answer: {error}")) from error
+
+
+def pages(call: Call, **asked: Any) -> Iterator[Mapping[str, Any]]:
+    """A question with an answer of several pages. Raises FleetError."""
+    token: str | None = None
+    while True:
+        page = ask(call, **asked, **({"NextToken": token} if token else {}))
+        yield page
+        token = page.get("NextToken")
+        if not token:
+            return
+
+
+def code_of(error: ClientError) -> str:
+    """AWS's name for the error."""
+    return str(error.response["Error"]["Code"])

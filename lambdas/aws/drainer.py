@@ -1,0 +1,113 @@
+"""Tells of instances that EC2 takes: an event on the default bus, and the pool's command through Systems Manager."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lambdas.aws.asking import ask, code_of
+from lambdas.aws.errors import failure
+from lambdas.domain.observed import Instance
+from lambdas.domain.results import Failure, Told
+from lambdas.domain.status import ANNOUNCED, Drained, Reason
+from lambdas.ports import Clock, FleetError
+
+SOURCE = "spotpools"
+DETAIL_TYPE = "Pool Instance Draining"
+DOCUMENT = "AWS-RunShellScript"
+EVENTS_BATCH = 10
+COMMAND_SECONDS = 60
+"""Systems Manager gives up starting a command after so long; the instance itself has two minutes."""
+
+NOT_SENT = "NotSent"
+
+
+class EventsAndCommands:
+    """The Drainer port over EventBridge and Systems Manager."""
+
+    def __init__(self, events: Any, ssm: Any, *, stack: str, clock: Clock) -> None:
+        self._events = events
+        self._ssm = ssm
+        self._stack = stack
+        self._clock = clock
+
+    def tell(self, pool_name: str, instances: Iterable[Instance], command: str | None) -> Told:
+        """Announce in batches, then run the command on each: one that has no agent must not hinder the others."""
+        several = list(instances)
+        failures: list[Failure] = []
+        announced: list[Instance] = []
+        for start in range(0, len(several), EVENTS_BATCH):
+            batch = several[start : start + EVENTS_BATCH]
+            refused = self._announce(pool_name, batch)
+            failures += refused
+            announced += batch if not refused else []
+        drained: list[Drained] = []
+        for one in announced:
+            told, refusal = self._run(one, command) if command else (self._drained(one, ANNOUNCED), None)
+            drained.append(told)
+            failures += [refusal] if refusal else []
+        return Told(tuple(drained), tuple(failures))
+
+    def states(self, running: Iterable[Drained]) -> Mapping[str, str]:
+        """What came of commands; one that Systems Manager has forgotten is left as it was."""
+        found: dict[str, str] = {}
+        for one in running:
+            try:
+                answer = ask(self._ssm.get_command_invocation, CommandId=one.command_id, InstanceId=one.instance_id)
+            except FleetError as error:
+                if error.failure.code != "InvocationDoesNotExist":
+                    raise
+                continue
+            found[one.instance_id] = str(answer["Status"])
+        return found
+
+    def _announce(self, pool_name: str, instances: list[Instance]) -> list[Failure]:
+        entries = [
+            {
+                "Source": SOURCE,
+                "DetailType": DETAIL_TYPE,
+                "Detail": json.dumps(
+                    {
+                        "stack": self._stack,
+                        "pool": pool_name,
+                        "instance-id": one.id,
+                        "instance-type": one.instance_type,
+                        "availability-zone": one.zone,
+                    }
+                ),
+            }
+            for one in instances
+        ]
+        try:
+            answer = self._events.put_events(Entries=entries)
+        except ClientError as error:
+            return [failure(code_of(error), error.response["Error"].get("Message", ""))]
+        except BotoCoreError as error:
+            return [Failure(Reason.UNKNOWN, "NoAnswer", f"EventBridge did not answer: {error}")]
+        return [
+            failure(one["ErrorCode"], one.get("ErrorMessage", "")) for one in answer["Entries"] if "ErrorCode" in one
+        ]
+
+    def _run(self, instance: Instance, command: str) -> tuple[Drained, Failure | None]:
+        try:
+            answer = self._ssm.send_command(
+                DocumentName=DOCUMENT,
+                InstanceIds=[instance.id],
+                Parameters={"commands": [command]},
+                TimeoutSeconds=COMMAND_SECONDS,
+                Comment=f"{self._stack}: EC2 takes this instance",
+            )
+        except ClientError as error:
+            refused = failure(code_of(error), error.response["Error"].get("Message", ""))
+            return self._drained(instance, f"{NOT_SENT}: {refused.code}"), refused
+        except BotoCoreError as error:
+            lost = Failure(Reason.UNKNOWN, "NoAnswer", f"Systems Manager did not answer: {error}")
+            return self._drained(instance, f"{NOT_SENT}: {lost.code}"), lost
+        sent = answer["Command"]
+        return self._drained(instance, "Pending", sent["CommandId"]), None
+
+    def _drained(self, instance: Instance, status: str, command_id: str | None = None) -> Drained:
+        return Drained(instance_id=instance.id, at=self._clock(), status=status, command_id=command_id)

@@ -1,0 +1,227 @@
+"""What EC2 asks IAM before it carries out a request: for each action the resources, each with its context.
+
+``_OF`` and ``of_launch`` are the table. An action that is not in it is asked for on ``*``, which no statement on a kind
+of resource allows: what is missing here is refused, never let through. What a launch creates has no id yet when IAM is
+asked and is written ``*``, as EC2 does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from localcloud.market.model import Market
+from localcloud.market.requests import Params, tags_by_kind
+from localcloud.market.surroundings import Subnet, Template
+
+Tags = Mapping[str, str]
+
+UNAUTHORIZED = "UnauthorizedOperation"
+ROLE_NOT_PERMITTED = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
+SPOT = "spot.amazonaws.com"
+PUBLIC_PARAMETERS = "/aws/service/"
+RESOLVE = "resolve:ssm:"
+
+_KINDS = {
+    "i": "instance",
+    "vol": "volume",
+    "eni": "network-interface",
+    "lt": "launch-template",
+    "sir": "spot-instances-request",
+    "fleet": "fleet",
+    "subnet": "subnet",
+    "sg": "security-group",
+    "vpc": "vpc",
+}
+"""Kinds of resource by the beginning of their ids."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question to IAM: whether the caller may do this action on this resource."""
+
+    action: str
+    resource: str = "*"
+    """An ARN."""
+    request_tags: Tags = field(default_factory=dict)
+    """Tags that the request puts on the resource."""
+    resource_tags: Tags = field(default_factory=dict)
+    """Tags that it has already."""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """Further condition keys."""
+    refusal: str = UNAUTHORIZED
+    """The error code of a no."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a fleet is about to launch of one override in one subnet."""
+
+    template: Template
+    subnet: Subnet
+    instance_type: str
+    lifecycle: str
+    """``spot`` or ``on-demand``."""
+    tags: Mapping[str, Tags]
+    """By kind of resource, those of the fleet's request and of its template together."""
+
+
+class Rights(Protocol):
+    """One caller before IAM."""
+
+    def demand(self, checks: Iterable[Check]) -> None:
+        """Raise ``EC2Error`` for the first check that the caller's policies do not allow."""
+
+    def roles_of_profile(self, profile: str) -> list[str]:
+        """Return the ARNs of an instance profile's roles; ``EC2Error`` if there is no such profile."""
+
+    def demand_spot_role(self, check: Check) -> None:
+        """Create the account's service-linked role for spot unless it is there: ``EC2Error`` if the caller may not."""
+
+
+Permit = Callable[[Launch], None]
+"""Raises ``EC2Error`` for a launch that its caller may not make."""
+
+
+def anything(_launch: Launch) -> None:
+    """Permit every launch."""
+
+
+def of_request(market: Market, action: str, params: Params) -> Iterator[Check]:
+    """Yield what is asked when a request arrives. Raises ``EC2Error`` for one that names what does not exist."""
+    for check in _OF.get(action, _anywhere)(market, params):
+        yield check if check.action else _named(check, action)
+
+
+def of_launch(market: Market, launch: Launch) -> Iterator[Check]:
+    """Yield what is asked for each override of a fleet, which launches with its caller's rights."""
+    template, tags = launch.template, launch.tags
+    from_template = {"ec2:LaunchTemplate": _arn(market, "launch-template", template.id)}
+    machine = {
+        "ec2:InstanceType": launch.instance_type,
+        "ec2:InstanceMarketType": launch.lifecycle,
+        "ec2:AvailabilityZone": launch.subnet.zone,
+    }
+    created = ["instance", "volume", "network-interface"]
+    if launch.lifecycle == "spot":
+        created.append("spot-instances-request")
+    used = [
+        (_arn(market, "launch-template", template.id), template.tags),
+        (_image(market, template), {}),
+        (_arn(market, "subnet", launch.subnet.id), {}),
+        (_arn(market, "security-group"), {}),
+    ]
+    if template.image_id.startswith(RESOLVE):
+        yield Check("ssm:GetParameters", _parameter(market, template.image_id.removeprefix(RESOLVE)))
+    for arn, resource_tags in used:
+        yield Check("ec2:RunInstances", arn, resource_tags=resource_tags, keys=from_template)
+    for kind in created:
+        keys = from_template | (machine if kind == "instance" else {})
+        yield Check("ec2:RunInstances", _arn(market, kind), request_tags=tags.get(kind, {}), keys=keys)
+    for kind in created:
+        yield from _tagged_at_creation(market, kind, tags.get(kind, {}), by="RunInstances")
+
+
+def may_launch(market: Market, rights: Rights) -> Permit:
+    """Return the permit of one caller."""
+
+    def permit(launch: Launch) -> None:
+        rights.demand(of_launch(market, launch))
+        if profile := launch.template.instance_profile:
+            to_ec2 = {"iam:PassedToService": "ec2.amazonaws.com"}
+            rights.demand(Check("iam:PassRole", role, keys=to_ec2) for role in rights.roles_of_profile(profile))
+        if launch.lifecycle == "spot":
+            rights.demand_spot_role(_spot_role(market))
+
+    return permit
+
+
+# The table
+
+
+def _create_fleet(market: Market, params: Params) -> Iterator[Check]:
+    """Ask for CreateFleet itself, on the kinds of resource that the Service Authorization Reference gives it."""
+    tags = tags_by_kind(params)
+    for kind in ("fleet", "instance", "volume"):
+        yield Check("", _arn(market, kind), request_tags=tags.get(kind, {}))
+    for config in params["LaunchTemplateConfigs"]:
+        named = config.get("LaunchTemplateSpecification", {})
+        template = market.surroundings.template(
+            template_id=named.get("LaunchTemplateId"),
+            name=named.get("LaunchTemplateName"),
+            version=named.get("Version", "$Default"),
+        )
+        yield Check("", _arn(market, "launch-template", template.id), resource_tags=template.tags)
+        yield Check("", _image(market, template))
+        for override in config.get("Overrides", []):
+            if "SubnetId" in override:
+                yield Check("", _arn(market, "subnet", override["SubnetId"]))
+    yield from _tagged_at_creation(market, "fleet", tags.get("fleet", {}), by="CreateFleet")
+
+
+def _on_instances(market: Market, params: Params) -> Iterator[Check]:
+    """Ask for each instance. One that is gone has no tags, so a condition on tags refuses it before EC2 misses it."""
+    for instance_id in params["InstanceIds"]:
+        yield Check("", _arn(market, "instance", instance_id), resource_tags=_tags_of(market, instance_id))
+
+
+def _on_tagged(market: Market, params: Params) -> Iterator[Check]:
+    tags = {tag["Key"]: tag.get("Value", "") for tag in params.get("Tags", [])}
+    for resource_id in params["Resources"]:
+        kind = _KINDS.get(resource_id.split("-")[0], "*")
+        arn = _arn(market, kind, resource_id)
+        yield Check("", arn, request_tags=tags, resource_tags=_tags_of(market, resource_id))
+
+
+def _anywhere(_market: Market, _params: Params) -> Iterator[Check]:
+    yield Check("")
+
+
+_OF: Mapping[str, Callable[[Market, Params], Iterator[Check]]] = {
+    "CreateFleet": _create_fleet,
+    "TerminateInstances": _on_instances,
+    "StartInstances": _on_instances,
+    "StopInstances": _on_instances,
+    "RebootInstances": _on_instances,
+    "CreateTags": _on_tagged,
+    "DeleteTags": _on_tagged,
+    # Describe* and all others: on *
+}
+"""For each action, what it is asked on; a check without an action is of the one that is asked for."""
+
+
+def _tagged_at_creation(market: Market, kind: str, tags: Tags, *, by: str) -> Iterator[Check]:
+    if tags:
+        yield Check("ec2:CreateTags", _arn(market, kind), request_tags=tags, keys={"ec2:CreateAction": by})
+
+
+def _spot_role(market: Market) -> Check:
+    role = f"arn:aws:iam::{market.account}:role/aws-service-role/{SPOT}/AWSServiceRoleForEC2Spot"
+    keys = {"iam:AWSServiceName": SPOT}
+    return Check("iam:CreateServiceLinkedRole", role, keys=keys, refusal=ROLE_NOT_PERMITTED)
+
+
+def _named(check: Check, action: str) -> Check:
+    return Check(f"ec2:{action}", check.resource, check.request_tags, check.resource_tags, check.keys, check.refusal)
+
+
+def _tags_of(market: Market, resource_id: str) -> Tags:
+    instance = market.instances.get(resource_id)
+    return instance.tags if instance else {}
+
+
+def _arn(market: Market, kind: str, resource_id: str = "*") -> str:
+    return f"arn:aws:ec2:{market.region}:{market.account}:{kind}/{resource_id}"
+
+
+def _image(market: Market, template: Template) -> str:
+    """Return an image's ARN, which names no account; of one that is only looked up at launch the id is open."""
+    image_id = "*" if template.image_id.startswith(RESOLVE) else template.image_id
+    return f"arn:aws:ec2:{market.region}::image/{image_id}"
+
+
+def _parameter(market: Market, name: str) -> str:
+    """Return a parameter's ARN; AWS's public ones belong to no account."""
+    account = "" if name.startswith(PUBLIC_PARAMETERS) else market.account
+    return f"arn:aws:ssm:{market.region}:{account}:parameter{name}"
