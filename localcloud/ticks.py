@@ -28,6 +28,7 @@ class Ticks:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ticks", daemon=True)
         self._started: deque[float] = deque(maxlen=1000)
+        self.count = 0
 
     @property
     def measured_seconds(self) -> float | None:
@@ -50,6 +51,7 @@ class Ticks:
         while not self._stop.wait(wait):
             begun = monotonic()
             self._started.append(begun)
+            self.count += 1
             try:
                 answer = self._invoke(FunctionName=self._function, Payload=json.dumps({}))
                 if "FunctionError" in answer:

@@ -3,27 +3,28 @@
 What a request asks beyond what the market can play is refused with ``UnsupportedOperation`` rather than passed over.
 """
 
-import base64
 import copy
-import fnmatch
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any
 
 from localcloud.market.checks import Permit, anything
 from localcloud.market.errors import EC2Error
 from localcloud.market.fleet import create_fleet
-from localcloud.market.instances import BY_USER, STATE_CODES, Instance, State
+from localcloud.market.health import describe_instance_status
+from localcloud.market.instances import BY_USER, described_state
+from localcloud.market.listing import filters_of, matches, page_of
 from localcloud.market.model import Market
 from localcloud.market.offerings import Offering
 from localcloud.market.requests import Answer, Params, refuse_unknown
 from localcloud.market.settings import Fault
+from localcloud.market.surroundings import template_not_found
+from localcloud.market.templates import TEMPLATE_ACTIONS
+from localcloud.market.visible import visible_or_error, visible_state
 
 PRODUCT = "Linux/UNIX"
-Row = TypeVar("Row")
-_MOST_RESULTS = 1000
 _PRICE_HISTORY = timedelta(days=90)
 _MOST_TERMINATIONS = 1000
 
@@ -49,10 +50,10 @@ def describe_instances(market: Market, params: Params) -> Answer:
             raise EC2Error(
                 "InvalidParameterCombination", "The parameter instancesSet cannot be used with the parameter maxResults"
             )
-        chosen = _visible_or_error(market, params["InstanceIds"])
+        chosen = visible_or_error(market, params["InstanceIds"])
     else:
         chosen = [(one, state) for one in market.instances.values() if (state := visible_state(market, one))]
-    filters = _filters(
+    filters = filters_of(
         params,
         {
             "instance-id",
@@ -67,10 +68,10 @@ def describe_instances(market: Market, params: Params) -> Answer:
     matching = [
         (one, state)
         for one, state in chosen
-        if all(_matches(one.attributes(state), *wanted) for wanted in filters.items())
+        if all(matches(one.attributes(state), *wanted) for wanted in filters.items())
     ]
     matching.sort(key=lambda pair: pair[0].number)
-    page, token = _page(matching, params, key=lambda pair: pair[0].number)
+    page, token = page_of(matching, params, key=lambda pair: pair[0].number)
     answer: Answer = {
         "Reservations": [
             {
@@ -85,66 +86,56 @@ def describe_instances(market: Market, params: Params) -> Answer:
     return {**answer, "NextToken": token} if token else answer
 
 
-def visible_state(market: Market, instance: Instance) -> State | None:
-    """Return the state in which EC2's lagging view shows an instance now; None: not at all yet."""
-    return instance.state_at(market.clock() - market.lasting(market.settings.describe_lag_seconds))
-
-
-def _visible_or_error(market: Market, instance_ids: Iterable[str]) -> list[tuple[Instance, State]]:
-    seen, unknown = [], []
-    for instance_id in dict.fromkeys(instance_ids):
-        instance = market.instances.get(instance_id)
-        state = visible_state(market, instance) if instance else None
-        if instance and state:
-            seen.append((instance, state))
-        else:
-            unknown.append(instance_id)
-    if unknown:
-        plural, verb = ("s", "do") if len(unknown) > 1 else ("", "does")
-        raise EC2Error("InvalidInstanceID.NotFound", f"The instance ID{plural} '{', '.join(unknown)}' {verb} not exist")
-    return seen
-
-
 def terminate_instances(market: Market, params: Params) -> Answer:
     """All of the named instances or, when one is unknown, none; naming one that is ending already is harmless."""
     refuse_unknown("TerminateInstances", params, {"InstanceIds"})
     if len(params["InstanceIds"]) > _MOST_TERMINATIONS:
         raise EC2Error("InvalidParameterValue", f"At most {_MOST_TERMINATIONS} instances can be terminated in one call")
     changes = []
-    victims = [instance for instance, _ in _visible_or_error(market, params["InstanceIds"])]
+    victims = [instance for instance, _ in visible_or_error(market, params["InstanceIds"])]
     for instance in victims:
         before = instance.state
         market.end(instance, BY_USER, market.clock())
         changes.append(
-            {"InstanceId": instance.id, "CurrentState": _state(instance.state), "PreviousState": _state(before)}
+            {
+                "InstanceId": instance.id,
+                "CurrentState": described_state(instance.state),
+                "PreviousState": described_state(before),
+            }
         )
     market.note_call("TerminateInstances", instance_ids=[one.id for one in victims])
     return {"TerminatingInstances": changes}
 
 
-def _state(state: State) -> dict[str, Any]:
-    return {"Code": STATE_CODES[state], "Name": state}
-
-
 def create_tags(market: Market, params: Params) -> Answer:
-    """Tag instances."""
+    """Tag instances and launch templates."""
     refuse_unknown("CreateTags", params, {"Resources", "Tags"})
-    for instance, _ in _visible_or_error(market, params["Resources"]):
-        instance.tags.update({tag["Key"]: tag.get("Value", "") for tag in params["Tags"]})
+    for tags in _tags_of_all(market, params["Resources"]):
+        tags.update({tag["Key"]: tag.get("Value", "") for tag in params["Tags"]})
     market.note_call("CreateTags", instance_ids=params["Resources"])
     return {}
 
 
 def delete_tags(market: Market, params: Params) -> Answer:
-    """Take tags off instances; one named with a value goes only if it has it; none named: all but AWS's own."""
+    """Take tags off; one named with a value goes only if it has it; none named: all but AWS's own."""
     refuse_unknown("DeleteTags", params, {"Resources", "Tags"})
-    for instance, _ in _visible_or_error(market, params["Resources"]):
-        named = params.get("Tags") or [{"Key": key} for key in instance.tags if not key.startswith("aws:")]
+    for tags in _tags_of_all(market, params["Resources"]):
+        named = params.get("Tags") or [{"Key": key} for key in tags if not key.startswith("aws:")]
         for tag in named:
-            if "Value" not in tag or instance.tags.get(tag["Key"]) == tag["Value"]:
-                instance.tags.pop(tag["Key"], None)
+            if "Value" not in tag or tags.get(tag["Key"]) == tag["Value"]:
+                tags.pop(tag["Key"], None)
     market.note_call("DeleteTags", instance_ids=params["Resources"])
     return {}
+
+
+def _tags_of_all(market: Market, resource_ids: list[str]) -> list[dict[str, str]]:
+    """Return the tags of instances and launch templates, to be changed; an error when one does not exist."""
+    templates = [one for one in resource_ids if one.startswith("lt-")]
+    for one in templates:
+        if one not in market.surroundings.templates:
+            raise template_not_found(one, None)
+    instances = visible_or_error(market, [one for one in resource_ids if one not in templates])
+    return [market.surroundings.templates[one].tags for one in templates] + [one.tags for one, _ in instances]
 
 
 def describe_spot_price_history(market: Market, params: Params) -> Answer:
@@ -167,7 +158,7 @@ def describe_spot_price_history(market: Market, params: Params) -> Answer:
     # Of a start in the future EC2 gives what holds now; so does the market.
     start = min(now, max(_utc(params.get("StartTime")) or now - _PRICE_HISTORY, now - _PRICE_HISTORY))
     end = _utc(params.get("EndTime")) or now
-    filters = _filters(params, {"instance-type", "availability-zone", "product-description"})
+    filters = filters_of(params, {"instance-type", "availability-zone", "product-description"})
     for name, values in (
         ("instance-type", params.get("InstanceTypes")),
         ("product-description", params.get("ProductDescriptions")),
@@ -184,13 +175,13 @@ def describe_spot_price_history(market: Market, params: Params) -> Answer:
             "Timestamp": at.replace(microsecond=0),
         }
         for offering in market.offerings.values()
-        if all(_matches(_price_attributes(offering), *wanted) for wanted in filters.items())
+        if all(matches(_price_attributes(offering), *wanted) for wanted in filters.items())
         for at, price in _prices(offering, start, end)
     ]
     rows.sort(key=lambda row: (row["InstanceType"], row["AvailabilityZone"]))
     rows.sort(key=lambda row: row["Timestamp"], reverse=True)
     numbered = list(enumerate(rows, 1))
-    page, token = _page(numbered, params, key=lambda pair: pair[0])
+    page, token = page_of(numbered, params, key=lambda pair: pair[0])
     # This action, unlike others, ends its paging with an empty token.
     return {"SpotPriceHistory": [row for _, row in page], "NextToken": token or ""}
 
@@ -216,7 +207,7 @@ def describe_subnets(market: Market, params: Params) -> Answer:
     for subnet_id in params.get("SubnetIds") or []:
         if subnet_id not in subnets:
             raise EC2Error("InvalidSubnetID.NotFound", f"The subnet ID '{subnet_id}' does not exist")
-    filters = _filters(params, {"subnet-id", "availability-zone", "default-for-az", "vpc-id"})
+    filters = filters_of(params, {"subnet-id", "availability-zone", "default-for-az", "vpc-id"})
     if params.get("SubnetIds"):
         filters.setdefault("subnet-id", []).extend(params["SubnetIds"])
     return {
@@ -230,7 +221,7 @@ def describe_subnets(market: Market, params: Params) -> Answer:
             }
             for subnet in subnets.values()
             if all(
-                _matches(
+                matches(
                     [
                         ("subnet-id", subnet.id),
                         ("availability-zone", subnet.zone),
@@ -248,42 +239,14 @@ def describe_subnets(market: Market, params: Params) -> Answer:
 ACTIONS: dict[str, Callable[[Market, Params], Answer]] = {
     "CreateFleet": create_fleet,
     "DescribeInstances": describe_instances,
+    "DescribeInstanceStatus": describe_instance_status,
     "TerminateInstances": terminate_instances,
     "CreateTags": create_tags,
     "DeleteTags": delete_tags,
     "DescribeSpotPriceHistory": describe_spot_price_history,
     "DescribeSubnets": describe_subnets,
+    **TEMPLATE_ACTIONS,
 }
-
-
-def _filters(params: Params, known: set[str]) -> dict[str, list[str]]:
-    filters: dict[str, list[str]] = {}
-    for asked in params.get("Filters") or []:
-        name = asked["Name"]
-        if name not in known and not name.startswith("tag:"):
-            raise EC2Error("InvalidParameterValue", f"The filter '{name}' is invalid (or unknown to this market)")
-        filters[name] = list(asked["Values"])
-    return filters
-
-
-def _matches(attributes: Iterable[tuple[str, str]], name: str, patterns: list[str]) -> bool:
-    """Say whether one of the attributes of that name has one of the values, in which * and ? stand for anything."""
-    globs = [pattern.replace("[", "[[]") for pattern in patterns]
-    return any(key == name and any(fnmatch.fnmatchcase(value, glob) for glob in globs) for key, value in attributes)
-
-
-def _page(rows: list[Row], params: Params, *, key: Callable[[Row], int]) -> tuple[list[Row], str | None]:
-    """Return the rows of one page and the token of the next; the token holds the last row's number."""
-    if token := params.get("NextToken"):
-        try:
-            last = int(base64.urlsafe_b64decode(token.encode()))
-        except ValueError:
-            raise EC2Error("InvalidNextToken", f"The token '{token}' is invalid") from None
-        rows = [row for row in rows if key(row) > last]
-    size = min(params.get("MaxResults") or _MOST_RESULTS, _MOST_RESULTS)
-    if len(rows) <= size:
-        return rows, None
-    return rows[:size], base64.urlsafe_b64encode(str(key(rows[size - 1])).encode()).decode()
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -13,15 +13,13 @@ from typing import Protocol
 
 from localcloud.market.model import Market
 from localcloud.market.requests import Params, tags_by_kind
-from localcloud.market.surroundings import Subnet, Template
+from localcloud.market.surroundings import PUBLIC_PARAMETERS, RESOLVE, Subnet, Template
 
 Tags = Mapping[str, str]
 
 UNAUTHORIZED = "UnauthorizedOperation"
 ROLE_NOT_PERMITTED = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
 SPOT = "spot.amazonaws.com"
-PUBLIC_PARAMETERS = "/aws/service/"
-RESOLVE = "resolve:ssm:"
 
 _KINDS = {
     "i": "instance",
@@ -207,8 +205,8 @@ def _named(check: Check, action: str) -> Check:
 
 
 def _tags_of(market: Market, resource_id: str) -> Tags:
-    instance = market.instances.get(resource_id)
-    return instance.tags if instance else {}
+    tagged = market.instances.get(resource_id) or market.surroundings.templates.get(resource_id)
+    return tagged.tags if tagged else {}
 
 
 def _arn(market: Market, kind: str, resource_id: str = "*") -> str:

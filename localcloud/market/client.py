@@ -10,17 +10,20 @@ from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
 
+from botocore import xform_name
 from botocore.exceptions import ClientError, ConnectionClosedError
 from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel
 from botocore.paginate import Paginator, PaginatorModel
 from botocore.validate import validate_parameters
 
-from localcloud.market.actions import carry_out
+from localcloud.market.actions import ACTIONS, carry_out
 from localcloud.market.errors import ConnectionDroppedError, EC2Error
 from localcloud.market.faces import through
 from localcloud.market.model import Market
 from localcloud.market.requests import Answer
+
+_METHODS = {xform_name(action): action for action in ACTIONS}
 
 
 class MarketClient:
@@ -37,37 +40,16 @@ class MarketClient:
         self._sleep = sleep
         self._lock = lock or threading.RLock()
 
-    def create_fleet(self, **params: Any) -> Answer:
-        """Launch instances; see ``fleet``."""
-        return self._call("CreateFleet", params)
-
-    def describe_instances(self, **params: Any) -> Answer:
-        """Describe instances by id or filters, in pages."""
-        return self._call("DescribeInstances", params)
-
-    def terminate_instances(self, **params: Any) -> Answer:
-        """Terminate instances by id."""
-        return self._call("TerminateInstances", params)
-
-    def describe_spot_price_history(self, **params: Any) -> Answer:
-        """Describe spot prices, now or over time, in pages."""
-        return self._call("DescribeSpotPriceHistory", params)
-
-    def describe_subnets(self, **params: Any) -> Answer:
-        """Describe subnets by id or filters."""
-        return self._call("DescribeSubnets", params)
-
-    def create_tags(self, **params: Any) -> Answer:
-        """Tag instances."""
-        return self._call("CreateTags", params)
-
-    def delete_tags(self, **params: Any) -> Answer:
-        """Take tags off instances."""
-        return self._call("DeleteTags", params)
+    def __getattr__(self, name: str) -> Callable[..., Answer]:
+        """Return the method that carries out an action, such as ``create_fleet``; each takes boto3's keywords."""
+        action = _METHODS.get(name)
+        if action is None:
+            raise AttributeError(f"the market's client has no {name}")
+        return lambda **params: self._call(action, params)
 
     def get_paginator(self, operation_name: str) -> Paginator:
         """Return boto3's paginator over one of the methods."""
-        action = operation_name.title().replace("_", "")
+        action = _METHODS[operation_name]
         return Paginator(getattr(self, operation_name), _paginators().get_paginator(action), _operation(action))
 
     def _call(self, action: str, params: dict[str, Any]) -> Answer:

@@ -10,8 +10,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
+from localcloud.market.conditions import Body, change_conditions, described_boots, json_of
 from localcloud.market.errors import ControlError
 from localcloud.market.instances import Instance
 from localcloud.market.model import POOL_TAG, Market, iso
@@ -23,11 +24,7 @@ Price = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 Capacity = Annotated[int, Field(ge=0)]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class OfferingChange(_Body):
+class OfferingChange(Body):
     """Body of ``PUT /market/offerings/{type}/{zone}``."""
 
     capacity: Capacity | None = None
@@ -37,7 +34,7 @@ class OfferingChange(_Body):
     vcpus: Annotated[int, Field(ge=1)] | None = None
 
 
-class Victims(_Body):
+class Victims(Body):
     """Body of ``POST /market/interrupt`` and ``/market/rebalance``: instances by id, or so many of a pool."""
 
     instance_ids: Annotated[list[str], Field(min_length=1)] | None = None
@@ -52,14 +49,14 @@ class Victims(_Body):
         return self
 
 
-class DescribeLag(_Body):
+class DescribeLag(Body):
     """Body of ``POST /market/faults`` that lets EC2's descriptions lag."""
 
     action: Literal["DescribeInstances"] = "DescribeInstances"
     describe_lag_seconds: Seconds
 
 
-class ReplayOrder(_Body):
+class ReplayOrder(Body):
     """Body of ``POST /market/replay``."""
 
     trace: Path
@@ -108,27 +105,26 @@ class Control:
             case "GET", ["record"]:
                 answer = self._record(query)
             case "PUT", ["offerings", instance_type, zone]:
-                answer = self._change_offerings(instance_type, zone, OfferingChange.model_validate(_json(body)))
+                answer = self._change_offerings(instance_type, zone, OfferingChange.model_validate(json_of(body)))
             case "PUT", ["settings"]:
-                self.market.settings = self.market.settings.changed(_json(body))
+                self.market.settings = self.market.settings.changed(json_of(body))
                 answer = self.market.settings.model_dump()
             case "POST", ["interrupt" | "rebalance" as what]:
-                answer = self._notify(what, Victims.model_validate(_json(body)))
+                answer = self._notify(what, Victims.model_validate(json_of(body)))
             case "POST", ["faults"]:
-                answer = self._lay_fault(_json(body))
+                answer = self._lay_fault(json_of(body))
             case "DELETE", ["faults"]:
                 self.market.faults.clear()
                 self.market.settings = self.market.settings.changed({"describe_lag_seconds": 0})
                 answer = {"faults": []}
             case "POST", ["replay"]:
-                answer = self._start_replay(_json(body))
+                answer = self._start_replay(json_of(body))
             case "POST", ["reset"]:
                 self.replay = None
                 self.market.reset(default_offerings(), self._first_settings)
                 answer = self._overview()
             case _:
-                called = "/".join(["", "market", *path])
-                raise ControlError(404, f"there is no {method} {called}; docs/market.md lists the calls")
+                answer = change_conditions(self.market, method, path, json_of(body))
         return answer
 
     def _overview(self) -> dict[str, Any]:
@@ -141,6 +137,8 @@ class Control:
             "instances": [_instance(one) for one in market.instances.values()],
             "calls": dict(market.calls),
             "faults": [one.model_dump(exclude_defaults=True) for one in market.faults],
+            "boots": described_boots(market),
+            "missing": sorted(market.surroundings.missing),
             "settings": market.settings.model_dump(),
             "replay": self.replay.describe(market.clock()) if self.replay else None,
             "events": dict(self._event_counts()),
@@ -227,16 +225,11 @@ def _instance(instance: Instance) -> dict[str, Any]:
         "noticed_at": iso(instance.notice.at) if instance.notice else None,
         "gone_at": iso(instance.notice.gone_at) if instance.notice else None,
         "max_price": None if instance.max_price is None else str(instance.max_price),
+        "image_id": instance.image_id,
+        "launch_template": instance.template and f"{instance.template.name}:{instance.template.version}",
         "pool": instance.tags.get(POOL_TAG),
         "tags": dict(instance.tags),
     }
-
-
-def _json(body: bytes) -> dict[str, Any]:
-    parsed = json.loads(body or b"{}", parse_float=Decimal)
-    if not isinstance(parsed, dict):
-        raise ControlError(400, "the body must be a JSON object")
-    return parsed
 
 
 def _explained(error: Any) -> str:

@@ -18,7 +18,7 @@ from localcloud.market.model import POOL_TAG, Market
 from localcloud.market.offerings import Offering
 from localcloud.market.requests import Answer, Params, refuse_unknown, tags_by_kind
 from localcloud.market.settings import FAULT_TEXT, Fault
-from localcloud.market.surroundings import Subnet, Template
+from localcloud.market.surroundings import RESOLVE, Subnet, Template
 
 _TAGGABLE = {"fleet", "instance", "volume", "network-interface"}
 _LEAST_MAX_PRICE = Decimal("0.001")
@@ -53,6 +53,7 @@ class _Launchable:
     echo: dict[str, Any]
     """The override as the answer repeats it."""
     template: Template
+    image_id: str
     weight: Decimal
     max_price: Decimal | None
     """USD per instance-hour."""
@@ -182,7 +183,7 @@ def _overrides(market: Market, params: Params, lifecycle: Lifecycle) -> list[_Ov
             refuse_unknown(
                 "Overrides",
                 asked,
-                {"InstanceType", "MaxPrice", "SubnetId", "AvailabilityZone", "WeightedCapacity", "Priority"},
+                {"InstanceType", "MaxPrice", "SubnetId", "AvailabilityZone", "WeightedCapacity", "Priority", "ImageId"},
             )
             echo = {"LaunchTemplateSpecification": repeated, "Overrides": asked}
             overrides.extend(_placed(market, echo, template, lifecycle))
@@ -238,6 +239,10 @@ def _placed(market: Market, echo: dict[str, Any], template: Template, lifecycle:
     instance_type = asked.get("InstanceType") or template.instance_type
     if not instance_type:
         raise EC2Error("InvalidParameterValue", "Neither the override nor the launch template names an instance type")
+    named_image = asked.get("ImageId") or template.image_id
+    if lacking := _lacking(market, template, named_image):
+        return [_Failed(echo, *lacking)]
+    image_id = market.surroundings.image(named_image) or ""
     weight = _weight(asked)
     max_price = _max_price(asked, weight)
     subnet_id, zone = asked.get("SubnetId"), asked.get("AvailabilityZone")
@@ -269,8 +274,26 @@ def _placed(market: Market, echo: dict[str, Any], template: Template, lifecycle:
         elif lifecycle == "spot" and (text := _too_expensive(offering, max_price, weight)):
             placed.append(_Failed(echo, "SpotMaxPriceTooLow", text))
         else:
-            placed.append(_Launchable(echo, template, weight, max_price, subnet, offering))
+            placed.append(_Launchable(echo, template, image_id, weight, max_price, subnet, offering))
     return placed
+
+
+def _lacking(market: Market, template: Template, image_id: str) -> tuple[str, str] | None:
+    """Return EC2's code and text for what a launch refers to and is not there; None: it is all there."""
+    if not image_id:
+        return "MissingParameter", "The request must contain the parameter ImageId"
+    resolved, missing = market.surroundings.image(image_id), market.surroundings.missing
+    if resolved is None:
+        return "InvalidParameterValue", f"The parameter {image_id.removeprefix(RESOLVE)} could not be resolved."
+    if not resolved.startswith("ami-"):
+        return "InvalidAMIID.Malformed", f'Invalid id: "{resolved}" (expecting "ami-...")'
+    name, groups = template.key_name, template.security_groups
+    needed = [
+        (resolved, "InvalidAMIID.NotFound", f"The image id '[{resolved}]' does not exist"),
+        *((one, "InvalidGroup.NotFound", f"The security group '{one}' does not exist") for one in groups),
+        (name, "InvalidKeyPair.NotFound", f"The key pair '{name}' does not exist"),
+    ]
+    return next(((code, text) for id_, code, text in needed if id_ in missing), None)
 
 
 def _too_expensive(offering: Offering, max_price: Decimal | None, weight: Decimal) -> str:
@@ -369,7 +392,8 @@ def _launch_override(market: Market, order: _Order, override: _Launchable, count
             subnet=subnet,
             lifecycle=order.lifecycle,
             max_price=override.max_price if order.lifecycle == "spot" else None,
-            image_id=template.image_id,
+            image_id=override.image_id,
+            template=template,
             reservation_id=reservation_id,
             tags=dict(all_tags),
         )

@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
+from localcloud.market.settings import Boot
+from localcloud.market.surroundings import Template
+
 State = Literal["pending", "running", "shutting-down", "terminated"]
 Lifecycle = Literal["spot", "on-demand"]
 
@@ -13,6 +16,11 @@ LIVE: tuple[State, ...] = ("pending", "running")
 """States in which an instance takes room."""
 
 STATE_CODES: dict[State, int] = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48}
+
+
+def described_state(state: State) -> dict[str, Any]:
+    """Return a state as EC2 writes it."""
+    return {"Code": STATE_CODES[state], "Name": state}
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,10 @@ class Instance:
     spot_request_id: str | None
     max_price: Decimal | None
     tags: dict[str, str]
+    template: Template | None = None
+    """What it was launched from."""
+    boot: Boot | None = None
+    """How it fares, if not well."""
     transitions: list[Transition] = field(default_factory=list)
     ending: Ending | None = None
     notice: Notice | None = None
@@ -116,7 +128,7 @@ class Instance:
             "ImageId": self.image_id,
             "LaunchTime": self.launched_at.replace(microsecond=0),
             "Placement": {"AvailabilityZone": self.zone, "Tenancy": "default"},
-            "State": {"Code": STATE_CODES[state], "Name": state},
+            "State": described_state(state),
             "StateTransitionReason": "",
             "Tags": [{"Key": key, "Value": value} for key, value in self.tags.items()],
             "NetworkInterfaces": [],
@@ -124,6 +136,8 @@ class Instance:
         if state != "terminated":  # EC2 forgets the network of an instance that has ended
             described |= {"SubnetId": self.subnet_id, "VpcId": self.vpc_id}
             described["NetworkInterfaces"] = [{"SubnetId": self.subnet_id, "VpcId": self.vpc_id, "OwnerId": account}]
+        if self.template:
+            described |= _from_template(self.template)
         if self.lifecycle == "spot":
             described |= {"InstanceLifecycle": "spot", "SpotInstanceRequestId": self.spot_request_id}
         if self.ending and state not in LIVE:
@@ -133,6 +147,10 @@ class Instance:
                 f"{self.ending.initiator} ({ended_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} GMT)"
             )
         return described
+
+    def running_at(self) -> datetime | None:
+        """Return since when it has been running, or had been; None: it never was."""
+        return next((step.at for step in self.transitions if step.state == "running"), None)
 
     def attributes(self, state: State) -> Iterator[tuple[str, str]]:
         """Yield filter names of DescribeInstances with this instance's values, in the given state."""
@@ -146,3 +164,15 @@ class Instance:
         for key, value in self.tags.items():
             yield "tag-key", key
             yield f"tag:{key}", value
+
+
+def _from_template(template: Template) -> dict[str, Any]:
+    """Return what DescribeInstances shows of a launch template's data."""
+    described: dict[str, Any] = {"SecurityGroups": [{"GroupId": one} for one in template.security_groups]}
+    if template.key_name:
+        described["KeyName"] = template.key_name
+    if template.instance_profile:
+        described["IamInstanceProfile"] = {"Arn": template.instance_profile}
+    if options := template.data.get("MetadataOptions"):
+        described["MetadataOptions"] = {"State": "applied", **options}
+    return described

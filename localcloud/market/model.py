@@ -26,11 +26,12 @@ from localcloud.market.instances import (
     Notice,
     State,
     Transition,
+    ending_by_itself,
 )
 from localcloud.market.limits import BUCKETS, LAUNCHED_INSTANCES, TokenBucket, bucket_name, quota_group
 from localcloud.market.offerings import Offering, PriceChange, type_and_zone
-from localcloud.market.settings import Fault, Settings
-from localcloud.market.surroundings import PlainSurroundings, Subnet, Surroundings
+from localcloud.market.settings import Boot, Fault, Settings
+from localcloud.market.surroundings import PlainSurroundings, Subnet, Surroundings, Template
 
 Event = dict[str, Any]
 """An event exactly as EventBridge carries it."""
@@ -64,7 +65,12 @@ class Market:
         self._start_over(offerings, settings or Settings())
 
     def reset(self, offerings: Iterable[Offering], settings: Settings) -> None:
-        """Forget instances, faults, record, counters and tokens; no event tells of it, and no id is used again."""
+        """Forget instances, faults, record, counters and tokens; no event tells of it, and no id is used again.
+
+        Subnets and launch templates stay; what else was declared of the surroundings is forgotten.
+        """
+        self.surroundings.missing.clear()
+        self.surroundings.parameters.clear()
         self._start_over(offerings, settings)
 
     def _start_over(self, offerings: Iterable[Offering], settings: Settings) -> None:
@@ -73,6 +79,8 @@ class Market:
         self.instances: dict[str, Instance] = {}
         self.calls: Counter[str] = Counter()
         self.faults: list[Fault] = []
+        self.boots: list[Boot] = []
+        """How some machines fare; of several that concern one, the newest counts."""
         self.record: list[dict[str, Any]] = []
         self.answered: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
         """ClientToken -> the request that used it, and its answer."""
@@ -238,9 +246,12 @@ class Market:
         image_id: str,
         reservation_id: str,
         tags: dict[str, str],
+        template: Template | None = None,
     ) -> Instance:
         """Start one instance; whether there is room for it has been decided before."""
         now = self.clock()
+        names = {image_id, template.image_id} if template else {image_id}
+        user_data = template.user_data if template else ""
         instance = Instance(
             id=self.new_id("i"),
             number=next(self._launches),
@@ -254,6 +265,8 @@ class Market:
             spot_request_id=self.new_id("sir", digits=8) if lifecycle == "spot" else None,
             max_price=max_price,
             tags=tags,
+            template=template,
+            boot=next((one for one in reversed(self.boots) if one.concerns(names, user_data)), None),
         )
         self.instances[instance.id] = instance
         self._live.setdefault(offering.key, {})[instance.id] = instance
@@ -261,6 +274,10 @@ class Market:
             self._launch_tokens().take(1, now)
         self._enter(instance, "pending", now)
         self.schedule(now + self.lasting(self.settings.pending_seconds), partial(self._is_running, instance))
+        if instance.boot and instance.boot.outcome == "dies":
+            ending = ending_by_itself(instance.boot.code, instance.boot.message)
+            at = now + self.lasting(instance.boot.after_seconds or 0)
+            self.schedule(at, partial(self.end, instance, ending))
         return instance
 
     def _is_running(self, instance: Instance, at: datetime) -> None:

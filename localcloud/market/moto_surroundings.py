@@ -1,19 +1,24 @@
-"""The market's surroundings on moto's EC2 backend: the subnets and launch templates that were made over HTTP."""
+"""The market's surroundings on moto's EC2 backend: the subnets that were made over HTTP.
+
+Launch templates are the market's own here too: moto's know neither client tokens nor deletion of versions, and put a
+template's own tags on what it launches.
+"""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 
-from localcloud.market.requests import tags_by_kind
-from localcloud.market.surroundings import Subnet, Template, template_not_found, version_not_found
+from localcloud.market.surroundings import Subnet, Surroundings
 
 
-class MotoSurroundings:
+class MotoSurroundings(Surroundings):
     """Looks into moto's EC2 of a region, so that the market and moto never disagree."""
 
-    def __init__(self, region: str) -> None:
+    def __init__(self, region: str, parameter: Callable[[str], str | None] = lambda _: None) -> None:
+        super().__init__(parameter)
         # The same rule as moto's own for whose resources a request is about.
         self._ec2: Any = ec2_backends[os.environ.get("MOTO_ACCOUNT_ID", DEFAULT_ACCOUNT_ID)][region]
 
@@ -29,27 +34,3 @@ class MotoSurroundings:
             for by_id in list(self._ec2.subnets.values())
             for subnet in list(by_id.values())
         ]
-
-    def template(self, *, template_id: str | None, name: str | None, version: str) -> Template:
-        """Return a version of a template or raise EC2's error."""
-        found_id = template_id or self._ec2.launch_template_name_to_ids.get(name)
-        template = self._ec2.launch_templates.get(found_id)
-        if template is None:
-            raise template_not_found(template_id, name)
-        wanted = {"$Latest": template.latest_version_number, "$Default": template.default_version_number}.get(
-            version, version
-        )
-        for one in template.versions:
-            if str(one.number) == str(wanted):
-                profile = one.data.get("IamInstanceProfile") or {}
-                return Template(
-                    id=template.id,
-                    name=template.name,
-                    version=one.number,
-                    instance_type=one.instance_type,
-                    image_id=one.image_id,
-                    launch_tags=tags_by_kind(one.data),
-                    tags={tag["key"]: tag["value"] for tag in template.get_tags()},
-                    instance_profile=profile.get("Arn") or profile.get("Name") or "",
-                )
-        raise version_not_found(template.id, version)

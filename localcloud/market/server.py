@@ -47,7 +47,6 @@ _REFUSED = {
     "RebootInstances",
     "ModifyInstanceAttribute",
     "DescribeInstanceAttribute",
-    "DescribeInstanceStatus",
     "RequestSpotInstances",
     "CancelSpotInstanceRequests",
     "DescribeSpotInstanceRequests",
@@ -179,7 +178,7 @@ class MarketServer:
                 rights.demand(of_request(self._market, action, params))
         if action in _REFUSED:
             raise EC2Error("UnsupportedOperation", f"This market does not play {action}; it launches by CreateFleet.")
-        if action not in _OURS or not _about_instances(action, values):
+        if action not in _OURS or not _about_ours(action, values):
             return Response.from_app(self._moto, {**request.environ, "wsgi.input": BytesIO(body)}, buffered=True)
         with self._changed:
             permit = may_launch(self._market, rights) if rights else anything
@@ -215,11 +214,13 @@ def _access_key(request: Request) -> str:
     return signed[1] if signed else ""
 
 
-def _about_instances(action: str, values: Mapping[str, str]) -> bool:
-    """Say whether a call is about the market's instances, which only tagging may not be."""
+def _about_ours(action: str, values: Mapping[str, str]) -> bool:
+    """Say whether a call is about what the market has itself, which only tagging may not be."""
     if action not in ("CreateTags", "DeleteTags"):
         return True
-    about = {value.startswith("i-") for name, value in values.items() if name.startswith("ResourceId.")}
+    about = {value.startswith(("i-", "lt-")) for name, value in values.items() if name.startswith("ResourceId.")}
     if about == {True, False}:
-        raise EC2Error("UnsupportedOperation", "This market tags instances and other resources in separate calls only.")
+        raise EC2Error(
+            "UnsupportedOperation", "This market tags what it has itself and other resources in separate calls only."
+        )
     return True in about

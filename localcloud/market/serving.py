@@ -15,6 +15,7 @@ from localcloud.market.iam import Iam
 from localcloud.market.model import Market
 from localcloud.market.moto_surroundings import MotoSurroundings
 from localcloud.market.offerings import default_offerings
+from localcloud.market.parameters import Parameters
 from localcloud.market.server import MarketServer
 from localcloud.market.settings import Settings
 
@@ -34,7 +35,7 @@ def serve(arguments: argparse.Namespace) -> int:
         seed=arguments.seed if arguments.seed is not None else int.from_bytes(os.urandom(8)),
         offerings=default_offerings(),
         settings=settings,
-        surroundings=MotoSurroundings(arguments.region),
+        surroundings=MotoSurroundings(arguments.region, Parameters(arguments.region)),
         region=arguments.region,
         account=arguments.account,
     )

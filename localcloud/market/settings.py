@@ -17,6 +17,8 @@ class Settings(BaseModel):
     pending_seconds: Seconds = 1.5
     notice_seconds: Seconds = 120
     shutting_down_seconds: Seconds = 2
+    status_check_seconds: Seconds = 2
+    """From running until the status checks are passed or failed; EC2 takes minutes."""
     terminated_visible_seconds: Seconds = 3600
     describe_lag_seconds: Seconds = 0
     """DescribeInstances and TerminateInstances know the instances as they were so long ago."""
@@ -29,6 +31,34 @@ class Settings(BaseModel):
     def changed(self, changes: dict[str, Any]) -> Self:
         """Return these settings with some changed; unknown names and impossible values raise ``ValidationError``."""
         return type(self).model_validate({**self.model_dump(), **changes})
+
+
+class Boot(BaseModel):
+    """How machines of an image, or with a text in their user data, fare after their launch.
+
+    ``dies``: the instance ends by itself ``after_seconds`` (0) with this code. ``impaired``: its instance status check
+    fails ``after_seconds``, without them as soon as it is made. ``never_ready``: its checks never come to an end.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image_id: Annotated[str, Field(min_length=1)] | None = None
+    """As the launch template has it, or the id that it stands for."""
+    user_data_contains: Annotated[str, Field(min_length=1)] | None = None
+    outcome: Literal["dies", "impaired", "never_ready"]
+    after_seconds: Seconds | None = None
+    code: Annotated[str, Field(min_length=1)] = "Client.InternalError"
+    message: str | None = None
+
+    @model_validator(mode="after")
+    def _of_some(self) -> Self:
+        if self.image_id is None and self.user_data_contains is None:
+            raise ValueError('state "image_id" or "user_data_contains"')
+        return self
+
+    def concerns(self, image_ids: set[str], user_data: str) -> bool:
+        """Say whether it is about a machine of these names of its image and this user data."""
+        return self.image_id in {None, *image_ids} and (self.user_data_contains or "") in user_data
 
 
 class Fault(BaseModel):

@@ -1,9 +1,22 @@
-"""What the market stands in but does not sell: subnets and launch templates. Here a plain version, without a server."""
+"""What the market stands in but does not sell: subnets, launch templates, parameters that name images, and what is not.
 
+Launch templates are kept here for both faces; ``templates`` carries out EC2's actions on them. ``PlainSurroundings``
+needs no server.
+"""
+
+import base64
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from datetime import UTC, datetime
+from typing import Any
 
 from localcloud.market.errors import EC2Error
+from localcloud.market.requests import Answer, Params, tags_by_kind
+
+PUBLIC_PARAMETERS = "/aws/service/"
+RESOLVE = "resolve:ssm:"
 
 
 @dataclass(frozen=True)
@@ -23,24 +36,141 @@ class Template:
     id: str
     name: str
     version: int
-    instance_type: str = ""
-    image_id: str = ""
-    launch_tags: dict[str, dict[str, str]] = field(default_factory=dict)
-    """The tags it puts on what it launches, by kind of resource."""
+    data: Params = field(default_factory=dict)
+    """LaunchTemplateData as it was sent."""
     tags: dict[str, str] = field(default_factory=dict)
     """Its own."""
-    instance_profile: str = ""
-    """Name or ARN."""
+
+    @property
+    def instance_type(self) -> str:
+        """Return the type it names, or nothing."""
+        return str(self.data.get("InstanceType", ""))
+
+    @property
+    def image_id(self) -> str:
+        """Return the image it names, by id or ``resolve:ssm:``, or nothing."""
+        return str(self.data.get("ImageId", ""))
+
+    @property
+    def launch_tags(self) -> dict[str, dict[str, str]]:
+        """Return the tags it puts on what it launches, by kind of resource."""
+        return tags_by_kind(self.data)
+
+    @property
+    def instance_profile(self) -> str:
+        """Return the name or ARN of its instance profile, or nothing."""
+        profile = self.data.get("IamInstanceProfile") or {}
+        return str(profile.get("Arn") or profile.get("Name") or "")
+
+    @property
+    def security_groups(self) -> list[str]:
+        """Return the ids of its security groups, those of its network interfaces included."""
+        interfaces = self.data.get("NetworkInterfaces") or []
+        groups = [*self.data.get("SecurityGroupIds", []), *(id_ for one in interfaces for id_ in one.get("Groups", []))]
+        return list(dict.fromkeys(groups))
+
+    @property
+    def key_name(self) -> str:
+        """Return the name of its key pair, or nothing."""
+        return str(self.data.get("KeyName", ""))
+
+    @property
+    def user_data(self) -> str:
+        """Return its user data as text."""
+        return base64.b64decode(self.data.get("UserData", "")).decode(errors="replace")
 
 
-class Surroundings(Protocol):
-    """Where the market looks up what is not its own."""
+@dataclass(frozen=True)
+class Version:
+    """What one version of a launch template says."""
 
+    number: int
+    data: Params
+    description: str
+    created_at: datetime
+
+
+@dataclass
+class LaunchTemplate:
+    """A launch template with its versions; numbers are never used again."""
+
+    id: str
+    name: str
+    created_at: datetime
+    tags: dict[str, str] = field(default_factory=dict)
+    versions: dict[int, Version] = field(default_factory=dict)
+    default: int = 1
+    used_numbers: int = 0
+
+    @property
+    def latest(self) -> int:
+        """Return the highest number of a version that there is."""
+        return max(self.versions)
+
+    def add(self, data: Params, *, description: str, at: datetime) -> Version:
+        """Add the next version."""
+        self.used_numbers += 1
+        version = self.versions[self.used_numbers] = Version(self.used_numbers, data, description, at)
+        return version
+
+    def version(self, text: str) -> Version:
+        """Return the version of that number, ``$Latest`` or ``$Default``, or raise EC2's error."""
+        number = {"$Latest": self.latest, "$Default": self.default}.get(text)
+        if number is None:
+            number = int(text) if text.isdecimal() else 0
+        if number not in self.versions:
+            raise EC2Error(
+                "InvalidLaunchTemplateId.VersionNotFound",
+                f"Could not find the specified version {text} for the launch template with ID {self.id}.",
+            )
+        return self.versions[number]
+
+
+class Surroundings(ABC):
+    """Where the market looks up what is not its own. What is not declared ``missing`` exists."""
+
+    def __init__(self, parameter: Callable[[str], str | None] = lambda _: None) -> None:
+        self.templates: dict[str, LaunchTemplate] = {}
+        self.answered: dict[tuple[str, str], tuple[Params, Answer]] = {}
+        """(action, ClientToken) -> the request on launch templates that used it, and its answer."""
+        self.parameters: dict[str, str] = {}
+        """Parameters by name, as the control interface sets them."""
+        self.missing: set[str] = set()
+        """Images, security groups and key pairs that do not exist."""
+        self._parameter = parameter
+
+    @abstractmethod
     def subnets(self) -> list[Subnet]:
         """Return all subnets."""
 
+    def launch_template(self, *, template_id: str | None, name: str | None) -> LaunchTemplate:
+        """Return a launch template by its id or its name, or raise EC2's error."""
+        for one in self.templates.values():
+            if one.id == template_id or (name and one.name == name):
+                return one
+        raise template_not_found(template_id, name)
+
     def template(self, *, template_id: str | None, name: str | None, version: str) -> Template:
         """Return a version of a template (a number, ``$Latest`` or ``$Default``) or raise EC2's error."""
+        found = self.launch_template(template_id=template_id, name=name)
+        wanted = found.version(version)
+        return Template(id=found.id, name=found.name, version=wanted.number, data=wanted.data, tags=found.tags)
+
+    def image(self, named: str) -> str | None:
+        """Return the id of the image that a launch names by id or ``resolve:ssm:``; None: there is no such parameter.
+
+        AWS's public parameters all exist and each names an image of its own.
+        """
+        if not named.startswith(RESOLVE):
+            return named
+        # A version or label that follows the name is passed over.
+        name = named.removeprefix(RESOLVE).split(":")[0]
+        if name in self.missing:
+            return None
+        found = self.parameters.get(name) or self._parameter(name)
+        if found is None and name.startswith(PUBLIC_PARAMETERS):
+            return f"ami-{zlib.crc32(name.encode()):017x}"
+        return found
 
 
 def template_not_found(template_id: str | None, name: str | None) -> EC2Error:
@@ -56,22 +186,14 @@ def template_not_found(template_id: str | None, name: str | None) -> EC2Error:
     )
 
 
-def version_not_found(template_id: str, version: str) -> EC2Error:
-    """Return EC2's error for a version that a launch template does not have."""
-    return EC2Error(
-        "InvalidLaunchTemplateId.VersionNotFound",
-        f"Could not find the specified version {version} for the launch template with ID {template_id}.",
-    )
-
-
-class PlainSurroundings:
+class PlainSurroundings(Surroundings):
     """A default subnet in each zone, and the launch templates it is told about."""
 
     def __init__(self, zones: str = "us-east-1a us-east-1b us-east-1c us-east-1d us-east-1e us-east-1f") -> None:
+        super().__init__()
         self._subnets = [
             Subnet(id=f"subnet-{n:017x}", zone=zone, vpc_id="vpc-1") for n, zone in enumerate(zones.split(), 1)
         ]
-        self._templates: list[Template] = []
 
     def subnets(self) -> list[Subnet]:
         """Return all subnets."""
@@ -85,26 +207,15 @@ class PlainSurroundings:
 
     def add_template(self, name: str, *, instance_type: str = "", tags: dict[str, str] | None = None) -> Template:
         """Add a launch template (or, under a name already known, its next version)."""
-        versions = [template for template in self._templates if template.name == name]
-        template_id = versions[0].id if versions else f"lt-{len(self._templates) + 1:017x}"
-        template = Template(
-            id=template_id,
-            name=name,
-            version=len(versions) + 1,
-            instance_type=instance_type,
-            image_id="ami-1",
-            launch_tags={"instance": tags or {}},
-        )
-        self._templates.append(template)
-        return template
-
-    def template(self, *, template_id: str | None, name: str | None, version: str) -> Template:
-        """Return a version of a template (the default version is the first) or raise EC2's error."""
-        versions = [one for one in self._templates if one.id == template_id or (name and one.name == name)]
-        if not versions:
-            raise template_not_found(template_id, name)
-        wanted = {"$Latest": len(versions), "$Default": 1}.get(version, version)
-        for one in versions:
-            if str(one.version) == str(wanted):
-                return one
-        raise version_not_found(versions[0].id, version)
+        began = datetime(2026, 1, 1, tzinfo=UTC)
+        known = next((one for one in self.templates.values() if one.name == name), None)
+        template = known or LaunchTemplate(f"lt-{len(self.templates) + 1:017x}", name, began)
+        self.templates[template.id] = template
+        data: dict[str, Any] = {"ImageId": "ami-1"}
+        if instance_type:
+            data["InstanceType"] = instance_type
+        if tags:
+            given = [{"Key": key, "Value": value} for key, value in tags.items()]
+            data["TagSpecifications"] = [{"ResourceType": "instance", "Tags": given}]
+        version = template.add(data, description="", at=began)
+        return self.template(template_id=template.id, name=None, version=str(version.number))

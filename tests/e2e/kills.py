@@ -28,8 +28,6 @@ When = Literal["before", "after"]
 HOP_HEADERS = {"connection", "transfer-encoding", "content-length", "keep-alive"}
 """What concerns one connection alone; the gate has two."""
 
-ENDED_BY_US = (ConnectionError, http.client.HTTPException)
-
 
 @dataclass(frozen=True)
 class Call:
@@ -55,34 +53,52 @@ class Kill:
 
     at: datetime
     name: str
-    pid: int
+    function: str
     action: str
+
+    def __str__(self) -> str:
+        return f"{self.at:%H:%M:%S.%f} {self.name}: {self.function} at {self.action}"
 
 
 class Gate:
-    """Passes the functions' calls on to AWS and EC2, and kills as planned; use it in a ``with`` statement."""
+    """Passes the functions' calls on to AWS and EC2, and kills as planned; use it in a ``with`` statement.
 
-    def __init__(self, cloud: LocalCloud) -> None:
+    It opens before its cloud starts and closes after that has ended, so that no function finds it gone.
+    """
+
+    def __init__(self) -> None:
         self.kills: list[Kill] = []
-        self._cloud = cloud
+        self._functions: list[str] = []
         self._plan: list[Blow] = []
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
-            endpoints = {
-                "AWS_ENDPOINT_URL": self._serve(undo, self._cloud.endpoint_url),
-                "AWS_ENDPOINT_URL_EC2": self._serve(undo, self._cloud.market.url),
-            }
-            for function in functions_of(self._cloud):
-                before = self._variables(function)
-                self._tell(function, before | endpoints)
-                undo.callback(self._tell, function, before)
+            self._servers = {name: self._serve(undo) for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_EC2")}
             self._undo = undo.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._undo.close()
+
+    def guard(self, cloud: LocalCloud) -> None:
+        """From now on this cloud's functions reach AWS and EC2 through here."""
+        self._functions = [value for key, value in cloud.outputs.items() if key.endswith("Function")]
+        self._servers["AWS_ENDPOINT_URL"].upstream = urlsplit(cloud.endpoint_url).netloc
+        self._servers["AWS_ENDPOINT_URL_EC2"].upstream = urlsplit(cloud.market.url).netloc
+        endpoints = {name: f"http://{HOST}:{server.server_port}" for name, server in self._servers.items()}
+        functions = cloud.client("lambda")
+        for name in self._functions:
+            variables = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+            functions.update_function_configuration(
+                FunctionName=name, Environment={"Variables": {**variables, **endpoints}}
+            )
+
+    def start_over(self) -> None:
+        """Forget what was planned and done."""
+        with self._lock:
+            self._plan.clear()
+            self.kills = []
 
     def plan(self, *blows: Blow) -> None:
         """Strike once each, at the first call that fits."""
@@ -95,51 +111,39 @@ class Gate:
         with self._lock:
             return [blow.name for blow in self._plan]
 
-    def cancel(self) -> None:
-        """Strike no more."""
-        with self._lock:
-            self._plan.clear()
-
-    def passing(self, call: Call, when: When, process: Callable[[], int]) -> bool:
+    def passing(self, call: Call, when: When, process: Callable[[], Process | None]) -> bool:
         """Strike if it is time to; True if the process is dead."""
         with self._lock:
             blow = next((one for one in self._plan if one.when == when and one.fits(call)), None)
-            if blow is None:
+            found = process() if blow else None
+            if blow is None or found is None:
                 return False
             self._plan.remove(blow)
         if blow.late:
-            threading.Timer(blow.late, self._strike, [blow, call, process()]).start()
+            threading.Timer(blow.late, self._strike, [blow, call, found]).start()
             return False
-        self._strike(blow, call, process())
+        self._strike(blow, call, found)
         return True
 
-    def _strike(self, blow: Blow, call: Call, pid: int) -> None:
-        os.kill(pid, signal.SIGKILL)
-        self.kills.append(Kill(at=datetime.now(UTC), name=blow.name, pid=pid, action=call.action))
+    def _strike(self, blow: Blow, call: Call, process: Process) -> None:
+        if process.kill():
+            function = next(one for one in self._functions if one in process.command)
+            self.kills.append(Kill(at=datetime.now(UTC), name=blow.name, function=function, action=call.action))
 
-    def _serve(self, undo: ExitStack, upstream: str) -> str:
-        server = _Server((HOST, 0), _Passage, self, upstream)
+    def _serve(self, undo: ExitStack) -> _Server:
+        server = _Server(self)
         threading.Thread(target=server.serve_forever, args=[0.1], name="gate", daemon=True).start()
         undo.callback(server.server_close)
         undo.callback(server.shutdown)
-        return f"http://{HOST}:{server.server_port}"
-
-    def _variables(self, function: str) -> dict[str, str]:
-        configuration = self._cloud.client("lambda").get_function_configuration(FunctionName=function)
-        return dict(configuration["Environment"]["Variables"])
-
-    def _tell(self, function: str, variables: dict[str, str]) -> None:
-        self._cloud.client("lambda").update_function_configuration(
-            FunctionName=function, Environment={"Variables": variables}
-        )
+        return server
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], handler: type[_Passage], gate: Gate, upstream: str) -> None:
-        super().__init__(address, handler)
-        self.gate, self.upstream = gate, urlsplit(upstream).netloc
+    def __init__(self, gate: Gate) -> None:
+        super().__init__((HOST, 0), _Passage)
+        self.gate, self.upstream = gate, ""
 
     def handle_error(self, *_: Any) -> None:
         """A connection whose other end we have killed is no news."""
@@ -180,7 +184,7 @@ class _Passage(BaseHTTPRequestHandler):
         finally:
             upstream.close()
 
-    def _process(self) -> int:
+    def _process(self) -> Process | None:
         return process_behind(self.client_address[1])
 
     def log_message(self, *_: Any) -> None:
@@ -191,28 +195,38 @@ def _action(target: str, body: bytes) -> str:
     return target.rpartition(".")[2] or parse_qs(body.decode())["Action"][0]
 
 
-def functions_of(cloud: LocalCloud) -> list[str]:
-    """The names of the stack's functions."""
-    return [value for key, value in cloud.outputs.items() if key.endswith("Function")]
+@dataclass(frozen=True)
+class Process:
+    """A function's process, and what it was started with."""
+
+    id: int
+    command: str
+
+    def kill(self) -> bool:
+        """Kill it outright; False if it has ended already."""
+        if _command(Path(f"/proc/{self.id}")) != self.command:
+            return False
+        os.kill(self.id, signal.SIGKILL)
+        return True
 
 
-def process_behind(port: int) -> int:
-    """The function's process whose connection to us comes from this port of the machine."""
+def process_behind(port: int) -> Process | None:
+    """The function's process whose connection to us comes from this port of the machine; None if it has ended."""
     local = f"0100007F:{port:04X}"
     rows = (line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:])
-    socket = next(f"socket:[{row[9]}]" for row in rows if row[1] == local)
-    return next(
-        int(process.name)
-        for process in Path("/proc").iterdir()
-        if process.name.isdigit() and b"_worker.py" in _command(process) and socket in _files(process)
-    )
+    sockets = {f"socket:[{row[9]}]" for row in rows if row[1] == local}
+    for process in Path("/proc").iterdir():
+        command = _command(process) if process.name.isdigit() else ""
+        if "_worker.py" in command and sockets & _files(process):
+            return Process(id=int(process.name), command=command)
+    return None
 
 
-def _command(process: Path) -> bytes:
+def _command(process: Path) -> str:
     try:
-        return (process / "cmdline").read_bytes()
+        return (process / "cmdline").read_bytes().decode()
     except OSError:
-        return b""  # it ended while we looked
+        return ""  # it ended while we looked
 
 
 def _files(process: Path) -> set[str]:

@@ -1,21 +1,67 @@
-"""Functions are killed at each step of their work while messages flow: nothing too many, nothing lost, none stuck."""
+"""Functions are killed at each step of their work while messages flow: nothing too many, nothing lost, none stuck.
+
+What is killed, when, and what goes on meanwhile comes from a seed that is printed; what the processes then do at the
+same time is real and differs from run to run. ``make kills KILLS=n SEED=m`` kills more, or otherwise.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import math
+import os
+import random
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
+from infra.stages import LOCAL
 from localcloud.cloud import LocalCloud
-from localcloud.watch import Watcher
+from localcloud.pools import delete_pool, resize_pool
+from localcloud.watch import NotSeenError, Watcher
 from tests.e2e.conftest import TICK_SECONDS, Site
-from tests.e2e.kills import Blow, Gate
+from tests.e2e.kills import Blow, Call, Gate, When
+
+SEED = int(os.environ.get("SEED") or 1)
+KILLS = int(os.environ.get("KILLS") or 20)
+
+TICKS_TO_SETTLE = math.ceil(LOCAL.lease_seconds / TICK_SECONDS) + 6
+"""The lease of the dead runs out; then a tick finds the pool, EC2 is asked and boots, and a tick sees what runs."""
+
+WHEN: tuple[When, ...] = ("before", "after")
+LAUNCH = {
+    "status": ("PutItem", "attribute_not_exists(pool_name)"),
+    "lease": ("UpdateItem", "controller.lease_until = :until"),
+    "look": ("DescribeInstances", ""),
+    "attempt": ("UpdateItem", "controller.memory.attempt = :attempt"),
+    "fleet": ("CreateFleet", ""),
+    "record": ("UpdateItem", "controller.memory = :memory"),
+    "release": ("UpdateItem", "controller.lease_until = :free"),
+}
+"""The calls of a pool's first reconcile: action, and what tells the call from others of that action."""
+
+STUCK_SECONDS = 150
+"""On a busy machine a function's new process takes seconds to start."""
+
+MOST = 6
+"""max_instances of the pools that drawn kills hit."""
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[LocalCloud]:
+def standing_gate() -> Iterator[Gate]:
+    with Gate() as standing:
+        yield standing
+
+
+@pytest.fixture(scope="module")
+def cloud(standing_gate: Gate) -> Iterator[LocalCloud]:
     """A cloud of their own: what is killed here comes back from the queues for minutes."""
-    with LocalCloud(family="kills", tick_seconds=TICK_SECONDS) as started:
+    with LocalCloud(family="kills") as started:
+        standing_gate.guard(started)
+        started.tick_every(TICK_SECONDS)
         yield started
 
 
@@ -25,16 +71,210 @@ def watcher(cloud: LocalCloud) -> Iterator[Watcher]:
         yield watching
 
 
-@pytest.fixture(scope="module")
-def gate(cloud: LocalCloud) -> Iterator[Gate]:
-    with Gate(cloud) as standing:
-        yield standing
+@pytest.fixture
+def gate(standing_gate: Gate) -> Gate:
+    standing_gate.start_over()
+    return standing_gate
 
 
-def test_killed_after_create_fleet(site: Site, gate: Gate) -> None:
-    gate.plan(Blow("after CreateFleet", lambda call: call.action == "CreateFleet" and "one" in call.body, "after"))
-    site.put("one", target_size=3)
-    site.until_running("one", 3, seconds=60)
-    assert gate.planned == []
-    assert len(gate.kills) == 1
-    assert len(site.ever_launched("one")) == 3
+@dataclass
+class Ledger:
+    """What the pools' owner and the market have asked for, by pool."""
+
+    site: Site
+    wanted: dict[str, int | None] = field(default_factory=dict)
+    """Size in the end; None for a pool that was deleted."""
+    warranted: Counter[str] = field(default_factory=Counter)
+    """How many launches the edits and the interruptions so far account for."""
+    limit: dict[str, int] = field(default_factory=dict)
+
+    def put(self, pool: str, size: int, limit: int) -> None:
+        """Write a pool item."""
+        self.site.put(pool, target_size=size, max_instances=limit)
+        self.wanted[pool], self.limit[pool] = size, limit
+        self.warranted[pool] += size
+
+    def resize(self, pool: str, size: int) -> None:
+        """Edit it."""
+        self.warranted[pool] += max(0, size - (self.wanted[pool] or 0))
+        self.wanted[pool] = size
+        resize_pool(self.site.cloud, pool, size)
+
+    def delete(self, pool: str) -> None:
+        """Delete it."""
+        self.wanted[pool] = None
+        delete_pool(self.site.cloud, pool)
+
+    def interrupt(self, pool: str, seconds: float) -> None:
+        """Give one of its instances notice, if it has one without."""
+        spared = [one["instance_id"] for one in self.site.instances(pool) if one["noticed_at"] is None]
+        if spared:
+            self.warranted[pool] += 1
+            self.site.market.interrupt(spared[0], notice_seconds=seconds)
+
+    def redeliver(self, pool: str) -> None:
+        """Have a message that asks for its reconcile delivered three times more."""
+        body = json.dumps({"pool_name": pool, "why": "delivered again"})
+        for _ in range(3):
+            self.site.cloud.client("sqs").send_message(
+                QueueUrl=self.site.cloud.outputs["DueQueueUrl"], MessageBody=body
+            )
+
+    def settle(self, gate: Gate) -> int:
+        """Wait until EC2 and PoolStatus both show each pool as wanted; how many ticks that took after the last kill."""
+        ticks, kills = self.site.cloud.ticks, -1
+        assert ticks is not None
+        first = ticks.count
+
+        def settled() -> bool:
+            nonlocal first, kills
+            if len(gate.kills) != kills:
+                first, kills = ticks.count, len(gate.kills)
+            return not self.unsettled()
+
+        try:
+            self.site.watcher.until(settled, "all as wanted", seconds=STUCK_SECONDS)
+        except NotSeenError:
+            pytest.fail("stuck: " + "\n".join(self.unsettled()))
+        return ticks.count - first
+
+    def unsettled(self) -> list[str]:
+        """The pools that are not yet as wanted, each with what is seen of it."""
+        view = self.site.watcher.view
+        running: Counter[str] = Counter()
+        other: Counter[str] = Counter()
+        for one in view.market["instances"]:
+            if one["state"] in ("pending", "running"):
+                (running if one["state"] == "running" and not one["noticed_at"] else other)[one["pool"]] += 1
+        return [
+            f"{pool}: wanted {size}, running {running[pool]}, other {other[pool]}, {_said(view.statuses.get(pool))}"
+            for pool, size in self.wanted.items()
+            if (running[pool], other[pool]) != (size or 0, 0) or not _answered(view.statuses.get(pool), size)
+        ]
+
+    def check(self) -> None:
+        """Hold the promises against the market's own record."""
+        record = self.site.watcher.record()
+        launched = Counter(one["pool"] for one in record if one["what"] == "pending")
+        assert None not in launched, "each instance belongs to a pool"
+        for pool, warranted in self.warranted.items():
+            assert launched[pool] <= warranted, f"{pool}: {launched[pool]} launched, {warranted} were called for"
+            assert most_alive(record, pool) <= self.limit[pool], f"{pool}: above max_instances"
+
+
+def _answered(status: Mapping[str, Any] | None, size: int | None) -> bool:
+    """Whether a status says that its pool has what it wants, and that nothing is unknown."""
+    if size is None:
+        return status is None
+    return (
+        status is not None
+        and (status.get("wanted"), status.get("running"), status.get("starting")) == (size, size, 0)
+        and "waiting" not in status
+        and "attempt" not in status["controller"]["memory"]
+    )
+
+
+def _said(status: Mapping[str, Any] | None) -> str:
+    """What a status tells of a pool, and what the control plane keeps in mind."""
+    if status is None:
+        return "no status"
+    kept = status["controller"]
+    told = ("wanted", "running", "starting", "noticed", "waiting", "last_error")
+    return str(
+        {name: status[name] for name in told if name in status}
+        | {name: kept[name] for name in ("lease_until", "dirty", "notices")}
+        | {"attempt": kept["memory"].get("attempt", {}).get("id")}
+    )
+
+
+def most_alive(record: Iterable[Mapping[str, Any]], pool: str) -> int:
+    """How many of a pool's instances were alive at the most."""
+    alive: set[str] = set()
+    most = 0
+    for one in record:
+        if one.get("pool") == pool and one["what"] in ("pending", "shutting-down"):
+            (alive.add if one["what"] == "pending" else alive.discard)(one["instance_id"])
+            most = max(most, len(alive))
+    return most
+
+
+def test_a_function_killed_before_or_after_any_step_leaves_neither_too_many_nor_too_few(site: Site, gate: Gate) -> None:
+    ledger = Ledger(site)
+    pools = [f"{when}-{step}" for when in WHEN for step in ("shrink", "notice", "forget", "edit")]
+    for pool in pools:
+        ledger.put(pool, 0 if "forget" in pool else 3, limit=4)
+    ledger.settle(gate)
+    for when in WHEN:
+        gate.plan(Blow(f"{when}-notice", at("UpdateItem", "if_not_exists(controller.notices", f"{when}-notice"), when))
+        ledger.interrupt(f"{when}-notice", seconds=3)
+        # What comes in one batch with the killed one stays hidden with it.
+        site.watcher.until(lambda: not gate.planned, "the kill at the notice", seconds=30)
+    for when in WHEN:
+        for step, call in LAUNCH.items():
+            gate.plan(Blow(f"{when}-{step}", at(*call, f"{when}-{step}"), when))
+            ledger.put(f"{when}-{step}", 3, limit=3)
+        victims = [one["instance_id"] for one in site.instances(f"{when}-shrink")]
+        gate.plan(Blow(f"{when}-shrink", at("TerminateInstances", "", *victims), when))
+        ledger.resize(f"{when}-shrink", 1)
+        gate.plan(Blow(f"{when}-forget", at("DeleteItem", "", f"{when}-forget"), when))
+        ledger.delete(f"{when}-forget")
+        gate.plan(Blow(f"{when}-edit", at("SendMessageBatch", "its item was edited", f"{when}-edit"), when))
+        ledger.resize(f"{when}-edit", 4)
+        # A pool whose first reconcile was killed is due, so that the next tick has something to send.
+        gate.plan(Blow(f"{when}-tick", at("SendMessageBatch", "its item changed"), when))
+    took = ledger.settle(gate)
+    tell(gate, took)
+    assert gate.planned == [], "each step was met"
+    assert len(gate.kills) == len(WHEN) * (len(LAUNCH) + 5)
+    ledger.check()
+
+
+def at(action: str, text: str, *marks: str) -> Callable[[Call], bool]:
+    """Whether a call is of this action, has this text in it, and is about the pool or an instance so named, if any."""
+    return lambda call: call.action == action and text in call.body and any(one in call.body for one in marks or [""])
+
+
+def test_functions_killed_at_random_leave_neither_too_many_nor_too_few(site: Site, gate: Gate) -> None:
+    chance = random.Random(SEED)  # noqa: S311  a test's chance is no secret
+    ledger = Ledger(site)
+    pools = [f"random-{number}" for number in range(8)]
+    for pool in pools:
+        ledger.put(pool, chance.randint(1, MOST), limit=MOST)
+    while len(gate.kills) < KILLS:
+        happen(ledger, chance, chance.choice(pools))
+        gate.plan(drawn(chance, f"kill {len(gate.kills) + 1}"))
+        site.watcher.until(lambda: not gate.planned, "the next kill", seconds=30)
+    took = ledger.settle(gate)
+    tell(gate, took)
+    ledger.check()
+
+
+def happen(ledger: Ledger, chance: random.Random, pool: str) -> None:
+    """One thing that an owner, EC2 or SQS does."""
+    match chance.choice(("resize", "interrupt", "redeliver")):
+        case "resize":
+            ledger.resize(pool, chance.randint(0, MOST))
+        case "interrupt":
+            ledger.interrupt(pool, seconds=chance.uniform(0, 5))
+        case _:
+            ledger.redeliver(pool)
+
+
+def drawn(chance: random.Random, name: str) -> Blow:
+    """A kill at one of the calls to come, whoever makes it; before it, after it, or soon after."""
+    left = chance.randint(1, 20)
+
+    def counted_down(_: Call) -> bool:
+        nonlocal left
+        left -= 1
+        return left == 0
+
+    when = chance.choice(WHEN)
+    return Blow(name, counted_down, when, late=chance.choice((0, 0, chance.uniform(0.001, 0.05))))
+
+
+def tell(gate: Gate, took: int) -> None:
+    """Say what was done, for a run with -s or one that fails."""
+    summary = f"seed {SEED}: {len(gate.kills)} kills; settled {took} ticks after the last, of {TICKS_TO_SETTLE} allowed"
+    sys.stdout.write("\n".join(["", summary, *map(str, gate.kills), ""]))
+    assert took <= TICKS_TO_SETTLE, summary

@@ -57,6 +57,7 @@ class Site:
             Handler="code.handler",
             Code={"ZipFile": a_zip()},
         )
+        client_of("ssm", aws_url).put_parameter(Name="/ours/image", Value="ami-2", Type="String")
         self.ec2 = ec2_as(self.function, market_url)
         self.templates: dict[str, str] = {}
         templates: dict[str, dict[str, Any]] = {

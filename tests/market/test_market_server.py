@@ -134,7 +134,7 @@ def test_what_the_market_does_not_sell_moto_answers_and_instances_by_another_way
     assert face.ec2.describe_vpcs()["Vpcs"]
     calls: tuple[Callable[[], Any], ...] = (
         lambda: face.ec2.run_instances(MinCount=1, MaxCount=1),
-        face.ec2.describe_instance_status,
+        lambda: face.ec2.stop_instances(InstanceIds=["i-1"]),
         lambda: face.ec2.create_tags(Resources=["i-1", "vpc-1"], Tags=[{"Key": "a", "Value": "b"}]),
     )
     for call in calls:

@@ -1,0 +1,278 @@
+"""EC2's actions on launch templates: requests and answers as dictionaries in boto3's form.
+
+A version never changes and its number is never used again; the default version cannot be deleted. Requests that create
+or modify may carry a client token: sent again, they get their first answer.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from localcloud.market.errors import EC2Error
+from localcloud.market.listing import filters_of, matches, page_of
+from localcloud.market.model import Market
+from localcloud.market.requests import Answer, Params, refuse_unknown, tags_by_kind
+from localcloud.market.surroundings import LaunchTemplate, Version, template_not_found
+
+_MOST_RESULTS = 200
+_MOST_USER_DATA_BYTES = 16 * 1024
+_MOST_TOKEN_CHARACTERS = 128
+_WHICH = {"LaunchTemplateId", "LaunchTemplateName"}
+_TAGGABLE = {"instance", "volume", "network-interface", "spot-instances-request", "elastic-gpu"}
+
+_Action = Callable[[Market, Params], Answer]
+
+
+def _once(action: _Action) -> _Action:
+    """Give a request that is sent again under its client token its first answer."""
+
+    @wraps(action)
+    def carry_out(market: Market, params: Params) -> Answer:
+        token = params.get("ClientToken")
+        asked = {name: value for name, value in params.items() if name != "ClientToken"}
+        if not token:
+            return action(market, asked)
+        if len(token) > _MOST_TOKEN_CHARACTERS:
+            raise EC2Error("InvalidParameterValue", f"A client token has at most {_MOST_TOKEN_CHARACTERS} characters")
+        answered = market.surroundings.answered
+        key = (action.__name__, token)
+        if key not in answered:
+            answered[key] = (asked, action(market, asked))
+        before, answer = answered[key]
+        if before != asked:
+            raise EC2Error(
+                "IdempotentParameterMismatch",
+                "The client token has been used before, with other parameters. Use a new token for a changed request.",
+            )
+        return answer
+
+    return carry_out
+
+
+@_once
+def create_launch_template(market: Market, params: Params) -> Answer:
+    """Create a launch template with its first version, which is the default one."""
+    refuse_unknown(
+        "CreateLaunchTemplate",
+        params,
+        {"LaunchTemplateName", "VersionDescription", "LaunchTemplateData", "TagSpecifications"},
+    )
+    name = params["LaunchTemplateName"]
+    if not re.fullmatch(r"[a-zA-Z0-9().\-/_]{3,128}", name):
+        raise EC2Error("InvalidLaunchTemplateName.MalformedException", f"The launch template name {name} is malformed.")
+    if any(one.name == name for one in market.surroundings.templates.values()):
+        raise EC2Error("InvalidLaunchTemplateName.AlreadyExistsException", "Launch template name already in use.")
+    tags = tags_by_kind(params)
+    for kind in tags.keys() - {"launch-template"}:
+        raise EC2Error("InvalidParameterValue", f"'{kind}' is not a valid taggable resource type for this operation.")
+    data = _checked(params.get("LaunchTemplateData"))
+    now = market.clock()
+    template = LaunchTemplate(market.new_id("lt"), name, now, tags.get("launch-template", {}))
+    template.add(data, description=params.get("VersionDescription", ""), at=now)
+    market.surroundings.templates[template.id] = template
+    market.note_call("CreateLaunchTemplate", template=name)
+    return {"LaunchTemplate": _described(market, template)}
+
+
+@_once
+def create_launch_template_version(market: Market, params: Params) -> Answer:
+    """Add a version; what it leaves out comes from ``SourceVersion``, if that is named."""
+    refuse_unknown(
+        "CreateLaunchTemplateVersion",
+        params,
+        {*_WHICH, "SourceVersion", "VersionDescription", "LaunchTemplateData"},
+    )
+    template = _named(market, params)
+    source = template.version(params["SourceVersion"]).data if params.get("SourceVersion") else {}
+    data = _checked(source | params.get("LaunchTemplateData", {}))
+    version = template.add(data, description=params.get("VersionDescription", ""), at=market.clock())
+    market.note_call("CreateLaunchTemplateVersion", template=template.name, version=version.number)
+    return {"LaunchTemplateVersion": _described_version(market, template, version)}
+
+
+@_once
+def modify_launch_template(market: Market, params: Params) -> Answer:
+    """Make another version the default one."""
+    refuse_unknown("ModifyLaunchTemplate", params, {*_WHICH, "DefaultVersion"})
+    template = _named(market, params)
+    if "DefaultVersion" not in params:
+        raise EC2Error("MissingParameter", "The request must contain the parameter DefaultVersion")
+    template.default = template.version(params["DefaultVersion"]).number
+    market.note_call("ModifyLaunchTemplate", template=template.name, version=template.default)
+    return {"LaunchTemplate": _described(market, template)}
+
+
+def describe_launch_templates(market: Market, params: Params) -> Answer:
+    """Launch templates by id, by name or by filters, in pages."""
+    refuse_unknown(
+        "DescribeLaunchTemplates",
+        params,
+        {"LaunchTemplateIds", "LaunchTemplateNames", "Filters", "MaxResults", "NextToken"},
+    )
+    chosen = list(market.surroundings.templates.values())
+    for name, attribute in (("LaunchTemplateIds", "id"), ("LaunchTemplateNames", "name")):
+        if wanted := params.get(name):
+            for one in wanted:
+                if not any(getattr(template, attribute) == one for template in chosen):
+                    raise template_not_found(*((one, None) if attribute == "id" else (None, one)))
+            chosen = [template for template in chosen if getattr(template, attribute) in wanted]
+    filters = filters_of(params, {"launch-template-name", "tag-key"})
+    chosen = [one for one in chosen if all(matches(_attributes(one), *wanted) for wanted in filters.items())]
+    page, token = page_of(list(enumerate(chosen, 1)), params, key=lambda pair: pair[0], most=_MOST_RESULTS)
+    answer: Answer = {"LaunchTemplates": [_described(market, one) for _, one in page]}
+    return {**answer, "NextToken": token} if token else answer
+
+
+def describe_launch_template_versions(market: Market, params: Params) -> Answer:
+    """Versions of one template, newest first; or, of all templates, the latest or the default ones."""
+    refuse_unknown(
+        "DescribeLaunchTemplateVersions",
+        params,
+        {*_WHICH, "Versions", "MinVersion", "MaxVersion", "MaxResults", "NextToken", "ResolveAlias"},
+    )
+    wanted = params.get("Versions") or []
+    if params.keys() & _WHICH:
+        template = _named(market, params)
+        least, most = _number(params.get("MinVersion", "1")), _number(params.get("MaxVersion", str(template.latest)))
+        numbers = {template.version(text).number for text in wanted} or {
+            number for number in template.versions if least <= number <= most
+        }
+        chosen = [(template, template.versions[number]) for number in sorted(numbers, reverse=True)]
+    elif wanted and set(wanted) <= {"$Latest", "$Default"}:
+        chosen = [
+            (one, one.versions[number])
+            for one in market.surroundings.templates.values()
+            for number in sorted({one.version(text).number for text in wanted}, reverse=True)
+        ]
+    else:
+        raise EC2Error(
+            "MissingParameter",
+            "State a launch template's id or name, or of Versions none but $Latest and $Default for all templates.",
+        )
+    page, token = page_of(list(enumerate(chosen, 1)), params, key=lambda pair: pair[0], most=_MOST_RESULTS)
+    resolve = bool(params.get("ResolveAlias"))
+    answer: Answer = {
+        "LaunchTemplateVersions": [_described_version(market, *pair, resolve=resolve) for _, pair in page]
+    }
+    return {**answer, "NextToken": token} if token else answer
+
+
+def delete_launch_template_versions(market: Market, params: Params) -> Answer:
+    """Delete versions; one that cannot be is told of in the answer and hinders no other."""
+    refuse_unknown("DeleteLaunchTemplateVersions", params, {*_WHICH, "Versions"})
+    if len(params["Versions"]) > _MOST_RESULTS:
+        raise EC2Error("InvalidParameterValue", f"At most {_MOST_RESULTS} versions can be deleted in one call")
+    template = _named(market, params)
+    deleted: list[dict[str, Any]] = []
+    kept: list[dict[str, Any]] = []
+    for text in params["Versions"]:
+        number = int(text) if text.isdecimal() else 0
+        entry = {"LaunchTemplateId": template.id, "LaunchTemplateName": template.name, "VersionNumber": number}
+        if number not in template.versions:
+            reason = ("launchTemplateVersionDoesNotExist", f"The version {text} does not exist.")
+        elif number == template.default:
+            reason = ("unexpectedError", "The default version of a launch template cannot be deleted.")
+        else:
+            del template.versions[number]
+            deleted.append(entry)
+            continue
+        kept.append(entry | {"ResponseError": dict(zip(("Code", "Message"), reason, strict=True))})
+    market.note_call("DeleteLaunchTemplateVersions", template=template.name, versions=[*params["Versions"]])
+    return {
+        "SuccessfullyDeletedLaunchTemplateVersions": deleted,
+        "UnsuccessfullyDeletedLaunchTemplateVersions": kept,
+    }
+
+
+def delete_launch_template(market: Market, params: Params) -> Answer:
+    """Delete a launch template with all its versions; what it launched stays."""
+    refuse_unknown("DeleteLaunchTemplate", params, _WHICH)
+    template = _named(market, params)
+    answer = {"LaunchTemplate": _described(market, template)}
+    del market.surroundings.templates[template.id]
+    market.note_call("DeleteLaunchTemplate", template=template.name)
+    return answer
+
+
+TEMPLATE_ACTIONS: dict[str, _Action] = {
+    "CreateLaunchTemplate": create_launch_template,
+    "CreateLaunchTemplateVersion": create_launch_template_version,
+    "ModifyLaunchTemplate": modify_launch_template,
+    "DescribeLaunchTemplates": describe_launch_templates,
+    "DescribeLaunchTemplateVersions": describe_launch_template_versions,
+    "DeleteLaunchTemplateVersions": delete_launch_template_versions,
+    "DeleteLaunchTemplate": delete_launch_template,
+}
+
+
+def _named(market: Market, params: Params) -> LaunchTemplate:
+    template_id, name = params.get("LaunchTemplateId"), params.get("LaunchTemplateName")
+    if bool(template_id) == bool(name):
+        raise EC2Error("MissingParameter", "State a launch template's id or its name, not both.")
+    return market.surroundings.launch_template(template_id=template_id, name=name)
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise EC2Error("InvalidParameterValue", f"{text} is not the number of a version")
+    return int(text)
+
+
+def _checked(data: Params | None) -> Params:
+    """Return a template's data or raise EC2's error for what it refuses at once; all else shows at a launch."""
+    if not data:
+        raise EC2Error("MissingParameter", "The request must contain the parameter LaunchTemplateData")
+    try:
+        user_data = base64.b64decode(data.get("UserData", ""), validate=True)
+    except binascii.Error:
+        raise EC2Error("InvalidUserData.Malformed", "Invalid BASE64 encoding of user data.") from None
+    if len(user_data) > _MOST_USER_DATA_BYTES:
+        raise EC2Error("InvalidParameterValue", f"User data is limited to {_MOST_USER_DATA_BYTES} bytes")
+    tags = tags_by_kind(data)
+    for kind in tags.keys() - _TAGGABLE:
+        raise EC2Error("InvalidParameterValue", f"'{kind}' is not a valid taggable resource type for this operation.")
+    for key in (key for of_kind in tags.values() for key in of_kind if key.startswith("aws:")):
+        raise EC2Error("InvalidParameterValue", f"Tag keys starting with 'aws:' are reserved for internal use: {key}")
+    return data
+
+
+def _attributes(template: LaunchTemplate) -> list[tuple[str, str]]:
+    tags = [pair for key, value in template.tags.items() for pair in (("tag-key", key), (f"tag:{key}", value))]
+    return [("launch-template-name", template.name), *tags]
+
+
+def _described(market: Market, template: LaunchTemplate) -> dict[str, Any]:
+    return {
+        "LaunchTemplateId": template.id,
+        "LaunchTemplateName": template.name,
+        "CreateTime": template.created_at.replace(microsecond=0),
+        "CreatedBy": _creator(market),
+        "DefaultVersionNumber": template.default,
+        "LatestVersionNumber": template.latest,
+        "Tags": [{"Key": key, "Value": value} for key, value in template.tags.items()],
+    }
+
+
+def _described_version(
+    market: Market, template: LaunchTemplate, version: Version, *, resolve: bool = False
+) -> dict[str, Any]:
+    data = dict(version.data)
+    if resolve and "ImageId" in data:
+        data["ImageId"] = market.surroundings.image(data["ImageId"]) or data["ImageId"]
+    return {
+        "LaunchTemplateId": template.id,
+        "LaunchTemplateName": template.name,
+        "VersionNumber": version.number,
+        **({"VersionDescription": version.description} if version.description else {}),
+        "CreateTime": version.created_at.replace(microsecond=0),
+        "CreatedBy": _creator(market),
+        "DefaultVersion": version.number == template.default,
+        "LaunchTemplateData": data,
+    }
+
+
+def _creator(market: Market) -> str:
+    return f"arn:aws:iam::{market.account}:root"

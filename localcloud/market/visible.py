@@ -1,0 +1,34 @@
+"""Which instances EC2's lagging view shows now, and in which state."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from localcloud.market.errors import EC2Error
+from localcloud.market.instances import Instance, State
+from localcloud.market.model import Market
+
+
+def visible_state(market: Market, instance: Instance) -> State | None:
+    """Return the state in which EC2's lagging view shows an instance now; None: not at all yet."""
+    return instance.state_at(view_at(market))
+
+
+def view_at(market: Market) -> datetime:
+    """Return the moment that EC2's lagging view shows now."""
+    return market.clock() - market.lasting(market.settings.describe_lag_seconds)
+
+
+def visible_or_error(market: Market, instance_ids: Iterable[str]) -> list[tuple[Instance, State]]:
+    """Return the instances of these ids, each once, with the state in which they are seen, or raise EC2's error."""
+    seen, unknown = [], []
+    for instance_id in dict.fromkeys(instance_ids):
+        instance = market.instances.get(instance_id)
+        state = visible_state(market, instance) if instance else None
+        if instance and state:
+            seen.append((instance, state))
+        else:
+            unknown.append(instance_id)
+    if unknown:
+        plural, verb = ("s", "do") if len(unknown) > 1 else ("", "does")
+        raise EC2Error("InvalidInstanceID.NotFound", f"The instance ID{plural} '{', '.join(unknown)}' {verb} not exist")
+    return seen

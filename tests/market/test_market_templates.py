@@ -1,0 +1,260 @@
+"""Launch templates and what a launch takes from them, on both faces of the market."""
+
+import base64
+from itertools import count
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.market.faces import Face, codes, instances, launched
+
+_numbers = count(1)
+
+
+def create(face: Face, name: str | None = None, **data: Any) -> dict[str, str]:
+    """Create a template and return how a request names it."""
+    name = name or f"template-{next(_numbers)}"
+    face.ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData={"ImageId": "ami-1", **data})
+    return {"LaunchTemplateName": name}
+
+
+def add(face: Face, template: dict[str, str], **data: Any) -> int:
+    """Add a version and return its number."""
+    answer = face.ec2.create_launch_template_version(**template, LaunchTemplateData={"ImageId": "ami-1", **data})
+    return int(answer["LaunchTemplateVersion"]["VersionNumber"])
+
+
+def numbers(face: Face, template: dict[str, str], **which: Any) -> list[int]:
+    answer = face.ec2.describe_launch_template_versions(**template, **which)
+    return [one["VersionNumber"] for one in answer["LaunchTemplateVersions"]]
+
+
+def launch(face: Face, template: dict[str, str], version: str = "$Latest") -> dict[str, Any]:
+    return face.launch(1, zones=("us-east-1a",), template={**template, "Version": version})
+
+
+def shown(face: Face, answer: dict[str, Any]) -> dict[str, Any]:
+    (one,) = instances(face.ec2.describe_instances(InstanceIds=launched(answer)))
+    return one
+
+
+def refused(call: Any, **params: Any) -> str:
+    with pytest.raises(ClientError) as raised:
+        call(**params)
+    return str(raised.value.response["Error"]["Code"])
+
+
+def test_a_template_is_created_once_under_its_name(face: Face) -> None:
+    name = f"template-{next(_numbers)}"
+    request = {"LaunchTemplateName": name, "LaunchTemplateData": {"ImageId": "ami-1"}, "ClientToken": name}
+    first = face.ec2.create_launch_template(**request)["LaunchTemplate"]
+    assert (first["DefaultVersionNumber"], first["LatestVersionNumber"]) == (1, 1)
+    again = face.ec2.create_launch_template(**request)["LaunchTemplate"]
+    assert again["LaunchTemplateId"] == first["LaunchTemplateId"]
+    changed = request | {"LaunchTemplateData": {"ImageId": "ami-2"}}
+    assert refused(face.ec2.create_launch_template, **changed) == "IdempotentParameterMismatch"
+    other = request | {"ClientToken": name + "-other"}
+    assert refused(face.ec2.create_launch_template, **other) == "InvalidLaunchTemplateName.AlreadyExistsException"
+
+
+def test_a_version_is_created_once_under_its_token(face: Face) -> None:
+    template = create(face)
+    request = {**template, "LaunchTemplateData": {"ImageId": "ami-2"}, "ClientToken": template["LaunchTemplateName"]}
+    assert [face.ec2.create_launch_template_version(**request)["LaunchTemplateVersion"]["VersionNumber"]] * 2 == [2, 2]
+    face.ec2.create_launch_template_version(**request)
+    assert numbers(face, template) == [2, 1]
+    request["LaunchTemplateData"] = {"ImageId": "ami-3"}
+    assert refused(face.ec2.create_launch_template_version, **request) == "IdempotentParameterMismatch"
+
+
+def test_a_version_takes_over_what_its_source_has(face: Face) -> None:
+    template = create(face, KeyName="mine", InstanceType="m5.large")
+    face.ec2.create_launch_template_version(**template, SourceVersion="1", LaunchTemplateData={"KeyName": "yours"})
+    (one,) = face.ec2.describe_launch_template_versions(**template, Versions=["2"])["LaunchTemplateVersions"]
+    assert one["LaunchTemplateData"]["ImageId"] == "ami-1"
+    assert (one["LaunchTemplateData"]["KeyName"], one["LaunchTemplateData"]["InstanceType"]) == ("yours", "m5.large")
+    assert one["DefaultVersion"] is False
+
+
+def test_templates_are_found_by_name_id_and_tag(face: Face) -> None:
+    name = f"template-{next(_numbers)}"
+    tags = [{"Key": "spotpools:stack", "Value": name}]
+    made = face.ec2.create_launch_template(
+        LaunchTemplateName=name,
+        LaunchTemplateData={"ImageId": "ami-1"},
+        TagSpecifications=[{"ResourceType": "launch-template", "Tags": tags}],
+    )["LaunchTemplate"]
+    assert made["Tags"] == tags
+    create(face)
+    ways: tuple[dict[str, Any], ...] = (
+        {"LaunchTemplateNames": [name]},
+        {"LaunchTemplateIds": [made["LaunchTemplateId"]]},
+        {"Filters": [{"Name": "tag:spotpools:stack", "Values": [name]}]},
+        {"Filters": [{"Name": "launch-template-name", "Values": [name]}]},
+    )
+    for way in ways:
+        (found,) = face.ec2.describe_launch_templates(**way)["LaunchTemplates"]
+        assert found == made
+    face.ec2.create_tags(Resources=[made["LaunchTemplateId"]], Tags=[{"Key": "a", "Value": "b"}])
+    (found,) = face.ec2.describe_launch_templates(**ways[0])["LaunchTemplates"]
+    assert {"Key": "a", "Value": "b"} in found["Tags"]
+
+
+def test_templates_come_in_pages(face: Face) -> None:
+    tag = f"page-{next(_numbers)}"
+    for _ in range(3):
+        template = create(face)
+        (one,) = face.ec2.describe_launch_templates(LaunchTemplateNames=[template["LaunchTemplateName"]])[
+            "LaunchTemplates"
+        ]
+        face.ec2.create_tags(Resources=[one["LaunchTemplateId"]], Tags=[{"Key": tag, "Value": ""}])
+    paginator = face.ec2.get_paginator("describe_launch_templates")
+    found = paginator.paginate(Filters=[{"Name": "tag-key", "Values": [tag]}], PaginationConfig={"PageSize": 2})
+    assert [len(page["LaunchTemplates"]) for page in found] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("which", "code"),
+    [
+        ({"LaunchTemplateName": "nowhere"}, "InvalidLaunchTemplateName.NotFoundException"),
+        ({"LaunchTemplateId": "lt-0123456789abcdef0"}, "InvalidLaunchTemplateId.NotFound"),
+    ],
+)
+def test_what_is_not_there_has_its_code(face: Face, which: dict[str, str], code: str) -> None:
+    data = {"LaunchTemplateData": {"ImageId": "ami-1"}}
+    assert refused(face.ec2.create_launch_template_version, **which, **data) == code
+    assert refused(face.ec2.describe_launch_template_versions, **which) == code
+    assert refused(face.ec2.modify_launch_template, **which, DefaultVersion="1") == code
+    assert refused(face.ec2.delete_launch_template, **which) == code
+    ((name, value),) = which.items()
+    assert refused(face.ec2.describe_launch_templates, **{f"{name}s": [value]}) == code
+    missing = refused(face.ec2.describe_launch_template_versions, LaunchTemplateName="default", Versions=["7"])
+    assert missing == "InvalidLaunchTemplateId.VersionNotFound"
+
+
+def test_versions_are_listed_newest_first_by_number_and_by_sign(face: Face) -> None:
+    template = create(face)
+    add(face, template)
+    add(face, template)
+    face.ec2.modify_launch_template(**template, DefaultVersion="2")
+    assert numbers(face, template) == [3, 2, 1]
+    assert numbers(face, template, Versions=["$Default", "$Latest"]) == [3, 2]
+    assert numbers(face, template, MinVersion="2") == [3, 2]
+    assert numbers(face, template, MaxVersion="2") == [2, 1]
+    pages = face.ec2.get_paginator("describe_launch_template_versions").paginate(
+        **template, PaginationConfig={"PageSize": 2}
+    )
+    assert [[one["VersionNumber"] for one in page["LaunchTemplateVersions"]] for page in pages] == [[3, 2], [1]]
+
+
+def test_a_deleted_number_is_not_used_again_and_the_default_version_stays(face: Face) -> None:
+    template = create(face)
+    add(face, template)
+    answer = face.ec2.delete_launch_template_versions(**template, Versions=["1", "2", "9"])
+    assert [one["VersionNumber"] for one in answer["SuccessfullyDeletedLaunchTemplateVersions"]] == [2]
+    kept = answer["UnsuccessfullyDeletedLaunchTemplateVersions"]
+    assert [one["VersionNumber"] for one in kept] == [1, 9]
+    assert kept[1]["ResponseError"]["Code"] == "launchTemplateVersionDoesNotExist"
+    assert add(face, template) == 3
+    assert numbers(face, template) == [3, 1]
+    face.ec2.delete_launch_template(**template)
+    assert refused(face.ec2.delete_launch_template, **template) == "InvalidLaunchTemplateName.NotFoundException"
+
+
+def test_data_that_is_wrong_in_itself_is_refused(face: Face) -> None:
+    def code(**data: Any) -> str:
+        name = f"template-{next(_numbers)}"
+        return refused(face.ec2.create_launch_template, LaunchTemplateName=name, LaunchTemplateData=data)
+
+    assert code() == "MissingParameter"
+    assert code(UserData="not base64") == "InvalidUserData.Malformed"
+    assert code(UserData=base64.b64encode(b"x" * 16385).decode()) == "InvalidParameterValue"
+    wrong = [{"ResourceType": "subnet", "Tags": [{"Key": "a", "Value": "b"}]}]
+    assert code(TagSpecifications=wrong) == "InvalidParameterValue"
+
+
+def test_each_sign_launches_its_version(face: Face) -> None:
+    template = create(face, ImageId="ami-1")
+    add(face, template, ImageId="ami-2")
+    add(face, template, ImageId="ami-3")
+    face.ec2.modify_launch_template(**template, DefaultVersion="2")
+    launches = {version: shown(face, launch(face, template, version)) for version in ("$Latest", "$Default", "1")}
+    assert {version: one["ImageId"] for version, one in launches.items()} == {
+        "$Latest": "ami-3",
+        "$Default": "ami-2",
+        "1": "ami-1",
+    }
+    tags = {tag["Key"]: tag["Value"] for tag in launches["$Default"]["Tags"]}
+    assert tags["aws:ec2launchtemplate:version"] == "2"
+
+
+def test_an_instance_is_what_its_template_says_and_the_requests_tags_win(face: Face) -> None:
+    tags = [{"Key": "spotpools:pool", "Value": "template's"}, {"Key": "team", "Value": "vision"}]
+    template = create(
+        face,
+        KeyName="mine",
+        IamInstanceProfile={"Arn": "arn:aws:iam::000000000000:instance-profile/worker"},
+        NetworkInterfaces=[{"DeviceIndex": 0, "Groups": ["sg-1"], "AssociatePublicIpAddress": True}],
+        MetadataOptions={"HttpTokens": "required", "InstanceMetadataTags": "enabled"},
+        TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
+    )
+    one = shown(face, launch(face, template))
+    given = {tag["Key"]: tag["Value"] for tag in one["Tags"]}
+    assert (given["team"], given["spotpools:pool"]) == ("vision", "p")
+    assert one["KeyName"] == "mine"
+    assert one["SecurityGroups"] == [{"GroupId": "sg-1"}]
+    assert one["IamInstanceProfile"]["Arn"].endswith("/worker")
+    assert (one["MetadataOptions"]["HttpTokens"], one["MetadataOptions"]["InstanceMetadataTags"]) == (
+        "required",
+        "enabled",
+    )
+
+
+def test_an_override_may_name_another_image(face: Face) -> None:
+    request = face.request(1, zones=("us-east-1a",), template=create(face) | {"Version": "1"})
+    request["LaunchTemplateConfigs"][0]["Overrides"][0]["ImageId"] = "ami-9"
+    assert shown(face, face.ec2.create_fleet(**request))["ImageId"] == "ami-9"
+
+
+def test_a_parameter_stands_for_an_image(face: Face) -> None:
+    face.tell("PUT", "/market/parameters", {"parameters": {"/mine": "ami-7", "/wrong": "snap-1"}})
+    public = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-"
+    ids = {
+        name: shown(face, launch(face, create(face, ImageId=f"resolve:ssm:{name}")))["ImageId"]
+        for name in ("/mine", public + "x86_64", public + "arm64")
+    }
+    assert ids["/mine"] == "ami-7"
+    assert len(set(ids.values())) == 3
+    assert all(one.startswith("ami-") for one in ids.values())
+    template = create(face, ImageId=f"resolve:ssm:{public}arm64")
+    described = face.ec2.describe_launch_template_versions(**template, ResolveAlias=True)["LaunchTemplateVersions"]
+    assert described[0]["LaunchTemplateData"]["ImageId"] == ids[public + "arm64"]
+    for name, code in (("/absent", "InvalidParameterValue"), ("/wrong", "InvalidAMIID.Malformed")):
+        answer = launch(face, create(face, ImageId=f"resolve:ssm:{name}"))
+        assert (codes(answer), launched(answer)) == ([code], [])
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        ({"ImageId": "ami-gone"}, "InvalidAMIID.NotFound"),
+        ({"SecurityGroupIds": ["sg-there", "sg-gone"]}, "InvalidGroup.NotFound"),
+        ({"NetworkInterfaces": [{"DeviceIndex": 0, "Groups": ["sg-gone"]}]}, "InvalidGroup.NotFound"),
+        ({"KeyName": "key-gone"}, "InvalidKeyPair.NotFound"),
+    ],
+)
+def test_what_a_template_names_and_is_not_there_is_an_entry_for_each_override(
+    face: Face, data: dict[str, Any], code: str
+) -> None:
+    template = {**create(face, **data), "Version": "1"}
+    assert len(launched(face.launch(1, template=template))) == 1
+    face.tell("PUT", "/market/missing", {"ids": ["ami-gone", "sg-gone", "key-gone"]})
+    answer = face.launch(1, template=template)
+    assert (codes(answer), launched(answer)) == ([code] * 4, [])
+
+
+def test_a_template_without_an_image_launches_nothing(face: Face) -> None:
+    name = f"template-{next(_numbers)}"
+    face.ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData={"KeyName": "mine"})
+    assert codes(launch(face, {"LaunchTemplateName": name})) == ["MissingParameter"]
