@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from lambdas.domain.machine import Machine
 from lambdas.domain.pool import Pool
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -25,11 +26,9 @@ least min_instances.
 
 def reference() -> str:
     """The reference as Markdown."""
-    order = (
-        "pool_name",
-        "target_size",
-        *(name for name in Pool.model_fields if name not in ("pool_name", "target_size")),
-    )
+    own = [name for name in Pool.model_fields if name not in Machine.model_fields]
+    order = ("pool_name", "target_size", *(name for name in own if name not in ("pool_name", "target_size")))
+    order = (*order, *Machine.model_fields)
     rows = (_row(name, Pool.model_fields[name]) for name in order)
     return HEAD + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
@@ -39,7 +38,8 @@ def schema() -> dict[str, Any]:
     made = Pool.model_json_schema(mode="validation")
     made["properties"]["instance_type"] = {"type": "string", "description": "Short for instance_types with one entry."}
     made["required"] = ["pool_name"]
-    made["oneOf"] = [{"required": ["instance_types"]}, {"required": ["instance_type"]}]
+    kinds = ("instance_types", "instance_type", "requirements")
+    made["oneOf"] = [{"required": [kind]} for kind in kinds]
     return made
 
 
@@ -47,12 +47,13 @@ def _row(name: str, field: FieldInfo) -> tuple[str, str, str, str]:
     extra = field.json_schema_extra
     rule = str(extra["rule"]) if isinstance(extra, dict) else ""
     shown = f"`{name}` (or `instance_type`)" if name == "instance_types" else f"`{name}`"
-    default = "required" if field.is_required() else _default(field.default)
+    required = field.is_required() or name == "instance_types"
+    default = "required" if required else _default(field.default)
     return shown, rule, default, (field.description or "").replace("|", "\\|")
 
 
 def _default(value: object) -> str:
-    if value is None or value == ():
+    if value is None or value in ((), {}):
         return "none"
     return f"`{json.dumps(value)}`"
 

@@ -12,9 +12,12 @@ from itertools import count
 from typing import Any
 
 from lambdas.aws.ec2_fleet import Ec2Fleet
-from lambdas.domain.outcome import Pauses
-from lambdas.domain.status import Attempt, Notice, Status
-from lambdas.events import Ignored, parse_ec2_event
+from lambdas.aws.offerings import Offerings
+from lambdas.domain.observed import Instance
+from lambdas.domain.pauses import Pauses
+from lambdas.domain.results import Told
+from lambdas.domain.status import ANNOUNCED, Attempt, Drained, Notice, NoticeKind, Status
+from lambdas.events import parse_ec2_event
 from lambdas.notices import note, ours
 from lambdas.ports import Lease, LeaseLostError, UnreadableStatusError
 from lambdas.reconcile import ControlPlane, reconcile
@@ -100,9 +103,13 @@ class MemoryStatuses:
             self._held(lease)
             del self.leases[lease.pool_name], self.statuses[lease.pool_name]
 
-    def note(self, pool_name: str, notices: Mapping[str, Notice]) -> None:
+    def note(self, pool_name: str, instance_id: str, notice: Notice) -> None:
         status = self.statuses.setdefault(pool_name, Status())
-        self.statuses[pool_name] = status.model_copy(update={"notices": {**notices, **status.notices}})
+        known = status.notices.get(instance_id)
+        graver = known is None or (notice.kind is NoticeKind.INTERRUPTION and known.kind is not NoticeKind.INTERRUPTION)
+        if graver:
+            notices = {**status.notices, instance_id: notice}
+            self.statuses[pool_name] = status.model_copy(update={"notices": notices})
 
     def _held(self, lease: Lease) -> dict[str, Any]:
         self.writes[lease.pool_name] += 1
@@ -110,6 +117,25 @@ class MemoryStatuses:
         if held is None or held["fence"] != lease.fence:
             raise LeaseLostError(lease.pool_name)
         return held
+
+
+class MemoryDrainer:
+    """Those who are told of an end, as a list; commands succeed at the next look."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.told: list[tuple[str, str, str | None]] = []
+
+    def tell(self, pool_name: str, instances: Iterable[Instance], command: str | None) -> Told:
+        several = list(instances)
+        self.told += [(pool_name, one.id, command) for one in several]
+        status, id_ = ("Pending", "command-1") if command else (ANNOUNCED, None)
+        return Told(
+            tuple(Drained(instance_id=one.id, at=self.clock(), status=status, command_id=id_) for one in several)
+        )
+
+    def states(self, running: Iterable[Drained]) -> Mapping[str, str]:
+        return {one.instance_id: "Success" for one in running}
 
 
 class MemoryQueue:
@@ -134,6 +160,12 @@ def offering(instance_type: str, zone: str, capacity: int = 10, price: str = "0.
     )
 
 
+def fleet_of(client: Any, clock: Any, pricing: Any = None, **settings: Any) -> Ec2Fleet:
+    """The real adapter over a client of the market."""
+    offerings = Offerings(client, pricing, default_subnets=(), region="us-east-1", clock=clock)
+    return Ec2Fleet(client, stack=STACK, default_launch_template=TEMPLATE, offerings=offerings, **settings)
+
+
 class World:
     """The control plane on a market, in one process, on a clock that moves when told."""
 
@@ -149,6 +181,7 @@ class World:
         self.pools = MemoryPools()
         self.statuses = MemoryStatuses(self.clock)
         self.queue = MemoryQueue()
+        self.drainer = MemoryDrainer(self.clock)
         self.surroundings.add_template(TEMPLATE)
         ids = count(1)
         self.client = MarketClient(self.market)
@@ -156,9 +189,8 @@ class World:
             stack=STACK,
             pools=self.pools,
             statuses=self.statuses,
-            fleet=Ec2Fleet(
-                self.client, stack=STACK, default_launch_template=TEMPLATE, default_subnets=(), clock=self.clock
-            ),
+            fleet=fleet_of(self.client, self.clock),
+            drainer=self.drainer,
             queue=self.queue,
             clock=self.clock,
             pauses=Pauses(base=timedelta(seconds=60), longest=timedelta(seconds=900)),
@@ -205,8 +237,7 @@ class World:
         instances = ours(parsed, self.plane)
         touched: dict[str, None] = {}
         for event in parsed:
-            if not isinstance(event, Ignored) and event.detail.instance_id in instances:
-                instance = instances[event.detail.instance_id]
+            for instance in (instances[id_] for id_ in event.instance_ids if id_ in instances):
                 note(event, instance, self.plane)
                 touched[instance.pool_name] = None
         for pool_name in touched:

@@ -23,8 +23,9 @@ ALLOWED = {
     "lambdas.ports": ("lambdas.domain",),
     "lambdas.aws": ("lambdas.aws", "lambdas.domain", "lambdas.ports"),
     "lambdas.act": ("lambdas.domain", "lambdas.ports"),
+    "lambdas.observe": ("lambdas.domain", "lambdas.ports"),
     "lambdas.report": ("lambdas.domain", "lambdas.ports", "lambdas.telemetry"),
-    "lambdas.reconcile": ("lambdas.act", "lambdas.domain", "lambdas.ports", "lambdas.report"),
+    "lambdas.reconcile": ("lambdas.act", "lambdas.domain", "lambdas.observe", "lambdas.ports", "lambdas.report"),
     "lambdas.tick": ("lambdas.domain", "lambdas.ports", "lambdas.reconcile", "lambdas.report"),
     "lambdas.notices": ("lambdas.domain", "lambdas.events", "lambdas.reconcile", "lambdas.telemetry"),
     "lambdas.wiring": ("lambdas.aws", "lambdas.domain", "lambdas.reconcile", "lambdas.settings"),
@@ -42,8 +43,8 @@ ALLOWED = {
 }
 OURS = ("lambdas", "infra", "cli", "localcloud")
 DOMAIN_MAY_IMPORT = {
-    "__future__", "collections", "dataclasses", "datetime", "decimal", "difflib", "enum", "itertools", "lambdas",
-    "pydantic", "typing", "zlib",
+    "__future__", "collections", "cronsim", "dataclasses", "datetime", "decimal", "difflib", "enum", "hashlib",
+    "itertools", "json", "lambdas", "pydantic", "re", "typing", "zlib", "zoneinfo",
 }  # fmt: skip
 CLOCKS = {"now", "utcnow", "today", "time"}
 

@@ -9,15 +9,18 @@ from typing import Any
 import pytest
 
 from lambdas.aws.status_table import StatusTable
-from lambdas.domain.pool import Pool, SpecError
+from lambdas.domain.pool import Market, Pool, SpecError
 from lambdas.domain.status import (
     Answer,
     Attempt,
     Backoff,
+    Batch,
+    Ended,
     Hold,
     LastError,
     Memory,
     Notice,
+    NoticeKind,
     Reason,
     Status,
     Waiting,
@@ -47,10 +50,10 @@ FULL = Status(
     memory=Memory(
         spec=SPEC,
         attempt=ATTEMPT,
-        launched={"i-00000001": NOW},
-        terminated={"i-00000002": NOW},
+        launched=(Batch(at=NOW, attempt="a", machine="m", ids={"g5.xlarge/us-east-1a": ("i-00000001",)}),),
+        terminated=(Ended(at=NOW, ids=("i-00000002",)),),
         backoff={"g5.xlarge/us-east-1a": Backoff(until=NOW, failures=3)},
-        hold=Hold(reason=Reason.QUOTA, until=NOW, failures=2, message="quota"),
+        holds={Market.SPOT: Hold(reason=Reason.QUOTA, until=NOW, failures=2, message="quota")},
         below_since=NOW,
     ),
 )
@@ -153,7 +156,7 @@ def test_an_attempt_is_written_down_beside_what_is_remembered(store: StatusStore
 def test_a_notice_that_comes_during_a_reconcile_survives_its_save(store: StatusStore) -> None:
     lease = taken(store)
     notice = Notice(at=NOW, offering="g5.xlarge/us-east-1a")
-    store.note("p", {"i-00000001": notice})
+    store.note("p", "i-00000001", notice)
     store.save(lease, Status(), FULL)
     assert store.get("p") == FULL.model_copy(update={"notices": {"i-00000001": notice}})
 
@@ -161,11 +164,12 @@ def test_a_notice_that_comes_during_a_reconcile_survives_its_save(store: StatusS
 def test_a_past_notice_goes_and_a_new_one_stays(store: StatusStore) -> None:
     lease = taken(store)
     notices = {f"i-{n:08x}": Notice(at=NOW, offering=f"g5.xlarge/zone-{n}") for n in range(3)}
-    store.note("p", notices)
+    for id_, notice in notices.items():
+        store.note("p", id_, notice)
     before = store.get("p")
     assert before is not None
     kept = {"i-00000001": notices["i-00000001"]}
-    store.note("p", {"i-000000ff": notices["i-00000002"]})
+    store.note("p", "i-000000ff", notices["i-00000002"])
     store.save(lease, before, before.model_copy(update={"notices": kept}))
     after = store.get("p")
     assert after is not None
@@ -174,11 +178,23 @@ def test_a_past_notice_goes_and_a_new_one_stays(store: StatusStore) -> None:
 
 def test_the_first_notice_of_an_instance_stays(store: StatusStore) -> None:
     first, second = (Notice(at=NOW + timedelta(seconds=n), offering="g5.xlarge/us-east-1a") for n in (0, 9))
-    store.note("p", {"i-00000001": first})
-    store.note("p", {"i-00000001": second})
+    store.note("p", "i-00000001", first)
+    store.note("p", "i-00000001", second)
     status = store.get("p")
     assert status is not None
     assert status.notices == {"i-00000001": first}
+
+
+def test_an_interruption_takes_the_place_of_a_recommendation_and_never_the_other_way(store: StatusStore) -> None:
+    risk, end = (
+        Notice(at=NOW, offering="g5.xlarge/us-east-1a", kind=kind)
+        for kind in (NoticeKind.REBALANCE, NoticeKind.INTERRUPTION)
+    )
+    for notice in (risk, end, risk):
+        store.note("p", "i-00000001", notice)
+    status = store.get("p")
+    assert status is not None
+    assert status.notices == {"i-00000001": end}
 
 
 def test_a_forgotten_pool_is_gone_and_its_lease_with_it(store: StatusStore) -> None:
@@ -190,8 +206,10 @@ def test_a_forgotten_pool_is_gone_and_its_lease_with_it(store: StatusStore) -> N
 
 
 def test_a_thousand_instances_fit_into_a_status(store: StatusStore) -> None:
-    many = Memory(spec=SPEC, launched={f"i-{n:017x}": NOW for n in range(1000)})
+    ids = tuple(f"i-{n:017x}" for n in range(1000))
+    batch = Batch(at=NOW, attempt="a", machine="m", ids={"g5.xlarge/us-east-1a": ids})
+    many = Memory(spec=SPEC, launched=(batch,), terminated=(Ended(at=NOW, ids=ids),), startup=ids)
     store.save(taken(store), Status(), Status(memory=many))
     status = store.get("p")
     assert status is not None
-    assert len(status.memory.launched) == 1000
+    assert status.memory == many

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from lambdas.aws.ec2_fleet import Ec2Fleet
+from lambdas.aws.offerings import Offerings
 from lambdas.domain.observed import State
+from lambdas.domain.plan import Launch
 from lambdas.domain.pool import Pool, parse_pool
 from lambdas.domain.results import Launched
 from lambdas.domain.status import Attempt, Reason
 from lambdas.ports import FleetError
 from tests.market.faces import Face
 
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+
 
 @pytest.fixture
 def fleet(face: Face) -> Ec2Fleet:
-    return Ec2Fleet(face.ec2, stack="s", default_launch_template="default", default_subnets=(), clock=face.clock)
+    return fleet_of(face, "s")
+
+
+def fleet_of(face: Face, stack: str, template: str = "default") -> Ec2Fleet:
+    offerings = Offerings(face.ec2, None, default_subnets=(), region="us-east-1", clock=face.clock)
+    return Ec2Fleet(face.ec2, stack=stack, default_launch_template=template, offerings=offerings)
 
 
 def pool(**attributes: Any) -> Pool:
@@ -28,8 +38,9 @@ def pool(**attributes: Any) -> Pool:
 
 
 def attempt(fleet: Ec2Fleet, item: Pool, count: int, name: str = "attempt-1") -> Attempt:
-    request = fleet.request(item, count, fleet.offers(item), name)
-    return Attempt(id=name, count=count, at=fleet._clock(), request=request, terms={})  # noqa: SLF001  the test's own clock
+    step = Launch(count, tuple(fleet.offers(item)), why="a test", market=item.market)
+    request = fleet.request(item, step, name, fleet.template(item, None))
+    return Attempt(id=name, count=count, at=NOW, request=request, terms={}, market=item.market)
 
 
 def launch(fleet: Ec2Fleet, item: Pool, count: int, name: str = "attempt-1") -> Launched:
@@ -53,7 +64,7 @@ def test_what_was_launched_is_listed_with_pool_and_state(fleet: Ec2Fleet, face: 
 
 def test_another_stacks_instances_are_not_listed(fleet: Ec2Fleet, face: Face) -> None:
     launch(fleet, pool(), 1)
-    other = Ec2Fleet(face.ec2, stack="t", default_launch_template="default", default_subnets=(), clock=face.clock)
+    other = fleet_of(face, "t")
     assert other.instances() == other.instances("p") == []
 
 
@@ -113,7 +124,7 @@ def test_a_price_above_the_cap_is_price_and_not_capacity(fleet: Ec2Fleet) -> Non
 
 
 def test_a_missing_template_is_for_the_owner(face: Face) -> None:
-    fleet = Ec2Fleet(face.ec2, stack="s", default_launch_template="absent", default_subnets=(), clock=face.clock)
+    fleet = fleet_of(face, "s", template="absent")
     launched = launch(fleet, pool(), 1)
     assert [one.reason for one in launched.failures] == [Reason.CONFIG]
     assert launched.answered

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -19,9 +19,9 @@ from typing import Any
 from unittest import mock
 
 from lambdas import act
-from lambdas.aws import ec2_fleet, errors
+from lambdas.aws import asking, ec2_fleet, errors, offerings
 from lambdas.aws.ec2_fleet import Ec2Fleet
-from lambdas.domain import capacity, decide, intent, offers, outcome, picture
+from lambdas.domain import answer, capacity, decide, intent, offers, pauses, picture, remember
 from lambdas.domain.capacity import Stock
 from lambdas.domain.intent import Intent
 from lambdas.domain.observed import Instance
@@ -105,21 +105,22 @@ def _repeat_too_long(put: Put) -> None:
 
 @mutant("an attempt that EC2 has shown is forgotten at once")
 def _shown_is_forgotten(put: Put) -> None:
-    put(outcome, "_shown", lambda _: ())
+    put(remember, "_shown", lambda _: ())
 
 
 def _forgetting(put: Put, **forgotten: Any) -> None:
     real = capacity.take_stock
 
-    def take_stock(*, status: Status, **rest: Any) -> Stock:
-        return real(status=status.model_copy(update={"memory": status.memory.model_copy(update=forgotten)}), **rest)
+    def take_stock(pool: Any, instances: Any, status: Status, *rest: Any) -> Stock:
+        forgetful = status.model_copy(update={"memory": status.memory.model_copy(update=forgotten)})
+        return real(pool, instances, forgetful, *rest)
 
     put(picture, "take_stock", take_stock)
 
 
 @mutant("just launched instances do not count")
 def _launched_ignored(put: Put) -> None:
-    _forgetting(put, launched={})
+    _forgetting(put, launched=())
 
 
 @mutant("an open attempt does not count")
@@ -135,7 +136,7 @@ def _noticed_ignored(put: Put) -> None:
 @mutant("prices go through float and are rounded to a hundredth of a cent")
 def _float_price(put: Put) -> None:
     def above_cap(pool: Pool, offer: Any) -> bool:
-        cap, price = pool.spot_max_price, offer.spot_price
+        cap, price = pool.cap(offer.on_demand_price), offer.spot_price
         return pool.spot and cap is not None and price is not None and round(float(price), 4) > round(float(cap), 4)
 
     put(offers, "above_cap", above_cap)
@@ -164,13 +165,14 @@ def _no_lease(put: Put) -> None:
 
 @mutant("noticed instances are terminated")
 def _terminate_noticed(put: Put) -> None:
-    real = decide._scale_in  # noqa: SLF001  mutants reach inside
+    real = decide._too_many  # noqa: SLF001  mutants reach inside
 
-    def scale_in(stock: Stock, why: str = "") -> tuple[Terminate, ...]:
-        noticed = (Terminate(stock.noticed, why="they go anyway"),) if stock.noticed else ()
-        return (*real(stock, why), *noticed)
+    def too_many(seen: Any, why: str = "") -> Iterator[Any]:
+        yield from real(seen, why)
+        if seen.stock.noticed:
+            yield Terminate(tuple(one.id for one in seen.stock.noticed), why="they go anyway")
 
-    put(decide, "_scale_in", scale_in)
+    put(decide, "_too_many", too_many)
 
 
 @mutant("protected instances are terminated")
@@ -178,7 +180,7 @@ def _protect_ignored(put: Put) -> None:
     real = Ec2Fleet._listed  # noqa: SLF001  mutants reach inside
 
     def listed(self: Ec2Fleet, filters: Any) -> list[Instance]:
-        return [replace(one, protected=False) for one in real(self, filters)]
+        return [replace(one, tags={**one.tags, "spotpools:protect": "no"}) for one in real(self, filters)]
 
     put(Ec2Fleet, "_listed", listed)
 
@@ -222,13 +224,14 @@ def _throttling_is_capacity(put: Put) -> None:
 
 @mutant("back-off starts afresh each time")
 def _no_backoff(put: Put) -> None:
-    put(outcome.Pauses, "after", lambda self, *_: self.base)
+    put(pauses.Pauses, "after", lambda self, *_: self.base)
 
 
 @mutant("only the first page is read")
 def _first_page(put: Put) -> None:
-    real = Ec2Fleet._pages  # noqa: SLF001  mutants reach inside
-    put(Ec2Fleet, "_pages", lambda self, call, **asked: iter([next(real(self, call, **asked))]))
+    real = asking.pages
+    for module in (ec2_fleet, offerings):
+        put(module, "pages", lambda call, **asked: iter([next(real(call, **asked))]))
 
 
 @mutant("a failing listing is an empty one")
@@ -263,7 +266,7 @@ def _bad_is_deleted(put: Put) -> None:
 
 @mutant("a failed launch leaves no error behind")
 def _silent(put: Put) -> None:
-    put(outcome, "_last_error", lambda _, seen: seen.status.answer.last_error)
+    put(answer, "_last_error", lambda _, seen: seen.status.answer.last_error)
 
 
 @dataclass(frozen=True)

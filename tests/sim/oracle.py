@@ -124,6 +124,9 @@ class Oracle:
             and one.id not in self.stopped
         ]
 
+    def _wanted(self, spec: Pool) -> int:
+        return spec.wanted(self.market.clock())
+
     # Launches
 
     def launching(
@@ -160,14 +163,15 @@ class Oracle:
             self.broken("never above max_instances", text)
         noticed = _noticed(seen)
         serving = [one.id for one in alive if one.id not in noticed]
-        wanted = spec.wanted if first else max(spec.wanted, self.wanted_at_begin.get(token, 0))
+        wanted = self._wanted(spec) if first else max(self._wanted(spec), self.wanted_at_begin.get(token, 0))
         if len(serving) > wanted and ids:
             self.broken("never launch twice", f"{what}: {len(serving)} serve, {wanted} are wanted")
         for instance in (self.market.instances[id_] for id_ in ids):
             self._judge_price(what, spec, instance)
 
     def _judge_price(self, what: str, spec: Pool, instance: Instance) -> None:
-        cap, offering = spec.spot_max_price, self.market.offerings[instance.instance_type, instance.zone]
+        offering = self.market.offerings[instance.instance_type, instance.zone]
+        cap = spec.cap(offering.on_demand_price)
         if spec.spot != (instance.lifecycle == "spot"):
             self.broken("spot or on demand as told", f"{what}: {instance.lifecycle}")
         if spec.spot and cap is not None:
@@ -245,7 +249,7 @@ class Oracle:
         seen = inv.of(lease.pool_name)
         spec = in_force(seen.item, seen.status) if seen.item else None
         # Sent again later, it may find that those then under notice were not taken after all.
-        self.wanted_at_begin[attempt.id] = (spec.wanted if spec else 0) + len(_noticed(seen))
+        self.wanted_at_begin[attempt.id] = (self._wanted(spec) if spec else 0) + len(_noticed(seen))
 
     def saved(self, inv: Invocation, lease: Lease, before: Status, after: Status) -> None:
         """A status was written."""
@@ -321,7 +325,7 @@ class Oracle:
             return f"{pool}: spec_errors are {answer.spec_errors[:1]} for {item}"
         if answer.noticed or answer.running != len([one for one in alive if one.state == "running"]):
             return f"{pool}: status tells of {answer.running} running, {answer.noticed} noticed; EC2 has {len(alive)}"
-        wanted = spec.wanted if spec and not spec.paused else None
+        wanted = self._wanted(spec) if spec and not spec.paused else None
         if wanted is not None and len(alive) > max(wanted, protected):
             return f"{pool} has {len(alive)} alive, {wanted} wanted, {protected} protected"
         if spec and wanted is not None and len(alive) < wanted:
@@ -351,7 +355,7 @@ class Oracle:
         return set() if None in reasons else {one for one in reasons if one}
 
     def _hindrance(self, spec: Pool, offering: Offering) -> Reason | None:
-        cap = offering.on_demand_price if spec.spot_max_price is None else spec.spot_max_price
+        cap = spec.cap(offering.on_demand_price) or offering.on_demand_price
         if spec.spot and offering.spot_price > cap:
             return Reason.PRICE_ABOVE_MAX
         room = self.market.room("spot" if spec.spot else "on-demand", [offering.key])

@@ -279,8 +279,8 @@ class Statuses:
 
         self._world.call("statuses.delete", effect)
 
-    def note(self, pool_name: str, notices: Mapping[str, Notice]) -> None:
-        self._world.call("statuses.note", lambda: self._table.note(pool_name, notices))
+    def note(self, pool_name: str, instance_id: str, notice: Notice) -> None:
+        self._world.call("statuses.note", lambda: self._table.note(pool_name, instance_id, notice))
 
 
 class Queue:

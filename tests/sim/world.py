@@ -22,9 +22,8 @@ from unittest import mock
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
 from lambdas import notices, report, telemetry
-from lambdas.aws.ec2_fleet import Ec2Fleet
-from lambdas.domain.outcome import Pauses
-from lambdas.events import Ignored, parse_ec2_event
+from lambdas.domain.pauses import Pauses
+from lambdas.events import parse_ec2_event
 from lambdas.reconcile import ControlPlane, reconcile
 from lambdas.tick import tick
 from localcloud.market.clock import ManualClock
@@ -32,7 +31,7 @@ from localcloud.market.model import Market
 from localcloud.market.offerings import Offering
 from localcloud.market.settings import Settings as MarketSettings
 from localcloud.market.surroundings import PlainSurroundings
-from tests.fakes import STACK, TEMPLATE, MemoryPools, MemoryStatuses
+from tests.fakes import STACK, TEMPLATE, MemoryDrainer, MemoryPools, MemoryStatuses, fleet_of
 from tests.sim.baton import KilledError, Strand
 from tests.sim.oracle import BASE, LEASE_SECONDS, LONGEST, Invocation, Oracle, Violation
 from tests.sim.outside import Ec2, Pools, Queue, Statuses, client_error
@@ -104,9 +103,8 @@ class World:
             stack=STACK,
             pools=Pools(self),
             statuses=Statuses(self),
-            fleet=Ec2Fleet(
-                Ec2(self), stack=STACK, default_launch_template=TEMPLATE, default_subnets=(), clock=self._skewed_now
-            ),
+            fleet=fleet_of(Ec2(self), self._skewed_now),
+            drainer=MemoryDrainer(self.clock),
             queue=Queue(self),
             clock=self._skewed_now,
             pauses=Pauses(base=timedelta(seconds=BASE), longest=timedelta(seconds=LONGEST)),
@@ -372,14 +370,12 @@ class World:
         touched: dict[str, None] = {}
         failed: Exception | None = None
         for event in parsed:
-            if isinstance(event, Ignored) or event.detail.instance_id not in instances:
-                continue
-            instance = instances[event.detail.instance_id]
-            try:
-                notices.note(event, instance, self.plane)
-                touched[instance.pool_name] = None
-            except Exception as error:  # noqa: BLE001  as the batch processor does
-                failed = error
+            for instance in (instances[id_] for id_ in event.instance_ids if id_ in instances):
+                try:
+                    notices.note(event, instance, self.plane)
+                    touched[instance.pool_name] = None
+                except Exception as error:  # noqa: BLE001  as the batch processor does
+                    failed = error
         for pool in touched:
             reconcile(pool, self.plane)
         if failed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,9 +14,9 @@ from lambdas.domain.due import why_due
 from lambdas.domain.intent import Intent
 from lambdas.domain.observed import Instance, Offer, State
 from lambdas.domain.picture import Picture, take_picture
-from lambdas.domain.plan import Launch, Resend, Terminate
-from lambdas.domain.pool import Pool
-from lambdas.domain.status import Answer, Attempt, Backoff, Hold, Memory, Notice, Reason, Status
+from lambdas.domain.plan import Drain, Launch, Resend, Terminate
+from lambdas.domain.pool import Market, Pool
+from lambdas.domain.status import Answer, Attempt, Backoff, Batch, Ended, Hold, Memory, Notice, Reason, Status
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)
@@ -40,9 +41,13 @@ def instance(number: int, state: State = State.RUNNING, **attributes: Any) -> In
     )
 
 
+def batch(at: datetime) -> Batch:
+    return Batch(at=at, attempt="a", machine="", ids={"g5.xlarge/us-east-1a": ("i-00000001",)})
+
+
 def picture(item: Pool, *instances: Instance, status: Status | None = None) -> Picture:
     before = status or Status()
-    remembered = before.memory.model_copy(update={"spec": item.model_dump(mode="json")})
+    remembered = before.memory.model_copy(update={"spec": Intent(pool=item).spec})
     known = before.model_copy(update={"memory": remembered})
     return take_picture(Intent(pool=item), instances, known, NOW).offered(OFFERS)
 
@@ -57,17 +62,17 @@ def test_pending_instances_count() -> None:
 
 
 def test_instances_just_launched_count_before_ec2_shows_them() -> None:
-    status = Status(memory=Memory(launched={"i-00000001": NOW - timedelta(minutes=9)}))
+    status = Status(memory=Memory(launched=(batch(NOW - timedelta(minutes=9)),)))
     assert decide(picture(pool(target_size=1), status=status)).steps == ()
 
 
 def test_instances_launched_long_ago_and_never_seen_do_not() -> None:
-    status = Status(memory=Memory(launched={"i-00000001": NOW - timedelta(minutes=10)}))
+    status = Status(memory=Memory(launched=(batch(NOW - timedelta(minutes=10)),)))
     assert isinstance(decide(picture(pool(target_size=1), status=status)).steps[0], Launch)
 
 
 def test_instances_just_terminated_do_not_count_though_ec2_still_shows_them() -> None:
-    status = Status(memory=Memory(terminated={"i-00000001": NOW}))
+    status = Status(memory=Memory(terminated=(Ended(at=NOW, ids=("i-00000001",)),)))
     plan = decide(picture(pool(target_size=1), instance(1), instance(2), status=status))
     assert plan.steps == ()
 
@@ -89,13 +94,14 @@ class TestNotices:
     STATUS = Status(notices={"i-00000001": Notice(at=NOW, offering="g5.xlarge/us-east-1a")})
 
     def test_a_noticed_instance_is_replaced_at_once_from_another_offering(self) -> None:
-        (step,) = decide(picture(pool(target_size=1), instance(1), status=self.STATUS)).steps
+        step, drain = decide(picture(pool(target_size=1), instance(1), status=self.STATUS)).steps
+        assert isinstance(drain, Drain)
         assert isinstance(step, Launch)
         assert [offer.zone for offer in step.offers] == ["us-east-1b", "us-east-1c"]
 
     def test_it_counts_against_max_instances(self) -> None:
         plan = decide(picture(pool(target_size=1, max_instances=1), instance(1), status=self.STATUS))
-        assert plan.steps == ()
+        assert not [step for step in plan.steps if isinstance(step, Launch)]
         assert plan.hindrance is not None
         assert plan.hindrance.reason is Reason.MAX_INSTANCES
 
@@ -112,7 +118,9 @@ class TestVictims:
         assert step.instance_ids == ("i-00000003", "i-00000001")
 
     def test_protected_ones_never_go(self) -> None:
-        (step,) = decide(picture(pool(target_size=0), instance(1, protected=True), instance(2))).steps
+        (step,) = decide(
+            picture(pool(target_size=0), instance(1, tags={"spotpools:protect": "true"}), instance(2))
+        ).steps
         assert isinstance(step, Terminate)
         assert step.instance_ids == ("i-00000002",)
 
@@ -133,7 +141,7 @@ class TestPauses:
 
     def test_a_hold_keeps_the_whole_pool_waiting(self) -> None:
         hold = Hold(reason=Reason.QUOTA, until=LATER, failures=1, message="quota")
-        plan = decide(picture(pool(target_size=1), status=Status(memory=Memory(hold=hold))))
+        plan = decide(picture(pool(target_size=1), status=Status(memory=Memory(holds={Market.SPOT: hold}))))
         assert plan.steps == ()
         assert plan.hindrance is not None
         assert plan.hindrance.reason is Reason.QUOTA
@@ -146,7 +154,8 @@ class TestPrice:
         assert bool(plan.steps) is launches
 
     def test_on_demand_pools_have_no_spot_price(self) -> None:
-        plan = decide(picture(pool(target_size=1, spot=False, spot_max_price=Decimal("0.1"))))
+        dear = [replace(one, market=Market.ON_DEMAND) for one in OFFERS]
+        plan = decide(picture(pool(target_size=1, spot=False, spot_max_price=Decimal("0.1"))).offered(dear))
         assert plan.steps
 
 
@@ -175,14 +184,17 @@ class TestOpenAttempt:
 
     def test_it_is_dropped_once_ec2_shows_all_that_it_asked_for(self) -> None:
         item = pool(target_size=2)
-        there = (instance(1, attempt_id="a"), instance(2, State.TERMINATED, attempt_id="a"))
+        there = (
+            instance(1, tags={"spotpools:attempt": "a"}),
+            instance(2, State.TERMINATED, tags={"spotpools:attempt": "a"}),
+        )
         plan = decide(picture(item, *there, status=Status(memory=Memory(attempt=self.attempt(item)))))
         assert plan.drop_attempt
 
     def test_what_ec2_shows_of_it_is_not_counted_twice(self) -> None:
         item = pool(target_size=4, max_instances=4)
         status = Status(memory=Memory(attempt=self.attempt(item, count=4)))
-        plan = decide(picture(item, instance(1, attempt_id="a"), status=status))
+        plan = decide(picture(item, instance(1, tags={"spotpools:attempt": "a"}), status=status))
         assert isinstance(plan.steps[0], Resend)
 
     def test_it_is_dropped_once_whatever_it_launched_must_show(self) -> None:
@@ -205,7 +217,7 @@ def test_without_any_subnet_it_says_so() -> None:
 
 def test_a_steady_pool_is_not_due() -> None:
     item = pool(target_size=1)
-    status = Status(answer=Answer(wanted=1, running=1))
+    status = Status(answer=Answer(wanted=1, running=1, ready=1))
     assert why_due(picture(item, instance(1), status=status)) is None
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from lambdas.domain.pool import KNOWN_NAMES, Pool, SpecError, format_price, parse_pool
+from lambdas.domain.fields import format_price
+from lambdas.domain.pool import KNOWN_NAMES, Market, Pool, SpecError, parse_pool
 
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 SOUND: dict[str, Any] = {"pool_name": "p", "instance_types": ["g5.xlarge"]}
 
 
@@ -45,13 +48,27 @@ def test_a_size_is_a_whole_number_within_bounds(wrong: object) -> None:
 
 @pytest.mark.parametrize("price", ["0.918", Decimal("0.918"), "0.9180", " 0.918 "])
 def test_a_price_stays_exact(price: object) -> None:
-    cap = pool(spot_max_price=price).spot_max_price
-    assert cap == Decimal("0.918")
-    assert format_price(cap) == "0.918"
+    item = pool(spot_max_price=price)
+    assert item.spot_max_price == "0.918"
+    assert item.cap(None) == Decimal("0.918")
+
+
+@pytest.mark.parametrize(("share", "on_demand", "cap"), [("60%", "1.006", "0.6036"), ("33.3%", "0.1", "0.0333")])
+def test_a_share_of_the_on_demand_price_is_a_cap_of_its_type(share: str, on_demand: str, cap: str) -> None:
+    assert pool(spot_max_price=share).cap(Decimal(on_demand)) == Decimal(cap)
+
+
+def test_a_cap_that_is_a_share_is_cut_and_never_rounded_up() -> None:
+    assert pool(spot_max_price="33.333333%").cap(Decimal("0.000019")) == Decimal("0.000006")
+
+
+def test_a_share_of_an_unknown_price_is_no_cap() -> None:
+    with pytest.raises(ValueError, match="not known"):
+        pool(spot_max_price="60%").cap(None)
 
 
 @pytest.mark.parametrize(
-    "wrong", ["0", "0.001", "-1", "free", 0.918, True, "NaN", "1e999999999", "0.9180001", [], "60%"]
+    "wrong", ["0", "0.001", "-1", "free", 0.918, True, "NaN", "1e999999999", "0.9180001", [], "0.5%", "101%", "%"]
 )
 def test_a_price_that_is_none_is_refused(wrong: object) -> None:
     assert "spot_max_price" in faults(spot_max_price=wrong)
@@ -108,7 +125,7 @@ def test_a_launch_template_has_an_id_or_a_name(template: dict[str, Any]) -> None
     "wrong", [{}, {"version": 3}, {"id": "lt-1", "name": "mine"}, {"id": "ami-1"}, {"name": "mine", "x": 1}, "lt-1"]
 )
 def test_a_launch_template_that_names_none_or_two_is_refused(wrong: object) -> None:
-    assert "launch_template" in faults(launch_template=wrong)
+    assert any(field.startswith("launch_template") for field in faults(launch_template=wrong))
 
 
 @pytest.mark.parametrize("wrong", ["true", 1, "no", None])
@@ -128,7 +145,75 @@ def test_a_huge_value_is_cut_where_it_is_shown() -> None:
 @pytest.mark.parametrize(("sizes", "wanted"), [((3, 0, 5), 3), ((1, 2, 5), 2), ((0, 0, 0), 0)])
 def test_wanted_is_the_target_within_the_bounds(sizes: tuple[int, int, int], wanted: int) -> None:
     target, low, high = sizes
-    assert pool(target_size=target, min_instances=low, max_instances=high).wanted == wanted
+    assert pool(target_size=target, min_instances=low, max_instances=high).wanted(NOW) == wanted
+
+
+@pytest.mark.parametrize("utc", ["2026-11-23T07:30:00+00:00", "2026-07-23T06:30:00+00:00"])
+def test_a_schedule_is_read_by_its_own_clock(utc: str) -> None:
+    entries = [
+        {"cron": "0 8 * * MON-FRI", "timezone": "Europe/Berlin", "target_size": 4, "min_instances": 1},
+        {"cron": "0 20 * * *", "timezone": "Europe/Berlin", "target_size": 0},
+    ]
+    item, at = pool(schedule=entries, target_size=2), datetime.fromisoformat(utc)
+    assert [item.wanted(at + timedelta(minutes=m)) for m in (-31, 0, 12 * 60)] == [0, 4, 0]
+
+
+def test_without_an_entry_in_force_the_items_own_size_holds() -> None:
+    assert pool(target_size=2, schedule=[{"cron": "0 0 29 2 *", "target_size": 5}]).wanted(NOW) == 2
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"cron": "0 8 * *", "target_size": 1},
+        {"cron": "61 8 * * *", "target_size": 1},
+        {"cron": "0 8 * * *", "target_size": 6},
+        {"cron": "0 8 * * *", "target_size": 1, "timezone": "Mars/Phobos"},
+        {"cron": "0 8 * * *"},
+    ],
+)
+def test_a_wrong_schedule_is_refused(entry: dict[str, Any]) -> None:
+    assert any(field.startswith("schedule") for field in faults(schedule=[entry]))
+
+
+def test_types_of_two_architectures_share_no_image() -> None:
+    assert "instance_types" in faults(instance_types=["m7g.large", "m7i.large"])
+    assert pool(instance_types=["m7g.large", "im4gn.large"]).architecture == "arm64"
+    assert pool(instance_types=["g5.xlarge", "gr6.4xlarge"]).architecture == "x86_64"
+
+
+def test_types_are_named_or_described_but_not_both() -> None:
+    described = parse_pool({"pool_name": "p", "requirements": {"vcpus": {"min": 4}}})
+    assert isinstance(described, Pool)
+    assert "instance_types" in faults(requirements={"vcpus": {"min": 4}})
+
+
+def test_a_machine_is_described_inline_or_by_a_template() -> None:
+    assert pool(image_id="ami-0abc", tags={"team": "ml", "cost": 7}).described
+    assert not pool().described
+    assert "launch_template" in faults(image_id="ami-0abc", launch_template={"name": "mine"})
+
+
+@pytest.mark.parametrize("key", ["aws:x", "spotpools:pool", "", "k" * 129, "a\nb"])
+def test_tags_of_others_are_refused(key: str) -> None:
+    assert any(field.startswith("tags") for field in faults(tags={key: "1"}))
+
+
+def test_user_data_has_ec2s_limit_in_bytes() -> None:
+    assert pool(user_data="x" * 16_384).described
+    assert "user_data" in faults(user_data="ü" * 8_193)
+
+
+def test_what_makes_a_machine_different_changes_its_digest_and_nothing_else_does() -> None:
+    same = pool(target_size=3, spot_max_price="1", subnet_ids=["subnet-1"], instance_types=["g4dn.xlarge"])
+    assert same.machine_digest == pool().machine_digest
+    others = [pool(user_data="x"), pool(image_id="ami-1"), pool(launch_template={"name": "mine"})]
+    assert len({one.machine_digest for one in [*others, pool()]}) == 4
+
+
+def test_a_pool_on_demand_needs_no_fallback() -> None:
+    assert pool(spot=False).market is Market.ON_DEMAND
+    assert "fallback" in faults(spot=False, fallback={"after_minutes": 5})
 
 
 def test_sizes_and_pause_are_no_terms_of_a_launch() -> None:
