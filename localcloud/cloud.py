@@ -51,6 +51,7 @@ PASSING_FOLDERS = ("tmp", "home", "cdk.out")
 """What a cloud needs while it runs; the logs stay behind."""
 
 START_SECONDS = 30
+STOP_SECONDS = 60
 CDK_SECONDS = 300
 
 MINISTACK_COMMAND = (sys.executable, "-m", "ministack")
@@ -124,7 +125,9 @@ class LocalCloud:
         """
         if not self._keeps_state:
             raise LocalCloudError("this cloud keeps no state; start it with keeps_state=True")
-        self._ministack.stop()
+        environment = ministack_environment(self._port, self.directory, ec2_url=self.market.url)
+        self._child("ministack stop", [*MINISTACK_COMMAND, "--stop"], environment).wait(seconds=STOP_SECONDS)
+        self._ministack.wait(seconds=STOP_SECONDS)  # not stop(), which kills what has not written its state in 4 s
         self._children.remove(self._ministack)
         self._start_ministack()
         self._await_ministack()
