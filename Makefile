@@ -16,7 +16,7 @@ NODE_MODULES := node_modules/.installed
 # What `make demo` and `make local` hand on; empty ones are left out.
 option = $(if $(strip $($(1))),$(2) '$(strip $($(1)))')
 
-.PHONY: help demo local test check sim sim-mutants deploy need-python need-node
+.PHONY: help demo local test check sim sim-mutants kills hostile deploy need-python need-node
 
 help: ## Say what there is
 	@echo "make <target>:"
@@ -46,6 +46,12 @@ sim: need-python $(VENV) ## Attack the promises in simulated time; [SEEDS=n FIRS
 
 sim-mutants: need-python $(VENV) ## Put each deliberate defect in and see the simulation catch it
 	@$(BIN)/python -m tests.sim.mutants $(ARGS)
+
+kills: need-python need-node $(VENV) $(NODE_MODULES) ## Kill functions at drawn calls on the local cloud; [KILLS=n SEED=n]
+	@KILLS='$(strip $(KILLS))' SEED='$(strip $(SEED))' $(BIN)/python -m pytest -s tests/e2e/test_kills.py $(ARGS)
+
+hostile: need-python $(VENV) ## Send something hostile to every input there is; [INPUTS=n SEED=n]
+	@$(BIN)/python -m tests.hostile $(call option,INPUTS,--inputs) $(call option,SEED,--seed) $(ARGS)
 
 deploy: need-python need-node $(VENV) $(NODE_MODULES) ## Deploy to your AWS account; ARGS="-c key=value" chooses
 	@$(BIN)/python -m infra.deploy $(ARGS)

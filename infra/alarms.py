@@ -39,6 +39,7 @@ class Alarms(Construct):
         self._deployment = deployment
         self.topic = self._topic()
         self._pools(deployment.stage.below_target_seconds)
+        self._terminations()
         self._heartbeat()
         self._functions(functions)
         self._queues(queues)
@@ -94,6 +95,17 @@ class Alarms(Construct):
             f"launch template (tagged {self._deployment.stack}?), subnets and instance role. If it says "
             "AuthFailure.ServiceLinkedRoleCreationNotPermitted, the account has no role for spot instances yet; "
             f"create it once with: {SERVICE_ROLE_REMEDY}",
+        )
+
+    def _terminations(self) -> None:
+        period = Duration.seconds(self._deployment.stage.alarm_period)
+        self._alarm(
+            "terminations-refused",
+            self._own_metric(Metric.TERMINATIONS_REFUSED, "Sum", period),
+            1,
+            "EC2 refused to terminate instances that a pool has too many of, so they go on costing money; PoolStatus "
+            "quotes it under `last_error`. It is tried again every minute. Check the functions' rights (only "
+            f"instances tagged {self._deployment.stack} may be terminated) and the instances' termination protection.",
         )
 
     def _gauge(self, name: str, metric: Metric, threshold: float, description: str) -> None:

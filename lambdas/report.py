@@ -34,7 +34,12 @@ def reconciled(stack: str, lease: Lease, plan: Plan, results: Results, *, status
     )
     launched = len(results.launched.instances) if results.launched else 0
     ended = sum(len(one.instance_ids) for one in results.terminated)
-    counters = {Metric.INSTANCES_LAUNCHED: launched, Metric.INSTANCES_TERMINATED: ended}
+    refused = sum(failure.reason is not Reason.THROTTLED for one in results.terminated for failure in one.failures)
+    counters = {
+        Metric.INSTANCES_LAUNCHED: launched,
+        Metric.INSTANCES_TERMINATED: ended,
+        Metric.TERMINATIONS_REFUSED: refused,
+    }
     publish(stack, {name: count for name, count in counters.items() if count} | troubles([answer], zeros=False))
     publish(stack, _gauges(status, now), pool=lease.pool_name)
 

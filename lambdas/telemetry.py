@@ -39,6 +39,7 @@ class Metric(StrEnum):
     # Counters: summed over a period.
     INSTANCES_LAUNCHED = "InstancesLaunched"
     INSTANCES_TERMINATED = "InstancesTerminated"
+    TERMINATIONS_REFUSED = "TerminationsRefused"
     INTERRUPTION_NOTICES = "InterruptionNotices"
     MAINTENANCE_NOTICES = "MaintenanceNotices"
     REBALANCE_RECOMMENDATIONS = "RebalanceRecommendations"

@@ -51,6 +51,7 @@ PASSING_FOLDERS = ("tmp", "home", "cdk.out")
 """What a cloud needs while it runs; the logs stay behind."""
 
 START_SECONDS = 30
+STOP_SECONDS = 60
 CDK_SECONDS = 300
 
 MINISTACK_COMMAND = (sys.executable, "-m", "ministack")
@@ -63,7 +64,7 @@ class LocalCloud:
     ``name`` is the folder under ``.localcloud`` that holds its state and logs; without one it is the first of the
     family (local, local-2, …) that is not running. The newest of the family local is also ``.localcloud/env``. Ports
     are free ones unless told. ``tick_seconds`` is for ``tick_every``; ``pace`` divides the stack's waiting times;
-    ``market_arguments`` go to the market.
+    ``market_arguments`` go to the market. One that ``keeps_state`` can ``restart_aws``.
     Raises LocalCloudError, which names the log that tells more.
     """
 
@@ -77,6 +78,7 @@ class LocalCloud:
         tick_seconds: float | None = None,
         pace: float = 1,
         market_arguments: Sequence[str] = (),
+        keeps_state: bool = False,
         progress: Progress | None = None,
     ) -> None:
         self.progress = progress or Progress()
@@ -90,6 +92,7 @@ class LocalCloud:
         self._tick_seconds = tick_seconds
         self._pace = pace
         self._market_arguments = market_arguments
+        self._keeps_state = keeps_state
         self._clients: dict[str, Any] = {}
         self._children: list[Child] = []
 
@@ -113,6 +116,21 @@ class LocalCloud:
         self._stop_ticks()
         self.ticks = Ticks(self.client, self.outputs["TickFunction"], seconds=seconds)
         self.ticks.start()
+
+    def restart_aws(self) -> None:
+        """End ministack and all functions under way, and start it with the state it wrote down; EC2 stays up.
+
+        Kept are tables, queues with their messages, functions, rules, schedules, alarms and logs. Lost are the tables'
+        stream records, while the position of their reader is kept: it sees no edit until there were as many as before.
+        """
+        if not self._keeps_state:
+            raise LocalCloudError("this cloud keeps no state; start it with keeps_state=True")
+        environment = ministack_environment(self._port, self.directory, ec2_url=self.market.url)
+        self._child("ministack stop", [*MINISTACK_COMMAND, "--stop"], environment).wait(seconds=STOP_SECONDS)
+        self._ministack.wait(seconds=STOP_SECONDS)  # not stop(), which kills what has not written its state in 4 s
+        self._children.remove(self._ministack)
+        self._start_ministack()
+        self._await_ministack()
 
     def exports(self) -> dict[str, str]:
         """What a shell, the command line or a test needs to use this cloud; also written to ``.localcloud/…/env``."""
@@ -148,14 +166,14 @@ class LocalCloud:
         package.propagate = False  # a person at a terminal reads the story, not the relay's log
         undo.callback(package.removeHandler, handler)
 
-        port, market_port = (port_to_use(told) for told in self._told_ports)
-        self.endpoint_url = f"http://{HOST}:{port}"
+        self._port, market_port = (port_to_use(told) for told in self._told_ports)
+        self.endpoint_url = f"http://{HOST}:{self._port}"
         self.market = MarketControl(f"http://{HOST}:{market_port}")
 
         # Synthesis needs no cloud, so it runs while the cloud starts and is bootstrapped.
         synth = self._cdk("synth", "--quiet", *self._context(), "--output", str(self.directory / "cdk.out"))
         with self.progress.step("Starting AWS (ministack) and the EC2 market on free ports of this machine"):
-            self._start_servers(port, market_port)
+            self._start_servers(market_port)
         # Away from cdk.json, so that bootstrapping does not synthesize the app once more.
         bootstrap = self._cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", directory=self.directory)
         with self.progress.step("cdk bootstrap, and cdk synth beside it", bootstrap.log, synth.log) as show:
@@ -168,19 +186,25 @@ class LocalCloud:
             self._connect(undo)
         self._write_environment(undo)
 
-    def _start_servers(self, port: int, market_port: int) -> None:
+    def _start_servers(self, market_port: int) -> None:
         market = self._child(
             "market",
             [*MARKET_COMMAND, "--port", str(market_port), "--account", ACCOUNT, *self._market_arguments],
             isolated_environment() | {"AWS_ENDPOINT_URL": self.endpoint_url, **ENFORCED} | CREDENTIALS,
         )
-        ministack = self._child(
-            "ministack",
-            MINISTACK_COMMAND,
-            ministack_environment(port, self.directory, ec2_url=self.market.url),
-        )
-        ministack.wait_until(lambda: answers(f"{self.endpoint_url}/_ministack/ready"), seconds=START_SECONDS)
+        self._start_ministack()
+        self._await_ministack()
         market.wait_until(lambda: answers(f"{self.market.url}/market"), seconds=START_SECONDS)
+
+    def _start_ministack(self) -> None:
+        environment = ministack_environment(self._port, self.directory, ec2_url=self.market.url)
+        if self._keeps_state:
+            environment["PERSIST_STATE"] = "1"
+        self._ministack = self._child("ministack", MINISTACK_COMMAND, environment)
+
+    def _await_ministack(self) -> None:
+        ready = f"{self.endpoint_url}/_ministack/ready"
+        self._ministack.wait_until(lambda: answers(ready), seconds=START_SECONDS)
 
     def _deploy(self) -> None:
         outputs = self.directory / "outputs.json"

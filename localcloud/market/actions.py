@@ -19,6 +19,7 @@ from localcloud.market.listing import filters_of, matches, page_of
 from localcloud.market.model import Market
 from localcloud.market.offerings import Offering
 from localcloud.market.requests import Answer, Params, refuse_unknown
+from localcloud.market.requirements import get_instance_types_from_instance_requirements
 from localcloud.market.settings import Fault
 from localcloud.market.surroundings import template_not_found
 from localcloud.market.templates import TEMPLATE_ACTIONS
@@ -245,6 +246,7 @@ ACTIONS: dict[str, Callable[[Market, Params], Answer]] = {
     "DeleteTags": delete_tags,
     "DescribeSpotPriceHistory": describe_spot_price_history,
     "DescribeSubnets": describe_subnets,
+    "GetInstanceTypesFromInstanceRequirements": get_instance_types_from_instance_requirements,
     **TEMPLATE_ACTIONS,
 }
 

@@ -6,6 +6,7 @@ nothing is then half done.
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,7 +25,19 @@ Price = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 Capacity = Annotated[int, Field(ge=0)]
 
 
-class OfferingChange(Body):
+class MachineChange(Body):
+    """What of a type's machines is stated in ``PUT /market/offerings/{type}/{zone}``."""
+
+    memory_mib: Annotated[int, Field(ge=1)] | None = None
+    architecture: Literal["x86_64", "arm64"] | None = None
+    cpu_manufacturer: Literal["intel", "amd", "amazon-web-services"] | None = None
+    gpus: Capacity | None = None
+    gpu_name: str | None = None
+    gpu_manufacturer: str | None = None
+    generation: Literal["current", "previous"] | None = None
+
+
+class OfferingChange(MachineChange):
     """Body of ``PUT /market/offerings/{type}/{zone}``."""
 
     capacity: Capacity | None = None
@@ -157,6 +170,7 @@ class Control:
             "on_demand_capacity": offering.on_demand_capacity,
             "on_demand_in_use": len(self.market.live(offering.key, "on-demand")),
             "vcpus": offering.vcpus,
+            **asdict(offering.machine),
         }
 
     def _record(self, query: Mapping[str, str]) -> dict[str, Any]:
@@ -172,7 +186,9 @@ class Control:
             keys = [key for key in self.market.offerings if instance_type in ("*", key[0]) and zone in ("*", key[1])]
             if not keys:
                 raise ControlError(404, f"no offering is {instance_type} in {zone}")
-        changed = [self.market.set_offering(*key, **change.model_dump()) for key in keys]
+        machine = change.model_dump(include=set(MachineChange.model_fields), exclude_none=True)
+        rest = change.model_dump(exclude=set(MachineChange.model_fields))
+        changed = [self.market.set_offering(*key, machine=machine, **rest) for key in keys]
         return {"offerings": [self._offering(one) for one in changed]}
 
     def _notify(self, what: str, wanted: Victims) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from localcloud.market.model import POOL_TAG, Market
 from localcloud.market.offerings import Offering
 from localcloud.market.requests import Answer, Params, refuse_unknown, tags_by_kind
 from localcloud.market.settings import FAULT_TEXT, Fault
-from localcloud.market.surroundings import RESOLVE, Subnet, Template
+from localcloud.market.surroundings import RESOLVE, Subnet, Template, architecture_in
 
 _TAGGABLE = {"fleet", "instance", "volume", "network-interface"}
 _LEAST_MAX_PRICE = Decimal("0.001")
@@ -170,6 +170,7 @@ def _overrides(market: Market, params: Params, lifecycle: Lifecycle) -> list[_Ov
             "InvalidInput", "The request failed because the payload for the body of the request is too large."
         )
     overrides: list[_Override] = []
+    images: dict[str, str | None] = {}
     for config in params["LaunchTemplateConfigs"]:
         specification = config.get("LaunchTemplateSpecification", {})
         template_id, name = specification.get("LaunchTemplateId"), specification.get("LaunchTemplateName")
@@ -186,7 +187,14 @@ def _overrides(market: Market, params: Params, lifecycle: Lifecycle) -> list[_Ov
                 {"InstanceType", "MaxPrice", "SubnetId", "AvailabilityZone", "WeightedCapacity", "Priority", "ImageId"},
             )
             echo = {"LaunchTemplateSpecification": repeated, "Overrides": asked}
-            overrides.extend(_placed(market, echo, template, lifecycle))
+            named = asked.get("ImageId") or template.image_id
+            if named not in images:
+                images[named] = market.surroundings.image(named)
+            if lacking := _lacking(market, template, named, images[named]):
+                placed: list[_Override] = [_Failed(echo, *lacking)]
+            else:
+                placed = _placed(market, echo, template, images[named] or "", lifecycle)
+            overrides.extend(placed)
     return overrides
 
 
@@ -233,32 +241,22 @@ def _max_price(asked: dict[str, Any], weight: Decimal) -> Decimal | None:
     return Decimal(text) * weight
 
 
-def _placed(market: Market, echo: dict[str, Any], template: Template, lifecycle: Lifecycle) -> list[_Override]:
+def _placed(
+    market: Market, echo: dict[str, Any], template: Template, image_id: str, lifecycle: Lifecycle
+) -> list[_Override]:
     """Return an override once for each subnet it allows: the named one, else the default one of its zone or of all."""
     asked = echo["Overrides"]
     instance_type = asked.get("InstanceType") or template.instance_type
     if not instance_type:
         raise EC2Error("InvalidParameterValue", "Neither the override nor the launch template names an instance type")
-    named_image = asked.get("ImageId") or template.image_id
-    if lacking := _lacking(market, template, named_image):
-        return [_Failed(echo, *lacking)]
-    image_id = market.surroundings.image(named_image) or ""
     weight = _weight(asked)
     max_price = _max_price(asked, weight)
     subnet_id, zone = asked.get("SubnetId"), asked.get("AvailabilityZone")
-    subnets = [
-        subnet
-        for subnet in market.surroundings.subnets()
-        if (subnet.id == subnet_id if subnet_id else subnet.default_for_az and zone in (None, subnet.zone))
-    ]
+    subnets = _subnets(market, instance_type, subnet_id, zone)
     if not subnets and subnet_id:
         return [_Failed(echo, "InvalidSubnetID.NotFound", f"The subnet ID '{subnet_id}' does not exist")]
     if not subnets:
         return [_Failed(echo, "MissingInput", f"No default subnet for availability zone: '{zone}'.")]
-    if subnet_id is None and zone is None:
-        # Left to choose the zone, EC2 does not complain about zones without the type, unless there is no other.
-        offered = [subnet for subnet in subnets if (instance_type, subnet.zone) in market.offerings]
-        subnets = offered or subnets[:1]
     placed: list[_Override] = []
     for subnet in subnets:
         offering = market.offerings.get((instance_type, subnet.zone))
@@ -271,6 +269,8 @@ def _placed(market: Market, echo: dict[str, Any], template: Template, lifecycle:
                 f"Availability Zone ({subnet.zone})."
             )
             placed.append(_Failed(echo, "InvalidFleetConfiguration", text))
+        elif text := _other_architecture(offering, asked.get("ImageId") or template.image_id):
+            placed.append(_Failed(echo, "InvalidParameterValue", text))
         elif lifecycle == "spot" and (text := _too_expensive(offering, max_price, weight)):
             placed.append(_Failed(echo, "SpotMaxPriceTooLow", text))
         else:
@@ -278,13 +278,37 @@ def _placed(market: Market, echo: dict[str, Any], template: Template, lifecycle:
     return placed
 
 
-def _lacking(market: Market, template: Template, image_id: str) -> tuple[str, str] | None:
+def _subnets(market: Market, instance_type: str, subnet_id: str | None, zone: str | None) -> list[Subnet]:
+    subnets = [
+        subnet
+        for subnet in market.surroundings.subnets()
+        if (subnet.id == subnet_id if subnet_id else subnet.default_for_az and zone in (None, subnet.zone))
+    ]
+    if subnet_id is None and zone is None:
+        # Left to choose the zone, EC2 does not complain about zones without the type, unless there is no other.
+        offered = [subnet for subnet in subnets if (instance_type, subnet.zone) in market.offerings]
+        return offered or subnets[:1]
+    return subnets
+
+
+def _other_architecture(offering: Offering, image: str) -> str:
+    """Return what EC2 says when a type cannot run an image, as far as the image's name tells; nothing when it can."""
+    ours, needed = offering.machine.architecture, architecture_in(image)
+    if needed in (None, ours):
+        return ""
+    return (
+        f"The architecture '{ours}' of the specified instance type does not match the architecture '{needed}' of the "
+        "specified AMI."
+    )
+
+
+def _lacking(market: Market, template: Template, named: str, resolved: str | None) -> tuple[str, str] | None:
     """Return EC2's code and text for what a launch refers to and is not there; None: it is all there."""
-    if not image_id:
+    if not named:
         return "MissingParameter", "The request must contain the parameter ImageId"
-    resolved, missing = market.surroundings.image(image_id), market.surroundings.missing
+    missing = market.surroundings.missing
     if resolved is None:
-        return "InvalidParameterValue", f"The parameter {image_id.removeprefix(RESOLVE)} could not be resolved."
+        return "InvalidParameterValue", f"The parameter {named.removeprefix(RESOLVE)} could not be resolved."
     if not resolved.startswith("ami-"):
         return "InvalidAMIID.Malformed", f'Invalid id: "{resolved}" (expecting "ami-...")'
     name, groups = template.key_name, template.security_groups

@@ -9,7 +9,8 @@ import heapq
 import random
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -29,7 +30,7 @@ from localcloud.market.instances import (
     ending_by_itself,
 )
 from localcloud.market.limits import BUCKETS, LAUNCHED_INSTANCES, TokenBucket, bucket_name, quota_group
-from localcloud.market.offerings import Offering, PriceChange, type_and_zone
+from localcloud.market.offerings import Machine, Offering, PriceChange, type_and_zone
 from localcloud.market.settings import Boot, Fault, Settings
 from localcloud.market.surroundings import PlainSurroundings, Subnet, Surroundings, Template
 
@@ -134,9 +135,12 @@ class Market:
         on_demand_price: Decimal | None = None,
         on_demand_capacity: int | None = None,
         vcpus: int | None = None,
+        machine: Mapping[str, Any] | None = None,
         at: datetime | None = None,
     ) -> Offering:
         """Change an offering, or create it (then capacity and price are needed).
+
+        ``machine`` holds changed attributes of the type, which then hold in all zones.
 
         Less capacity interrupts nobody: it only keeps newcomers out. A spot price above what an instance's owner would
         pay interrupts that instance.
@@ -151,6 +155,10 @@ class Market:
             offering.on_demand_capacity = on_demand_capacity
         if vcpus is not None:
             offering.vcpus = vcpus
+        if machine:
+            for one in self.offerings.values():
+                if one.instance_type == instance_type:
+                    one.machine = replace(one.machine, **machine)
         if on_demand_price is not None:
             offering.on_demand_price = on_demand_price
         if spot_price is not None:
@@ -177,7 +185,13 @@ class Market:
                 "spot_price, and on_demand_price when the type is new to the market",
             )
         offering = Offering(
-            instance_type, zone, capacity, spot_price, on_demand_price, vcpus=sibling.vcpus if sibling else 1
+            instance_type,
+            zone,
+            capacity,
+            spot_price,
+            on_demand_price,
+            vcpus=sibling.vcpus if sibling else 1,
+            machine=sibling.machine if sibling else Machine(),
         )
         self.offerings[offering.key] = offering
         return offering

@@ -20,6 +20,19 @@ class PriceChange:
     price: Decimal
 
 
+@dataclass(frozen=True)
+class Machine:
+    """What a type's machines are, beside their vCPUs; names as EC2's InstanceRequirements has them."""
+
+    memory_mib: int = 0
+    architecture: str = "x86_64"
+    cpu_manufacturer: str = "intel"
+    gpus: int = 0
+    gpu_name: str = ""
+    gpu_manufacturer: str = ""
+    generation: str = "current"
+
+
 @dataclass
 class Offering:
     """What EC2 sells of one instance type in one zone. Prices are USD per instance-hour."""
@@ -32,6 +45,7 @@ class Offering:
     on_demand_price: Decimal
     on_demand_capacity: int = PLENTY
     vcpus: int = 1
+    machine: Machine = Machine()
     history: list[PriceChange] = field(default_factory=list)
     """Spot prices up to now, oldest first; each holds until the next."""
 
@@ -53,6 +67,15 @@ def default_offerings() -> list[Offering]:
             spot_price=Decimal(row["spot_usd_per_hour"]),
             on_demand_price=Decimal(row["on_demand_usd_per_hour"]),
             vcpus=int(row["vcpus"]),
+            machine=Machine(
+                memory_mib=int(row["memory_mib"]),
+                architecture=row["architecture"],
+                cpu_manufacturer=row["cpu_manufacturer"],
+                gpus=int(row["gpus"]),
+                gpu_name=row["gpu_name"],
+                gpu_manufacturer=row["gpu_manufacturer"],
+                generation=row["generation"],
+            ),
         )
         for row in rows
         for zone, _, capacity in (part.partition(":") for part in row["capacity_by_zone"].split())

@@ -173,6 +173,11 @@ class Surroundings(ABC):
         return found
 
 
+def architecture_in(image: str) -> str | None:
+    """Return the architecture that the name of an image's parameter tells; None: it tells none."""
+    return next((one for one in ("arm64", "x86_64") if image.startswith(RESOLVE) and one in image), None)
+
+
 def template_not_found(template_id: str | None, name: str | None) -> EC2Error:
     """Return EC2's error for a launch template that does not exist."""
     if template_id:

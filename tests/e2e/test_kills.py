@@ -59,7 +59,7 @@ def standing_gate() -> Iterator[Gate]:
 @pytest.fixture(scope="module")
 def cloud(standing_gate: Gate) -> Iterator[LocalCloud]:
     """A cloud of their own: what is killed here comes back from the queues for minutes."""
-    with LocalCloud(family="kills") as started:
+    with LocalCloud(family="kills", keeps_state=True) as started:
         standing_gate.guard(started)
         started.tick_every(TICK_SECONDS)
         yield started
@@ -206,9 +206,9 @@ def test_a_function_killed_before_or_after_any_step_leaves_neither_too_many_nor_
     ledger.settle(gate)
     for when in WHEN:
         gate.plan(Blow(f"{when}-notice", at("UpdateItem", "if_not_exists(controller.notices", f"{when}-notice"), when))
-        ledger.interrupt(f"{when}-notice", seconds=3)
+        ledger.interrupt(f"{when}-notice", seconds=20)
         # What comes in one batch with the killed one stays hidden with it.
-        site.watcher.until(lambda: not gate.planned, "the kill at the notice", seconds=30)
+        site.watcher.until(lambda: not gate.planned, "the kill at the notice", seconds=STUCK_SECONDS)
     for when in WHEN:
         for step, call in LAUNCH.items():
             gate.plan(Blow(f"{when}-{step}", at(*call, f"{when}-{step}"), when))
@@ -234,19 +234,36 @@ def at(action: str, text: str, *marks: str) -> Callable[[Call], bool]:
     return lambda call: call.action == action and text in call.body and any(one in call.body for one in marks or [""])
 
 
-def test_functions_killed_at_random_leave_neither_too_many_nor_too_few(site: Site, gate: Gate) -> None:
+def test_functions_killed_at_random_and_aws_restarted_leave_neither_too_many_nor_too_few(
+    site: Site, gate: Gate
+) -> None:
     chance = random.Random(SEED)  # noqa: S311  a test's chance is no secret
+    redeliver_after(site.cloud, seconds=8)
     ledger = Ledger(site)
     pools = [f"random-{number}" for number in range(8)]
     for pool in pools:
         ledger.put(pool, chance.randint(1, MOST), limit=MOST)
+    restart_at: int | None = chance.randint(KILLS // 3, 2 * KILLS // 3)
     while len(gate.kills) < KILLS:
         happen(ledger, chance, chance.choice(pools))
         gate.plan(drawn(chance, f"kill {len(gate.kills) + 1}"))
-        site.watcher.until(lambda: not gate.planned, "the next kill", seconds=30)
+        site.watcher.until(lambda: not gate.planned, "the next kill", seconds=STUCK_SECONDS)
+        if restart_at is not None and len(gate.kills) >= restart_at:
+            site.cloud.restart_aws()
+            restart_at = None
+    ledger.delete(pools[0])
     took = ledger.settle(gate)
     tell(gate, took)
     ledger.check()
+
+
+def redeliver_after(cloud: LocalCloud, seconds: int) -> None:
+    """Let what a killed function had in hand come back within the test, not after the stack's two minutes."""
+    sqs = cloud.client("sqs")
+    mappings = cloud.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+    for arn in (one["EventSourceArn"] for one in mappings if ":sqs:" in one["EventSourceArn"]):
+        url = sqs.get_queue_url(QueueName=arn.rpartition(":")[2])["QueueUrl"]
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": str(seconds)})
 
 
 def happen(ledger: Ledger, chance: random.Random, pool: str) -> None:
@@ -262,7 +279,7 @@ def happen(ledger: Ledger, chance: random.Random, pool: str) -> None:
 
 def drawn(chance: random.Random, name: str) -> Blow:
     """A kill at one of the calls to come, whoever makes it; before it, after it, or soon after."""
-    left = chance.randint(1, 20)
+    left = chance.randint(1, 20)  # calls, of which a tick makes about five and a reconcile about eight
 
     def counted_down(_: Call) -> bool:
         nonlocal left

@@ -31,6 +31,7 @@ def test_these_are_the_alarms(aws: Synthesized, local: Synthesized) -> None:
         "status-unreadable",
         "quota-reached",
         "launches-refused",
+        "terminations-refused",
         "heartbeat-missing",
         *(f"{function}-{what}" for function in FUNCTIONS for what in ("errors", "throttles")),
         *(f"dead-{what}" for what in ("ticks", "pool-edits", "due-pools", "spot-notices")),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.market.faces import Face, codes, instances, launched
+from tests.market.faces import Face, by_type, codes, instances, launched
 
 _numbers = count(1)
 
@@ -30,8 +30,10 @@ def numbers(face: Face, template: dict[str, str], **which: Any) -> list[int]:
     return [one["VersionNumber"] for one in answer["LaunchTemplateVersions"]]
 
 
-def launch(face: Face, template: dict[str, str], version: str = "$Latest") -> dict[str, Any]:
-    return face.launch(1, zones=("us-east-1a",), template={**template, "Version": version})
+def launch(
+    face: Face, template: dict[str, str], version: str = "$Latest", *, kind: str = "g4dn.metal"
+) -> dict[str, Any]:
+    return face.launch(1, zones=("us-east-1a",), types=(kind,), template={**template, "Version": version})
 
 
 def shown(face: Face, answer: dict[str, Any]) -> dict[str, Any]:
@@ -220,9 +222,10 @@ def test_an_override_may_name_another_image(face: Face) -> None:
 def test_a_parameter_stands_for_an_image(face: Face) -> None:
     face.tell("PUT", "/market/parameters", {"parameters": {"/mine": "ami-7", "/wrong": "snap-1"}})
     public = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-"
+    types = {"/mine": "m5.large", public + "x86_64": "m5.large", public + "arm64": "m7g.large"}
     ids = {
-        name: shown(face, launch(face, create(face, ImageId=f"resolve:ssm:{name}")))["ImageId"]
-        for name in ("/mine", public + "x86_64", public + "arm64")
+        name: shown(face, launch(face, create(face, ImageId=f"resolve:ssm:{name}"), kind=kind))["ImageId"]
+        for name, kind in types.items()
     }
     assert ids["/mine"] == "ami-7"
     assert len(set(ids.values())) == 3
@@ -233,6 +236,15 @@ def test_a_parameter_stands_for_an_image(face: Face) -> None:
     for name, code in (("/absent", "InvalidParameterValue"), ("/wrong", "InvalidAMIID.Malformed")):
         answer = launch(face, create(face, ImageId=f"resolve:ssm:{name}"))
         assert (codes(answer), launched(answer)) == ([code], [])
+
+
+def test_a_type_of_another_architecture_than_the_image_fails_alone(face: Face) -> None:
+    template = create(face, ImageId="resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64")
+    answer = face.launch(
+        2, zones=("us-east-1a",), types=("m5.large", "m7g.large"), template={**template, "Version": "1"}
+    )
+    assert (by_type(answer), codes(answer)) == ({"m7g.large": 2}, ["InvalidParameterValue"])
+    assert "architecture 'x86_64' of the specified instance type" in answer["Errors"][0]["ErrorMessage"]
 
 
 @pytest.mark.parametrize(
