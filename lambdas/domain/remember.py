@@ -19,7 +19,7 @@ from lambdas.domain.picture import Picture
 from lambdas.domain.plan import Plan
 from lambdas.domain.pool import Market
 from lambdas.domain.results import Failure, Launched, Results
-from lambdas.domain.status import RECENT, Attempt, Backoff, Batch, Ended, Hold, Memory, NoticeKind, Reason
+from lambdas.domain.status import RECENT, Attempt, Backoff, Batch, Ended, Hold, Memory, NoticeKind, Reason, Template
 
 FORGET_BACKOFF = timedelta(hours=1)
 """An offering left alone for so long starts again with the shortest pause."""
@@ -35,6 +35,9 @@ GRAVITY = (
     Reason.NO_CAPACITY,
     Reason.PRICE_ABOVE_MAX,
 )
+
+NO_TEMPLATE = "InvalidLaunchTemplate"
+"""How EC2's codes for a launch template, or a version of it, that is not there begin."""
 
 TAKEN_BY_EC2 = ("Server.SpotInstanceTermination", "Server.SpotInstanceShutdown")
 NO_ROOM = ("Server.InsufficientInstanceCapacity",)
@@ -67,12 +70,19 @@ def remember(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> 
         backoff=backoff,
         holds=holds,
         taken=_taken(picture, dead, pauses),
-        template=picture.template or memory.template,
+        template=_template(picture, launched),
         below_since=(memory.below_since or now) if below else None,
         spot_short_since=memory.spot_short_since,
         excess_since=memory.excess_since,
         replace_at=memory.replace_at,
     )
+
+
+def _template(picture: Picture, launched: Launched | None) -> Template | None:
+    """The template's version last used. If EC2 misses it, somebody deleted it: the next launch looks for it anew."""
+    known = picture.template or picture.status.memory.template
+    missed = launched is not None and any(one.code.startswith(NO_TEMPLATE) for one in launched.failures)
+    return known.model_copy(update={"machine": ""}) if known and missed else known
 
 
 def gravest(failures: Iterable[Failure]) -> Failure | None:

@@ -1,0 +1,225 @@
+"""A machine described inline becomes the pool's own launch template: what it says, how many there are, how it ends."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from lambdas.domain.status import Reason
+from localcloud.market.surroundings import LaunchTemplate, Template
+from tests.fakes import TEMPLATE, World
+
+DESCRIBED = {
+    "image_id": "ami-1234",
+    "security_group_ids": ["sg-1", "sg-2"],
+    "iam_instance_profile": "worker",
+    "key_name": "ops",
+    "user_data": "#!/bin/sh\necho grüß dich\n",
+    "root_volume_size_gib": 200,
+    "tags": {"team": "vision"},
+}
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def own_template(world: World, pool_name: str = "p") -> LaunchTemplate:
+    return world.surroundings.launch_template(template_id=None, name=f"test-pool-{pool_name}")
+
+
+def launched_from(world: World, instance_id: str) -> Template:
+    found = world.market.instances[instance_id].template
+    assert found is not None
+    return found
+
+
+def of_launch(world: World, **attributes: Any) -> dict[str, Any]:
+    """The data of the template from which a pool with these attributes launches."""
+    world.edit(target_size=1, **attributes)
+    (instance_id,) = world.alive()
+    return launched_from(world, instance_id).data
+
+
+class TestWhatItSays:
+    def test_image_network_role_key_and_disk(self, world: World) -> None:
+        data = of_launch(world, **DESCRIBED)
+        assert data["ImageId"] == "ami-1234"
+        assert data["SecurityGroupIds"] == ["sg-1", "sg-2"]
+        assert data["IamInstanceProfile"] == {"Name": "worker"}
+        assert data["KeyName"] == "ops"
+        assert data["BlockDeviceMappings"] == [
+            {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 200, "VolumeType": "gp3", "DeleteOnTermination": True}}
+        ]
+
+    def test_user_data_goes_as_base64(self, world: World) -> None:
+        data = of_launch(world, **DESCRIBED)
+        assert base64.b64decode(data["UserData"]).decode() == DESCRIBED["user_data"]
+
+    def test_imds_wants_a_token_and_shows_the_tags(self, world: World) -> None:
+        options = of_launch(world, **DESCRIBED)["MetadataOptions"]
+        assert (options["HttpTokens"], options["InstanceMetadataTags"]) == ("required", "enabled")
+
+    def test_a_profile_may_be_an_arn(self, world: World) -> None:
+        arn = "arn:aws:iam::000000000000:instance-profile/worker"
+        assert of_launch(world, iam_instance_profile=arn)["IamInstanceProfile"] == {"Arn": arn}
+
+    @pytest.mark.parametrize("public", [True, False])
+    def test_a_public_address_takes_the_groups_along(self, world: World, public: bool) -> None:
+        data = of_launch(world, associate_public_ip=public, security_group_ids=["sg-1"])
+        assert data["NetworkInterfaces"] == [{"DeviceIndex": 0, "AssociatePublicIpAddress": public, "Groups": ["sg-1"]}]
+        assert "SecurityGroupIds" not in data, "EC2 refuses groups beside interfaces"
+
+    def test_an_image_may_be_named_by_a_parameter(self, world: World) -> None:
+        world.surroundings.parameters["/ours/image"] = "ami-77"
+        world.edit(target_size=1, image_id="ssm:/ours/image")
+        (instance,) = world.market.instances.values()
+        assert instance.image_id == "ami-77"
+
+    def test_without_an_image_it_is_amazon_linux_of_the_right_architecture(self, world: World) -> None:
+        assert of_launch(world, key_name="ops")["ImageId"].endswith("al2023-ami-kernel-default-x86_64")
+
+    def test_tags_reach_the_instance_beside_our_own(self, world: World) -> None:
+        world.edit(target_size=1, **DESCRIBED)
+        (instance,) = world.market.instances.values()
+        assert instance.tags.items() >= {("team", "vision"), ("Name", "p"), ("spotpools:pool", "p")}
+
+    def test_a_name_of_ones_own_stays(self, world: World) -> None:
+        world.edit(target_size=1, tags={"Name": "trainer"})
+        (instance,) = world.market.instances.values()
+        assert instance.tags["Name"] == "trainer"
+
+
+class TestHowMany:
+    def test_a_pool_without_wishes_needs_none(self, world: World) -> None:
+        world.edit(target_size=1)
+        assert launched_from(world, world.alive()[0]).name == TEMPLATE
+        assert [one.name for one in world.surroundings.templates.values()] == [TEMPLATE]
+
+    def test_each_pool_has_its_own_tagged_for_stack_and_pool(self, world: World) -> None:
+        world.edit("a", target_size=1, key_name="ops")
+        world.edit("b", target_size=1, key_name="ops")
+        assert own_template(world, "a").tags == {"spotpools:stack": "test", "spotpools:pool": "a"}
+        assert launched_from(world, world.alive("b")[0]).name == "test-pool-b"
+
+    def test_an_unchanged_description_makes_no_call(self, world: World) -> None:
+        world.edit(target_size=1, **DESCRIBED)
+        calls = world.calls.copy()
+        world.edit(target_size=3, **DESCRIBED)
+        assert len(world.alive()) == 3
+        assert not [action for action in world.calls - calls if "LaunchTemplate" in action]
+
+    def test_a_changed_one_adds_a_version(self, world: World) -> None:
+        world.edit(target_size=1, image_id="ami-1")
+        world.edit(target_size=2, image_id="ami-2")
+        old, new = (launched_from(world, id_) for id_ in world.alive())
+        assert (old.version, new.version) == (1, 2)
+        assert len(own_template(world).versions) == 2
+
+    def test_going_back_finds_the_earlier_version(self, world: World) -> None:
+        world.edit(target_size=1, image_id="ami-1")
+        world.edit(target_size=2, image_id="ami-2")
+        world.edit(target_size=3, image_id="ami-1")
+        assert launched_from(world, world.alive()[2]).version == 1
+        assert len(own_template(world).versions) == 2
+
+    def test_what_launches_nothing_makes_no_version(self, world: World) -> None:
+        world.edit(target_size=0, image_id="ami-1")
+        assert [one.name for one in world.surroundings.templates.values()] == [TEMPLATE]
+
+    def test_old_versions_are_pruned_but_for_the_default_one(self, world: World) -> None:
+        for number in range(1, 10):
+            world.edit(target_size=number, max_instances=20, image_id=f"ami-{number}")
+        assert sorted(own_template(world).versions) == [1, 5, 6, 7, 8, 9]
+        assert len(world.alive()) == 9
+
+    def test_a_lost_status_finds_the_version_again(self, world: World) -> None:
+        world.edit(target_size=1, image_id="ami-1")
+        world.forward(5)
+        world.statuses.statuses.clear()
+        world.statuses.leases.clear()
+        world.edit(target_size=2, image_id="ami-1")
+        assert [launched_from(world, id_).version for id_ in world.alive()] == [1, 1]
+
+    def test_one_that_somebody_deleted_is_made_anew(self, world: World) -> None:
+        world.edit(target_size=1, image_id="ami-1")
+        world.client.delete_launch_template(LaunchTemplateName="test-pool-p")
+        world.edit(target_size=2, image_id="ami-1")
+        world.minutes(20)
+        assert len(world.alive()) == 2
+
+
+class TestItsEnd:
+    def test_it_goes_with_the_pool(self, world: World) -> None:
+        world.edit(target_size=1, image_id="ami-1")
+        world.forward(5)
+        world.delete()
+        world.minutes(5)
+        assert own_template(world), "instances are still there"
+        world.minutes(5)
+        assert "p" not in world.statuses.statuses
+        assert [one.name for one in world.surroundings.templates.values()] == [TEMPLATE]
+
+    def test_one_already_gone_keeps_no_pool_back(self, world: World) -> None:
+        world.edit(target_size=1, image_id="ami-1")
+        world.forward(5)
+        world.client.delete_launch_template(LaunchTemplateName="test-pool-p")
+        world.delete()
+        world.minutes(10)
+        assert "p" not in world.statuses.statuses
+
+    def test_a_refusal_to_delete_it_is_tried_again(self, world: World) -> None:
+        world.edit(target_size=0, image_id="ami-1")
+        world.edit(target_size=1, image_id="ami-1")
+        world.forward(5)
+        world.delete()
+        world.minutes(5)
+        world.fault(action="DeleteLaunchTemplate", error="Unavailable")
+        with pytest.raises(RuntimeError, match="Unavailable"):
+            world.minutes(3)
+        world.minutes(3)
+        assert "p" not in world.statuses.statuses
+        assert [one.name for one in world.surroundings.templates.values()] == [TEMPLATE]
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("attribute", "value", "missing"),
+        [
+            ("image_id", "ami-404", "ami-404"),
+            ("key_name", "lost", "lost"),
+            ("security_group_ids", ["sg-404"], "sg-404"),
+        ],
+    )
+    def test_what_is_not_there_is_told_in_ec2s_words(
+        self, world: World, attribute: str, value: Any, missing: str
+    ) -> None:
+        world.surroundings.missing.add(missing)
+        world.edit(target_size=1, **{attribute: value})
+        waiting = world.status().answer.waiting
+        assert waiting is not None
+        assert waiting.reason is Reason.CONFIG
+        assert missing in waiting.message
+        assert "does not exist" in waiting.message
+
+    @pytest.mark.parametrize("action", ["CreateLaunchTemplate", "DescribeLaunchTemplateVersions"])
+    def test_a_refused_template_is_a_launch_refused(self, world: World, action: str) -> None:
+        world.fault(action=action, error="UnauthorizedOperation", message="You may not do that.")
+        world.edit(target_size=1, image_id="ami-1")
+        waiting = world.status().answer.waiting
+        assert waiting is not None
+        assert (waiting.reason, waiting.count) == (Reason.CONFIG, 1)
+        assert "You may not do that." in waiting.message
+        assert world.calls["CreateFleet"] == 0
+        world.minutes(17)
+        assert len(world.alive()) == 1
+
+    def test_an_answer_lost_after_its_making_makes_no_second_one(self, world: World) -> None:
+        world.fault(action="CreateLaunchTemplate", drop_connection=True, where="after")
+        world.edit(target_size=1, image_id="ami-1")
+        world.minutes(3)
+        assert len(world.alive()) == 1
+        assert len(own_template(world).versions) == 1
