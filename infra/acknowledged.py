@@ -16,8 +16,9 @@ ANY_USED = (
 ANY_CREATED = "Their ids are made at launch; conditions demand the stack's tag on each, at launch and at termination."
 ANY_SPOT_REQUEST = "Made at launch only, with an instance that must carry the stack's tag."
 NO_RESOURCES = (
-    "ec2:Describe*, xray:Put* and dynamodb:ListStreams have no resource-level permissions; describing is limited to "
-    "the stack's Region."
+    "ec2:Describe*, ec2:GetInstanceTypesFromInstanceRequirements, pricing:GetProducts, ssm:GetCommandInvocation, "
+    "xray:Put* and dynamodb:ListStreams have no resource-level permissions; what asks EC2 is limited to the stack's "
+    "Region."
 )
 
 

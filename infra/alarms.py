@@ -40,6 +40,7 @@ class Alarms(Construct):
         self.topic = self._topic()
         self._pools(deployment.stage.below_target_seconds)
         self._terminations()
+        self._drains()
         self._heartbeat()
         self._functions(functions)
         self._queues(queues)
@@ -106,6 +107,18 @@ class Alarms(Construct):
             "EC2 refused to terminate instances that a pool has too many of, so they go on costing money; PoolStatus "
             "quotes it under `last_error`. It is tried again every minute. Check the functions' rights (only "
             f"instances tagged {self._deployment.stack} may be terminated) and the instances' termination protection.",
+        )
+
+    def _drains(self) -> None:
+        period = Duration.seconds(self._deployment.stage.alarm_period)
+        self._alarm(
+            "drains-refused",
+            self._own_metric(Metric.DRAINS_REFUSED, "Sum", period),
+            1,
+            "EventBridge or Systems Manager refused to tell an instance under interruption notice, so its workload "
+            "was not drained; it is replaced all the same. PoolStatus quotes it under `last_error` and `drains`. Check "
+            "that the image runs the Systems Manager agent and that the instance profile allows it "
+            "(AmazonSSMManagedInstanceCore).",
         )
 
     def _gauge(self, name: str, metric: Metric, threshold: float, description: str) -> None:

@@ -25,7 +25,7 @@ CACHE = ROOT / ".build" / "lambda"
 
 # The services that the functions call, and X-Ray, which its SDK asks how much to sample. botocore carries the models
 # of some 400 more, 14 MB of a 20 MB zip.
-AWS_SERVICES = frozenset({"dynamodb", "ec2", "sqs", "xray"})
+AWS_SERVICES = frozenset({"dynamodb", "ec2", "events", "pricing", "sqs", "ssm", "xray"})
 
 # Fixed, so that the same content makes the same archive.
 EPOCH = (1980, 1, 1, 0, 0, 0)

@@ -138,6 +138,7 @@ def settings(deployment: Deployment, data: Data, queues: Queues, launch_template
         drain_grace_seconds=stage.drain_grace_seconds,
         backoff_base_seconds=stage.backoff_base_seconds,
         backoff_max_seconds=stage.backoff_max_seconds,
+        minute_seconds=stage.minute_seconds,
     )
 
 

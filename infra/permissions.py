@@ -17,6 +17,7 @@ from infra.functions import Function, Functions
 from infra.launch_template import STACK_TAG
 from infra.queues import Queues
 from infra.stages import Deployment
+from lambdas.domain.observed import POOL_TAG
 
 Conditions = Mapping[str, Mapping[str, str | list[str]]]
 
@@ -66,9 +67,20 @@ class Permissions(Construct):
                     ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
                     [status],
                 ),
-                self._describe("ec2:DescribeInstances", "ec2:DescribeSpotPriceHistory", "ec2:DescribeSubnets"),
+                self._describe(
+                    "ec2:DescribeInstances",
+                    "ec2:DescribeInstanceStatus",
+                    "ec2:DescribeLaunchTemplateVersions",
+                    "ec2:DescribeSpotPriceHistory",
+                    "ec2:DescribeSubnets",
+                    "ec2:GetInstanceTypesFromInstanceRequirements",
+                ),
+                # The price list is served from a few Regions, for all.
+                _allow("SeePriceList", ["pricing:GetProducts"], ["*"]),
                 *self._launch(),
+                *self._keep_templates(),
                 self._terminate(),
+                *self._tell(),
                 send,
             )
         for function in functions:
@@ -109,7 +121,8 @@ class Permissions(Construct):
                 [
                     self._stack.format_arn(
                         service="ssm", account="", resource="parameter", resource_name="aws/service/*"
-                    )
+                    ),
+                    *self._deployment.image_parameter_arns,
                 ],
             ),
             # Needed once per account, at its first spot launch.
@@ -137,6 +150,51 @@ class Permissions(Construct):
                 )
             )
         return statements
+
+    def _keep_templates(self) -> list[iam.PolicyStatement]:
+        """Make and change pools' templates. An administrator's carry no pool's tag, and stay as they are."""
+        templates, stack = [self._ec2("launch-template")], self._deployment.stack
+        ours = {f"aws:RequestTag/{STACK_TAG}": stack}
+        return [
+            _allow("CreatePoolTemplates", ["ec2:CreateLaunchTemplate"], templates, {"StringEquals": ours}),
+            _allow(
+                "TagPoolTemplates",
+                ["ec2:CreateTags"],
+                templates,
+                {"StringEquals": {**ours, "ec2:CreateAction": "CreateLaunchTemplate"}},
+            ),
+            _allow(
+                "KeepPoolTemplates",
+                ["ec2:CreateLaunchTemplateVersion", "ec2:DeleteLaunchTemplate", "ec2:DeleteLaunchTemplateVersions"],
+                templates,
+                {
+                    "StringEquals": {f"aws:ResourceTag/{STACK_TAG}": stack},
+                    "StringLike": {f"aws:ResourceTag/{POOL_TAG}": "?*"},
+                },
+            ),
+        ]
+
+    def _tell(self) -> list[iam.PolicyStatement]:
+        """Announce that instances are taken, and run the pool's drain command on them."""
+        document = self._stack.format_arn(
+            service="ssm", account="", resource="document", resource_name="AWS-RunShellScript"
+        )
+        return [
+            _allow(
+                "AnnounceDraining",
+                ["events:PutEvents"],
+                [self._stack.format_arn(service="events", resource="event-bus", resource_name="default")],
+                {"StringEquals": {"events:source": "spotpools"}},
+            ),
+            _allow("RunDrainDocument", ["ssm:SendCommand"], [document]),
+            _allow(
+                "DrainOwnInstances",
+                ["ssm:SendCommand"],
+                [self._ec2("instance")],
+                {"StringEquals": {f"ssm:resourceTag/{STACK_TAG}": self._deployment.stack}},
+            ),
+            _allow("SeeDrains", ["ssm:GetCommandInvocation"], ["*"]),
+        ]
 
     def _terminate(self) -> iam.PolicyStatement:
         return _allow(

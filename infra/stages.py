@@ -15,6 +15,7 @@ from types import MappingProxyType
 STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}")
 SUBNET_ID = re.compile(r"subnet-[0-9a-f]{8,17}")
 ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
+PARAMETER_ARN = re.compile(r"arn:aws[a-z-]*:ssm:[a-z0-9-]+:\d{12}:parameter/[\w./*-]+")
 POLICY_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+")
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
@@ -53,6 +54,8 @@ class Stage:
     drain_grace_seconds: int
     backoff_base_seconds: int
     backoff_max_seconds: int
+    minute_seconds: float
+    """How long a minute of a pool item lasts, such as those of ready_timeout_minutes."""
     alarm_period: int
     """Length of one evaluation of an alarm on our own gauges. Ten seconds would be high-resolution metrics on AWS."""
     below_target_seconds: int
@@ -64,7 +67,8 @@ class Stage:
         The time limits of running code stay: a faster clock does not make a function faster.
         """
         waits = ("drain_grace_seconds", "backoff_base_seconds", "backoff_max_seconds", "below_target_seconds")
-        return dataclasses.replace(self, **{name: max(1, round(getattr(self, name) / pace)) for name in waits})
+        shorter = {name: max(1, round(getattr(self, name) / pace)) for name in waits}
+        return dataclasses.replace(self, **shorter, minute_seconds=60 / pace)
 
 
 AWS = Stage(
@@ -82,6 +86,7 @@ AWS = Stage(
     drain_grace_seconds=300,
     backoff_base_seconds=60,
     backoff_max_seconds=900,
+    minute_seconds=60,
     alarm_period=60,
     below_target_seconds=600,
 )
@@ -100,6 +105,7 @@ LOCAL = Stage(
     drain_grace_seconds=10,
     backoff_base_seconds=5,
     backoff_max_seconds=30,
+    minute_seconds=3,
     alarm_period=10,
     below_target_seconds=15,
 )
@@ -119,6 +125,8 @@ class Deployment:
     """Subnets for pools that name none; empty: the default VPC's."""
     instance_role_arns: tuple[str, ...] = ()
     """The only IAM roles that pools' launch templates may give to instances."""
+    image_parameter_arns: tuple[str, ...] = ()
+    """Parameters of one's own that pools may take their image from (``image_id = "ssm:…"``), beside AWS's public."""
     permissions_boundary: str | None = None
     """ARN of a managed policy that bounds every role of the stack."""
 
@@ -147,6 +155,9 @@ class Deployment:
             subnet_ids=_many(context, "subnet_ids", SUBNET_ID, "subnet-0123456789abcdef0"),
             instance_role_arns=_many(
                 context, "instance_role_arns", ROLE_ARN, "arn:aws:iam::123456789012:role/name (no wildcards)"
+            ),
+            image_parameter_arns=_many(
+                context, "image_parameter_arns", PARAMETER_ARN, "arn:aws:ssm:eu-west-1:123456789012:parameter/images/ml"
             ),
             permissions_boundary=_one(
                 context, "permissions_boundary", POLICY_ARN, "arn:aws:iam::123456789012:policy/name"

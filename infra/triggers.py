@@ -16,15 +16,21 @@ from infra.functions import Functions
 from infra.queues import Queues
 
 EVENTS = {
-    "InterruptionWarnings": ("EC2 Spot Instance Interruption Warning", None),
-    "RebalanceRecommendations": ("EC2 Instance Rebalance Recommendation", None),
+    "InterruptionWarnings": ("aws.ec2", "EC2 Spot Instance Interruption Warning", None),
+    "RebalanceRecommendations": ("aws.ec2", "EC2 Instance Rebalance Recommendation", None),
     "StateChanges": (
+        "aws.ec2",
         "EC2 Instance State-change Notification",
         {"state": ["running", "stopping", "stopped", "shutting-down", "terminated"]},
     ),
+    "Maintenance": (
+        "aws.health",
+        "AWS Health Event",
+        {"service": ["EC2"], "eventTypeCategory": ["scheduledChange"]},
+    ),
 }
-"""EC2's events that we act on: detail-type and filter. They cannot be filtered by tag, so other people's instances
-arrive too and are dropped by the function."""
+"""The events that we act on: source, detail-type and filter. They cannot be filtered by tag, so other people's
+instances arrive too and are dropped by the function."""
 
 CONCURRENT_RECONCILES = 10
 """Bounds our calls to EC2, whose rate limits are shared by the whole account and Region."""
@@ -78,12 +84,12 @@ class Triggers(Construct):
                 report_batch_item_failures=True,
             )
         )
-        for name, (detail_type, detail) in EVENTS.items():
+        for name, (source, detail_type, detail) in EVENTS.items():
             events.Rule(
                 self,
                 name,
                 description=f"{detail_type} to the notices queue",
-                event_pattern=events.EventPattern(source=["aws.ec2"], detail_type=[detail_type], detail=detail),
+                event_pattern=events.EventPattern(source=[source], detail_type=[detail_type], detail=detail),
                 targets=[
                     event_targets.SqsQueue(
                         queues.notices,

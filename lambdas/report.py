@@ -39,6 +39,7 @@ def reconciled(stack: str, lease: Lease, plan: Plan, results: Results, *, status
         Metric.INSTANCES_LAUNCHED: launched,
         Metric.INSTANCES_TERMINATED: ended,
         Metric.TERMINATIONS_REFUSED: refused,
+        Metric.DRAINS_REFUSED: sum(len(one.failures) for one in results.told),
     }
     publish(stack, {name: count for name, count in counters.items() if count} | troubles([answer], zeros=False))
     publish(stack, _gauges(status, now), pool=lease.pool_name)

@@ -40,6 +40,7 @@ class Metric(StrEnum):
     INSTANCES_LAUNCHED = "InstancesLaunched"
     INSTANCES_TERMINATED = "InstancesTerminated"
     TERMINATIONS_REFUSED = "TerminationsRefused"
+    DRAINS_REFUSED = "DrainsRefused"
     INTERRUPTION_NOTICES = "InterruptionNotices"
     MAINTENANCE_NOTICES = "MaintenanceNotices"
     REBALANCE_RECOMMENDATIONS = "RebalanceRecommendations"

@@ -32,6 +32,7 @@ def test_these_are_the_alarms(aws: Synthesized, local: Synthesized) -> None:
         "quota-reached",
         "launches-refused",
         "terminations-refused",
+        "drains-refused",
         "heartbeat-missing",
         *(f"{function}-{what}" for function in FUNCTIONS for what in ("errors", "throttles")),
         *(f"dead-{what}" for what in ("ticks", "pool-edits", "due-pools", "spot-notices")),

@@ -62,12 +62,20 @@ def with_action(template: Synthesized, function: str, action: str) -> list[dict[
                     "dynamodb:PutItem",
                     "dynamodb:UpdateItem",
                     "ec2:CreateFleet",
+                    "ec2:CreateLaunchTemplate",
+                    "ec2:CreateLaunchTemplateVersion",
                     "ec2:CreateTags",
+                    "ec2:DeleteLaunchTemplate",
+                    "ec2:DeleteLaunchTemplateVersions",
+                    "ec2:DescribeInstanceStatus",
                     "ec2:DescribeInstances",
+                    "ec2:DescribeLaunchTemplateVersions",
                     "ec2:DescribeSpotPriceHistory",
                     "ec2:DescribeSubnets",
+                    "ec2:GetInstanceTypesFromInstanceRequirements",
                     "ec2:RunInstances",
                     "ec2:TerminateInstances",
+                    "events:PutEvents",
                     "iam:CreateServiceLinkedRole",
                     "iam:PassRole",
                     "sqs:ChangeMessageVisibility",
@@ -76,7 +84,10 @@ def with_action(template: Synthesized, function: str, action: str) -> list[dict[
                     "sqs:GetQueueUrl",
                     "sqs:ReceiveMessage",
                     "sqs:SendMessage",
+                    "pricing:GetProducts",
+                    "ssm:GetCommandInvocation",
                     "ssm:GetParameters",
+                    "ssm:SendCommand",
                 },
             )
             for function in LAUNCHERS
@@ -132,13 +143,27 @@ def test_whatever_a_launch_creates_must_carry_the_stacks_tag(aws: Synthesized, f
 
 @pytest.mark.parametrize("function", LAUNCHERS)
 def test_tags_can_be_set_at_launch_only(aws: Synthesized, function: str) -> None:
-    (statement,) = with_action(aws, function, "ec2:CreateTags")
+    at_launch, at_creation = with_action(aws, function, "ec2:CreateTags")
+    tagged = {"aws:RequestTag/spotpools:stack": "spotpools"}
+    assert at_launch["Condition"] == {"StringEquals": {**tagged, "ec2:CreateAction": ["CreateFleet", "RunInstances"]}}
+    assert at_creation["Condition"] == {"StringEquals": {**tagged, "ec2:CreateAction": "CreateLaunchTemplate"}}
+    assert resources(at_creation) == ["arn:<AWS::Partition>:ec2:<AWS::Region>:<AWS::AccountId>:launch-template/*"]
+
+
+@pytest.mark.parametrize("function", LAUNCHERS)
+def test_templates_of_administrators_stay_as_they_are(aws: Synthesized, function: str) -> None:
+    (statement,) = with_action(aws, function, "ec2:CreateLaunchTemplateVersion")
     assert statement["Condition"] == {
-        "StringEquals": {
-            "aws:RequestTag/spotpools:stack": "spotpools",
-            "ec2:CreateAction": ["CreateFleet", "RunInstances"],
-        }
+        "StringEquals": {"aws:ResourceTag/spotpools:stack": "spotpools"},
+        "StringLike": {"aws:ResourceTag/spotpools:pool": "?*"},
     }
+
+
+@pytest.mark.parametrize("function", LAUNCHERS)
+def test_commands_run_on_our_own_instances_alone(aws: Synthesized, function: str) -> None:
+    document, instances = with_action(aws, function, "ssm:SendCommand")
+    assert resources(document) == ["arn:<AWS::Partition>:ssm:<AWS::Region>::document/AWS-RunShellScript"]
+    assert instances["Condition"] == {"StringEquals": {"ssm:resourceTag/spotpools:stack": "spotpools"}}
 
 
 @pytest.mark.parametrize("function", LAUNCHERS)
@@ -164,13 +189,21 @@ def test_the_users_table_is_read_only(aws: Synthesized) -> None:
                 assert actions(statement) <= {"dynamodb:GetItem", "dynamodb:Scan"}
 
 
+KNOW_NO_RESOURCE = (
+    "ec2:Describe",
+    "ec2:GetInstanceTypesFromInstanceRequirements",
+    "pricing:GetProducts",
+    "ssm:GetCommandInvocation",
+    "xray:Put",
+    "dynamodb:ListStreams",
+)
+
+
 @pytest.mark.parametrize("function", ["OnTick", "OnPoolEdit", *LAUNCHERS])
 def test_star_resources_are_only_for_actions_that_know_no_other(aws: Synthesized, function: str) -> None:
     for statement in aws.statements(function):
         if "*" in resources(statement):
-            assert all(
-                one.startswith(("ec2:Describe", "xray:Put", "dynamodb:ListStreams")) for one in actions(statement)
-            )
+            assert all(one.startswith(KNOW_NO_RESOURCE) for one in actions(statement))
 
 
 def test_a_permissions_boundary_bounds_every_role(synthesize: Synthesize) -> None:

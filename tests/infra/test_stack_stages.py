@@ -35,6 +35,7 @@ def test_these_are_all_the_differences_between_aws_and_the_local_cloud() -> None
         "drain_grace_seconds": (300, 10),
         "backoff_base_seconds": (60, 5),
         "backoff_max_seconds": (900, 30),
+        "minute_seconds": (60, 3),
         "alarm_period": (60, 10),
         "below_target_seconds": (600, 15),
     }
