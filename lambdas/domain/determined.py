@@ -6,6 +6,7 @@ Fields and defaults: determined-ai/determined c1e9c6d, agent resource manager, A
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +14,28 @@ from typing import Any
 DEFAULTS = {"instance_type": "g4dn.metal", "max_instances": 5, "min_instances": 0, "spot": False}
 """Determined's own, where they differ from ours or name the machine: an absent ``spot`` means on-demand there."""
 
-STRAIGHT = ("instance_type", "max_instances", "min_instances", "spot", "spot_max_price")
+STRAIGHT = {
+    "instance_type": "instance_type",
+    "max_instances": "max_instances",
+    "min_instances": "min_instances",
+    "spot": "spot",
+    "spot_max_price": "spot_max_price",
+    "image_id": "image_id",
+    "ssh_key_name": "key_name",
+    "root_volume_size": "root_volume_size_gib",
+    "iam_instance_profile_arn": "iam_instance_profile",
+}
+"""Their name -> ours, where the value is taken over as it stands. Determined reads an empty text as absent."""
 
-TEMPLATE = "belongs to the machine: put it into an EC2 launch template and name that in launch_template"
+NETWORK = {"subnet_id": "subnet_ids", "security_group_id": "security_group_ids", "public_ip": "associate_public_ip"}
+TURNED = ("startup_script", "instance_name", "custom_tags", "max_agent_starting_period")
+
 MASTER = "serves Determined's master, which Spot Pools does not run"
 IDLE = "Spot Pools keeps the size that target_size asks for; it does not watch for idle machines"
+ONE_STACK = "instances carry the tag spotpools:stack"
+
+DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+"""Determined writes durations as Go does, such as 1h30m."""
 
 POOL_NOT_APPLIED = {
     "description": "pool items carry no description",
@@ -29,18 +47,6 @@ POOL_NOT_APPLIED = {
     "agent_reconnect_wait": MASTER,
 }
 PROVIDER_NOT_APPLIED = {
-    **dict.fromkeys(
-        (
-            "root_volume_size",
-            "image_id",
-            "instance_name",
-            "ssh_key_name",
-            "iam_instance_profile_arn",
-            "custom_tags",
-            "startup_script",
-        ),
-        TEMPLATE,
-    ),
     **dict.fromkeys(
         (
             "master_url",
@@ -61,14 +67,12 @@ PROVIDER_NOT_APPLIED = {
         MASTER,
     ),
     "max_idle_agent_period": IDLE,
-    "max_agent_starting_period": "instances that do not start are not told apart yet",
     "launch_error_timeout": "each reason for a failed launch has its own pause; see docs/error-codes.md",
     "launch_error_retries": "a missing instance is tried for until it is there",
     "region": "a stack serves the Region it is deployed in",
-    "tag_key": "instances carry the tag spotpools:stack",
-    "tag_value": "instances carry the tag spotpools:stack",
+    "tag_key": ONE_STACK,
+    "tag_value": ONE_STACK,
 }
-NETWORK_NOT_APPLIED = dict.fromkeys(("public_ip", "security_group_id"), TEMPLATE)
 
 
 @dataclass(frozen=True)
@@ -89,20 +93,54 @@ def import_pool(pool: Mapping[str, Any]) -> Imported:
     if not isinstance(provider, Mapping) or provider.get("type") != "aws":
         name = pool.get("pool_name", "(unnamed)")
         raise ValueError(f"pool {name}: provider.type must be aws; Spot Pools launches EC2 instances only")
-    item = {**DEFAULTS, **{name: provider[name] for name in STRAIGHT if name in provider}}
+    item = dict(DEFAULTS)
     if "pool_name" in pool:
         item["pool_name"] = pool["pool_name"]
     network = provider.get("network_interface") or {}
     if not isinstance(network, Mapping):
         raise ValueError("provider.network_interface: must be a map, such as {subnet_id: subnet-0abc}")  # noqa: TRY004  as all faults here
-    if "subnet_id" in network:
-        item["subnet_ids"] = [network["subnet_id"]]
+    item |= {ours: provider[theirs] for theirs, ours in STRAIGHT.items() if provider.get(theirs, "") != ""}
+    item |= {ours: network[theirs] for theirs, ours in NETWORK.items() if network.get(theirs, "") != ""}
+    item |= _machine(provider)
     left_out = [
         *_left_out(pool, "", {"pool_name", "provider"}, POOL_NOT_APPLIED),
-        *_left_out(provider, "provider.", {"type", "network_interface", *STRAIGHT}, PROVIDER_NOT_APPLIED),
-        *_left_out(network, "provider.network_interface.", {"subnet_id"}, NETWORK_NOT_APPLIED),
+        *_left_out(provider, "provider.", {"type", "network_interface", *STRAIGHT, *TURNED}, PROVIDER_NOT_APPLIED),
+        *_left_out(network, "provider.network_interface.", set(NETWORK), {}),
     ]
     return Imported(item, dict(left_out))
+
+
+def _machine(provider: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of the machine in other words than ours."""
+    said: dict[str, Any] = {}
+    tags = {tag["key"]: tag["value"] for tag in _pairs(provider.get("custom_tags"))}
+    if provider.get("instance_name"):
+        tags["Name"] = provider["instance_name"]
+    if tags:
+        said["tags"] = tags
+    if script := provider.get("startup_script"):
+        text = str(script)
+        # Theirs is a part of a root shell script; EC2 runs only what says what it is.
+        said["user_data"] = text if text.startswith(("#!", "#cloud-config")) else f"#!/bin/bash\n{text}"
+    if period := provider.get("max_agent_starting_period"):
+        said["ready_timeout_minutes"] = _minutes(str(period))
+    return said
+
+
+def _pairs(tags: object) -> list[Mapping[str, Any]]:
+    sound = isinstance(tags, list) and all(isinstance(tag, Mapping) and {"key", "value"} <= tag.keys() for tag in tags)
+    if tags is not None and not sound:
+        raise ValueError("provider.custom_tags: must be a list of {key, value}")
+    return list(tags) if isinstance(tags, list) else []
+
+
+def _minutes(duration: str) -> int:
+    """A duration in whole minutes, rounded up."""
+    found = DURATION.fullmatch(duration)
+    if not found or not any(found.groups()):
+        raise ValueError(f"provider.max_agent_starting_period: {duration[:40]} is no duration such as 20m or 1h30m")
+    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return hours * 60 + minutes + (seconds + 59) // 60
 
 
 def _left_out(

@@ -93,15 +93,57 @@ def test_an_absent_spot_means_on_demand() -> None:
 
 
 def test_a_subnet_becomes_subnet_ids() -> None:
-    imported = import_pool(determined(network_interface={"subnet_id": "subnet-1", "public_ip": True}))
-    assert imported.item["subnet_ids"] == ["subnet-1"]
-    assert list(imported.not_applied) == ["provider.network_interface.public_ip"]
+    interface = {"subnet_id": "subnet-1", "security_group_id": "sg-1", "public_ip": True}
+    item = import_pool(determined(network_interface=interface)).item
+    assert (item["subnet_ids"], item["security_group_ids"], item["associate_public_ip"]) == ("subnet-1", "sg-1", True)
+
+
+def test_a_machine_is_taken_over_in_our_words() -> None:
+    imported = import_pool(
+        determined(
+            image_id="ami-0abc",
+            ssh_key_name="ops",
+            root_volume_size=300,
+            iam_instance_profile_arn="arn:aws:iam::123456789012:instance-profile/worker",
+            startup_script="mount /data",
+            instance_name="agent",
+            custom_tags=[{"key": "team", "value": "ml"}],
+            max_agent_starting_period="1h30m",
+        )
+    )
+    pool = parse_pool(imported.item)
+    assert isinstance(pool, Pool)
+    assert imported.not_applied == {}
+    assert pool.user_data == "#!/bin/bash\nmount /data"
+    assert pool.tags == {"team": "ml", "Name": "agent"}
+    assert (pool.image_id, pool.key_name, pool.root_volume_size_gib) == ("ami-0abc", "ops", 300)
+    assert pool.iam_instance_profile == "arn:aws:iam::123456789012:instance-profile/worker"
+    assert pool.ready_timeout_minutes == 90
+
+
+@pytest.mark.parametrize(("duration", "minutes"), [("20m", 20), ("90s", 2), ("1h", 60), ("1h0m1s", 61)])
+def test_durations_become_whole_minutes(duration: str, minutes: int) -> None:
+    assert import_pool(determined(max_agent_starting_period=duration)).item["ready_timeout_minutes"] == minutes
+
+
+@pytest.mark.parametrize("wrong", [{"max_agent_starting_period": "soon"}, {"custom_tags": [{"team": "ml"}]}])
+def test_what_determined_would_refuse_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        import_pool(determined(**wrong))
+
+
+def test_texts_that_are_empty_are_absent_as_they_are_to_determined() -> None:
+    assert "iam_instance_profile" not in import_pool(determined(iam_instance_profile_arn="")).item
+
+
+SAMPLES = {"custom_tags": [{"key": "x", "value": "x"}], "max_agent_starting_period": "7m"}
 
 
 @pytest.mark.parametrize("name", sorted({*PROVIDER_FIELDS} - {"type", "network_interface"}))
 def test_every_provider_field_is_taken_over_or_named(name: str) -> None:
-    imported = import_pool(determined(**{name: "x"}))
-    assert (imported.item.get(name) == "x") != (f"provider.{name}" in imported.not_applied)
+    imported = import_pool(determined(**{name: SAMPLES.get(name, "x")}))
+    taken_over = imported.item != import_pool(determined()).item
+    assert taken_over != (f"provider.{name}" in imported.not_applied)
 
 
 @pytest.mark.parametrize("name", sorted({*POOL_FIELDS} - {"pool_name", "provider"}))
