@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from lambdas.domain.intent import Intent
 from lambdas.domain.picture import Picture, take_picture
-from lambdas.domain.results import Launched, Results
+from lambdas.domain.results import Launched
 from lambdas.domain.status import Status
 from lambdas.ports import Drainer, Fleet, FleetError
 
@@ -32,10 +32,10 @@ def observe(
     return take_picture(intent, instances, status, now, minute=minute, checked=checked)
 
 
-def with_offers(picture: Picture, fleet: Fleet) -> tuple[Picture, Results | None]:
+def with_offers(picture: Picture, fleet: Fleet) -> tuple[Picture, Launched | None]:
     """Add what EC2 offers a pool that may launch or must choose whom to let go.
 
-    If EC2 refuses to tell, that is a launch refused.
+    If EC2 refuses to tell, that is a launch refused; it hinders nothing else.
     """
     pool = picture.intent.pool
     if pool is None or not (picture.may_launch or picture.may_let_go):
@@ -44,8 +44,10 @@ def with_offers(picture: Picture, fleet: Fleet) -> tuple[Picture, Results | None
         offers = fleet.offers(pool)
         template = fleet.template(pool, picture.status.memory.template) if picture.may_launch else None
     except FleetError as error:
+        if not picture.may_launch:
+            return replace(picture, untold=(*picture.untold, error.failure)), None
         asked = picture.stock.missing + picture.surge
-        return picture, Results(Launched(None, asked, failures=(error.failure,), market=pool.market))
+        return picture, Launched(None, asked, failures=(error.failure,), market=pool.market)
     return picture.offered(offers, template), None
 
 

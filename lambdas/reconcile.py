@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from lambdas import report
@@ -14,7 +14,6 @@ from lambdas.domain.intent import intent_of
 from lambdas.domain.outcome import fold
 from lambdas.domain.pauses import Pauses
 from lambdas.domain.picture import MINUTE
-from lambdas.domain.plan import Plan
 from lambdas.domain.status import LastError, Status, with_error
 from lambdas.observe import observe, with_drains, with_offers
 from lambdas.ports import Clock, Drainer, DueQueue, Fleet, FleetError, Lease, PoolStore, StatusStore
@@ -81,8 +80,10 @@ def _round(lease: Lease, status: Status, plane: ControlPlane) -> bool:
         plane.statuses.delete(lease)
         return False
     picture, refusal = with_offers(with_drains(picture, plane.drainer), plane.fleet)
-    plan = Plan() if refusal else decide(picture)
-    results = refusal or act(plan, picture, lease, Hands(plane.fleet, plane.statuses, plane.drainer, plane.new_id))
+    plan = decide(picture)
+    results = act(plan, picture, lease, Hands(plane.fleet, plane.statuses, plane.drainer, plane.new_id))
+    if refusal:
+        results = replace(results, launched=refusal)
     outcome = fold(picture, plan, results, plane.pauses)
     if outcome.status != status:
         plane.statuses.save(lease, status, outcome.status)

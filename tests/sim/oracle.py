@@ -14,7 +14,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.domain.pool import Pool, parse_pool
-from lambdas.domain.status import NOTICE_COUNTS, Attempt, Reason, Status, Waiting
+from lambdas.domain.status import NOTICE_COUNTS, Attempt, NoticeKind, Reason, Status, Waiting
 from lambdas.ports import FleetError, Lease, LeaseLostError
 from localcloud.market.instances import Instance
 from localcloud.market.model import Market
@@ -102,6 +102,7 @@ class Oracle:
         self.violations: list[Violation] = []
         self.stopped: set[str] = set()
         self.extras: set[str] = set()
+        self.told: set[str] = set()
         self.newest: dict[str, tuple[Lease, float, float]] = {}
         self.wanted_at_begin: dict[str, int] = {}
         self.failing: dict[tuple[str, str], tuple[int, float]] = {}
@@ -184,7 +185,7 @@ class Oracle:
         """A launch is asked for: not of an offering that has kept refusing until just now."""
         pool = tag_of(params, "spotpools:pool")
         for override in params["LaunchTemplateConfigs"][0]["Overrides"]:
-            offering = f"{override['InstanceType']}/{override['AvailabilityZone']}"
+            offering = f"{override['InstanceType']}/{override['AvailabilityZone']}/{market_of(params)}"
             failures, at = self.failing.get((pool, offering), (0, 0.0))
             least = 0.75 * min(BASE * 2 ** max(0, failures - 1), LONGEST) - MOST_SKEW
             if failures and self.now() - at < least:
@@ -198,8 +199,10 @@ class Oracle:
         for entry in answer["Errors"]:
             if entry["ErrorCode"] == "InsufficientInstanceCapacity":
                 override = entry["LaunchTemplateAndOverrides"]["Overrides"]
-                refused[f"{override['InstanceType']}/{override['AvailabilityZone']}"] = 1
-        gave = frozenset(f"{entry['InstanceType']}/{entry['AvailabilityZone']}" for entry in answer["Instances"])
+                refused[f"{override['InstanceType']}/{override['AvailabilityZone']}/{market_of(params)}"] = 1
+        gave = frozenset(
+            f"{entry['InstanceType']}/{entry['AvailabilityZone']}/{market_of(params)}" for entry in answer["Instances"]
+        )
         inv.refused[pool] = (refused, gave)
 
     # Terminations
@@ -372,15 +375,21 @@ def in_force(item: Mapping[str, Any], status: Status | None) -> Pool | None:
 
 
 def _noticed(seen: Seen, margin: timedelta = timedelta(0)) -> set[str]:
-    """Instances that the status, as it was read, showed under notice."""
+    """Instances that the status, as it was read, showed under interruption notice."""
     if seen.status is None or seen.status_at is None:
         return set()
     at = seen.status_at
-    return {id_ for id_, one in seen.status.notices.items() if at - one.at < NOTICE_COUNTS - margin}
+    taken = ((id_, one) for id_, one in seen.status.notices.items() if one.kind is NoticeKind.INTERRUPTION)
+    return {id_ for id_, one in taken if at - one.at < NOTICE_COUNTS - margin}
 
 
 def _ours(instance: Instance) -> bool:
     return instance.tags.get("spotpools:stack") == STACK and "spotpools:pool" in instance.tags
+
+
+def market_of(params: dict[str, Any]) -> str:
+    """Spot or on-demand, as a CreateFleet asks."""
+    return str(params["TargetCapacitySpecification"]["DefaultTargetCapacityType"])
 
 
 def tag_of(params: dict[str, Any], key: str) -> str:

@@ -6,8 +6,9 @@ Each port hands its call to the world, which lets time pass, lets others run mea
 from __future__ import annotations
 
 import copy
+import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,12 +19,17 @@ from lambdas.domain.status import Attempt, Notice, Status
 from lambdas.ports import Lease, UnreadableStatusError
 from localcloud.market.actions import describe_instances
 from localcloud.market.client import MarketClient
+from localcloud.market.errors import EC2Error
+from localcloud.market.health import describe_instance_status
 from localcloud.market.instances import BY_USER, Ending
 from localcloud.market.settings import Fault
 from tests.sim.oracle import REASONS, Invocation, tag_of
 
 if TYPE_CHECKING:
     from tests.sim.world import World
+
+COMMAND_APPEARS, COMMAND_RUNS = 2.0, 30.0
+"""Seconds after which Systems Manager knows of a command, and after which the command has run."""
 
 DIES_PENDING = Ending(
     code="Server.InsufficientInstanceCapacity", text="Server.InsufficientInstanceCapacity", initiator="Service"
@@ -92,12 +98,73 @@ class Ec2:
 
         return world.call("TerminateInstances", effect, vanish=vanish, vanish_forbidden=vanish_forbidden)
 
-    def describe_subnets(self, **params: Any) -> dict[str, Any]:
-        return self._world.call("DescribeSubnets", lambda: self._client.describe_subnets(**params))
+    def describe_instance_status(self, **params: Any) -> dict[str, Any]:
+        world = self._world
 
-    def describe_spot_price_history(self, **params: Any) -> dict[str, Any]:
-        params["MaxResults"] = min(params["MaxResults"], max(self._world.scenario.page_size, 2))
-        return self._world.call("DescribeSpotPriceHistory", lambda: self._client.describe_spot_price_history(**params))
+        def effect() -> dict[str, Any]:
+            # Without the client's copies and checks, as above.
+            world.market.begin("DescribeInstanceStatus")
+            try:
+                return describe_instance_status(world.market, params)
+            except EC2Error as error:
+                raise client_error("DescribeInstanceStatus", error.code) from None
+
+        return world.call("DescribeInstanceStatus", effect)
+
+    def __getattr__(self, name: str) -> Callable[..., dict[str, Any]]:
+        """The other calls: questions, and what is done to launch templates."""
+        call, method = "".join(part.capitalize() for part in name.split("_")), getattr(self._client, name)
+
+        def ask(**params: Any) -> dict[str, Any]:
+            if "MaxResults" in params:
+                params["MaxResults"] = min(params["MaxResults"], max(self._world.scenario.page_size, 2))
+            return self._world.call(call, lambda: method(**params))
+
+        return ask
+
+
+class Events:
+    """EventBridge: who was told of which instance's end."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def put_events(self, **params: Any) -> dict[str, Any]:
+        def effect() -> dict[str, Any]:
+            details = [json.loads(entry["Detail"]) for entry in params["Entries"]]
+            self._world.oracle.told.update(detail["instance-id"] for detail in details)
+            return {"Entries": [{} for _ in details]}
+
+        def entries(fault: dict[str, Any]) -> dict[str, Any]:
+            """A success, of which each entry is a failure."""
+            return {"Entries": [{"ErrorCode": fault["code"], "ErrorMessage": "of one entry"} for _ in params["Entries"]]}
+
+        return self._world.call("PutEvents", effect, entries=entries)
+
+
+class Commands:
+    """Systems Manager: a command runs for a while, then it has succeeded, or it is forgotten."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._sent: dict[str, float] = {}
+
+    def send_command(self, **params: Any) -> dict[str, Any]:
+        def effect() -> dict[str, Any]:
+            command_id = f"command-{len(self._sent) + 1}"
+            self._sent[command_id] = self._world.t
+            return {"Command": {"CommandId": command_id}}
+
+        return self._world.call("SendCommand", effect)
+
+    def get_command_invocation(self, **params: Any) -> dict[str, Any]:
+        def effect() -> dict[str, Any]:
+            age = self._world.t - self._sent[params["CommandId"]]
+            if age < COMMAND_APPEARS:
+                raise client_error("GetCommandInvocation", "InvocationDoesNotExist")
+            return {"Status": "InProgress" if age < COMMAND_RUNS else "Success"}
+
+        return self._world.call("GetCommandInvocation", effect)
 
 
 class _Launch:

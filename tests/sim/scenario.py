@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-TYPES = ("g5.xlarge", "g4dn.xlarge", "p3.2xlarge", "c7g.large")
+TYPES = ("g5.xlarge", "g4dn.xlarge", "p3.2xlarge", "c6i.large")
 ZONES = ("us-east-1a", "us-east-1b", "us-east-1c")
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 SETTLING = 25 * MINUTE

@@ -22,6 +22,7 @@ from unittest import mock
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
 from lambdas import notices, report, telemetry
+from lambdas.aws.drainer import EventsAndCommands
 from lambdas.domain.pauses import Pauses
 from lambdas.events import parse_ec2_event
 from lambdas.reconcile import ControlPlane, reconcile
@@ -31,10 +32,10 @@ from localcloud.market.model import Market
 from localcloud.market.offerings import Offering
 from localcloud.market.settings import Settings as MarketSettings
 from localcloud.market.surroundings import PlainSurroundings
-from tests.fakes import STACK, TEMPLATE, MemoryDrainer, MemoryPools, MemoryStatuses, fleet_of
+from tests.fakes import STACK, TEMPLATE, MemoryPools, MemoryStatuses, fleet_of
 from tests.sim.baton import KilledError, Strand
 from tests.sim.oracle import BASE, LEASE_SECONDS, LONGEST, Invocation, Oracle, Violation
-from tests.sim.outside import Ec2, Pools, Queue, Statuses, client_error
+from tests.sim.outside import Commands, Ec2, Events, Pools, Queue, Statuses, client_error
 from tests.sim.scenario import ZONES, Happening, Scenario
 
 T = TypeVar("T")
@@ -104,7 +105,7 @@ class World:
             pools=Pools(self),
             statuses=Statuses(self),
             fleet=fleet_of(Ec2(self), self._skewed_now),
-            drainer=MemoryDrainer(self.clock),
+            drainer=EventsAndCommands(Events(self), Commands(self), stack=STACK, clock=self._skewed_now),
             queue=Queue(self),
             clock=self._skewed_now,
             pauses=Pauses(base=timedelta(seconds=BASE), longest=timedelta(seconds=LONGEST)),
