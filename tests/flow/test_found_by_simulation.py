@@ -1,0 +1,16 @@
+"""What the simulation found, each as the shortest story that shows it."""
+
+from __future__ import annotations
+
+from tests.fakes import World
+
+
+def test_a_pool_shrinks_although_its_new_subnet_does_not_exist() -> None:
+    world = World()
+    world.edit(target_size=2)
+    world.forward(5)
+    world.edit(target_size=0, subnet_ids=["subnet-00"])
+    assert world.alive() == []
+    error = world.status().answer.last_error
+    assert error is not None
+    assert error.code == "InvalidSubnetID.NotFound"
