@@ -75,6 +75,7 @@ def _round(lease: Lease, status: Status, plane: ControlPlane) -> bool:
     picture = take_picture(intent, plane.fleet.instances(lease.pool_name), status, now)
     if intent.deleted and picture.stock.empty:
         plane.statuses.delete(lease)
+        report.forgotten(lease)
         return False
     picture, refusal = _with_offers(picture, plane.fleet)
     plan = Plan() if refusal else decide(picture)

@@ -85,7 +85,7 @@ class StatusTable:
             },
         )
         if not isinstance(old, _Refused):
-            return Lease(pool_name, int(old["controller"]["fence"]))
+            return Lease(pool_name, _controller(old).fence)
         if old.item is None:
             return None
         held = _controller(old.item)
