@@ -154,8 +154,12 @@ def parse_due_pool(body: str | bytes) -> DuePool:
         raise MalformedEventError(_first_fault("due-pool message", error)) from error
 
 
+class _KeyValue(_Message):
+    text: PoolName = Field(alias="S")
+
+
 class _Key(_Message):
-    pool_name: dict[Literal["S"], PoolName]
+    pool_name: _KeyValue
 
 
 class _StreamData(_Message):
@@ -175,7 +179,7 @@ def edited_pools(records: object) -> list[str]:
         parsed = _STREAM.validate_python(records)
     except ValidationError as error:
         raise MalformedEventError(_first_fault("stream batch", error)) from error
-    return list(dict.fromkeys(record.dynamodb.keys.pool_name["S"] for record in parsed))
+    return list(dict.fromkeys(record.dynamodb.keys.pool_name.text for record in parsed))
 
 
 def _first_fault(what: str, error: ValidationError) -> str:

@@ -78,6 +78,7 @@ def _round(lease: Lease, status: Status, plane: ControlPlane) -> bool:
     if intent.deleted and picture.stock.empty:
         plane.fleet.forget_template(lease.pool_name, status.memory.template)
         plane.statuses.delete(lease)
+        report.forgotten(lease)
         return False
     picture, refusal = with_offers(with_drains(picture, plane.drainer), plane.fleet)
     plan = decide(picture)

@@ -45,6 +45,11 @@ def reconciled(stack: str, lease: Lease, plan: Plan, results: Results, *, status
     publish(stack, _gauges(status, now), pool=lease.pool_name)
 
 
+def forgotten(lease: Lease) -> None:
+    """Tell that a pool without an item, and with nothing left of it, is no more."""
+    logger.info("forgotten", pool=lease.pool_name, fence=lease.fence)
+
+
 def ticked(
     stack: str,
     statuses: Mapping[str, Status],

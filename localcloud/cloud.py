@@ -108,7 +108,8 @@ class LocalCloud:
     def client(self, service: str) -> Any:
         """The boto3 client of a service of this cloud; one for all threads."""
         if service not in self._clients:
-            self._clients[service] = client_of(service, self.market.url if service == "ec2" else self.endpoint_url)
+            url = self.market.url if service in ("ec2", "pricing") else self.endpoint_url
+            self._clients[service] = client_of(service, url)
         return self._clients[service]
 
     def tick_every(self, seconds: float) -> None:
@@ -137,6 +138,7 @@ class LocalCloud:
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_ENDPOINT_URL_EC2": self.market.url,
+            "AWS_ENDPOINT_URL_PRICING": self.market.url,
             **CREDENTIALS,
             "SPOTPOOLS_STACK": self.stack,
             "SPOTPOOLS_POOLS_TABLE": self.outputs["PoolsTable"],
@@ -337,9 +339,11 @@ def ministack_environment(port: int, directory: Path, *, ec2_url: str) -> dict[s
             "HOME": str(directory / "home"),
             "STATE_DIR": str(state / "state"),
             "S3_DATA_DIR": str(state / "s3"),
-            # Functions inherit ministack's environment: this is how EC2, and EC2 alone, becomes the market.
+            # Functions inherit ministack's environment: this is how EC2 and what belongs to it becomes the market.
             "AWS_ENDPOINT_URL": f"http://{HOST}:{port}",
             "AWS_ENDPOINT_URL_EC2": ec2_url,
+            "AWS_ENDPOINT_URL_PRICING": ec2_url,
+            "AWS_ENDPOINT_URL_SSM": ec2_url,  # the market sends on what is not about commands
         }
     )
 

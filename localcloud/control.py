@@ -43,6 +43,43 @@ class MarketControl:
         named: dict[str, object] = {"instance_ids": list(instance_ids)} if instance_ids else {}
         return self.ask("POST", "/market/interrupt", named | more)
 
+    def rebalance(self, *instance_ids: str, **more: object) -> dict[str, Any]:
+        """Recommend to replace these instances, or as ``more`` says: ``pool`` and ``count``."""
+        named: dict[str, object] = {"instance_ids": list(instance_ids)} if instance_ids else {}
+        return self.ask("POST", "/market/rebalance", named | more)
+
+    def maintenance(self, *instance_ids: str, **more: object) -> dict[str, Any]:
+        """Have AWS Health announce maintenance of these instances; ``more`` may hold ``event_type_code``."""
+        return self.ask("POST", "/market/maintenance", {"instance_ids": list(instance_ids), **more})
+
+    def boot(self, outcome: str, **how: object) -> None:
+        """Have machines of an ``image_id``, or whose ``user_data_contains`` a text, fare badly from now on."""
+        self.ask("POST", "/market/boots", {"outcome": outcome, **how})
+
+    def boot_well(self) -> None:
+        """Have all machines fare well that are launched from now on."""
+        self.ask("DELETE", "/market/boots")
+
+    def missing(self, *ids: str) -> None:
+        """Declare that these images, security groups, key pairs and public parameters, and no others, do not exist."""
+        self.ask("PUT", "/market/missing", {"ids": list(ids)})
+
+    def parameters(self, parameters: dict[str, str]) -> None:
+        """Set the parameters, by name, that ``resolve:ssm:`` finds."""
+        self.ask("PUT", "/market/parameters", {"parameters": parameters})
+
+    def commands(self) -> list[dict[str, Any]]:
+        """The commands that SSM was asked to send, oldest first, and what came of them."""
+        return list(self.ask("GET", "/market/commands")["commands"])
+
+    def command_result(self, **result: object) -> None:
+        """Say what comes of commands from now on: ``status``, ``contains``, ``instance_id``, ``after_seconds``, …."""
+        self.ask("POST", "/market/commands", result)
+
+    def settings(self, **changes: object) -> None:
+        """Turn settings, such as ``status_check_seconds``."""
+        self.ask("PUT", "/market/settings", changes)
+
     def fault(self, **fault: object) -> None:
         """Make coming EC2 calls fail as told, for instance ``action``, ``error`` and ``times``."""
         self.ask("POST", "/market/faults", fault)

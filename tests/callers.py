@@ -14,10 +14,15 @@ from ministack.core.lambda_runtime import execution_credentials
 
 def ec2_as(function: Mapping[str, Any], url: str) -> Any:
     """An EC2 client of a function, given by its configuration as Lambda tells it; it repeats nothing."""
+    return client_as(function, url, "ec2")
+
+
+def client_as(function: Mapping[str, Any], url: str, service: str) -> Any:
+    """The same of any service."""
     with patch.object(app, "AUTH", new=True):  # as in the cloud: without it functions have no credentials of their own
         credentials = execution_credentials(dict(function))
     return boto3.client(
-        "ec2",
+        service,
         endpoint_url=url,
         region_name="us-east-1",
         aws_access_key_id=credentials["AWS_ACCESS_KEY_ID"],

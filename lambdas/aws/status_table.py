@@ -49,11 +49,11 @@ class StatusTable:
     def get(self, pool_name: str) -> Status | None:
         """Read one status."""
         answer = self._client.get_item(TableName=self._table, Key=_key(pool_name), ConsistentRead=True)
-        return _status(from_item(answer["Item"])) if "Item" in answer else None
+        return self._status(from_item(answer["Item"])) if "Item" in answer else None
 
     def scan(self) -> Mapping[str, Status | UnreadableStatusError]:
         """Read them all."""
-        return {item["pool_name"]: _status_or_fault(item) for item in scan_items(self._client, self._table)}
+        return {item["pool_name"]: self._status_or_fault(item) for item in scan_items(self._client, self._table)}
 
     def acquire(self, pool_name: str, now: datetime) -> Lease | None:
         """Take the lease, or mark the pool dirty for whoever has it."""
@@ -85,12 +85,10 @@ class StatusTable:
             },
         )
         if not isinstance(old, _Refused):
-            return Lease(pool_name, int(old["controller"]["fence"]))
+            return Lease(pool_name, self._controller(old).fence)
         if old.item is None:
             return None
-        held = _controller(old.item)
-        if held.lease_until > now.timestamp() + LONGEST_LEASE_SECONDS:
-            raise UnreadableStatusError(pool_name, f"controller.lease_until: {held.lease_until} is hours ahead")
+        held = self._controller(old.item)
         # A write that took effect and whose answer was lost: the retry is refused by its own lease.
         return Lease(pool_name, held.fence) if held.owner == owner else old.item
 
@@ -182,7 +180,7 @@ class StatusTable:
             )
             if not isinstance(noted, _Refused):
                 return
-            if noted.item is not None and instance_id in _controller(noted.item).notices:
+            if noted.item is not None and instance_id in self._controller(noted.item).notices:
                 return
             self._create(pool_name)
         raise TimeoutError(f"The status of pool {pool_name!r} vanished {TRIES} times in a row; try again.")
@@ -227,6 +225,29 @@ class StatusTable:
             return _Refused(from_item(item) if item else None)
         return from_item(answer["Attributes"])
 
+    def _status_or_fault(self, item: Mapping[str, Any]) -> Status | UnreadableStatusError:
+        try:
+            return self._status(item)
+        except UnreadableStatusError as fault:
+            return fault
+
+    def _status(self, item: Mapping[str, Any]) -> Status:
+        controller = self._controller(item)
+        try:
+            answer = Answer.model_validate({name: item[name] for name in Answer.model_fields if name in item})
+        except ValidationError as error:
+            raise _unreadable(item, error) from error
+        return Status(answer=answer, memory=controller.memory, notices=controller.notices)
+
+    def _controller(self, item: Mapping[str, Any]) -> _Controller:
+        try:
+            controller = _Controller.model_validate(item.get("controller"))
+        except ValidationError as error:
+            raise _unreadable(item, error, "controller") from error
+        if controller.lease_until > self._clock().timestamp() + LONGEST_LEASE_SECONDS:
+            raise UnreadableStatusError(item["pool_name"], "controller.lease_until: more than an hour ahead")
+        return controller
+
 
 class _Refused:
     """A conditional write that did not happen, with the item that stood against it."""
@@ -241,29 +262,6 @@ def _lost(lease: Lease) -> LeaseLostError:
 
 def _key(pool_name: str) -> dict[str, Any]:
     return {"pool_name": {"S": pool_name}}
-
-
-def _status(item: Mapping[str, Any]) -> Status:
-    controller = _controller(item)
-    try:
-        answer = Answer.model_validate({name: item[name] for name in Answer.model_fields if name in item})
-    except ValidationError as error:
-        raise _unreadable(item, error) from error
-    return Status(answer=answer, memory=controller.memory, notices=controller.notices)
-
-
-def _status_or_fault(item: Mapping[str, Any]) -> Status | UnreadableStatusError:
-    try:
-        return _status(item)
-    except UnreadableStatusError as fault:
-        return fault
-
-
-def _controller(item: Mapping[str, Any]) -> _Controller:
-    try:
-        return _Controller.model_validate(item.get("controller"))
-    except ValidationError as error:
-        raise _unreadable(item, error, "controller") from error
 
 
 def _unreadable(item: Mapping[str, Any], error: ValidationError, *within: str) -> UnreadableStatusError:

@@ -4,7 +4,6 @@ What a request asks beyond what the market can play is refused with ``Unsupporte
 """
 
 import copy
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
@@ -18,9 +17,11 @@ from localcloud.market.instances import BY_USER, described_state
 from localcloud.market.listing import filters_of, matches, page_of
 from localcloud.market.model import Market
 from localcloud.market.offerings import Offering
-from localcloud.market.requests import Answer, Params, refuse_unknown
+from localcloud.market.pricing import PRICING_ACTIONS
+from localcloud.market.requests import Actions, Answer, Params, refuse_unknown
 from localcloud.market.requirements import get_instance_types_from_instance_requirements
 from localcloud.market.settings import Fault
+from localcloud.market.ssm import SSM_ACTIONS
 from localcloud.market.surroundings import template_not_found
 from localcloud.market.templates import TEMPLATE_ACTIONS
 from localcloud.market.visible import visible_or_error, visible_state
@@ -33,14 +34,15 @@ _MOST_TERMINATIONS = 1000
 def carry_out(
     market: Market, action: str, params: Params, fault: Fault | None = None, permit: Permit = anything
 ) -> Answer:
-    """Carry out an EC2 action and return its answer (the caller's own copy); ``EC2Error``: an error."""
+    """Carry out an action and return its answer (the caller's own copy); ``EC2Error``: an error."""
     market.catch_up()
     asked = copy.deepcopy({key: value for key, value in params.items() if key != "DryRun"})
     if params.get("DryRun"):
         raise EC2Error("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
     if action == "CreateFleet":
         return copy.deepcopy(create_fleet(market, asked, fault, permit))
-    return copy.deepcopy(ACTIONS[action](market, asked))
+    carry = next(actions[action] for actions in SERVICES.values() if action in actions)
+    return copy.deepcopy(carry(market, asked))
 
 
 def describe_instances(market: Market, params: Params) -> Answer:
@@ -237,7 +239,7 @@ def describe_subnets(market: Market, params: Params) -> Answer:
     }
 
 
-ACTIONS: dict[str, Callable[[Market, Params], Answer]] = {
+ACTIONS: Actions = {
     "CreateFleet": create_fleet,
     "DescribeInstances": describe_instances,
     "DescribeInstanceStatus": describe_instance_status,
@@ -249,6 +251,10 @@ ACTIONS: dict[str, Callable[[Market, Params], Answer]] = {
     "GetInstanceTypesFromInstanceRequirements": get_instance_types_from_instance_requirements,
     **TEMPLATE_ACTIONS,
 }
+"""EC2's."""
+
+SERVICES: dict[str, Actions] = {"ec2": ACTIONS, "pricing": PRICING_ACTIONS, "ssm": SSM_ACTIONS}
+"""What the market plays of each service, by botocore's name for it."""
 
 
 def _utc(moment: datetime | None) -> datetime | None:

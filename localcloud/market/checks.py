@@ -57,6 +57,8 @@ class Launch:
     """What a fleet is about to launch of one override in one subnet."""
 
     template: Template
+    image: str
+    """As the override or the template names it: by id or ``resolve:ssm:``."""
     subnet: Subnet
     instance_type: str
     lifecycle: str
@@ -106,12 +108,12 @@ def of_launch(market: Market, launch: Launch) -> Iterator[Check]:
         created.append("spot-instances-request")
     used = [
         (_arn(market, "launch-template", template.id), template.tags),
-        (_image(market, template), {}),
+        (_image(market, launch.image), {}),
         (_arn(market, "subnet", launch.subnet.id), {}),
         (_arn(market, "security-group"), {}),
     ]
-    if template.image_id.startswith(RESOLVE):
-        yield Check("ssm:GetParameters", _parameter(market, template.image_id.removeprefix(RESOLVE)))
+    if launch.image.startswith(RESOLVE):
+        yield Check("ssm:GetParameters", _parameter(market, launch.image.removeprefix(RESOLVE)))
     for arn, resource_tags in used:
         yield Check("ec2:RunInstances", arn, resource_tags=resource_tags, keys=from_template)
     for kind in created:
@@ -151,8 +153,8 @@ def _create_fleet(market: Market, params: Params) -> Iterator[Check]:
             version=named.get("Version", "$Default"),
         )
         yield Check("", _arn(market, "launch-template", template.id), resource_tags=template.tags)
-        yield Check("", _image(market, template))
-        for override in config.get("Overrides", []):
+        for override in config.get("Overrides") or [{}]:
+            yield Check("", _image(market, override.get("ImageId") or template.image_id))
             if "SubnetId" in override:
                 yield Check("", _arn(market, "subnet", override["SubnetId"]))
     yield from _tagged_at_creation(market, "fleet", tags.get("fleet", {}), by="CreateFleet")
@@ -172,6 +174,18 @@ def _on_tagged(market: Market, params: Params) -> Iterator[Check]:
         yield Check("", arn, request_tags=tags, resource_tags=_tags_of(market, resource_id))
 
 
+def _create_template(market: Market, params: Params) -> Iterator[Check]:
+    tags = tags_by_kind(params).get("launch-template", {})
+    yield Check("", _arn(market, "launch-template"), request_tags=tags)
+    yield from _tagged_at_creation(market, "launch-template", tags, by="CreateLaunchTemplate")
+
+
+def _on_template(market: Market, params: Params) -> Iterator[Check]:
+    template_id, name = params.get("LaunchTemplateId"), params.get("LaunchTemplateName")
+    template = market.surroundings.launch_template(template_id=template_id, name=name)
+    yield Check("", _arn(market, "launch-template", template.id), resource_tags=template.tags)
+
+
 def _anywhere(_market: Market, _params: Params) -> Iterator[Check]:
     yield Check("")
 
@@ -184,6 +198,11 @@ _OF: Mapping[str, Callable[[Market, Params], Iterator[Check]]] = {
     "RebootInstances": _on_instances,
     "CreateTags": _on_tagged,
     "DeleteTags": _on_tagged,
+    "CreateLaunchTemplate": _create_template,
+    "CreateLaunchTemplateVersion": _on_template,
+    "ModifyLaunchTemplate": _on_template,
+    "DeleteLaunchTemplate": _on_template,
+    "DeleteLaunchTemplateVersions": _on_template,
     # Describe* and all others: on *
 }
 """For each action, what it is asked on; a check without an action is of the one that is asked for."""
@@ -213,9 +232,9 @@ def _arn(market: Market, kind: str, resource_id: str = "*") -> str:
     return f"arn:aws:ec2:{market.region}:{market.account}:{kind}/{resource_id}"
 
 
-def _image(market: Market, template: Template) -> str:
+def _image(market: Market, named: str) -> str:
     """Return an image's ARN, which names no account; of one that is only looked up at launch the id is open."""
-    image_id = "*" if template.image_id.startswith(RESOLVE) else template.image_id
+    image_id = "*" if named.startswith(RESOLVE) else named
     return f"arn:aws:ec2:{market.region}::image/{image_id}"
 
 

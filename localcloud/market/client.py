@@ -1,7 +1,8 @@
-"""The market as a boto3 EC2 client in the same process, for fast tests and simulations of code that is given a client.
+"""The market as a boto3 client in the same process, for fast tests and simulations of code that is given a client.
 
-Method names, keyword arguments, answers and errors are boto3's, and arguments are checked against botocore's own
-service model, so what passes here is what boto3 would send. Nothing is retried: each fault reaches the caller.
+It is a client of EC2, of the price list or of SSM. Method names, keyword arguments, answers and errors are boto3's, and
+arguments are checked against botocore's own service model, so what passes here is what boto3 would send. Nothing is
+retried: each fault reaches the caller.
 """
 
 import threading
@@ -17,43 +18,47 @@ from botocore.model import OperationModel, ServiceModel
 from botocore.paginate import Paginator, PaginatorModel
 from botocore.validate import validate_parameters
 
-from localcloud.market.actions import ACTIONS, carry_out
+from localcloud.market.actions import SERVICES, carry_out
 from localcloud.market.errors import ConnectionDroppedError, EC2Error
 from localcloud.market.faces import through
 from localcloud.market.model import Market
 from localcloud.market.requests import Answer
 
-_METHODS = {xform_name(action): action for action in ACTIONS}
+_METHODS = {service: {xform_name(action): action for action in actions} for service, actions in SERVICES.items()}
+"""Methods of a client and their actions, by service."""
 
 
 class MarketClient:
-    """An EC2 client of one market; ``sleep`` passes the delays of faults (by default they take no time)."""
+    """A client of one market; ``sleep`` passes the delays of faults (by default they take no time)."""
 
     def __init__(
         self,
         market: Market,
         *,
+        service: str = "ec2",
         sleep: Callable[[float], None] = lambda _: None,
         lock: AbstractContextManager[Any] | None = None,
     ) -> None:
         self._market = market
+        self._service = service
         self._sleep = sleep
         self._lock = lock or threading.RLock()
 
     def __getattr__(self, name: str) -> Callable[..., Answer]:
         """Return the method that carries out an action, such as ``create_fleet``; each takes boto3's keywords."""
-        action = _METHODS.get(name)
+        action = None if name.startswith("_") else _METHODS[self._service].get(name)
         if action is None:
             raise AttributeError(f"the market's client has no {name}")
         return lambda **params: self._call(action, params)
 
     def get_paginator(self, operation_name: str) -> Paginator:
         """Return boto3's paginator over one of the methods."""
-        action = _METHODS[operation_name]
-        return Paginator(getattr(self, operation_name), _paginators().get_paginator(action), _operation(action))
+        action = _METHODS[self._service][operation_name]
+        pages = _paginators(self._service).get_paginator(action)
+        return Paginator(getattr(self, operation_name), pages, _operation(self._service, action))
 
     def _call(self, action: str, params: dict[str, Any]) -> Answer:
-        validate_parameters(params, _operation(action).input_shape)
+        validate_parameters(params, _operation(self._service, action).input_shape)
         try:
             with self._lock:
                 fault = self._market.begin(action)
@@ -82,15 +87,15 @@ class MarketClient:
 
 
 @cache
-def _service() -> ServiceModel:
-    return ServiceModel(Loader(include_default_search_paths=True).load_service_model("ec2", "service-2"), "ec2")
+def _model(service: str) -> ServiceModel:
+    return ServiceModel(Loader(include_default_search_paths=True).load_service_model(service, "service-2"), service)
 
 
 @cache
-def _operation(action: str) -> OperationModel:
-    return _service().operation_model(action)
+def _operation(service: str, action: str) -> OperationModel:
+    return _model(service).operation_model(action)
 
 
 @cache
-def _paginators() -> PaginatorModel:
-    return PaginatorModel(Loader(include_default_search_paths=True).load_service_model("ec2", "paginators-1"))
+def _paginators(service: str) -> PaginatorModel:
+    return PaginatorModel(Loader(include_default_search_paths=True).load_service_model(service, "paginators-1"))

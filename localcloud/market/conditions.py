@@ -2,13 +2,15 @@
 
 import json
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from localcloud.market.commands import CommandResult
 from localcloud.market.errors import ControlError
 from localcloud.market.model import Market
-from localcloud.market.settings import Boot
+from localcloud.market.settings import Boot, Seconds
+from localcloud.market.ssm import describe_commands
 
 
 class Body(BaseModel):
@@ -29,6 +31,15 @@ class Parameters(Body):
     parameters: dict[str, str]
 
 
+class Maintenance(Body):
+    """Body of ``POST /market/maintenance``."""
+
+    instance_ids: Annotated[list[str], Field(min_length=1)]
+    event_type_code: Annotated[str, Field(min_length=1)] = "AWS_EC2_PERSISTENT_INSTANCE_RETIREMENT_SCHEDULED"
+    category: Literal["scheduledChange", "issue", "accountNotification"] = "scheduledChange"
+    starts_in_seconds: Seconds = 14 * 24 * 3600
+
+
 def change_conditions(market: Market, method: str, path: list[str], body: dict[str, Any]) -> Any:
     """Carry out a control call and answer it; ``ControlError`` when there is none such."""
     answer: Any
@@ -45,10 +56,28 @@ def change_conditions(market: Market, method: str, path: list[str], body: dict[s
         case "PUT", ["parameters"]:
             market.surroundings.parameters = Parameters.model_validate(body).parameters
             answer = {"parameters": market.surroundings.parameters}
+        case "POST", ["maintenance"]:
+            answer = {"instance_ids": _announce(market, Maintenance.model_validate(body))}
+        case "GET", ["commands"]:
+            answer = {"commands": describe_commands(market)}
+        case "POST", ["commands"]:
+            market.command_results.append(CommandResult.model_validate(body))
+            answer = {"results": [one.model_dump(exclude_defaults=True) for one in market.command_results]}
+        case "DELETE", ["commands"]:
+            market.command_results.clear()
+            answer = {"results": []}
         case _:
             called = "/".join(["", "market", *path])
             raise ControlError(404, f"there is no {method} {called}; docs/market.md lists the calls")
     return answer
+
+
+def _announce(market: Market, wanted: Maintenance) -> list[str]:
+    affected = market.named(wanted.instance_ids)
+    starts_at = market.clock() + market.lasting(wanted.starts_in_seconds)
+    for instance in affected:
+        market.announce_maintenance(instance, wanted.event_type_code, wanted.category, starts_at)
+    return [one.id for one in affected]
 
 
 def described_boots(market: Market) -> list[dict[str, Any]]:

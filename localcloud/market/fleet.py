@@ -204,6 +204,7 @@ def _permitted(override: _Override, order: _Order, permit: Permit) -> _Override:
     template = override.template
     launch = Launch(
         template=template,
+        image=override.echo["Overrides"].get("ImageId") or template.image_id,
         subnet=override.subnet,
         instance_type=override.offering.instance_type,
         lifecycle=order.lifecycle,

@@ -1,15 +1,17 @@
 """Asks the local cloud's IAM what a caller of EC2 may do: whose key it is, and what that role's policies say now.
 
-Keys, policies and the rules of their evaluation are ministack's. Policies are read anew for every request, so that a
-change holds from the next request on.
+Keys, policies and the rules of their evaluation are ministack's. A change holds from the next request on: policies are
+read anew for every request, only that requests which wait for one reading share the next.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Self
 
 import boto3
@@ -52,6 +54,9 @@ class Iam:
         self._lambda = session.client("lambda", endpoint_url=url)
         self._functions: dict[str, Function] = {}
         """By access key, which changes with the role."""
+        self._read: dict[str, tuple[float, RoleRights]] = {}
+        """By access key: when the last reading began, and what it found."""
+        self._reading = threading.Lock()
 
     @classmethod
     def from_environment(cls, region: str) -> Self | None:
@@ -63,12 +68,21 @@ class Iam:
         """Return what the holder of a key may do; None: everything, as an administrator. ``EC2Error``: nobody's key."""
         if is_root_access_key(access_key):
             return None
+        asked = monotonic()
+        with self._reading:
+            began, rights = self._read.get(access_key, (0.0, None))
+            if rights is None or began < asked:
+                began, rights = monotonic(), RoleRights(self, self._function(access_key))
+                self._read[access_key] = began, rights
+            return rights
+
+    def _function(self, access_key: str) -> Function:
         if access_key not in self._functions:
             self._functions = self._read_functions()
         function = self._functions.get(access_key)
         if function is None:
             raise EC2Error("AuthFailure", "AWS was not able to validate the provided access credentials")
-        return RoleRights(self, function)
+        return function
 
     def _read_functions(self) -> dict[str, Function]:
         pages = self._lambda.get_paginator("list_functions").paginate()

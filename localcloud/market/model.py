@@ -9,15 +9,17 @@ import heapq
 import random
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from email.utils import format_datetime
 from functools import partial
 from itertools import count
 from typing import Any
 
 from localcloud.market.allocation import Room
+from localcloud.market.commands import Command, CommandResult
 from localcloud.market.errors import ControlError, EC2Error
 from localcloud.market.instances import (
     BY_SPOT_MARKET,
@@ -80,6 +82,9 @@ class Market:
         self.instances: dict[str, Instance] = {}
         self.calls: Counter[str] = Counter()
         self.faults: list[Fault] = []
+        self.commands: dict[str, Command] = {}
+        self.command_results: list[CommandResult] = []
+        """What comes of commands that are sent from now on; of several that concern one, the newest counts."""
         self.boots: list[Boot] = []
         """How some machines fare; of several that concern one, the newest counts."""
         self.record: list[dict[str, Any]] = []
@@ -361,23 +366,53 @@ class Market:
             at=at,
         )
 
+    def announce_maintenance(
+        self, instance: Instance, event_type_code: str, category: str, starts_at: datetime
+    ) -> None:
+        """Have AWS Health tell of maintenance that EC2 will do to an instance; nothing else happens to it."""
+        at = self.catch_up()
+        self._note(at, "maintenance", instance=instance, cause=event_type_code)
+        number = self.new_uuid()
+        detail = {
+            "eventArn": f"arn:aws:health:{self.region}::event/EC2/{event_type_code}/{event_type_code}_{number}",
+            "service": "EC2",
+            "eventTypeCode": event_type_code,
+            "eventTypeCategory": category,
+            "eventScopeCode": "ACCOUNT_SPECIFIC",
+            "communicationId": number,
+            "startTime": format_datetime(starts_at.astimezone(UTC), usegmt=True),
+            "lastUpdatedTime": format_datetime(at.astimezone(UTC), usegmt=True),
+            "statusCode": "upcoming",
+            "eventRegion": self.region,
+            "eventDescription": [{"language": "en_US", "latestDescription": f"{event_type_code} (of this market)"}],
+            "affectedEntities": [{"entityValue": instance.id}],
+            "affectedAccount": self.account,
+            "page": "1",
+            "totalPages": "1",
+        }
+        self._send("AWS Health Event", detail, resource=instance.id, at=at, source="aws.health")
+
     def interrupt_all(self, key: type_and_zone, at: datetime, *, cause: str) -> None:
         """Give every spot instance of an offering that has none yet its notice."""
         for instance in self.live(key, "spot"):
             if not instance.notice:
                 self.notice(instance, at, cause=cause)
 
-    def named_victims(self, instance_ids: Iterable[str]) -> list[Instance]:
-        """Return the live spot instances of these ids; ``ControlError`` when one is none."""
+    def named(self, instance_ids: Sequence[str]) -> list[Instance]:
+        """Return the instances of these ids; ``ControlError`` when there is no such one."""
         self.catch_up()
-        victims = []
         for instance_id in instance_ids:
-            instance = self.instances.get(instance_id)
-            if instance is None:
+            if instance_id not in self.instances:
                 raise ControlError(404, f"there is no instance {instance_id}")
+        return [self.instances[one] for one in instance_ids]
+
+    def named_victims(self, instance_ids: Sequence[str]) -> list[Instance]:
+        """Return the live spot instances of these ids; ``ControlError`` when one is none."""
+        victims = []
+        for instance in self.named(instance_ids):
             if instance.lifecycle != "spot" or not instance.live:
                 raise ControlError(
-                    409, f"{instance_id} is {instance.lifecycle} and {instance.state}, not a live spot instance"
+                    409, f"{instance.id} is {instance.lifecycle} and {instance.state}, not a live spot instance"
                 )
             victims.append(instance)
         return victims
@@ -412,12 +447,14 @@ class Market:
         """Return a fresh UUID."""
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
 
-    def _send(self, detail_type: str, detail: dict[str, str], *, resource: str, at: datetime) -> Event:
+    def _send(
+        self, detail_type: str, detail: dict[str, Any], *, resource: str, at: datetime, source: str = "aws.ec2"
+    ) -> Event:
         event: Event = {
             "version": "0",
             "id": self.new_uuid(),
             "detail-type": detail_type,
-            "source": "aws.ec2",
+            "source": source,
             "account": self.account,
             "time": f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
             "region": self.region,

@@ -1,11 +1,14 @@
 """What requests to the market have in common: their types, and the refusal of what the market does not play."""
 
+from collections.abc import Callable
 from typing import Any
 
 from localcloud.market.errors import EC2Error
 
 Params = dict[str, Any]
 Answer = dict[str, Any]
+Actions = dict[str, Callable[[Any, Params], Answer]]
+"""By an action's name, what carries it out on a market."""
 
 
 def refuse_unknown(where: str, params: Params, known: set[str]) -> None:

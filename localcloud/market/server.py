@@ -31,6 +31,7 @@ from localcloud.market.checks import Rights, anything, may_launch, of_request
 from localcloud.market.control import Control
 from localcloud.market.errors import ConnectionDroppedError, EC2Error
 from localcloud.market.faces import through
+from localcloud.market.json_services import action_of, forward, json_answer, json_error, rights_needed
 from localcloud.market.model import Event, Market
 from localcloud.market.requests import Params
 from localcloud.market.settings import Fault
@@ -140,7 +141,11 @@ class MarketServer:
     def _answer(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         request = Request(environ)
         body = request.get_data()
-        answer = self._control_call if request.path.split("/")[1] == "market" else self._ec2_call
+        answer = self._ec2_call
+        if request.path.split("/")[1] == "market":
+            answer = self._control_call
+        elif "X-Amz-Target" in request.headers:
+            answer = self._json_call
         return answer(request, body)(environ, start_response)
 
     def _control_call(self, request: Request, body: bytes) -> Response:
@@ -149,18 +154,41 @@ class MarketServer:
             self._changed.notify_all()
         return Response(json.dumps(answer), status=status, content_type="application/json")
 
+    def _json_call(self, request: Request, body: bytes) -> Response:
+        try:
+            action = action_of(request)
+            if action is None:
+                return forward(request, body)
+            return self._played(action, request, lambda fault: self._json_effect(action, request, body, fault))
+        except EC2Error as error:
+            return json_error(error)
+
+    def _json_effect(self, action: str, request: Request, body: bytes, fault: Fault | None) -> Response:
+        rights, params = self._rights(_access_key(request)), json.loads(body)
+        with self._changed:
+            if rights:
+                rights.demand(rights_needed(self._market, action, params))
+            return json_answer(carry_out(self._market, action, params, fault))
+
     def _ec2_call(self, request: Request, body: bytes) -> Response:
         values = dict(parse_qsl(body.decode(), keep_blank_values=True))
         action = values.get("Action", "")
+        try:
+            return self._played(action, request, lambda fault: self._effect(action, values, body, request, fault))
+        except EC2Error as error:
+            return self._error(error)
+
+    def _played(self, action: str, request: Request, effect: Callable[[Fault | None], Response]) -> Response:
+        """Count a call, let it through its fault, and log it."""
         began = time.monotonic()
         outcome = "answered"
         try:
             with self._changed:
                 fault = self._market.begin(action)
-            return through(fault, lambda: self._effect(action, values, body, request, fault), time.sleep)
+            return through(fault, lambda: effect(fault), time.sleep)
         except EC2Error as error:
             outcome = error.code
-            return self._error(error)
+            raise
         except ConnectionDroppedError as error:
             outcome = "connection dropped"
             request.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)

@@ -14,7 +14,7 @@ from typing import Any
 from localcloud.market.errors import EC2Error
 from localcloud.market.listing import filters_of, matches, page_of
 from localcloud.market.model import Market
-from localcloud.market.requests import Answer, Params, refuse_unknown, tags_by_kind
+from localcloud.market.requests import Actions, Answer, Params, refuse_unknown, tags_by_kind
 from localcloud.market.surroundings import LaunchTemplate, Version, template_not_found
 
 _MOST_RESULTS = 200
@@ -197,7 +197,7 @@ def delete_launch_template(market: Market, params: Params) -> Answer:
     return answer
 
 
-TEMPLATE_ACTIONS: dict[str, _Action] = {
+TEMPLATE_ACTIONS: Actions = {
     "CreateLaunchTemplate": create_launch_template,
     "CreateLaunchTemplateVersion": create_launch_template_version,
     "ModifyLaunchTemplate": modify_launch_template,

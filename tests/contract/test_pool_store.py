@@ -54,6 +54,19 @@ def test_a_scan_reads_every_page(pools: tuple[PoolStore, Put]) -> None:
     assert sorted(store.scan()) == [f"p{number}" for number in range(8)]
 
 
+@pytest.mark.parametrize(
+    "odd", [{"N": "1E+100"}, {"N": "9.9E+125"}, {"N": "1E-130"}, {"NS": ["1E+100", "-1"]}, {"B": b"x"}, {"BS": [b"x"]}]
+)
+def test_what_dynamodb_takes_is_read(
+    aws: Callable[[str], Any], new_table: Callable[[], str], odd: dict[str, Any]
+) -> None:
+    """And can be shown, as a fault: boto3's own reader raises, so that one item would fail everybody's scan."""
+    client, table = aws("dynamodb"), new_table()
+    client.put_item(TableName=table, Item={"pool_name": {"S": "p"}, "odd": odd})
+    (item,) = PoolTable(client, table).scan().values()
+    assert str(item["odd"])
+
+
 def test_a_missing_table_raises_and_is_not_empty(aws: Callable[[str], Any]) -> None:
     store = PoolTable(aws("dynamodb"), "absent")
     with pytest.raises(Exception, match="ResourceNotFoundException"):

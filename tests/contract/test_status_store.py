@@ -25,7 +25,7 @@ from lambdas.domain.status import (
     Status,
     Waiting,
 )
-from lambdas.ports import Lease, LeaseLostError, StatusStore
+from lambdas.ports import Lease, LeaseLostError, StatusStore, UnreadableStatusError
 from localcloud.market.clock import ManualClock
 from tests.fakes import MemoryStatuses
 
@@ -213,3 +213,46 @@ def test_a_thousand_instances_fit_into_a_status(store: StatusStore) -> None:
     status = store.get("p")
     assert status is not None
     assert status.memory == many
+
+
+HAND_EDITS = {
+    "no controller": ("REMOVE controller", {}),
+    "no fence": ("REMOVE controller.fence", {}),
+    "a fence that is no number": ("SET controller.fence = :x", {":x": {"S": "many"}}),
+    "no notices": ("REMOVE controller.notices", {}),
+    "another version": ("SET controller.memory.version = :x", {":x": {"N": "2"}}),
+    "a time without a zone": ("SET controller.memory.below_since = :x", {":x": {"S": "2026-11-23T12:00:00"}}),
+    "a size that is none": ("SET wanted = :x", {":x": {"S": "many"}}),
+    "a lease for ever": ("SET controller.lease_until = :x", {":x": {"N": "99999999999"}}),
+}
+
+
+@pytest.mark.parametrize("edit", HAND_EDITS)
+def test_a_status_edited_by_hand_is_told_of_and_keeps_no_other_back(
+    aws: Callable[[str], Any], new_table: Callable[[], str], edit: str
+) -> None:
+    client, table = aws("dynamodb"), new_table()
+    store = StatusTable(client, table, lease_seconds=LEASE, clock=CLOCK)
+    store.release(taken(store))
+    client.put_item(
+        TableName=table,
+        Item=client.get_item(TableName=table, Key={"pool_name": {"S": "p"}})["Item"] | {"pool_name": {"S": "q"}},
+    )
+    update, values = HAND_EDITS[edit]
+    client.update_item(
+        TableName=table,
+        Key={"pool_name": {"S": "p"}},
+        UpdateExpression=update,
+        **({"ExpressionAttributeValues": values} if values else {}),
+    )
+    with pytest.raises(UnreadableStatusError, match=r"'p' cannot be read: .+ten minutes"):
+        reconciled(store)
+    found = store.scan()
+    assert isinstance(found["q"], Status)
+    assert isinstance(found["p"], UnreadableStatusError)
+
+
+def reconciled(store: StatusStore) -> None:
+    """What a reconcile first asks."""
+    store.acquire("p", NOW)
+    store.get("p")

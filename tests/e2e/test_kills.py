@@ -284,7 +284,7 @@ def drawn(chance: random.Random, name: str) -> Blow:
     def counted_down(_: Call) -> bool:
         nonlocal left
         left -= 1
-        return left == 0
+        return left <= 0  # again at the next call, if this one was made by a process that is dead by now
 
     when = chance.choice(WHEN)
     return Blow(name, counted_down, when, late=chance.choice((0, 0, chance.uniform(0.001, 0.05))))

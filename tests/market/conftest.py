@@ -34,13 +34,14 @@ def in_process() -> Face:
         pairs = dict(part.split("=") for part in query.split("&") if part)
         return control.handle(method, path, pairs, b"" if body is None else json.dumps(body).encode())
 
-    return Face(MarketClient(market, sleep=clock.forward), clock, call)
+    pricing, ssm = (MarketClient(market, service=service) for service in ("pricing", "ssm"))
+    return Face(MarketClient(market, sleep=clock.forward), clock, call, pricing=pricing, ssm=ssm)
 
 
-def boto3_client(url: str, attempts: int = 1) -> Any:
-    """Return a real EC2 client; it sends a call so often at most."""
+def boto3_client(url: str, attempts: int = 1, service: str = "ec2") -> Any:
+    """Return a real client, of EC2 unless told; it sends a call so often at most."""
     return boto3.client(
-        "ec2",
+        service,
         endpoint_url=url,
         region_name="us-east-1",
         aws_access_key_id="test",
@@ -58,7 +59,8 @@ def served() -> Iterator[tuple[MarketServer, Face]]:
     server.start()
     client = boto3_client(server.url)
     client.create_launch_template(LaunchTemplateName="default", LaunchTemplateData={"ImageId": "ami-1"})
-    yield server, Face(client, clock, partial(over_http, server.url))
+    pricing, ssm = (boto3_client(server.url, service=service) for service in ("pricing", "ssm"))
+    yield server, Face(client, clock, partial(over_http, server.url), pricing=pricing, ssm=ssm)
     server.stop()
 
 

@@ -25,6 +25,8 @@ class Face:
     clock: ManualClock
     control: Callable[[str, str, dict[str, Any] | None], tuple[int, Any]]
     template: str = "default"
+    pricing: Any = None
+    ssm: Any = None
 
     def tell(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Make a control call that must succeed."""

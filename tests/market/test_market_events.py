@@ -1,4 +1,4 @@
-"""Delivery of events, against a real bus, queue and functions of the local AWS."""
+"""Delivery of events, against a real bus, queue and functions of the local AWS; and what of SSM is passed on to it."""
 
 import json
 import os
@@ -8,15 +8,26 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
+from localcloud.market.clock import ManualClock
+from localcloud.market.control import Control
 from localcloud.market.events import EventBridge
-from tests.market.faces import free_port, wait_until
+from localcloud.market.model import Market
+from localcloud.market.moto_surroundings import MotoSurroundings
+from localcloud.market.offerings import default_offerings
+from localcloud.market.parameters import Parameters
+from localcloud.market.server import MarketServer
+from localcloud.market.settings import Settings
+from tests.market.conftest import boto3_client
+from tests.market.faces import Face, free_port, instances, launched, over_http, wait_until
 
 REGION = "us-east-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": REGION}
@@ -198,3 +209,53 @@ def test_an_aws_that_is_gone_is_counted_too(monkeypatch: pytest.MonkeyPatch) -> 
     bus = EventBridge(f"http://127.0.0.1:{free_port()}", REGION)
     bus.deliver([warning()])
     assert bus.counts()["failed"] == 1
+
+
+# A market beside it
+
+
+@pytest.fixture
+def beside(bus: EventBridge) -> Iterator[Face]:
+    """Serve a market that knows the local AWS and sends it its events."""
+    clock = ManualClock()
+    surroundings = MotoSurroundings(REGION, Parameters(REGION))
+    market = Market(clock=clock, offerings=default_offerings(), surroundings=surroundings)
+    server = MarketServer(market, Control(market, settings=Settings()), sink=bus.deliver)
+    server.start()
+    ssm = boto3_client(server.url, service="ssm")
+    yield Face(boto3_client(server.url), clock, partial(over_http, server.url), ssm=ssm)
+    server.stop()
+
+
+def test_what_of_ssm_the_market_does_not_play_the_local_aws_answers(beside: Face) -> None:
+    face = beside
+    face.ssm.put_parameter(Name="/ours/image", Value="ami-42", Type="String")
+    assert face.ssm.get_parameter(Name="/ours/image")["Parameter"]["Value"] == "ami-42"
+    with pytest.raises(ClientError, match="ParameterNotFound"):
+        face.ssm.get_parameter(Name="/absent")
+    face.ec2.create_launch_template(
+        LaunchTemplateName="by-parameter", LaunchTemplateData={"ImageId": "resolve:ssm:/ours/image"}
+    )
+    template = {"LaunchTemplateName": "by-parameter", "Version": "$Latest"}
+    (shown,) = instances(face.ec2.describe_instances(InstanceIds=launched(face.launch(1, template=template))))
+    assert shown["ImageId"] == "ami-42"
+
+
+def test_maintenance_reaches_the_rule_for_scheduled_changes(beside: Face, aws: Aws, bus: EventBridge) -> None:
+    face = beside
+    face.ec2.create_launch_template(LaunchTemplateName="any", LaunchTemplateData={"ImageId": "ami-1"})
+    face.template = "any"
+    url, arn = aws.queue("maintenance")
+    wanted = {"service": ["EC2"], "eventTypeCategory": ["scheduledChange"]}
+    aws.rule("maintenance", {"source": ["aws.health"], "detail": wanted}, {"Arn": arn})
+    one, two = launched(face.launch(2, lifecycle="on-demand"))
+    code = "AWS_EC2_INSTANCE_REBOOT_MAINTENANCE_SCHEDULED"
+    face.tell("POST", "/market/maintenance", {"instance_ids": [two], "event_type_code": code})
+    face.tell("POST", "/market/maintenance", {"instance_ids": [one], "category": "issue"})
+    wait_until(lambda: bus.counts()["seen"] == 4, seconds=10, what="two launches and two announcements are seen")
+    wait_until(lambda: bus.counts()["delivered"] == 1, seconds=10, what="one announcement is delivered")
+    (heard,) = aws.bodies(url)
+    assert (heard["detail-type"], heard["resources"]) == ("AWS Health Event", [two])
+    assert heard["detail"]["affectedEntities"] == [{"entityValue": two}]
+    assert (heard["detail"]["eventTypeCode"], heard["detail"]["eventRegion"]) == (code, REGION)
+    assert face.control("POST", "/market/maintenance", {"instance_ids": ["i-1"]})[0] == 404

@@ -85,11 +85,14 @@ class Site:
             return
         self.iam.put_role_policy(RoleName=ROLE, PolicyName="policy", PolicyDocument=document(*statements))
 
-    def fleet(self, *, template: str = "plain", lifecycle: str = "spot", zones: str = "a", who: Any = None) -> Any:
+    def fleet(
+        self, *, template: str = "plain", lifecycle: str = "spot", zones: str = "a", who: Any = None, **override: str
+    ) -> Any:
         """Launch one instance, with tags on all that can carry them."""
         tags = {TAG: "ours"}
         overrides = [
-            {"InstanceType": "m5.large", "SubnetId": self.subnets[f"us-east-1{zone}"]} for zone in zones.split()
+            {"InstanceType": "m5.large", "SubnetId": self.subnets[f"us-east-1{zone}"], **override}
+            for zone in zones.split()
         ]
         named = {"LaunchTemplateName": template, "Version": "$Latest"}
         return (who or self.ec2).create_fleet(
@@ -278,6 +281,28 @@ def test_an_instance_cannot_be_made_ones_own_by_a_right_to_tag_at_launch(site: S
     site.ec2.create_tags(Resources=[theirs], Tags=[{"Key": TAG, "Value": "ours"}])
 
 
+def test_launch_templates_are_asked_for_by_their_tags(site: Site) -> None:
+    data = {"ImageId": "ami-1"}
+    tagged = {"StringEquals": {f"aws:RequestTag/{TAG}": "mine"}}
+    site.may(
+        {"Effect": "Allow", "Action": ["ec2:*"], "Resource": f"{EC2}launch-template/*", "Condition": tagged},
+        {**OURS, "Condition": {"StringEquals": {f"aws:ResourceTag/{TAG}": "mine"}}},
+    )
+    refused(site.ec2.create_launch_template, LaunchTemplateName="untagged", LaunchTemplateData=data)
+    site.ec2.create_launch_template(
+        LaunchTemplateName="mine",
+        LaunchTemplateData=data,
+        TagSpecifications=[specification("launch-template", {TAG: "mine"})],
+    )
+    site.ec2.create_launch_template_version(LaunchTemplateName="mine", LaunchTemplateData=data)
+    site.ec2.modify_launch_template(LaunchTemplateName="mine", DefaultVersion="2")
+    site.ec2.delete_launch_template_versions(LaunchTemplateName="mine", Versions=["1"])
+    for template in ("plain", "with-role"):
+        refused(site.ec2.create_launch_template_version, LaunchTemplateName=template, LaunchTemplateData=data)
+        refused(site.ec2.delete_launch_template, LaunchTemplateName=template)
+    site.ec2.delete_launch_template(LaunchTemplateName="mine")
+
+
 # Launching
 
 
@@ -375,6 +400,12 @@ def test_one_subnet_that_is_not_allowed_leaves_the_others(site: Site) -> None:
     answer = site.fleet(zones="a b")
     assert [one["ErrorCode"] for one in answer["Errors"]] == ["UnauthorizedOperation"]
     assert [one["AvailabilityZone"] for one in answer["Instances"]] == ["us-east-1b"]
+
+
+def test_an_overrides_own_image_is_what_is_asked_for(site: Site) -> None:
+    site.may(EVERYTHING, deny("ec2:RunInstances", "arn:aws:ec2:us-east-1::image/ami-2"))
+    assert site.fleet()["Errors"] == []
+    assert "image/ami-2 with an explicit deny" in site.fleet(ImageId="ami-2")["Errors"][0]["ErrorMessage"]
 
 
 def test_an_on_demand_launch_makes_no_spot_request(site: Site) -> None:

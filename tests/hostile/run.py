@@ -1,0 +1,70 @@
+"""Meets so many inputs of a kind, and says what became of them."""
+
+from __future__ import annotations
+
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field
+from time import monotonic
+
+import hypothesis
+
+from tests.hostile.kinds import KINDS, SilentDropError
+
+
+@dataclass
+class Met:
+    """What became of the inputs of one kind."""
+
+    kind: str
+    outcomes: Counter[str] = field(default_factory=Counter)
+    crash: str = ""
+    """The first input that crashed, shrunk, with what it raised."""
+
+    drop: str = ""
+    seconds: float = 0.0
+
+    @property
+    def inputs(self) -> int:
+        """How many were met."""
+        return sum(self.outcomes.values())
+
+
+def meet(kind: str, inputs: int, seed: int | None = None) -> Met:
+    """Meet so many inputs; without a seed always the same ones. The first that is met badly is shrunk and ends it."""
+    met = Met(kind)
+    began = monotonic()
+    chosen = KINDS[kind]
+
+    @hypothesis.settings(
+        max_examples=inputs,
+        derandomize=seed is None,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+        phases=set(hypothesis.Phase) - {hypothesis.Phase.explain},  # it traces each line, for hours
+    )
+    @hypothesis.given(chosen.inputs)
+    def one(given: object) -> None:
+        met.outcomes[chosen.meet(given)] += 1
+
+    try:
+        (hypothesis.seed(seed)(one) if seed is not None else one)()
+    except SilentDropError as error:
+        met.drop = told(error)
+    except Exception as error:  # noqa: BLE001  whatever it is, it is what we look for
+        met.crash = told(error)
+    met.seconds = monotonic() - began
+    return met
+
+
+def told(error: Exception) -> str:
+    """An error with the input that hypothesis shrank."""
+    notes = "\n".join(getattr(error, "__notes__", []))
+    frames = traceback.extract_tb(error.__traceback__)
+    where = [
+        f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"
+        for frame in frames
+        if "site-packages" not in frame.filename
+    ]
+    return f"{type(error).__name__}: {str(error)[:1000]}\nat {' < '.join(reversed(where[-6:]))}\n{notes[:3000]}"

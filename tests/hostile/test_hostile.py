@@ -1,0 +1,21 @@
+"""The bounded part of the hostile inputs that every test run has: always the same ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.hostile.kinds import KINDS, OUTCOMES, REFUSED
+from tests.hostile.run import meet
+
+INPUTS = 1000
+
+
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")  # large inputs are what we want
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_input_crashes_harms_others_or_is_dropped_in_silence(kind: str) -> None:
+    met = meet(kind, round(INPUTS * KINDS[kind].share))
+    assert not met.crash, met.crash
+    assert not met.drop, met.drop
+    assert set(met.outcomes) <= set(OUTCOMES)
+    assert met.outcomes[REFUSED] > 0
+    assert len(met.outcomes) > 1, "some are acted on"
