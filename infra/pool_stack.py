@@ -14,6 +14,7 @@ from infra.launch_template import DefaultLaunchTemplate
 from infra.permissions import Permissions
 from infra.queues import Queues
 from infra.stages import Deployment
+from infra.topic import AlarmTopic
 from infra.triggers import Triggers
 
 
@@ -41,7 +42,8 @@ class PoolStack(Stack):
         )
         Permissions(self, "Permissions", deployment=deployment, data=data, queues=queues, functions=functions)
         Triggers(self, "Triggers", data=data, queues=queues, functions=functions)
-        alarms = Alarms(self, "Alarms", deployment=deployment, queues=queues, functions=functions)
+        topic = AlarmTopic(self, "Alerts", deployment=deployment).topic
+        Alarms(self, "Alarms", deployment=deployment, topic=topic, queues=queues, functions=functions)
         acknowledge(self, queues=queues, functions=functions)
         if deployment.permissions_boundary:
             iam.PermissionsBoundary.of(self).apply(
@@ -51,7 +53,7 @@ class PoolStack(Stack):
         outputs = {
             "PoolsTable": data.pools.table_name,
             "StatusTable": data.status.table_name,
-            "AlarmTopic": alarms.topic.topic_arn,
+            "AlarmTopic": topic.topic_arn,
             "DefaultLaunchTemplate": template.template_name,
             "DueQueueUrl": queues.due.queue_url,
             "NoticesQueueUrl": queues.notices.queue_url,

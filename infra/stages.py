@@ -60,13 +60,24 @@ class Stage:
     """Length of one evaluation of an alarm on our own gauges. Ten seconds would be high-resolution metrics on AWS."""
     below_target_seconds: int
     """A pool that lacks instances for this long raises the alarm."""
+    waiting_long_seconds: int
+    """A pool whose shortfall is this old raises a second one."""
+    alarms_by_query: bool
+    """Whether alarms on pools are Metrics Insights queries, with a contributor for each pool. The local cloud refuses
+    them; there the same alarms look at the fleet's worst."""
 
     def at_pace(self, pace: float) -> Stage:
         """This stage with its waiting times divided by ``pace`` (none under a second), for sped-up replays.
 
         The time limits of running code stay: a faster clock does not make a function faster.
         """
-        waits = ("drain_grace_seconds", "backoff_base_seconds", "backoff_max_seconds", "below_target_seconds")
+        waits = (
+            "drain_grace_seconds",
+            "backoff_base_seconds",
+            "backoff_max_seconds",
+            "below_target_seconds",
+            "waiting_long_seconds",
+        )
         shorter = {name: max(1, round(getattr(self, name) / pace)) for name in waits}
         return dataclasses.replace(self, **shorter, minute_seconds=60 / pace)
 
@@ -89,6 +100,8 @@ AWS = Stage(
     minute_seconds=60,
     alarm_period=60,
     below_target_seconds=600,
+    waiting_long_seconds=14_400,
+    alarms_by_query=True,
 )
 
 LOCAL = Stage(
@@ -108,6 +121,8 @@ LOCAL = Stage(
     minute_seconds=3,
     alarm_period=10,
     below_target_seconds=15,
+    waiting_long_seconds=60,
+    alarms_by_query=False,
 )
 
 STAGES: Mapping[str, Stage] = MappingProxyType({stage.name: stage for stage in (AWS, LOCAL)})
@@ -127,6 +142,10 @@ class Deployment:
     """The only IAM roles that pools' launch templates may give to instances."""
     image_parameter_arns: tuple[str, ...] = ()
     """Parameters of one's own that pools may take their image from (``image_id = "ssm:…"``), beside AWS's public."""
+    interruptions_per_hour: int = 10
+    """Interruption notices of one pool within an hour that raise the alarm."""
+    runbook: str = "docs/runbook.md"
+    """Where alarms point people to; the alarm's name follows as a fragment."""
     permissions_boundary: str | None = None
     """ARN of a managed policy that bounds every role of the stack."""
 
@@ -159,6 +178,8 @@ class Deployment:
             image_parameter_arns=_many(
                 context, "image_parameter_arns", PARAMETER_ARN, "arn:aws:ssm:eu-west-1:123456789012:parameter/images/ml"
             ),
+            interruptions_per_hour=_number(context, "interruptions_per_hour", 10),
+            runbook=_text(context, "runbook", "docs/runbook.md"),
             permissions_boundary=_one(
                 context, "permissions_boundary", POLICY_ARN, "arn:aws:iam::123456789012:policy/name"
             ),
@@ -179,6 +200,13 @@ def _pace(context: Callable[[str], object]) -> float:
     if not 1 <= pace < float("inf"):
         raise ContextError(f"pace={text}: must be a number, 1 or more")
     return pace
+
+
+def _number(context: Callable[[str], object], key: str, default: int) -> int:
+    text = _text(context, key, str(default))
+    if not text.isdecimal() or int(text) < 1:
+        raise ContextError(f"{key}={text}: must be a whole number, 1 or more")
+    return int(text)
 
 
 def _many(context: Callable[[str], object], key: str, shape: re.Pattern[str], example: str) -> tuple[str, ...]:

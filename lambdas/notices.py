@@ -33,5 +33,6 @@ def note(event: Ec2Event, instance: Instance, plane: ControlPlane) -> None:
             notice = Notice(at=min(event.time, plane.clock()), offering=instance.offering, kind=kind)
             plane.statuses.note(instance.pool_name, instance.id, notice)
             publish(plane.stack, {metric: 1})
+            publish(plane.stack, {metric: 1}, pool=instance.pool_name)
         case _:
             pass

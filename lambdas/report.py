@@ -19,6 +19,8 @@ REASON_GAUGES = {
     Reason.THROTTLED: Metric.POOLS_THROTTLED,
     Reason.CONFIG: Metric.POOLS_LAUNCH_REFUSED,
 }
+STARTING, INVALID_ITEM = "STARTING", "INVALID_ITEM"
+"""Reasons of trouble beside those for waiting: all is launched and does not run yet; the item breaks a rule."""
 
 
 def reconciled(stack: str, lease: Lease, plan: Plan, results: Results, *, status: Status, now: datetime) -> None:
@@ -42,12 +44,7 @@ def reconciled(stack: str, lease: Lease, plan: Plan, results: Results, *, status
         Metric.DRAINS_REFUSED: sum(len(one.failures) for one in results.told),
     }
     publish(stack, {name: count for name, count in counters.items() if count} | troubles([answer], zeros=False))
-    publish(stack, _gauges(status, now), pool=lease.pool_name)
-
-
-def forgotten(lease: Lease) -> None:
-    """Tell that a pool without an item, and with nothing left of it, is no more."""
-    logger.info("forgotten", pool=lease.pool_name, fence=lease.fence)
+    _of_a_pool(stack, lease.pool_name, status, now)
 
 
 def ticked(
@@ -62,12 +59,13 @@ def ticked(
     for pool_name, fault in unreadable.items():
         logger.error("status unreadable", pool=pool_name, fault=str(fault))
     for pool_name, status in statuses.items():
-        publish(stack, _gauges(status, now), pool=pool_name)
+        _of_a_pool(stack, pool_name, status, now)
     answers = [status.answer for status in statuses.values()]
     fleet = {
         Metric.WANTED: sum(answer.wanted for answer in answers),
         Metric.RUNNING: sum(answer.running for answer in answers),
-        Metric.SECONDS_BELOW_TARGET: max((_seconds_below(status, now) for status in statuses.values()), default=0.0),
+        Metric.SECONDS_BELOW_TARGET: max((_since(one.memory.below_since, now) for one in statuses.values()), default=0),
+        Metric.SECONDS_WAITING: max((_since(one.waiting.since, now) for one in answers if one.waiting), default=0),
         Metric.STATUSES_UNREADABLE: len(unreadable),
         Metric.HEARTBEAT: 1,
     }
@@ -81,24 +79,31 @@ def troubles(answers: Iterable[Answer], *, zeros: bool) -> dict[Metric, float]:
     for answer in answers:
         if answer.spec_errors:
             count[Metric.POOLS_INVALID] += 1
-        stopped = answer.rollout is not None and answer.rollout.state is RolloutState.STOPPED
-        reason = Reason.CONFIG if stopped else answer.waiting.reason if answer.waiting else None
-        if reason in REASON_GAUGES:
+        if (reason := _reason(answer)) in REASON_GAUGES:
             count[REASON_GAUGES[reason]] += 1
     return {metric: value for metric, value in count.items() if value or zeros}
 
 
-def _gauges(status: Status, now: datetime) -> dict[Metric, float]:
-    return {
-        Metric.WANTED: status.answer.wanted,
-        Metric.RUNNING: status.answer.running,
-        Metric.SECONDS_BELOW_TARGET: _seconds_below(status, now),
-    }
+def _reason(answer: Answer) -> Reason | None:
+    """Why a pool is not as it should be. A rolling update that has stopped is a launch refused, though all may run."""
+    if answer.rollout is not None and answer.rollout.state is RolloutState.STOPPED:
+        return Reason.CONFIG
+    return answer.waiting.reason if answer.waiting else None
 
 
-def _seconds_below(status: Status, now: datetime) -> float:
-    since = status.memory.below_since
-    return max(0.0, (now - since).total_seconds()) if since else 0.0
+def _of_a_pool(stack: str, pool_name: str, status: Status, now: datetime) -> None:
+    answer, below = status.answer, status.memory.below_since
+    publish(stack, {Metric.WANTED: answer.wanted, Metric.RUNNING: answer.running}, pool=pool_name)
+    since = answer.waiting.since if answer.waiting else below
+    reason = _reason(answer) or (STARTING if below else None)
+    reasons = [*([reason] if reason else []), *([INVALID_ITEM] if answer.spec_errors else [])]
+    for one in reasons:
+        # At least one second: zero is what a pool without trouble would have.
+        publish(stack, {Metric.SECONDS_IN_TROUBLE: max(1.0, _since(since, now))}, pool=pool_name, reason=one)
+
+
+def _since(moment: datetime | None, now: datetime) -> float:
+    return max(0.0, (now - moment).total_seconds()) if moment else 0.0
 
 
 def _step(step: Step) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What the functions tell the outside: one logger, one tracer, and every metric by name.
 
-Metrics are CloudWatch's embedded metric format on standard output (Powertools), in one namespace a deployment.
-Pools are the only dimension, and only for the gauges in ``POOL_GAUGES``: each name and pool is a billed metric.
+Metrics are CloudWatch's embedded metric format on standard output (Powertools), in one namespace a deployment. Each
+name and combination of dimensions is a billed metric: a pool at size has two, those of its trouble last as long as it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import StrEnum
 from aws_lambda_powertools import Logger, Tracer
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-POOL_DIMENSION = "Pool"
+POOL_DIMENSION, REASON_DIMENSION = "Pool", "Reason"
 POSSIBLE_DIMENSION = re.compile(r"[!-~]{1,255}")
 """What CloudWatch takes for sure: printable ASCII, here without spaces."""
 
@@ -21,10 +21,16 @@ POSSIBLE_DIMENSION = re.compile(r"[!-~]{1,255}")
 class Metric(StrEnum):
     """Every metric there is. Gauges are published each tick, zeros too, so that an alarm can return to OK."""
 
-    # Per pool and, as the fleet's worst or total, without a dimension.
+    # Per pool and, as the fleet's total, without a dimension.
     WANTED = "Wanted"
     RUNNING = "Running"
+
+    # Per pool and reason, only while it lasts: since when the pool has been short, or otherwise in trouble.
+    SECONDS_IN_TROUBLE = "SecondsInTrouble"
+
+    # The fleet's worst.
     SECONDS_BELOW_TARGET = "SecondsBelowTarget"
+    SECONDS_WAITING = "SecondsWaiting"
 
     # Fleet gauges: how many pools are in this state. A reconcile that finds its pool so also publishes 1 at once.
     POOLS_INVALID = "PoolsInvalid"
@@ -46,9 +52,11 @@ class Metric(StrEnum):
     REBALANCE_RECOMMENDATIONS = "RebalanceRecommendations"
 
 
-POOL_GAUGES = (Metric.WANTED, Metric.RUNNING, Metric.SECONDS_BELOW_TARGET)
+POOL_GAUGES = (Metric.WANTED, Metric.RUNNING)
+"""What every pool publishes each minute."""
 
-UNITS = {Metric.SECONDS_BELOW_TARGET: MetricUnit.Seconds}
+SECONDS = (Metric.SECONDS_IN_TROUBLE, Metric.SECONDS_BELOW_TARGET, Metric.SECONDS_WAITING)
+UNITS = dict.fromkeys(SECONDS, MetricUnit.Seconds)
 
 logger = Logger(service="spotpools", utc=True)
 tracer = Tracer(service="spotpools")
@@ -59,8 +67,8 @@ def namespace(stack: str) -> str:
     return f"SpotPools/{stack}"
 
 
-def publish(stack: str, values: Mapping[Metric, float], *, pool: str | None = None) -> None:
-    """Write metric values, of one pool if named, as one line of embedded metric format.
+def publish(stack: str, values: Mapping[Metric, float], *, pool: str | None = None, reason: str | None = None) -> None:
+    """Write metric values, of one pool (and reason) if named, as one line of embedded metric format.
 
     A key that is no possible dimension is no pool's name either: it has no gauges, and must not pass for the fleet's.
     """
@@ -69,6 +77,8 @@ def publish(stack: str, values: Mapping[Metric, float], *, pool: str | None = No
     line = EphemeralMetrics(namespace=namespace(stack))
     if pool is not None:
         line.add_dimension(name=POOL_DIMENSION, value=pool)
+    if reason is not None:
+        line.add_dimension(name=REASON_DIMENSION, value=reason)
     for metric, value in values.items():
         line.add_metric(name=metric, unit=UNITS.get(metric, MetricUnit.Count), value=value)
     line.flush_metrics()

@@ -37,7 +37,7 @@ ALLOWED = {
         "lambdas.tick",
         "lambdas.wiring",
     ),
-    "infra": ("infra", "lambdas.settings", "lambdas.telemetry", "lambdas.domain.observed"),
+    "infra": ("infra", "lambdas.settings", "lambdas.telemetry", "lambdas.domain.guide", "lambdas.domain.observed"),
     "cli": ("cli", "lambdas.aws.tables", "lambdas.domain"),
     "localcloud": ("localcloud", "infra.stages"),
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lambdas.aws.errors import failure
+from lambdas.domain.errors import failure
 from lambdas.domain.results import Failure
 from lambdas.domain.status import Reason
 from lambdas.ports import FleetError

@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.aws.asking import ask, code_of
-from lambdas.aws.errors import failure
+from lambdas.domain.errors import failure
 from lambdas.domain.observed import Instance
 from lambdas.domain.results import Failure, Told
 from lambdas.domain.status import ANNOUNCED, Drained, Reason

@@ -11,9 +11,9 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.aws.asking import code_of, pages
-from lambdas.aws.errors import NO_ANSWER, failure
 from lambdas.aws.launch_templates import LaunchTemplates
 from lambdas.aws.offerings import Offerings
+from lambdas.domain.errors import NO_ANSWER, failure
 from lambdas.domain.fields import format_price, rounded_down
 from lambdas.domain.observed import (
     ATTEMPT_TAG,

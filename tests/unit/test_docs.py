@@ -9,7 +9,7 @@ import pytest
 
 from cli.files import read_entries
 from cli.reference import DOCS, reference, schema
-from lambdas.aws.errors import CODES
+from lambdas.domain.errors import CODES
 
 ROOT = DOCS.parent
 

@@ -68,11 +68,9 @@ NO_ANSWER = ("InternalError", "InternalFailure", "Unavailable", "ServiceUnavaila
 """After these nobody knows whether the call took effect: the same attempt must be sent again, or settle."""
 
 ROLE_MISSING = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
+SERVICE_ROLE_COMMAND = "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"
 REMEDIES = {
-    ROLE_MISSING: (
-        "This account has no service-linked role for EC2 Spot. Create it once: "
-        "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"
-    ),
+    ROLE_MISSING: (f"This account has no service-linked role for EC2 Spot. Create it once: {SERVICE_ROLE_COMMAND}"),
     "MaxSpotInstanceCountExceeded": "Ask for a higher Spot vCPU quota in Service Quotas, or lower the pools' sizes.",
     "VcpuLimitExceeded": "Ask for a higher vCPU quota in Service Quotas, or lower the pools' sizes.",
 }
