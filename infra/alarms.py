@@ -162,7 +162,7 @@ class Alarms(Construct):
 
 def _worst(value: str, schema: str, where: str = "") -> str:
     """A Metrics Insights query with a series for each pool, the worst first."""
-    function = value.split("(")[0]
+    function = value.split("(", maxsplit=1)[0]
     parts = ("SELECT", value, "FROM", schema, where, "GROUP BY Pool", f"ORDER BY {function}() DESC")
     return " ".join(part for part in parts if part)
 

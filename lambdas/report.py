@@ -47,6 +47,11 @@ def reconciled(stack: str, lease: Lease, plan: Plan, results: Results, *, status
     _of_a_pool(stack, lease.pool_name, status, now)
 
 
+def forgotten(lease: Lease) -> None:
+    """Tell that a pool without an item, and with nothing left of it, is no more."""
+    logger.info("forgotten", pool=lease.pool_name, fence=lease.fence)
+
+
 def ticked(
     stack: str,
     statuses: Mapping[str, Status],
