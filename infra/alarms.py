@@ -73,7 +73,7 @@ class Alarms(Construct):
         """An alarm on how long pools have been in trouble; where queries are not to be had, on the fleet's gauge."""
         if self._deployment.stage.alarms_by_query:
             schema = f'SCHEMA("{self._namespace}", Pool, Reason)'
-            query = _worst(f"MAX({Metric.SECONDS_IN_TROUBLE})", schema, where)
+            query = worst(f"MAX({Metric.SECONDS_IN_TROUBLE})", schema, where)
             self._alarm(trouble, _query(query, MINUTE), threshold, missing=QUIET)
         else:
             # The highest value of the period: the worst pool counts, and one bad moment is not averaged away.
@@ -83,7 +83,7 @@ class Alarms(Construct):
         notices, most = Metric.INTERRUPTION_NOTICES, self._deployment.interruptions_per_hour
         if self._deployment.stage.alarms_by_query:
             schema = f'SCHEMA("{self._namespace}", Pool)'
-            self._alarm(Trouble.INTERRUPTIONS, _query(_worst(f"SUM({notices})", schema), HOUR), most)
+            self._alarm(Trouble.INTERRUPTIONS, _query(worst(f"SUM({notices})", schema), HOUR), most)
         else:
             self._alarm(Trouble.INTERRUPTIONS, self._own(notices, "Sum", HOUR), most)
         self._alarm(Trouble.TERMINATIONS_REFUSED, self._own(Metric.TERMINATIONS_REFUSED, "Sum"), 1)
@@ -160,7 +160,7 @@ class Alarms(Construct):
         alarm.add_ok_action(action)
 
 
-def _worst(value: str, schema: str, where: str = "") -> str:
+def worst(value: str, schema: str, where: str = "") -> str:
     """A Metrics Insights query with a series for each pool, the worst first."""
     function = value.split("(", maxsplit=1)[0]
     parts = ("SELECT", value, "FROM", schema, where, "GROUP BY Pool", f"ORDER BY {function}() DESC")

@@ -8,6 +8,7 @@ from constructs import Construct
 
 from infra.acknowledged import acknowledge
 from infra.alarms import Alarms
+from infra.dashboard import Dashboard
 from infra.data import Data
 from infra.functions import Functions
 from infra.launch_template import DefaultLaunchTemplate
@@ -44,6 +45,7 @@ class PoolStack(Stack):
         Triggers(self, "Triggers", data=data, queues=queues, functions=functions)
         topic = AlarmTopic(self, "Alerts", deployment=deployment).topic
         Alarms(self, "Alarms", deployment=deployment, topic=topic, queues=queues, functions=functions)
+        dashboard = Dashboard(self, "Dashboard", deployment=deployment, queues=queues, functions=functions)
         acknowledge(self, queues=queues, functions=functions)
         if deployment.permissions_boundary:
             iam.PermissionsBoundary.of(self).apply(
@@ -60,6 +62,7 @@ class PoolStack(Stack):
             "TickFunction": functions.tick.function.function_name,
             "PoolEditFunction": functions.pool_edit.function.function_name,
             "PoolDueFunction": functions.pool_due.function.function_name,
+            "Dashboard": dashboard.name,
             "SpotNoticeFunction": functions.spot_notice.function.function_name,
         }
         for name, value in outputs.items():

@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from lambdas.domain.plan import Drain, Launch, Plan, Resend, Step, Terminate
+from lambdas.domain.pool import Market
 from lambdas.domain.results import Results
 from lambdas.domain.status import Answer, Reason, RolloutState, Status
 from lambdas.ports import Lease, UnreadableStatusError
-from lambdas.telemetry import Metric, logger, publish
+from lambdas.telemetry import Metric, logger, publish, tallied
 
 REASON_GAUGES = {
     Reason.NO_CAPACITY: Metric.POOLS_NO_CAPACITY,
@@ -34,16 +35,19 @@ def reconciled(stack: str, lease: Lease, plan: Plan, results: Results, *, status
         failures=[f"{one.reason}: {one.code}: {one.message}"[:300] for one in results.failures[:20]],
         **answer.model_dump(mode="json", exclude_none=True),
     )
-    launched = len(results.launched.instances) if results.launched else 0
+    launched = results.launched
+    count = len(launched.instances) if launched else 0
+    on_demand = launched is not None and launched.market is Market.ON_DEMAND
     ended = sum(len(one.instance_ids) for one in results.terminated)
     refused = sum(failure.reason is not Reason.THROTTLED for one in results.terminated for failure in one.failures)
     counters = {
-        Metric.INSTANCES_LAUNCHED: launched,
+        (Metric.ON_DEMAND_LAUNCHED if on_demand else Metric.SPOT_LAUNCHED): count,
         Metric.INSTANCES_TERMINATED: ended,
         Metric.TERMINATIONS_REFUSED: refused,
         Metric.DRAINS_REFUSED: sum(len(one.failures) for one in results.told),
     }
-    publish(stack, {name: count for name, count in counters.items() if count} | troubles([answer], zeros=False))
+    counted = {name: number for name, number in counters.items() if number}
+    publish(stack, counted | tallied() | troubles([answer], zeros=False))
     _of_a_pool(stack, lease.pool_name, status, now)
 
 
@@ -74,7 +78,7 @@ def ticked(
         Metric.STATUSES_UNREADABLE: len(unreadable),
         Metric.HEARTBEAT: 1,
     }
-    publish(stack, fleet | troubles(answers, zeros=True))
+    publish(stack, fleet | tallied() | troubles(answers, zeros=True))
     logger.info("ticked", pools=len(statuses), due=due)
 
 

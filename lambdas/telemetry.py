@@ -7,6 +7,7 @@ name and combination of dimensions is a billed metric: a pool at size has two, t
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
 
@@ -43,10 +44,13 @@ class Metric(StrEnum):
     HEARTBEAT = "Heartbeat"
 
     # Counters: summed over a period.
-    INSTANCES_LAUNCHED = "InstancesLaunched"
+    SPOT_LAUNCHED = "SpotInstancesLaunched"
+    ON_DEMAND_LAUNCHED = "OnDemandInstancesLaunched"
     INSTANCES_TERMINATED = "InstancesTerminated"
     TERMINATIONS_REFUSED = "TerminationsRefused"
     DRAINS_REFUSED = "DrainsRefused"
+    EC2_CALLS = "Ec2Calls"
+    EC2_THROTTLES = "Ec2Throttles"
     INTERRUPTION_NOTICES = "InterruptionNotices"
     MAINTENANCE_NOTICES = "MaintenanceNotices"
     REBALANCE_RECOMMENDATIONS = "RebalanceRecommendations"
@@ -60,6 +64,21 @@ UNITS = dict.fromkeys(SECONDS, MetricUnit.Seconds)
 
 logger = Logger(service="spotpools", utc=True)
 tracer = Tracer(service="spotpools")
+
+
+_tallies: Counter[Metric] = Counter()
+
+
+def tally(metric: Metric) -> None:
+    """Count something where it happens; it is published with what is told next."""
+    _tallies[metric] += 1
+
+
+def tallied() -> dict[Metric, int]:
+    """What has been counted since this was asked last."""
+    counts = dict(_tallies)
+    _tallies.clear()
+    return counts
 
 
 def namespace(stack: str) -> str:

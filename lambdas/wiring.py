@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import Any
 
 from lambdas.aws.clients import EC2, LAUNCH, PRICE_LIST_REGION, client
 from lambdas.aws.drainer import EventsAndCommands
@@ -12,9 +14,12 @@ from lambdas.aws.ec2_fleet import Ec2Fleet
 from lambdas.aws.offerings import Offerings
 from lambdas.aws.pool_table import PoolTable
 from lambdas.aws.status_table import StatusTable
+from lambdas.domain.errors import reason_of
 from lambdas.domain.pauses import Pauses
+from lambdas.domain.status import Reason
 from lambdas.reconcile import ControlPlane
 from lambdas.settings import Settings
+from lambdas.telemetry import Metric, tally
 
 
 def utc_now() -> datetime:
@@ -28,11 +33,21 @@ def due_queue() -> SqsDueQueue:
     return SqsDueQueue(client("sqs"), Settings.load().due_queue_url)
 
 
+def _count(parsed_response: Mapping[str, Any] | None = None, **_: Any) -> None:
+    """Every answer of EC2 counts, those to botocore's own repeats too."""
+    tally(Metric.EC2_CALLS)
+    code = (parsed_response or {}).get("Error", {}).get("Code", "")
+    if reason_of(code) is Reason.THROTTLED:
+        tally(Metric.EC2_THROTTLES)
+
+
 @cache
 def control_plane() -> ControlPlane:
     """Everything, from the environment."""
     settings = Settings.load()
-    dynamodb, ec2 = client("dynamodb"), client("ec2", EC2)
+    dynamodb, ec2, launcher = client("dynamodb"), client("ec2", EC2), client("ec2", LAUNCH)
+    for one in (ec2, launcher):
+        one.meta.events.register("response-received.ec2", _count)
     offerings = Offerings(
         ec2,
         client("pricing", region=PRICE_LIST_REGION),
@@ -46,7 +61,7 @@ def control_plane() -> ControlPlane:
         statuses=StatusTable(dynamodb, settings.status_table, lease_seconds=settings.lease_seconds, clock=utc_now),
         fleet=Ec2Fleet(
             ec2,
-            launcher=client("ec2", LAUNCH),
+            launcher=launcher,
             stack=settings.stack,
             default_launch_template=settings.default_launch_template,
             offerings=offerings,

@@ -28,7 +28,13 @@ ALLOWED = {
     "lambdas.reconcile": ("lambdas.act", "lambdas.domain", "lambdas.observe", "lambdas.ports", "lambdas.report"),
     "lambdas.tick": ("lambdas.domain", "lambdas.ports", "lambdas.reconcile", "lambdas.report"),
     "lambdas.notices": ("lambdas.domain", "lambdas.events", "lambdas.reconcile", "lambdas.telemetry"),
-    "lambdas.wiring": ("lambdas.aws", "lambdas.domain", "lambdas.reconcile", "lambdas.settings"),
+    "lambdas.wiring": (
+        "lambdas.aws",
+        "lambdas.domain",
+        "lambdas.reconcile",
+        "lambdas.settings",
+        "lambdas.telemetry",
+    ),
     "lambdas.handlers": (
         "lambdas.events",
         "lambdas.notices",

@@ -1,0 +1,131 @@
+"""The fleet on one screen, and the questions one asks of the logs. Pools are found by query: new ones appear."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from infra.alarms import worst
+from infra.functions import Functions
+from infra.queues import Queues
+from infra.stages import Deployment
+from lambdas import telemetry
+from lambdas.telemetry import Metric
+
+MINUTE = Duration.minutes(1)
+HALF, THIRD, WIDTH, HEIGHT = 12, 8, 24, 6
+
+REASONS = {
+    "no capacity": Metric.POOLS_NO_CAPACITY,
+    "price above cap": Metric.POOLS_PRICE_ABOVE_MAX,
+    "quota": Metric.POOLS_QUOTA,
+    "throttled": Metric.POOLS_THROTTLED,
+    "refused": Metric.POOLS_LAUNCH_REFUSED,
+    "item invalid": Metric.POOLS_INVALID,
+}
+
+QUESTIONS = {
+    "why did a pool do that": (
+        ("@timestamp", "steps", "failures", "waiting.reason", "waiting.message", "last_error.code"),
+        'message = "reconciled" and pool = "NAME"',
+    ),
+    "what EC2 refused": (
+        ("@timestamp", "pool", "steps", "failures"),
+        'message = "reconciled" and ispresent(failures.0)',
+    ),
+    "errors of the functions": (("@timestamp", "message", "pool", "body", "exception"), 'level = "ERROR"'),
+}
+"""Saved queries of CloudWatch Logs Insights: fields and filter. A pool's name takes the place of NAME."""
+
+
+class Dashboard(Construct):
+    """One dashboard and the saved questions."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, deployment: Deployment, queues: Queues, functions: Functions
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._namespace = telemetry.namespace(deployment.stack)
+        dashboard = cloudwatch.Dashboard(
+            self, "Fleet", dashboard_name=f"{deployment.stack}-fleet", default_interval=Duration.hours(3)
+        )
+        self.name = dashboard.dashboard_name
+        dashboard.add_widgets(*self._sizes())
+        dashboard.add_widgets(*self._pools())
+        dashboard.add_widgets(*self._spot())
+        dashboard.add_widgets(*self._machinery(queues, functions))
+        groups = [each.function.log_group for each in functions]
+        for question, (fields, condition) in QUESTIONS.items():
+            logs.QueryDefinition(
+                self,
+                question.title().replace(" ", ""),
+                query_definition_name=f"{deployment.stack}/{question}",
+                query_string=logs.QueryString(
+                    fields=list(fields), filter_statements=[condition], sort="@timestamp desc", limit=100
+                ),
+                log_groups=groups,
+            )
+
+    def _sizes(self) -> list[cloudwatch.IWidget]:
+        return [
+            self._graph("Instances", {"wanted": Metric.WANTED, "running": Metric.RUNNING}, width=HALF),
+            self._graph("Pools in trouble, by reason", REASONS, width=HALF),
+        ]
+
+    def _pools(self) -> list[cloudwatch.IWidget]:
+        by_pool = f'SCHEMA("{self._namespace}", Pool)'
+        by_reason = f'SCHEMA("{self._namespace}", Pool, Reason)'
+        return [
+            _query_graph("Running, by pool", worst(f"MAX({Metric.RUNNING})", by_pool)),
+            _query_graph("Wanted, by pool", worst(f"MAX({Metric.WANTED})", by_pool)),
+            _query_graph("Seconds in trouble, by pool", worst(f"MAX({Metric.SECONDS_IN_TROUBLE})", by_reason)),
+        ]
+
+    def _spot(self) -> list[cloudwatch.IWidget]:
+        launches = {"spot": Metric.SPOT_LAUNCHED, "on demand": Metric.ON_DEMAND_LAUNCHED}
+        ends = {"terminated by us": Metric.INSTANCES_TERMINATED, "refused": Metric.TERMINATIONS_REFUSED}
+        notices = {
+            "interruptions": Metric.INTERRUPTION_NOTICES,
+            "rebalance recommendations": Metric.REBALANCE_RECOMMENDATIONS,
+            "maintenance": Metric.MAINTENANCE_NOTICES,
+        }
+        return [
+            self._graph("Launched, by market", launches, "Sum"),
+            self._graph("Ended", ends, "Sum"),
+            self._graph("Notices", notices, "Sum"),
+        ]
+
+    def _machinery(self, queues: Queues, functions: Functions) -> list[cloudwatch.IWidget]:
+        durations = [
+            each.function.metric_duration(period=MINUTE, statistic="p99", label=each.handler) for each in functions
+        ]
+        ages = [
+            queue.metric_approximate_age_of_oldest_message(period=MINUTE, statistic="Maximum", label=label)
+            for label, queue in {"due pools": queues.due, "notices": queues.notices}.items()
+        ]
+        calls = {"calls": Metric.EC2_CALLS, "throttled": Metric.EC2_THROTTLES}
+        return [
+            cloudwatch.GraphWidget(title="Functions, slowest (ms)", left=durations, width=THIRD, height=HEIGHT),
+            self._graph("EC2 calls", calls, "Sum"),
+            cloudwatch.GraphWidget(title="Oldest message (s)", left=ages, width=THIRD, height=HEIGHT),
+        ]
+
+    def _graph(
+        self, title: str, metrics: Mapping[str, Metric], statistic: str = "Maximum", *, width: int = THIRD
+    ) -> cloudwatch.GraphWidget:
+        left = [
+            cloudwatch.Metric(
+                namespace=self._namespace, metric_name=metric.value, statistic=statistic, period=MINUTE, label=label
+            )
+            for label, metric in metrics.items()
+        ]
+        return cloudwatch.GraphWidget(title=title, left=left, width=width, height=HEIGHT)
+
+
+def _query_graph(title: str, query: str) -> cloudwatch.GraphWidget:
+    series = cloudwatch.MathExpression(expression=query, using_metrics={}, period=MINUTE, label="")
+    return cloudwatch.GraphWidget(title=title, left=[series], width=THIRD, height=HEIGHT)
