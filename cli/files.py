@@ -1,17 +1,20 @@
-"""Pool items from YAML or JSON files: our own, or a Determined ``resource_pools:`` list as it stands."""
+"""Pool items from YAML or JSON files: our own, or a Determined ``resource_pools:`` list as it stands.
+
+Each value keeps the place where it was written, so that every fault of every pool is told with its line.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, ClassVar
 
 import yaml
 
-from lambdas.domain.determined import import_pool
+from lambdas.domain.determined import NETWORK, STRAIGHT, import_pool
 from lambdas.domain.pool import Pool, SpecError, parse_pool
 
 LONGEST_FILE = 1_000_000
@@ -28,12 +31,33 @@ class FileFaultError(ValueError):
 
 
 @dataclass(frozen=True)
+class Fault:
+    """One fault of a file: in which line, of which pool, what is wrong and how to mend it."""
+
+    line: int
+    pool: str
+    message: str
+    field: str = ""
+    value: str = ""
+    rule: str = ""
+    remedy: str = ""
+
+    @classmethod
+    def of(cls, error: SpecError, *, line: int, pool: str) -> Fault:
+        """A fault of a pool item."""
+        message = f"{error.field} = {error.value}: must be {error.rule}. {error.remedy}"
+        return cls(line, pool, message, error.field, error.value, error.rule, error.remedy)
+
+
+@dataclass(frozen=True)
 class Entry:
-    """One pool of a file. ``imported`` ones state no target_size of their own."""
+    """One pool of a file. ``imported`` ones state no target_size of their own; ``broken`` is why one is no item."""
 
     item: dict[str, Any]
     imported: bool = False
     not_applied: dict[str, str] = field(default_factory=dict)
+    broken: str = ""
+    node: yaml.Node | None = field(default=None, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -41,39 +65,106 @@ class Entry:
         return str(self.item.get("pool_name", "(unnamed)"))
 
     @property
-    def faults(self) -> tuple[SpecError, ...]:
+    def faults(self) -> tuple[Fault, ...]:
         """Everything wrong with it."""
-        parsed = parse_pool(self.item)
-        return () if isinstance(parsed, Pool) else parsed
+        if self.broken:
+            return (Fault(self.line_of(""), self.name, self.broken),)
+        return self.faults_of(self.item)
+
+    def faults_of(self, item: Mapping[str, Any]) -> tuple[Fault, ...]:
+        """Everything wrong with an item that this entry makes, each in the line that caused it."""
+        parsed = parse_pool(item)
+        if isinstance(parsed, Pool):
+            return ()
+        return tuple(Fault.of(error, line=self.line_of(error.field), pool=self.name) for error in parsed)
+
+    def line_of(self, place: str) -> int:
+        """The line of an attribute such as ``schedule.0.cron``; of the pool, if the file does not name it."""
+        if self.imported:
+            name, dot, rest = place.partition(".")
+            place = PROVIDER_NAMES.get(name, name) + dot + rest
+        return line_of(self.node, place)
+
+
+PROVIDER_NAMES = {
+    **{ours: f"provider.{theirs}" for theirs, ours in STRAIGHT.items()},
+    **{ours: f"provider.network_interface.{theirs}" for theirs, ours in NETWORK.items()},
+}
+"""Where a Determined pool says what our attribute says."""
 
 
 def read_entries(text: str) -> list[Entry]:
-    """Read the pools of a file. Raises FileFaultError if it is not YAML or JSON, or holds none, or one twice."""
-    content = _content(text)
+    """Read the pools of a file, broken ones too. Raises FileFaultError if it is not YAML or JSON, or holds no pools."""
+    content, node = _content(text)
+    make: Callable[[Mapping[str, Any], yaml.Node | None], Entry] = _own
     if isinstance(content, Mapping) and "resource_pools" in content:
-        entries = [_imported(pool) for pool in _listed(content["resource_pools"], "resource_pools")]
+        make, content, node = _imported, content["resource_pools"], _below(node, "resource_pools")
+    elif isinstance(content, Mapping) and "pools" in content:
+        content, node = _alone(content), _below(node, "pools")
+    if isinstance(content, Mapping):
+        entries = [make(content, node)]
     else:
-        if isinstance(content, Mapping) and "pools" in content:
-            content = _alone(content)
-        items = [content] if isinstance(content, Mapping) else _listed(content, "the file")
-        entries = [Entry(_named(item)) for item in items]
-    if twice := _first_twice(entry.name for entry in entries if "pool_name" in entry.item):
-        raise FileFaultError(f"it has more than one pool {twice[:80]}: keep one, or the last would win unseen")
-    return entries
+        nodes = node.value if isinstance(node, yaml.SequenceNode) else []
+        entries = [make(pool, place) for pool, place in zip(_listed(content), nodes, strict=True)]
+    return _told_apart(entries)
+
+
+def _told_apart(entries: list[Entry]) -> list[Entry]:
+    """The second pool of a name is broken: the last would win unseen."""
+    first: dict[str, int] = {}
+    apart: list[Entry] = []
+    for entry in entries:
+        line = first.setdefault(entry.name, entry.line_of("")) if "pool_name" in entry.item else None
+        twice = line is not None and any(one.name == entry.name for one in apart)
+        why = f"there is more than one pool {entry.name[:80]}, the first in line {line}: keep one"
+        apart.append(replace(entry, broken=why) if twice and not entry.broken else entry)
+    return apart
+
+
+def line_of(node: yaml.Node | None, place: str) -> int:
+    """The line in which a value stands, or else what it would belong to. Names may have dots: the longest counts."""
+    if node is None:
+        return 1
+    line = int(node.start_mark.line) + 1
+    while place:
+        if isinstance(node, yaml.MappingNode):
+            fitting = [
+                pair
+                for pair in node.value
+                if isinstance(pair[0], yaml.ScalarNode) and f"{place}.".startswith(f"{pair[0].value}.")
+            ]
+            if not fitting:
+                return line
+            key, node = max(fitting, key=lambda pair: len(pair[0].value))
+            line, place = int(key.start_mark.line) + 1, place[len(key.value) + 1 :]
+            continue
+        first, _, rest = place.partition(".")
+        if not isinstance(node, yaml.SequenceNode) or not first.isdecimal() or int(first) >= len(node.value):
+            return line
+        node, place = node.value[int(first)], rest
+        line = int(node.start_mark.line) + 1
+    return line
+
+
+def _below(node: yaml.Node | None, name: str) -> yaml.Node | None:
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return next((value for key, value in pairs if key.value == name), None)
 
 
 def _first_twice(names: Iterable[str]) -> str | None:
     return next((name for name, times in Counter(names).items() if times > 1), None)
 
 
-def _content(text: str) -> object:
+def _content(text: str) -> tuple[object, yaml.Node | None]:
     if len(text) > LONGEST_FILE:
         raise FileFaultError(f"longer than {LONGEST_FILE} characters; a pool takes a few hundred")
     text = text.removeprefix("\ufeff")
     if text.lstrip().startswith(("{", "[")):
         text = text.replace("\t", " ")  # JSON is YAML but for the tabs between its values
     try:
-        return yaml.load(text, Loader=_PlainLoader)  # noqa: S506  a SafeLoader, and less
+        loader = _PlainLoader(text)
+        node = loader.get_single_node()
+        return (None if node is None else loader.construct_document(node)), node
     except RecursionError:
         raise FileFaultError("nested too deeply; a pool needs two levels") from None
     except (yaml.YAMLError, ValueError, LookupError) as error:
@@ -86,24 +177,24 @@ def _alone(content: Mapping[str, Any]) -> object:
     return content["pools"]
 
 
-def _named(item: Mapping[Any, Any]) -> dict[str, Any]:
-    for name in item:
-        if not isinstance(name, str):
-            raise FileFaultError(f"{str(name)[:80]} is no attribute name, which is a text; put it in quotes")
-    return dict(item)
+def _own(item: Mapping[Any, Any], node: yaml.Node | None) -> Entry:
+    odd = [str(name)[:80] for name in item if not isinstance(name, str)]
+    broken = f"{odd[0]} is no attribute name, which is a text; put it in quotes" if odd else ""
+    return Entry({str(name): value for name, value in item.items()}, broken=broken, node=node)
 
 
-def _imported(pool: Mapping[str, Any]) -> Entry:
+def _imported(pool: Mapping[str, Any], node: yaml.Node | None) -> Entry:
     try:
         imported = import_pool(pool)
     except ValueError as error:
-        raise FileFaultError(str(error)) from None
-    return Entry(imported.item, imported=True, not_applied=imported.not_applied)
+        named = {"pool_name": pool["pool_name"]} if "pool_name" in pool else {}
+        return Entry(named, imported=True, broken=str(error), node=node)
+    return Entry(imported.item, imported=True, not_applied=imported.not_applied, node=node)
 
 
-def _listed(content: object, where: str) -> list[Mapping[str, Any]]:
+def _listed(content: object) -> list[Mapping[str, Any]]:
     if not isinstance(content, list) or not content or not all(isinstance(one, Mapping) for one in content):
-        raise FileFaultError(f"{where} must be a list of pools, each with a pool_name; see examples/")
+        raise FileFaultError("it must be a pool, or a list of pools, each with a pool_name; see examples/")
     return content
 
 

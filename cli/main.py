@@ -1,115 +1,254 @@
-"""Commands: apply and validate pool items, list pools."""
+"""Declares the commands; what they do stands in the module of each subject."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
-from rich.console import Console
-from rich.table import Column, Table
+from rich.text import Text
+from typer.core import TyperGroup
 
-from cli.files import Entry, FileFaultError, read_entries
-from cli.tables import AwsFaultError, find_tables
-from lambdas.domain.status import Answer
+from cli import apply as applying
+from cli import change, doctor, drill, explain, history, show, story, watch
+from cli.apply import Applied, FaultyFileError
+from cli.deployment import Deployment
+from cli.exits import MEANING, Exit, ExpectedError
+from cli.faults import told_plainly
+from cli.items import as_plain, as_yaml, ordered
+from cli.output import Format, clock, complain, err, out, plain
+from cli.output import show as put_out
+from lambdas import __version__
 
-INVALID, AWS_FAILED = 1, 3
-"""Exit statuses: the input is wrong (nothing was written); AWS did not do it. 2 is wrong usage."""
+EXITS = "Exit status: " + " ".join(f"{int(status)}: {meaning}" for status, meaning in MEANING.items())
 
-app = typer.Typer(no_args_is_help=True, add_completion=True, help="Pools of EC2 instances, kept at size.")
-out = Console(soft_wrap=True, markup=False, emoji=False)
-err = Console(stderr=True, soft_wrap=True, markup=False, emoji=False)
+
+class Commands(TyperGroup):
+    """Ends every command that meets an expected fault with one message and its exit status."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # click's own context, under typer's name
+        """Run the command."""
+        try:
+            with told_plainly():
+                return super().invoke(ctx)
+        except FaultyFileError as faulty:
+            _tell_faults(faulty)
+            raise typer.Exit(faulty.status) from None
+        except ExpectedError as fault:
+            complain(str(fault))
+            raise typer.Exit(fault.status) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(Exit.STOPPED) from None
+
+
+def _tell_faults(faulty: FaultyFileError) -> None:
+    for fault in faulty.faults:
+        complain(f"{faulty.file}:{fault.line}: {fault.pool}: {fault.message}", style="")
+    complain(str(faulty))
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    help="Pools of EC2 instances, kept at size.",
+    epilog=EXITS,
+)
+
+
+def _pool_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names for the shell to complete; none if they cannot be had."""
+    try:
+        with told_plainly():
+            names = Deployment(ctx.params.get("stack")).pools.names()
+    except ExpectedError:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
 
 File = Annotated[str, typer.Argument(help="YAML or JSON: pool items, or a Determined resource_pools list; - is stdin.")]
-Stack = Annotated[str | None, typer.Option(help="The stack's name, if it is not spotpools or SPOTPOOLS_STACK.")]
+PoolName = Annotated[str, typer.Argument(metavar="POOL", help="The pool's name.", autocompletion=_pool_names)]
+Stack = Annotated[str | None, typer.Option(help="The stack's name, if it is not SPOTPOOLS_STACK or spotpools.")]
+Output = Annotated[Format, typer.Option("--output", "-o", help="A picture for people, or JSON for programs.")]
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001  typer calls it so
+    if wanted:
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def spotpools(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Say the version and end.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Pools of EC2 instances, kept at size."""
 
 
 @app.command()
-def validate(file: File) -> None:
-    """Check the pools of a file; write nothing."""
-    entries = _valid(file)
-    out.print(f"{len(entries)} valid: {', '.join(entry.name for entry in entries)}", highlight=False)
-
-
-@app.command()
-def apply(file: File, stack: Stack = None) -> None:
-    """Write the pools of a file to the Pools table: all of them, or none if one is invalid."""
-    entries = _valid(file)
+def validate(file: File, output: Output = Format.TABLE) -> None:
+    """Check the pools of a file, without AWS; every fault of every pool is told with its line."""
     try:
-        tables = find_tables(stack)
-        for entry in entries:
-            (tables.merge if entry.imported else tables.put)(entry.item)
-            out.print(f"applied {entry.name}", highlight=False)
-    except AwsFaultError as fault:
-        _stop(str(fault), AWS_FAILED)
+        entries = applying.read(file)
+    except FaultyFileError as faulty:
+        if output is Format.JSON:
+            put_out({"valid": False, "file": file, "pools": [], "faults": faulty.faults}, "", output)
+        raise
+    names = [entry.name for entry in entries]
+    found = {"valid": True, "file": file, "pools": names, "faults": []}
+    put_out(found, Text(plain(f"{len(names)} valid: {', '.join(names)}")), output)
+
+
+@app.command()
+def apply(
+    file: File,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; write nothing.")] = False,
+    stack: Stack = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Write the pools of a file to the Pools table, and show what changes: all are valid, or none is written.
+
+    Pools that are already as the file says are left alone, so an apply that was stopped goes on where it was. A pool
+    that somebody else changes meanwhile is left as it is. Pools that the file does not name stay.
+    """
+    entries = applying.read(file)
+    pools = Deployment(stack).pools
+    changes = applying.plan(file, entries, pools.all())
+    written = 0 if dry_run else applying.write_all(changes, pools)
+    applied = Applied(dry_run, written, tuple(changes))
+    put_out(applied.as_data(), applying.picture(applied), output)
+
+
+@app.command()
+def get(pool: PoolName, stack: Stack = None, output: Output = Format.TABLE) -> None:
+    """Show a pool's item as YAML, which apply takes."""
+    item = Deployment(stack).pools.get(pool).item
+    put_out(as_plain(ordered(item)), Text(as_yaml(item).rstrip()), output)
+
+
+@app.command()
+def edit(pool: PoolName, stack: Stack = None, output: Output = Format.TABLE) -> None:
+    """Open a pool's item in $VISUAL or $EDITOR; write it when it is valid and nobody else has changed it meanwhile."""
+
+    def again(faulty: FaultyFileError) -> bool:
+        _tell_faults(faulty)
+        return err.is_terminal and typer.confirm("Edit it again?", default=True, err=True)
+
+    changed = change.edit(Deployment(stack).pools, pool, again)
+    applied = Applied(dry_run=False, written=int(changed.change != applying.UNCHANGED), pools=(changed,))
+    put_out(applied.as_data(), applying.picture(applied), output)
 
 
 @app.command(name="list")
-def list_pools(stack: Stack = None) -> None:
-    """Show every pool: wanted, running, and why the rest waits."""
-    try:
-        tables = find_tables(stack)
-        items, statuses = tables.all_items(), tables.all_statuses()
-    except AwsFaultError as fault:
-        _stop(str(fault), AWS_FAILED)
-    table = Table(Column("pool", no_wrap=True), "wanted", "running", "starting", "noticed", "waiting", "why", box=None)
-    for name in sorted({*items, *statuses}):
-        table.add_row(_plain(name), *(_plain(cell) for cell in _cells(statuses.get(name))))
-    out.print(table)
+def list_pools(stack: Stack = None, output: Output = Format.TABLE) -> None:
+    """Show every pool: wanted, running, ready, waiting and why, the lowest spot price against the cap, USD an hour."""
+    seen = show.look(Deployment(stack))
+    listed = show.listing(seen)
+    put_out(listed, show.picture(listed, seen.now), output)
 
 
-def _cells(status: Mapping[str, Any] | None) -> list[str]:
-    """A status as a row; one that is none, as the control plane's log and alarm say too, says so here."""
-    unknown = ["-", "-", "-", "-", ""]
-    if status is None:
-        return [*unknown, ""]
-    try:
-        answer = Answer.model_validate(status)
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in fault["loc"])
-        return [*unknown, f"its PoolStatus item is not as the control plane writes it: {where}: {fault['msg']}"]
-    waiting = answer.waiting
-    faults = [f"{one.field} = {one.value}: must be {one.rule}" for one in answer.spec_errors]
-    why = "; ".join(([f"{waiting.reason}: {waiting.message}"] if waiting else []) + faults)
-    sizes = (answer.wanted, answer.running, answer.starting, answer.noticed)
-    return [*map(str, sizes), str(waiting.count) if waiting else "", why]
+@app.command(name="watch")
+def watch_pools(
+    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 5,
+    times: Annotated[int | None, typer.Option(min=1, help="End after so many looks.")] = None,
+    stack: Stack = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Show the list, live, until Ctrl-C; as JSON, one line a look."""
+    watch.watch(watch.frames(Deployment(stack), every=every, times=times), out, output, typer.echo)
 
 
-def _valid(file: str) -> list[Entry]:
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-        entries = read_entries(text)
-    except OSError as error:
-        _stop(f"{file}: {error.strerror}", INVALID)
-    except UnicodeDecodeError as error:
-        _stop(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8", INVALID)
-    except FileFaultError as fault:
-        _stop(f"{file}: {fault}", INVALID)
-    for entry in entries:
-        for name, why in entry.not_applied.items():
-            err.print(_plain(f"{entry.name}: {name} is not applied: {why}"), style="yellow", highlight=False)
-    faults = [(entry, wrong) for entry in entries for wrong in entry.faults]
-    for entry, wrong in faults:
-        told = f"{entry.name}: {wrong.field} = {wrong.value}: must be {wrong.rule}. {wrong.remedy}"
-        err.print(_plain(told), highlight=False)
-    if faults:
-        _stop(f"{file}: {len(faults)} fault(s); nothing was written.", INVALID)
-    return entries
+@app.command(name="explain")
+def explain_pool(pool: PoolName, stack: Stack = None, output: Output = Format.TABLE) -> None:
+    """Tell a pool's story: what is wanted, what runs where, why the rest waits, what comes next, what you can do.
+
+    It looks at EC2 with your own credentials and changes nothing.
+    """
+    told = explain.tell(explain.look(Deployment(stack), pool))
+    put_out(told, story.picture(told), output)
 
 
-def _stop(message: str, status: int) -> NoReturn:
-    err.print(_plain(message), style="red", highlight=False)
-    raise typer.Exit(status)
+@app.command(name="history")
+def history_of(
+    pool: PoolName,
+    since: Annotated[str, typer.Option(help="How far back: a number and a unit, such as 90m, 6h or 2d.")] = "1h",
+    most: Annotated[int, typer.Option(min=1, help="Show the newest so many decisions.")] = 50,
+    stack: Stack = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Show what was decided for a pool and why, from the functions' logs; decisions alike in a row as one."""
+    back = history.span(since)
+    found = history.look(Deployment(stack), pool, since=datetime.now(UTC) - back, most=most)
+    put_out(found, history.picture(found), output)
 
 
-def _plain(text: str) -> str:
-    """Text that can do nothing to a terminal: what is not to be seen is written out."""
-    return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in text)
+@app.command()
+def pause(pool: PoolName, stack: Stack = None, output: Output = Format.TABLE) -> None:
+    """Observe and report a pool, and change nothing, until resume."""
+    _tell_changed(change.pause(Deployment(stack).pools, pool), output)
+
+
+@app.command()
+def resume(pool: PoolName, stack: Stack = None, output: Output = Format.TABLE) -> None:
+    """End a pause: the pool is brought to its size again."""
+    _tell_changed(change.resume(Deployment(stack).pools, pool), output)
+
+
+@app.command()
+def drain(pool: PoolName, stack: Stack = None, output: Output = Format.TABLE) -> None:
+    """Set a pool's sizes to zero and keep its item; refused if a schedule would bring instances back."""
+    _tell_changed(change.drain(Deployment(stack).pools, pool), output)
+
+
+def _tell_changed(changed: change.Changed, output: Format) -> None:
+    if changed.advice:
+        complain(changed.advice, style="yellow")
+    note = "" if changed.change == applying.CHANGED else " (it was so already)"
+    put_out(changed, Text(plain(f"{changed.pool} is {changed.message}{note}.")), output)
+
+
+@app.command(name="drill")
+def drill_pool(
+    pool: PoolName,
+    count: Annotated[int, typer.Option(min=1, help="How many running spot instances to interrupt.")] = 1,
+    role_arn: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SPOTPOOLS_DRILL_ROLE_ARN",
+            help="On AWS: the role of the experiment; it trusts fis.amazonaws.com and allows ec2:DescribeInstances and "
+            "ec2:SendSpotInstanceInterruptions.",
+        ),
+    ] = None,
+    stack: Stack = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Interrupt instances of a pool as EC2 would, to see that they are replaced and that the workload stands it.
+
+    On AWS it is an experiment of the Fault Injection Service, which is billed by the minute and action; on the local
+    cloud the market does it. The instances get their notice at once and go two minutes later.
+    """
+    ordered_ = drill.start(Deployment(stack), pool, count=count, role_arn=role_arn)
+    experiment = f" (experiment {ordered_.experiment})" if ordered_.experiment else ""
+    text = (
+        f"{ordered_.by}{experiment} interrupts {', '.join(ordered_.instances)} at {clock(datetime.now(UTC))}. "
+        f"See what becomes of it: spotpools explain {pool}"
+    )
+    put_out(ordered_, Text(plain(text)), output)
+
+
+@app.command(name="doctor")
+def examine(stack: Stack = None, output: Output = Format.TABLE) -> None:
+    """Check that a deployment can do its work; each finding with its remedy. The exit status is 1 if a check fails."""
+    checks = doctor.examine(Deployment(stack))
+    put_out({"checks": checks}, doctor.picture(checks), output)
+    if any(one.state is doctor.State.FAIL for one in checks):
+        raise typer.Exit(Exit.INVALID)
 
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="spotpools")

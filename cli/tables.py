@@ -1,111 +1,92 @@
-"""The stack's tables, for people: found by name, read and written with the caller's own credentials."""
+"""The Pools table, for people: an item is written only if it still is as it was read."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+from botocore.exceptions import ClientError
 
-from lambdas.aws.tables import scan_items, to_attribute
+from cli.exits import ChangedMeanwhileError, NoSuchPoolError
+from lambdas.aws.tables import from_item, to_attribute
 from lambdas.domain.pool import KNOWN_NAMES
 
-CONFIG = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
-DEFAULT_STACK = "spotpools"
-
-
-class AwsFaultError(RuntimeError):
-    """AWS did not do what was asked; the text says what to do next."""
+Attributes = Mapping[str, Any]
+"""An item in DynamoDB's own words."""
 
 
 @dataclass(frozen=True)
-class Tables:
-    """The two tables of one deployment."""
+class Stored:
+    """A pool item as it stands: as plain values, and as DynamoDB wrote it, which a later write compares with."""
+
+    item: Mapping[str, Any]
+    attributes: Attributes
+
+
+@dataclass(frozen=True)
+class PoolItems:
+    """The Pools table."""
 
     client: Any
-    pools: str
-    statuses: str
+    table: str
 
-    def put(self, item: Mapping[str, Any]) -> None:
-        """Write a whole pool item."""
-        with _told_plainly():
-            self.client.put_item(TableName=self.pools, Item={name: to_attribute(value) for name, value in item.items()})
+    def get(self, pool_name: str) -> Stored:
+        """One item. Raises NoSuchPoolError with the nearest names."""
+        if (found := self.find(pool_name)) is None:
+            raise NoSuchPoolError(pool_name, self.names())
+        return found
 
-    def merge(self, item: Mapping[str, Any]) -> None:
-        """Write a pool item but for its target_size, which stays as it is."""
-        given = {name: value for name, value in item.items() if name != "pool_name"}
-        absent = sorted(set(KNOWN_NAMES) - given.keys() - {"pool_name", "target_size"})
-        with _told_plainly():
-            self.client.update_item(
-                TableName=self.pools,
-                Key={"pool_name": to_attribute(item["pool_name"])},
-                UpdateExpression="SET "
-                + ", ".join(f"#{name} = :{name}" for name in given)
-                + " REMOVE "
-                + ", ".join(f"#{name}" for name in absent),
-                ExpressionAttributeNames={f"#{name}": name for name in (*given, *absent)},
-                ExpressionAttributeValues={f":{name}": to_attribute(value) for name, value in given.items()},
-            )
+    def find(self, pool_name: str) -> Stored | None:
+        """One item, or None."""
+        key = {"pool_name": {"S": pool_name}}
+        answer = self.client.get_item(TableName=self.table, Key=key, ConsistentRead=True)
+        return _stored(answer["Item"]) if "Item" in answer else None
 
-    def all_items(self) -> dict[str, dict[str, Any]]:
-        """Every pool item by name."""
-        return self._all(self.pools)
+    def all(self) -> dict[str, Stored]:
+        """Every item by pool name."""
+        return {stored.item["pool_name"]: stored for stored in map(_stored, self._scan())}
 
-    def all_statuses(self) -> dict[str, dict[str, Any]]:
-        """Every status by pool name."""
-        return self._all(self.statuses)
+    def names(self) -> list[str]:
+        """The names of all pools that have an item."""
+        found = self._scan(ProjectionExpression="pool_name")
+        return sorted(str(from_item(one)["pool_name"]) for one in found)
 
-    def _all(self, table: str) -> dict[str, dict[str, Any]]:
-        with _told_plainly():
-            return {item["pool_name"]: item for item in scan_items(self.client, table)}
+    def write(self, item: Mapping[str, Any], before: Stored | None) -> None:
+        """Write an item whole, if it still is as it was. Raises ChangedMeanwhileError if not."""
+        attributes = {name: to_attribute(value) for name, value in item.items()}
+        self.put(attributes, before.attributes if before else None)
 
+    def put(self, attributes: Attributes, before: Attributes | None) -> None:
+        """The same with DynamoDB's own words."""
+        try:
+            self.client.put_item(TableName=self.table, Item=dict(attributes), **_unchanged(before))
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise
+            raise ChangedMeanwhileError(str(attributes["pool_name"]["S"])) from None
 
-def find_tables(stack: str | None) -> Tables:
-    """Find the tables: from SPOTPOOLS_POOLS_TABLE and SPOTPOOLS_STATUS_TABLE, else from the stack's outputs."""
-    with _told_plainly():
-        names = _table_names(stack or os.environ.get("SPOTPOOLS_STACK", DEFAULT_STACK), from_environment=stack is None)
-        return Tables(boto3.client("dynamodb", config=CONFIG), *names)
+    def _scan(self, **asked: Any) -> Iterator[Attributes]:
+        pages = self.client.get_paginator("scan").paginate(TableName=self.table, ConsistentRead=True, **asked)
+        return (item for page in pages for item in page["Items"])
 
 
-@contextmanager
-def _told_plainly() -> Iterator[None]:
-    """Turn whatever AWS or its SDK says into one line that names the next step."""
-    try:
-        yield
-    except NoCredentialsError:
-        raise AwsFaultError("No AWS credentials were found: run aws configure or aws sso login.") from None
-    except NoRegionError:
-        raise AwsFaultError("No AWS Region is set: export AWS_REGION, for example us-east-1.") from None
-    except ClientError as error:
-        raise AwsFaultError(_explained(error)) from None
-    except BotoCoreError as error:
-        raise AwsFaultError(f"AWS could not be reached: {error}") from None
+def _stored(attributes: Attributes) -> Stored:
+    return Stored(from_item(attributes), attributes)
 
 
-def _table_names(stack: str, *, from_environment: bool) -> tuple[str, str]:
-    pools, statuses = os.environ.get("SPOTPOOLS_POOLS_TABLE"), os.environ.get("SPOTPOOLS_STATUS_TABLE")
-    if from_environment and pools and statuses:
-        return pools, statuses
-    stacks = boto3.client("cloudformation", config=CONFIG).describe_stacks(StackName=stack)["Stacks"]
-    outputs = {one["OutputKey"]: one["OutputValue"] for one in stacks[0].get("Outputs", [])}
-    if "PoolsTable" not in outputs:
-        raise AwsFaultError(
-            f"Stack {stack} is not a Spot Pools stack: it has no output PoolsTable. Name yours with --stack."
-        )
-    return outputs["PoolsTable"], outputs["StatusTable"]
-
-
-def _explained(error: ClientError) -> str:
-    code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
-    if code == "ResourceNotFoundException":
-        return f"The table does not exist ({message}). Is the stack deployed in this Region and account?"
-    if code == "ValidationError" and "does not exist" in message:
-        return f"{message}. Deploy it with make deploy, or name yours with --stack."
-    if code in ("AccessDeniedException", "AccessDenied", "UnrecognizedClientException", "ExpiredTokenException"):
-        return f"AWS refused: {message}. Check the credentials in use with aws sts get-caller-identity."
-    return f"AWS answered {code}: {message}"
+def _unchanged(before: Attributes | None) -> dict[str, Any]:
+    """The condition that an item is still the one that was read; an attribute that nobody knows may have come."""
+    if before is None:
+        return {"ConditionExpression": "attribute_not_exists(pool_name)"}
+    held = [name for name in before if name != "pool_name"]
+    absent = [name for name in KNOWN_NAMES if name not in before]
+    names = {f"#{number}": name for number, name in enumerate((*held, *absent))}
+    equal = [f"#{number} = :{number}" for number in range(len(held))]
+    free = [f"attribute_not_exists(#{number})" for number in range(len(held), len(names))]
+    values = {f":{number}": before[name] for number, name in enumerate(held)}
+    return {
+        "ConditionExpression": " AND ".join(["attribute_exists(pool_name)", *equal, *free]),
+        "ExpressionAttributeNames": names,
+        **({"ExpressionAttributeValues": values} if values else {}),
+    }

@@ -17,6 +17,7 @@ from infra.queues import Queues
 from infra.stages import Deployment
 from infra.topic import AlarmTopic
 from infra.triggers import Triggers
+from lambdas import __version__
 
 
 class PoolStack(Stack):
@@ -53,6 +54,7 @@ class PoolStack(Stack):
             )
 
         outputs = {
+            "Version": __version__,
             "PoolsTable": data.pools.table_name,
             "StatusTable": data.status.table_name,
             "AlarmTopic": topic.topic_arn,

@@ -43,8 +43,23 @@ ALLOWED = {
         "lambdas.tick",
         "lambdas.wiring",
     ),
-    "infra": ("infra", "lambdas.settings", "lambdas.telemetry", "lambdas.domain.guide", "lambdas.domain.observed"),
-    "cli": ("cli", "lambdas.aws.tables", "lambdas.domain"),
+    "infra": (
+        "infra",
+        "lambdas.__version__",
+        "lambdas.settings",
+        "lambdas.telemetry",
+        "lambdas.domain.guide",
+        "lambdas.domain.observed",
+    ),
+    "cli": (
+        "cli",
+        "lambdas.__version__",
+        "lambdas.aws",
+        "lambdas.domain",
+        "lambdas.observe",
+        "lambdas.ports",
+        "lambdas.settings",
+    ),
     "localcloud": ("localcloud", "infra.stages"),
 }
 OURS = ("lambdas", "infra", "cli", "localcloud")

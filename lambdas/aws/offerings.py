@@ -42,10 +42,10 @@ class Offerings:
         """
         subnets = self._subnets(pool.subnet_ids or self._default_subnets)
         types = pool.instance_types or self._matching(pool)
-        prices = self._spot_prices(types) if pool.spot else {}
+        prices = self.spot_prices(types) if pool.spot else {}
         if len(types) > MOST_TYPES:
             types = _cheapest(pool, types, prices)
-        on_demand = {name: self._on_demand_price(name) for name in types} if pool.spot and pool.share else {}
+        on_demand = {name: self.on_demand_price(name) for name in types} if pool.spot and pool.share else {}
         return [
             Offer(
                 name,
@@ -61,6 +61,11 @@ class Offerings:
             for zone, subnet_id in subnets.items()
             if market is Market.ON_DEMAND or not prices or offering_key(name, zone) in prices
         ]
+
+    def zones(self, subnet_ids: Sequence[str]) -> dict[str, str]:
+        """The zone of each of these subnets; asked by filter, so that one unknown id does not fail the others."""
+        asked = pages(self._ec2.describe_subnets, Filters=[{"Name": "subnet-id", "Values": list(subnet_ids)}])
+        return {one["SubnetId"]: one["AvailabilityZone"] for page in asked for one in page["Subnets"]}
 
     def _subnets(self, subnet_ids: Sequence[str]) -> dict[str, str]:
         asked: dict[str, Any] = (
@@ -94,8 +99,8 @@ class Offerings:
             )
         return tuple(types)
 
-    def _spot_prices(self, types: Sequence[str]) -> dict[str, Decimal]:
-        """Present prices: the history from now on begins with what holds now."""
+    def spot_prices(self, types: Sequence[str]) -> dict[str, Decimal]:
+        """Present prices by offering, USD per instance-hour: the history from now on begins with what holds now."""
         found = pages(
             self._ec2.describe_spot_price_history,
             InstanceTypes=list(types),
@@ -111,7 +116,7 @@ class Offerings:
                     latest[key] = entry["Timestamp"], Decimal(entry["SpotPrice"])
         return {key: price for key, (_, price) in latest.items()}
 
-    def _on_demand_price(self, instance_type: str) -> Decimal:
+    def on_demand_price(self, instance_type: str) -> Decimal:
         """USD per hour, Linux, shared tenancy; raises FleetError for a type that the price list does not have."""
         known = self._on_demand.get(instance_type)
         if known is not None and self._clock() - known[0] < PRICES_LAST:

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from cli.files import read_entries
 from cli.main import app
-from cli.tables import Tables
+from cli.tables import PoolItems
 from lambdas.domain.pool import Pool, parse_pool
 from lambdas.domain.status import Attempt, Backoff, Hold, Memory, Notice, Reason, Status
 from lambdas.events import MalformedEventError, edited_pools
@@ -198,9 +198,9 @@ def file(data: bytes) -> str:
         assert told.exit_code == 0
         entries = read_entries(path.read_text(encoding="utf-8"))
     with a_site() as site:
-        tables = Tables(site.dynamodb, site.pools, site.statuses)
+        pools = PoolItems(site.dynamodb, site.pools)
         for entry in entries:
-            (tables.merge if entry.imported else tables.put)(entry.item)
+            pools.write(entry.item, pools.find(entry.name))
             stored = site.plane.pools.get(entry.name)
             assert stored is not None
             assert isinstance(parse_pool(stored), Pool)

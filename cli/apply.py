@@ -1,0 +1,194 @@
+"""``apply`` and ``validate``: a file's pools against the items as they stand; all are valid, or none is written."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from cli.exits import RefusedError
+from cli.files import Entry, Fault, FileFaultError, read_entries
+from cli.items import as_plain, ordered, same, shown
+from cli.output import complain, err, plain
+from cli.tables import PoolItems, Stored
+
+NEW, CHANGED, UNCHANGED = "new", "changed", "unchanged"
+MANY = 20
+"""From so many writes on there is a progress bar; of so many unchanged pools only the number is shown."""
+
+LONGEST_VALUE = 100
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One attribute that an apply changes; None: it is not there."""
+
+    name: str
+    old: object
+    new: object
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an apply does to one pool."""
+
+    pool: str
+    change: str
+    attributes: tuple[Attribute, ...]
+    item: Mapping[str, Any]
+    before: Stored | None
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What an apply did, or with a dry run would do."""
+
+    dry_run: bool
+    written: int
+    pools: tuple[Change, ...]
+
+    def as_data(self) -> dict[str, Any]:
+        """It as plain values."""
+        return {
+            "dry_run": self.dry_run,
+            "written": self.written,
+            "pools": [
+                {
+                    "pool": one.pool,
+                    "change": one.change,
+                    "attributes": [
+                        {"name": each.name, "old": as_plain(each.old), "new": as_plain(each.new)}
+                        for each in one.attributes
+                    ],
+                }
+                for one in self.pools
+            ],
+        }
+
+
+class FaultyFileError(RefusedError):
+    """A file with faults: all of them, each with its line."""
+
+    def __init__(self, file: str, faults: tuple[Fault, ...]) -> None:
+        pools = len({fault.pool for fault in faults})
+        among = f" in {pools} pools" if pools > 1 else ""
+        super().__init__(f"{file}: {len(faults)} fault{'s' * (len(faults) != 1)}{among}; nothing was written.")
+        self.file, self.faults = file, faults
+
+
+def read(file: str) -> list[Entry]:
+    """The pools of a file, or of standard input for ``-``. Raises FaultyFileError with every fault of every pool."""
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        entries = read_entries(text)
+    except OSError as error:
+        raise RefusedError(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise RefusedError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    except FileFaultError as fault:
+        raise RefusedError(f"{file}: {fault}") from None
+    for entry in entries:
+        for name, why in entry.not_applied.items():
+            complain(f"{entry.name}: {name} is not applied: {why}", style="yellow")
+    _refuse(file, (fault for entry in entries for fault in entry.faults))
+    return entries
+
+
+def plan(file: str, entries: Iterable[Entry], stored: Mapping[str, Stored]) -> list[Change]:
+    """What to change. Raises FaultyFileError if what stands there makes an imported pool invalid."""
+    changes: list[Change] = []
+    faults: list[Fault] = []
+    for entry in entries:
+        before = stored.get(entry.name)
+        item = dict(entry.item)
+        if entry.imported and before is not None and "target_size" in before.item:
+            item["target_size"] = before.item["target_size"]
+            faults += entry.faults_of(item)
+        changes.append(_change(entry.name, item, before))
+    _refuse(file, faults)
+    return changes
+
+
+def _refuse(file: str, faults: Iterable[Fault]) -> None:
+    if found := tuple(faults):
+        raise FaultyFileError(file, found)
+
+
+def _change(pool: str, item: dict[str, Any], before: Stored | None) -> Change:
+    old = before.item if before else {}
+    names = [name for name in ordered({**old, **item}) if name != "pool_name"]
+    differing = tuple(
+        Attribute(name, old.get(name), item.get(name))
+        for name in names
+        if (name in old) != (name in item) or not same(old.get(name), item.get(name))
+    )
+    kind = NEW if before is None else CHANGED if differing else UNCHANGED
+    return Change(pool, kind, differing, item, before)
+
+
+def write(changes: Iterable[Change], pools: PoolItems) -> Iterator[Change]:
+    """Write what is new or changed, one after the other, each only if it still is as it was; tell each that was."""
+    for one in changes:
+        if one.change != UNCHANGED:
+            pools.write(one.item, one.before)
+            yield one
+
+
+def write_all(changes: list[Change], pools: PoolItems) -> int:
+    """Write them with a progress bar on standard error if there are many; the number written."""
+    total = sum(one.change != UNCHANGED for one in changes)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        disable=total < MANY or not err.is_terminal,
+    )
+    written = 0
+    try:
+        with bar:
+            task = bar.add_task("Writing pools", total=total)
+            for one in write(changes, pools):
+                written += 1
+                bar.update(task, advance=1, description=f"Writing {plain(one.pool)}")
+    except BaseException:
+        if written:
+            complain(f"{written} of {total} pools are written; run it again to go on.", style="yellow")
+        raise
+    return written
+
+
+def picture(applied: Applied) -> RenderableType:
+    """The changes as a diff, and their sum."""
+    resting = [one.pool for one in applied.pools if one.change == UNCHANGED]
+    parts = [_diff(one) for one in applied.pools if one.change != UNCHANGED]
+    if len(resting) < MANY:
+        parts += [Text(f"= {plain(pool)}  unchanged", style="dim") for pool in resting]
+    to_write = len(applied.pools) - len(resting)
+    done = f"{to_write} would be written" if applied.dry_run else f"{applied.written} written"
+    return Group(*parts, Text(f"{done}, {len(resting)} unchanged."))
+
+
+def _diff(one: Change) -> Text:
+    sign, style = ("+", "green") if one.change == NEW else ("~", "yellow")
+    text = Text(f"{sign} {plain(one.pool)}  {one.change}", style=style)
+    widest = max((len(each.name) for each in one.attributes), default=0)
+    for each in one.attributes:
+        text.append(f"\n    {plain(each.name):{widest}}  ", style="default")
+        if one.change == CHANGED:
+            text.append(_cut(each.old), style="red")
+            text.append(" → ", style="default")
+        text.append(_cut(each.new), style="green")
+    return text
+
+
+def _cut(value: object) -> str:
+    text = "(absent)" if value is None else plain(shown(value))
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"

@@ -1,0 +1,120 @@
+"""``get``, ``edit``, ``pause``, ``resume``, ``drain``: one pool item, written only if it still is as it was read."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cli.apply import CHANGED, UNCHANGED, Change, FaultyFileError, plan, read
+from cli.exits import RefusedError
+from cli.items import as_yaml, same
+from cli.tables import PoolItems, Stored
+from lambdas.aws.tables import to_attribute
+from lambdas.domain.pool import Pool, parse_pool
+
+HEAD = """# Pool {name}. Save to apply it, or leave it as it is to change nothing.
+# What each attribute means: docs/pool-reference.md
+"""
+
+SIZES = ("target_size", "min_instances")
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What became of a pool's item. ``change`` is changed or unchanged; ``advice`` is what to know about it."""
+
+    pool: str
+    change: str
+    message: str
+    advice: str = ""
+
+
+def edit(pools: PoolItems, pool_name: str, ask_again: Callable[[FaultyFileError], bool]) -> Change:
+    """Have the item edited until it is valid. Raises RefusedError, which names the file with what was written."""
+    before = pools.get(pool_name)
+    kept = Path(tempfile.mkdtemp(prefix="spotpools-"), f"{pool_name}.yaml")
+    kept.write_text(HEAD.format(name=pool_name) + as_yaml(before.item), encoding="utf-8")
+    while True:
+        _open(kept)
+        try:
+            change = _edited(kept, pool_name, before)
+        except FaultyFileError as faulty:
+            if ask_again(faulty):
+                continue
+            raise
+        pools_written = change.change == UNCHANGED
+        if not pools_written:
+            pools.write(change.item, before)
+        kept.unlink()
+        kept.parent.rmdir()
+        return change
+
+
+def _edited(kept: Path, pool_name: str, before: Stored) -> Change:
+    entries = read(str(kept))
+    if [entry.name for entry in entries] != [pool_name] or entries[0].imported:
+        raise RefusedError(f"{kept}: it must stay the one pool {pool_name}; spotpools apply makes others.")
+    (change,) = plan(str(kept), entries, {pool_name: before})
+    return change
+
+
+def _open(path: Path) -> None:
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    try:
+        done = subprocess.run([*shlex.split(editor), str(path)], check=False)  # noqa: S603  the user's own editor
+    except (OSError, ValueError) as error:
+        raise RefusedError(f"The editor {editor} cannot be started ({error}): set EDITOR.") from None
+    if done.returncode != 0:
+        raise RefusedError(f"{editor} ended with status {done.returncode}; nothing was written. Your text: {path}")
+
+
+def pause(pools: PoolItems, pool_name: str) -> Changed:
+    """Have the pool observed and reported, and nothing changed."""
+    return _set(pools, pool_name, {"paused": True}, "paused: it is observed and reported, and nothing is changed")
+
+
+def resume(pools: PoolItems, pool_name: str) -> Changed:
+    """End a pause."""
+    return _set(pools, pool_name, {"paused": None}, "resumed: it is brought to its size again")
+
+
+def drain(pools: PoolItems, pool_name: str) -> Changed:
+    """Set the sizes to zero and keep the item. Raises RefusedError if a schedule would bring instances back."""
+    before = pools.get(pool_name)
+    pool = parse_pool(before.item)
+    if not isinstance(pool, Pool):
+        raise RefusedError(
+            f"The item of {pool_name} is invalid, so the pool would go on under its last valid one. "
+            f"Correct it first: spotpools edit {pool_name}"
+        )
+    back = [one for one in pool.schedule if one.target_size or one.min_instances]
+    if back:
+        entry = f"{back[0].cron} ({back[0].timezone}): target_size {back[0].target_size}"
+        raise RefusedError(
+            f"The schedule of {pool_name} would bring instances back ({entry}), so draining would not last. "
+            f"Remove the schedule (spotpools edit {pool_name}), or hold the pool as it is: spotpools pause {pool_name}"
+        )
+    advice = f"It is paused, so nothing goes before: spotpools resume {pool_name}" if pool.paused else ""
+    changed = _write(pools, before, {"target_size": 0, "min_instances": 0 if "min_instances" in before.item else None})
+    message = "drained: its instances go, protected ones excepted; the item stays"
+    return Changed(pool_name, changed, message, advice)
+
+
+def _set(pools: PoolItems, pool_name: str, values: Mapping[str, Any], message: str) -> Changed:
+    return Changed(pool_name, _write(pools, pools.get(pool_name), values), message)
+
+
+def _write(pools: PoolItems, before: Stored, values: Mapping[str, Any]) -> str:
+    """Change some attributes (None removes one) and leave the others as DynamoDB wrote them."""
+    if all(same(before.item.get(name), value) for name, value in values.items()):
+        return UNCHANGED
+    given = {name: to_attribute(value) for name, value in values.items() if value is not None}
+    kept = {name: value for name, value in before.attributes.items() if name not in values}
+    pools.put({**kept, **given}, before.attributes)
+    return CHANGED

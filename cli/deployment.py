@@ -1,0 +1,128 @@
+"""One deployment of the stack as the command sees it: its names, and adapters under the caller's own credentials.
+
+Names come from SPOTPOOLS_* variables, such as those of the local cloud, else from the stack's outputs; each is asked
+for when it is first needed.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from cli.exits import AwsFaultError
+from cli.tables import PoolItems
+from lambdas.aws.clients import EC2, PRICE_LIST_REGION, STORE, client
+from lambdas.aws.drainer import EventsAndCommands
+from lambdas.aws.ec2_fleet import Ec2Fleet
+from lambdas.aws.offerings import Offerings
+from lambdas.aws.status_table import StatusTable
+from lambdas.settings import Settings
+
+DEFAULT_STACK = "spotpools"
+FUNCTIONS = ("TickFunction", "PoolEditFunction", "PoolDueFunction", "SpotNoticeFunction")
+
+
+class Deployment:
+    """A stack by name; without one, that of the environment, else the default one."""
+
+    def __init__(self, stack: str | None = None) -> None:
+        self.stack = stack or os.environ.get("SPOTPOOLS_STACK", DEFAULT_STACK)
+        self._named = stack is not None
+        self._clients: dict[str, Any] = {}
+
+    def client(self, service: str) -> Any:
+        """The client of a service; one for all threads."""
+        if service not in self._clients:
+            region = PRICE_LIST_REGION if service == "pricing" else None
+            self._clients[service] = client(service, EC2 if service == "ec2" else STORE, region)
+        return self._clients[service]
+
+    def now(self) -> datetime:
+        """The time, in UTC."""
+        return datetime.now(UTC)
+
+    @property
+    def market_url(self) -> str | None:
+        """The market of the local cloud; None on AWS."""
+        return os.environ.get("SPOTPOOLS_MARKET_URL")
+
+    @property
+    def region(self) -> str:
+        """The Region that it is looked for in."""
+        return str(self.client("dynamodb").meta.region_name)
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """The stack as CloudFormation describes it."""
+        (found,) = self.client("cloudformation").describe_stacks(StackName=self.stack)["Stacks"]
+        return dict(found)
+
+    @cached_property
+    def outputs(self) -> dict[str, str]:
+        """The stack's outputs."""
+        return {one["OutputKey"]: one["OutputValue"] for one in self.description.get("Outputs", [])}
+
+    def output(self, name: str) -> str:
+        """One output. Raises AwsFaultError for a stack that has none of this name."""
+        if name not in self.outputs:
+            raise AwsFaultError(
+                f"Stack {self.stack} is not a Spot Pools stack of this version: it has no output {name}. "
+                "Name yours with --stack, or deploy it again."
+            )
+        return self.outputs[name]
+
+    @cached_property
+    def pools(self) -> PoolItems:
+        """The users' items."""
+        return PoolItems(self.client("dynamodb"), self._table("SPOTPOOLS_POOLS_TABLE", "PoolsTable"))
+
+    @cached_property
+    def statuses(self) -> StatusTable:
+        """The control plane's items; only read."""
+        table = self._table("SPOTPOOLS_STATUS_TABLE", "StatusTable")
+        return StatusTable(self.client("dynamodb"), table, lease_seconds=0, clock=self.now)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What the functions were told at the deployment."""
+        return Settings.load(self.function("PoolDueFunction")["Environment"]["Variables"])
+
+    def function(self, output: str) -> dict[str, Any]:
+        """A function's configuration, by the name of its output."""
+        name = self.output(output)
+        return dict(self.client("lambda").get_function_configuration(FunctionName=name))
+
+    def log_group(self, output: str) -> str:
+        """Where a function writes its log."""
+        configuration = self.function(output)
+        default = f"/aws/lambda/{configuration['FunctionName']}"
+        return str(configuration.get("LoggingConfig", {}).get("LogGroup", default))
+
+    def offerings(self, default_subnets: tuple[str, ...] = ()) -> Offerings:
+        """What EC2 offers, and at what price."""
+        return Offerings(
+            self.client("ec2"),
+            self.client("pricing"),
+            default_subnets=default_subnets,
+            region=str(self.client("ec2").meta.region_name),
+            clock=self.now,
+        )
+
+    def fleet(self, settings: Settings | None = None) -> Ec2Fleet:
+        """EC2. Without settings it can list instances, and nothing else may be asked of it."""
+        return Ec2Fleet(
+            self.client("ec2"),
+            stack=settings.stack if settings else self.stack,
+            default_launch_template=settings.default_launch_template if settings else "",
+            offerings=self.offerings(settings.subnet_ids if settings else ()),
+        )
+
+    def drainer(self) -> EventsAndCommands:
+        """The states of drain commands."""
+        return EventsAndCommands(self.client("events"), self.client("ssm"), stack=self.stack, clock=self.now)
+
+    def _table(self, variable: str, output: str) -> str:
+        told = None if self._named else os.environ.get(variable)
+        return told or self.output(output)

@@ -1,0 +1,325 @@
+"""``doctor``: checks that a deployment can do its work, each with what was found and the remedy."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from botocore.exceptions import ClientError
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from cli.deployment import FUNCTIONS, Deployment
+from cli.exits import ExpectedError
+from cli.faults import told_plainly
+from cli.output import ago, plain
+from lambdas import __version__
+from lambdas.domain.errors import SERVICE_ROLE_COMMAND
+from lambdas.domain.guide import GUIDE, Trouble
+from lambdas.domain.pool import Pool, parse_pool
+
+SPOT_ROLE = "AWSServiceRoleForEC2Spot"
+HOUR, FRESH = timedelta(hours=1), timedelta(minutes=5)
+HEARTBEAT_LATE = timedelta(minutes=3)
+SPOT_QUOTA = re.compile(r"All (?P<families>.+) Spot Instance Requests")
+FAMILY = re.compile(r"(?P<letters>[a-z]+)(?P<generation>\d*)")
+
+
+class State(StrEnum):
+    """What a check came to. ``skip``: it has no meaning here."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: what was found, and what to do if that is not well."""
+
+    name: str
+    state: State
+    found: str
+    remedy: str = ""
+
+
+Finding = tuple[State, str, str] | tuple[State, str]
+NOT_LOCAL: Finding = (State.SKIP, "the local cloud has none")
+
+
+def examine(deployment: Deployment) -> list[Check]:
+    """Every check in order. Without credentials or a stack the rest would only say so again."""
+    checks = []
+    for name, check in (("credentials", credentials), ("stack", stack)):
+        checks.append(_done(name, check, deployment))
+        if checks[-1].state is State.FAIL:
+            return checks
+    for service in ("cloudwatch", "dynamodb", "iam", "lambda", "logs", "service-quotas", "sns", "sqs"):
+        deployment.client(service)  # made before the threads, which boto3 would trip over
+    with ThreadPoolExecutor(len(CHECKS)) as threads:
+        return checks + list(threads.map(lambda name: _done(name, CHECKS[name], deployment), CHECKS))
+
+
+def _done(name: str, check: Callable[[Deployment], Finding], deployment: Deployment) -> Check:
+    try:
+        with told_plainly():
+            return Check(name, *check(deployment))
+    except ExpectedError as fault:
+        severe = name in ("credentials", "stack", "tables")
+        return Check(name, State.FAIL if severe else State.WARN, "it cannot be told", str(fault))
+
+
+def credentials(deployment: Deployment) -> Finding:
+    """Whether AWS knows who calls."""
+    caller = deployment.client("sts").get_caller_identity()
+    return State.OK, f"account {caller['Account']}, {deployment.region}, as {caller['Arn']}"
+
+
+def stack(deployment: Deployment) -> Finding:
+    """Whether the stack is there, whole, and one of ours."""
+    status = str(deployment.description["StackStatus"])
+    deployment.output("PoolsTable")
+    if status in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"):
+        return State.OK, f"{deployment.stack}: {status}"
+    going = status.endswith("_IN_PROGRESS")
+    remedy = "Wait for it." if going else "Read the stack's events in CloudFormation, mend the cause, deploy again."
+    return State.WARN, f"{deployment.stack}: {status}", remedy
+
+
+def version(deployment: Deployment) -> Finding:
+    """Whether stack and command are of one version."""
+    deployed = deployment.outputs.get("Version")
+    if deployed == __version__:
+        return State.OK, f"stack and command are {__version__}"
+    found = f"the stack is {deployed or 'older than its own version number'}, the command is {__version__}"
+    return State.WARN, found, "Deploy the stack again from where this command comes from, or use the stack's command."
+
+
+def tables(deployment: Deployment) -> Finding:
+    """Whether both tables are there and edits of pools are streamed."""
+    dynamodb = deployment.client("dynamodb")
+    names = (deployment.pools.table, deployment.output("StatusTable"))
+    found = [dynamodb.describe_table(TableName=name)["Table"] for name in names]
+    inactive = [one["TableName"] for one in found if one["TableStatus"] != "ACTIVE"]
+    if inactive:
+        return State.FAIL, f"not active: {', '.join(inactive)}", "Wait until DynamoDB has finished, or restore them."
+    if not found[0].get("StreamSpecification", {}).get("StreamEnabled"):
+        return State.FAIL, "the Pools table has no stream: edits are seen a minute late", "Deploy the stack again."
+    return State.OK, f"{names[0]}, {names[1]}"
+
+
+def functions(deployment: Deployment) -> Finding:
+    """Errors of the functions within the hour, and the newest error they logged."""
+    now = deployment.now()
+    names = {output: deployment.output(output) for output in FUNCTIONS}
+    answer = deployment.client("cloudwatch").get_metric_data(
+        StartTime=now - HOUR,
+        EndTime=now,
+        MetricDataQueries=[
+            {"Id": f"m{number}", "MetricStat": _sum("AWS/Lambda", "Errors", {"FunctionName": name})}
+            for number, name in enumerate(names.values())
+        ],
+    )
+    counts = {one["Id"]: sum(one["Values"]) for one in answer["MetricDataResults"]}
+    failed = [output for number, output in enumerate(names) if counts.get(f"m{number}")]
+    if not failed:
+        return State.OK, "no error within the hour"
+    moments = [moment for one in answer["MetricDataResults"] for moment in one["Timestamps"]]
+    total = int(sum(counts.values()))
+    last = _last_error(deployment, failed, now - HOUR)
+    found = f"{total} errors within the hour ({', '.join(failed)}), the last {ago(max(moments), now)} ago{last}"
+    state = State.FAIL if now - max(moments) < FRESH else State.WARN
+    return state, found, GUIDE[Trouble.FUNCTION_ERRORS].do
+
+
+def _last_error(deployment: Deployment, outputs: Iterable[str], since: datetime) -> str:
+    newest: tuple[int, str] = (0, "")
+    for output in outputs:
+        pages = (
+            deployment.client("logs")
+            .get_paginator("filter_log_events")
+            .paginate(
+                logGroupName=deployment.log_group(output),
+                startTime=int(since.timestamp() * 1000),
+                filterPattern='{ $.level = "ERROR" }',
+            )
+        )
+        for page in pages:
+            for event in page["events"]:
+                if text := _error_in(event["message"]):
+                    newest = max(newest, (event["timestamp"], text))
+    return f": {newest[1]}" if newest[1] else ""
+
+
+def _error_in(line: str) -> str:
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return ""
+    if not isinstance(told, dict) or told.get("level") != "ERROR":
+        return ""
+    raised = str(told.get("exception", "")).strip().splitlines()
+    return f"{told.get('message')}: {raised[-1]}"[:300] if raised else str(told.get("message"))[:300]
+
+
+def heartbeat(deployment: Deployment) -> Finding:
+    """How old the tick's last sign of life is."""
+    now = deployment.now()
+    points = deployment.client("cloudwatch").get_metric_statistics(
+        Namespace=f"SpotPools/{deployment.stack}",
+        MetricName="Heartbeat",
+        StartTime=now - HOUR,
+        EndTime=now,
+        Period=60,
+        Statistics=["Sum"],
+    )["Datapoints"]
+    remedy = GUIDE[Trouble.HEARTBEAT].do
+    if not points:
+        return State.FAIL, "none within the hour", remedy
+    # A datapoint bears the beginning of its minute.
+    last = max(one["Timestamp"] for one in points) + timedelta(minutes=1)
+    if now - last > HEARTBEAT_LATE:
+        return State.FAIL, f"the last was {ago(last, now)} ago", remedy
+    return State.OK, "the tick runs"
+
+
+def dead_letters(deployment: Deployment) -> Finding:
+    """Whether anything failed for good."""
+    pages = deployment.client("cloudformation").describe_stack_resources(StackName=deployment.stack)
+    queues = {
+        str(one["LogicalResourceId"]): str(one["PhysicalResourceId"])
+        for one in pages["StackResources"]
+        if one["ResourceType"] == "AWS::SQS::Queue" and "Dead" in one["LogicalResourceId"]
+    }
+    depths = {name: _depth(deployment.client("sqs"), url) for name, url in queues.items()}
+    full = [f"{name}: {depth}" for name, depth in depths.items() if depth]
+    if full:
+        return State.FAIL, f"messages wait in {', '.join(full)}", GUIDE[Trouble.DEAD_LETTERS].do
+    return State.OK, f"{len(queues)} queues, all empty"
+
+
+def _depth(sqs: Any, url: str) -> int:
+    name = "ApproximateNumberOfMessages"
+    return int(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])["Attributes"][name])
+
+
+def service_role(deployment: Deployment) -> Finding:
+    """Whether the account has EC2 Spot's own role."""
+    if deployment.market_url:
+        return NOT_LOCAL
+    try:
+        deployment.client("iam").get_role(RoleName=SPOT_ROLE)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchEntity":
+            raise
+        return State.FAIL, f"{SPOT_ROLE} does not exist", f"Create it once per account: {SERVICE_ROLE_COMMAND}"
+    return State.OK, f"{SPOT_ROLE} exists"
+
+
+def quotas(deployment: Deployment) -> Finding:
+    """The spot vCPU quotas of the families that the pools use."""
+    if deployment.market_url:
+        return NOT_LOCAL
+    pages = deployment.client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="ec2")
+    found = {
+        match["families"]: float(one["Value"])
+        for page in pages
+        for one in page["Quotas"]
+        if (match := SPOT_QUOTA.fullmatch(one["QuotaName"]))
+    }
+    parsed = [parse_pool(one.item) for one in deployment.pools.all().values()]
+    types = sorted({name for one in parsed if isinstance(one, Pool) and one.spot for name in one.instance_types})
+    return judged(found, types)
+
+
+def judged(found: dict[str, float], types: Iterable[str]) -> Finding:
+    """What quotas mean for instance types."""
+    by_family: dict[str, list[str]] = {}
+    for name in types:
+        if family := next((one for one in found if counts_for(one, name)), None):
+            by_family.setdefault(family, []).append(name)
+    told = "; ".join(f"{family}: {found[family]:g} vCPUs" for family in by_family or found)
+    none = [f"{family} (for {', '.join(some[:3])})" for family, some in by_family.items() if not found[family]]
+    if none:
+        return State.FAIL, f"no spot vCPUs for {'; '.join(none)}", GUIDE[Trouble.QUOTA].do
+    return State.OK, told or "no spot quota is listed"
+
+
+def counts_for(families: str, instance_type: str) -> bool:
+    """Whether a type counts against the quota of these families, such as "G and VT" or "Standard (A, C, D)"."""
+    listed = families.partition("(")[2] or families
+    tokens = {token.lower() for token in re.findall(r"[A-Za-z]+\d*", listed)} - {"and"}
+    match = FAMILY.match(instance_type)
+    if match is None:
+        return False
+    letters, generation = match["letters"], match["generation"]
+    standard = families.startswith("Standard") and letters[0] in tokens and letters in ("im", "is")
+    return standard or not tokens.isdisjoint({letters, letters + generation})
+
+
+def subscribers(deployment: Deployment) -> Finding:
+    """Whether anybody hears the alarms."""
+    topic = deployment.output("AlarmTopic")
+    pages = deployment.client("sns").get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
+    found = [one["SubscriptionArn"] for page in pages for one in page["Subscriptions"]]
+    remedy = f"aws sns subscribe --topic-arn {topic} --protocol email --notification-endpoint you@example.com"
+    confirmed = [arn for arn in found if arn.startswith("arn:")]
+    if confirmed:
+        return State.OK, f"{len(confirmed)} hear the alarms"
+    if found:
+        return State.WARN, "no subscription of the alarm topic is confirmed", "Follow the link in AWS's mail."
+    return State.WARN, "nobody hears the alarms", remedy
+
+
+def alarms(deployment: Deployment) -> Finding:
+    """What rings now."""
+    pages = deployment.client("cloudwatch").get_paginator("describe_alarms")
+    found = pages.paginate(AlarmNamePrefix=f"{deployment.stack}-", StateValue="ALARM")
+    ringing = sorted(one["AlarmName"] for page in found for one in page.get("MetricAlarms", []))
+    if not ringing:
+        return State.OK, "none rings"
+    return State.WARN, f"ringing: {', '.join(ringing)}", "Each alarm's description says what to do; see spotpools list."
+
+
+CHECKS: dict[str, Callable[[Deployment], Finding]] = {
+    "version": version,
+    "tables": tables,
+    "heartbeat": heartbeat,
+    "functions": functions,
+    "dead letters": dead_letters,
+    "alarms": alarms,
+    "alarm topic": subscribers,
+    "service-linked role": service_role,
+    "spot quotas": quotas,
+}
+
+
+def _sum(namespace: str, metric: str, dimensions: dict[str, str]) -> dict[str, Any]:
+    listed = [{"Name": name, "Value": value} for name, value in dimensions.items()]
+    return {
+        "Metric": {"Namespace": namespace, "MetricName": metric, "Dimensions": listed},
+        "Period": 60,
+        "Stat": "Sum",
+    }
+
+
+STYLES = {State.OK: "green", State.WARN: "yellow", State.FAIL: "red", State.SKIP: "dim"}
+
+
+def picture(checks: Iterable[Check]) -> RenderableType:
+    """The checks, one line each and its remedy below."""
+    lines = []
+    for one in checks:
+        lines.append(
+            Text.assemble((f"{one.state:<5}", STYLES[one.state]), (f"{one.name:<20}", "bold"), plain(one.found))
+        )
+        if one.remedy:
+            lines.append(Text(f"{'':<25}→ {plain(one.remedy)}", style=STYLES[one.state]))
+    return Group(*lines)

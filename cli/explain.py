@@ -1,0 +1,336 @@
+"""``explain``: the story of one pool, from its item, its status, and a fresh look at EC2 that changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from cli.deployment import Deployment
+from cli.exits import NoSuchPoolError
+from cli.faults import refused
+from cli.output import ago
+from lambdas.domain.capacity import Stock
+from lambdas.domain.decide import decide
+from lambdas.domain.due import why_due
+from lambdas.domain.errors import reason_of
+from lambdas.domain.guide import GUIDE, Advice, Trouble, advice
+from lambdas.domain.intent import Intent, intent_of
+from lambdas.domain.observed import Instance, Offer
+from lambdas.domain.picture import MINUTE, Picture, take_picture
+from lambdas.domain.plan import Drain, Launch, Plan, Resend, Step, Terminate
+from lambdas.domain.pool import Pool, SpecError
+from lambdas.domain.replace import outdated
+from lambdas.domain.results import Failure
+from lambdas.domain.schedule import in_force
+from lambdas.domain.status import Answer, Drained, LastError, Reason, Rollout, RolloutState, Status, Template, Waiting
+from lambdas.observe import observe, with_drains, with_offers
+from lambdas.ports import Drainer, Fleet, FleetError, UnreadableStatusError
+
+SHOWN_OFFERINGS = 6
+
+
+@dataclass(frozen=True)
+class Look:
+    """All that a story is told from. Without a ``plan`` EC2 could not be looked at; ``blind`` says why."""
+
+    pool: str
+    intent: Intent
+    status: Status | None
+    picture: Picture
+    plan: Plan | None = None
+    refusal: Failure | None = None
+    blind: str = ""
+    unreadable: str = ""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is wanted and what says so."""
+
+    count: int
+    by: str
+
+
+@dataclass(frozen=True)
+class Member:
+    """One instance; ``notes`` are what to know of it, such as that it is under notice."""
+
+    id: str
+    instance_type: str
+    zone: str
+    market: str
+    state: str
+    launched_at: datetime
+    ready: bool
+    units: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Told:
+    """A trouble with what it means, what the system does and what to do."""
+
+    what: str
+    means: str
+    does: str
+    do: str
+
+
+@dataclass(frozen=True)
+class Next:
+    """What a reconcile would do now, and why the next one comes when it does."""
+
+    steps: tuple[str, ...]
+    otherwise: str
+    due: str | None
+
+
+@dataclass(frozen=True)
+class Story:
+    """The whole story of a pool; the field names are stable."""
+
+    pool: str
+    at: datetime
+    wanted: Wish
+    running: int
+    ready: int
+    starting: int
+    noticed: int
+    on_demand: int
+    paused: bool
+    draining_since: datetime | None
+    drain_at: datetime | None
+    instances: tuple[Member, ...]
+    waiting: Waiting | None
+    last_error: LastError | None
+    spec_errors: tuple[SpecError, ...]
+    rollout: Rollout | None
+    drains: tuple[Drained, ...]
+    advice: tuple[Told, ...]
+    next: Next | None
+    notes: tuple[str, ...] = ()
+
+
+class ReadOnly:
+    """A Fleet that looks and makes nothing: the question for a launch template must not create one."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.instances = fleet.instances
+        self.healthy = fleet.healthy
+        self.offers = fleet.offers
+
+    def template(self, _pool: Pool, known: Template | None) -> Template | None:
+        """The one that is known, be it of another description: a plan does not depend on it."""
+        return known
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"explain only looks: {name} is not for it")
+
+
+def look(deployment: Deployment, pool_name: str) -> Look:
+    """Look at a pool with the caller's own credentials. Raises NoSuchPoolError."""
+    items, statuses = deployment.pools, deployment.statuses
+    stored = items.find(pool_name)
+    status, unreadable = None, ""
+    try:
+        status = statuses.get(pool_name)
+    except UnreadableStatusError as fault:
+        unreadable = str(fault)
+    if stored is None and status is None and not unreadable:
+        raise NoSuchPoolError(pool_name, items.names())
+    settings = deployment.settings
+    now = deployment.now()
+    intent = intent_of(stored.item if stored else None, status, now, timedelta(seconds=settings.drain_grace_seconds))
+    fleet, drainer = deployment.fleet(settings), deployment.drainer()
+    minute = timedelta(seconds=settings.minute_seconds)
+    seen = fresh(pool_name, intent, status, fleet, drainer, now=now, minute=minute)
+    return replace(seen, unreadable=unreadable)
+
+
+def fresh(
+    pool_name: str,
+    intent: Intent,
+    status: Status | None,
+    fleet: Fleet,
+    drainer: Drainer,
+    *,
+    now: datetime,
+    minute: timedelta = MINUTE,
+) -> Look:
+    """What a reconcile would see and decide at this moment; it is not carried out."""
+    known = status or Status()
+    eyes: Any = ReadOnly(fleet)
+    try:
+        picture = observe(pool_name, intent, known, eyes, now=now, minute=minute)
+    except FleetError as error:
+        blind = refused(error.failure.code, error.failure.message)
+        return Look(pool_name, intent, status, take_picture(intent, (), known, now, minute=minute), blind=blind)
+    picture, refusal = with_offers(with_drains(picture, drainer), eyes)
+    failure = refusal.failures[0] if refusal and refusal.failures else None
+    return Look(pool_name, intent, status, picture, decide(picture), failure)
+
+
+def tell(seen: Look) -> Story:
+    """The story of what was seen."""
+    answer = seen.status.answer if seen.status else Answer()
+    stock, now = seen.picture.stock, seen.picture.now
+    return Story(
+        pool=seen.pool,
+        at=now,
+        wanted=_wish(seen.intent, stock, now),
+        running=answer.running,
+        ready=answer.ready,
+        starting=answer.starting,
+        noticed=answer.noticed,
+        on_demand=answer.on_demand,
+        paused=seen.intent.paused,
+        draining_since=seen.intent.draining_since,
+        drain_at=seen.intent.drain_at,
+        instances=tuple(_members(seen.picture)),
+        waiting=answer.waiting,
+        last_error=answer.last_error,
+        spec_errors=seen.intent.errors,
+        rollout=answer.rollout,
+        drains=answer.drains,
+        advice=tuple(_advice(seen, answer)),
+        next=_next(seen) if seen.plan else None,
+        notes=tuple(_notes(seen)),
+    )
+
+
+def _wish(intent: Intent, stock: Stock, now: datetime) -> Wish:
+    pool = intent.pool
+    if intent.deleted:
+        return Wish(0, "the item was deleted")
+    if pool is None:
+        return Wish(0, "its item has never been valid")
+    entry = in_force(pool.schedule, now)
+    came = entry.last_came(now) if entry else None
+    target = entry.target_size if entry else pool.target_size
+    by = f"target_size {target}"
+    if entry and came:
+        by += f" of the schedule's entry {entry.cron} ({entry.timezone}), in force for {ago(came, now)}"
+    if stock.wanted > target:
+        by = f"min_instances, above {by}"
+    if intent.errors:
+        by += ", by the last valid item"
+    return Wish(stock.wanted, by)
+
+
+def _members(picture: Picture) -> Iterator[Member]:
+    stock, pool = picture.stock, picture.intent.pool
+    old = {one.id for one in outdated(pool, stock)} if pool else set()
+    noticed = {one.id for one in stock.noticed}
+
+    def notes(one: Instance) -> Iterator[str]:
+        if one.id in noticed:
+            yield "interruption notice: EC2 takes it"
+        if one.id in stock.at_risk:
+            yield "EC2 announced a risk for it"
+        if one.id in old:
+            yield "made by an older description"
+        if one.protected:
+            yield "protected from scale-in"
+        if one in stock.unseen:
+            yield "EC2 does not list it yet"
+        if one in stock.stopped:
+            yield "stopped: it serves no pool and is let go"
+
+    several = (*stock.members, *stock.noticed, *stock.stopped)
+    for one in sorted(several, key=lambda each: (each.launched_at, each.id)):
+        yield Member(
+            one.id,
+            one.instance_type,
+            one.zone,
+            str(one.market),
+            str(one.state),
+            one.launched_at,
+            stock.is_ready(one) and one.id not in noticed,
+            one.units,
+            tuple(notes(one)),
+        )
+
+
+def _advice(seen: Look, answer: Answer) -> Iterator[Told]:
+    """What to know of each trouble, the present one first, none twice."""
+    troubles: dict[str, Advice] = {}
+    if seen.unreadable:
+        troubles[Trouble.STATUS_UNREADABLE] = GUIDE[Trouble.STATUS_UNREADABLE]
+    if seen.intent.errors:
+        troubles["item"] = GUIDE[Trouble.ITEM_INVALID]
+    reasons: list[Reason] = [answer.waiting.reason] if answer.waiting else []
+    if seen.refusal:
+        reasons.append(seen.refusal.reason)
+    if answer.rollout and answer.rollout.state is RolloutState.STOPPED:
+        reasons.append(Reason.CONFIG)
+    if answer.last_error and (answer.waiting or answer.rollout):
+        reasons.append(reason_of(answer.last_error.code))
+    troubles |= {reason: advice(reason) for reason in reasons}
+    for what, told in troubles.items():
+        name = {"item": "INVALID_ITEM", Trouble.STATUS_UNREADABLE: "STATUS_UNREADABLE"}.get(what, str(what))
+        yield Told(name, told.means, told.does, told.do)
+
+
+def _notes(seen: Look) -> Iterator[str]:
+    if seen.unreadable:
+        yield seen.unreadable
+    if seen.status is None and not seen.unreadable:
+        yield "It is new: the control plane has not looked at it yet, which it does within a minute."
+    if seen.blind:
+        yield f"EC2 could not be looked at, so what runs is told as the status has it: {seen.blind}"
+    for one in seen.picture.untold:
+        yield f"EC2 did not tell everything: {one.code}: {one.message}"
+
+
+def _next(seen: Look) -> Next:
+    plan, picture = seen.plan or Plan(), seen.picture
+    steps = tuple(_in_words(step) for step in plan.steps)
+    due = why_due(picture) if seen.status else "it is new"
+    return Next(steps, _otherwise(seen, plan), due)
+
+
+def _otherwise(seen: Look, plan: Plan) -> str:
+    """Why nothing (more) is done."""
+    picture, hindered = seen.picture, plan.hindrance or plan.delayed
+    if seen.refusal:
+        return f"EC2 refuses to say what it offers, so nothing is launched: {seen.refusal.code}: {seen.refusal.message}"
+    if hindered:
+        ahead = hindered.until > picture.now
+        when = f"in {ago(hindered.until, picture.now)}" if ahead else "at once"
+        return f"{hindered.reason}: {hindered.message} It is tried again {when}."
+    return "" if plan.steps else _at_rest(picture)
+
+
+def _at_rest(picture: Picture) -> str:
+    intent, now = picture.intent, picture.now
+    if intent.deleted and intent.drain_at and now < intent.drain_at:
+        return f"Its instances are let go in {ago(intent.drain_at, now)}; put the item back to keep them."
+    if intent.paused:
+        return "Nothing: the pool is paused." if intent.pool else "Nothing until its item is valid."
+    if picture.stock.in_flight:
+        return "Nothing until an earlier launch has been answered."
+    if picture.excess:
+        return f"{picture.excess} are too many; they are let go in {ago(picture.calm_until, now)}."
+    return "Nothing: it is as it should be."
+
+
+def _in_words(step: Step) -> str:
+    match step:
+        case Launch():
+            return f"launch {step.count} ({step.market}) from {_offered(step.offers)}, since {step.why}"
+        case Resend():
+            return f"send the launch {step.attempt.id} again, since {step.why}"
+        case Terminate():
+            return f"terminate {', '.join(step.instance_ids)}: {step.why}"
+        case Drain():
+            what = "announce the end of" if step.command is None else "announce the end of, and run drain_command on,"
+            return f"{what} {', '.join(one.id for one in step.instances)}: {step.why}"
+
+
+def _offered(offers: Iterable[Offer]) -> str:
+    several = list(offers)
+    named = ", ".join(f"{one.instance_type} in {one.zone}" for one in several[:SHOWN_OFFERINGS])
+    more = len(several) - SHOWN_OFFERINGS
+    return f"{named} and {more} more" if more > 0 else named

@@ -1,0 +1,189 @@
+"""``history``: what the control plane decided for one pool, and why, from the functions' logs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Column, Table
+from rich.text import Text
+
+from cli.deployment import Deployment
+from cli.exits import NoSuchPoolError, RefusedError
+from cli.output import clock, plain
+
+RECONCILERS = ("PoolDueFunction", "SpotNoticeFunction")
+"""The functions that decide."""
+
+DECIDED, FORGOTTEN, FAILED = "reconciled", "forgotten", ("reconcile failed", "event failed")
+SPAN = re.compile(r"(\d{1,6})(s|m|min|h|d)")
+UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days"}
+SHOWN_IDS = 3
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One decision, or several alike in a row; ``until`` is the last of them."""
+
+    at: datetime
+    until: datetime
+    times: int
+    wanted: int | None
+    running: int | None
+    waiting: int
+    reason: str | None
+    message: str | None
+    steps: tuple[str, ...]
+    failures: tuple[str, ...]
+
+    @property
+    def is_like(self) -> tuple[object, ...]:
+        """What makes two decisions one story: all but the moment, and the numbers within messages."""
+        return (self.wanted, self.running, self.waiting, self.reason, self.steps, self.failures)
+
+
+@dataclass(frozen=True)
+class History:
+    """A pool's decisions, oldest first."""
+
+    pool: str
+    since: datetime
+    decisions: tuple[Decision, ...]
+
+
+def span(text: str) -> timedelta:
+    """A span such as 90m, 6h or 2d. Raises RefusedError."""
+    found = SPAN.fullmatch(text.strip())
+    if not found:
+        raise RefusedError(f"--since {text[:40]}: write a number and a unit, such as 90m, 6h or 2d")
+    return timedelta(**{UNITS[found.group(2)]: int(found.group(1))})
+
+
+def look(deployment: Deployment, pool_name: str, *, since: datetime, most: int) -> History:
+    """Read the logs from a moment on; the newest ``most`` decisions. Raises NoSuchPoolError."""
+    logs = deployment.client("logs")
+    with ThreadPoolExecutor(len(RECONCILERS)) as threads:
+        groups = [deployment.log_group(name) for name in RECONCILERS]
+        lines = [
+            line for found in threads.map(lambda group: _lines(logs, group, pool_name, since), groups) for line in found
+        ]
+    decisions = merged(decision for line in sorted(lines) if (decision := parse(line[1], pool_name, line[0])))
+    if not decisions and deployment.pools.find(pool_name) is None and pool_name not in deployment.statuses.scan():
+        raise NoSuchPoolError(pool_name, deployment.pools.names())
+    return History(pool_name, since, tuple(decisions[-most:]))
+
+
+def _lines(logs: Any, group: str, pool_name: str, since: datetime) -> list[tuple[datetime, str]]:
+    """A group's lines about a pool: of its decisions, and of reconciles that failed on a message naming it."""
+    named = json.dumps(pool_name)
+    pages = logs.get_paginator("filter_log_events").paginate(
+        logGroupName=group,
+        startTime=int(since.timestamp() * 1000),
+        filterPattern=f'{{ ($.pool = {named}) || ($.level = "ERROR" && $.body = "*{pool_name}*") }}',
+    )
+    return [
+        (datetime.fromtimestamp(event["timestamp"] / 1000, UTC), event["message"])
+        for page in pages
+        for event in page["events"]
+    ]
+
+
+def parse(line: str, pool_name: str, at: datetime) -> Decision | None:
+    """A log line as a decision about a pool; None if it is none."""
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(told, Mapping):
+        return None
+    if told.get("message") in FAILED and json.dumps(pool_name) in str(told.get("body", "")):
+        failure = f"{told.get('exception_name', 'error')}: {str(told.get('exception', '')).strip().splitlines()[-1:]}"
+        return Decision(at, at, 1, None, None, 0, None, None, (), (failure,))
+    if told.get("pool") != pool_name or told.get("message") not in (DECIDED, FORGOTTEN):
+        return None
+    if told["message"] == FORGOTTEN:
+        return Decision(at, at, 1, 0, 0, 0, None, None, ("forget the pool: its item and its instances are gone",), ())
+    waiting = told.get("waiting") or {}
+    return Decision(
+        at=at,
+        until=at,
+        times=1,
+        wanted=told.get("wanted"),
+        running=told.get("running"),
+        waiting=int(waiting.get("count", 0)),
+        reason=waiting.get("reason"),
+        message=waiting.get("message"),
+        steps=tuple(_in_words(step) for step in told.get("steps", [])),
+        failures=tuple(map(str, told.get("failures", []))),
+    )
+
+
+def merged(decisions: Iterable[Decision]) -> list[Decision]:
+    """Decisions with those alike in a row as one: a pool that waits says the same every minute."""
+    found: list[Decision] = []
+    for one in decisions:
+        if found and found[-1].is_like == one.is_like:
+            found[-1] = replace(found[-1], until=one.at, times=found[-1].times + 1, message=one.message)
+        else:
+            found.append(one)
+    return found
+
+
+def _in_words(step: Mapping[str, Any]) -> str:
+    why = step.get("why", "")
+    match step:
+        case {"launch": count, "market": market}:
+            return f"launch {count} ({market}) from {_some(step.get('offerings', []))}: {why}"
+        case {"resend": attempt}:
+            return f"send the launch {attempt} again: {why}"
+        case {"terminate": ids}:
+            return f"terminate {_some(ids)}: {why}"
+        case {"drain": ids}:
+            return f"announce the end of {_some(ids)}: {why}"
+    return json.dumps(step)
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - SHOWN_IDS
+    return ", ".join(map(str, names[:SHOWN_IDS])) + (f" and {more} more" if more > 0 else "")
+
+
+def picture(history: History) -> RenderableType:
+    """The history as a table."""
+    if not history.decisions:
+        text = f"No decision about {plain(history.pool)} since {clock(history.since)}: nothing was different."
+        return Text(f"{text} Look further back with --since 2d.")
+    table = Table(
+        Column("time (UTC)", no_wrap=True),
+        Column("running", justify="right", no_wrap=True),
+        Column("decision and reason", overflow="fold"),
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+    )
+    for one in history.decisions:
+        sizes = "" if one.wanted is None else f"{one.running}/{one.wanted}"
+        table.add_row(_when(one), sizes, Group(*_told(one)))
+    return table
+
+
+def _when(one: Decision) -> str:
+    first = f"{one.at:%m-%d %H:%M:%S}"
+    return first if one.times == 1 else f"{first}\nto {one.until:%H:%M:%S}, {one.times} times"
+
+
+def _told(one: Decision) -> Iterator[Text]:
+    for step in one.steps:
+        yield Text(plain(step))
+    for failure in one.failures:
+        yield Text(plain(failure), style="red")
+    if one.reason:
+        yield Text(plain(f"{one.waiting} wait, {one.reason}: {one.message}"), style="yellow")
+    if not (one.steps or one.failures or one.reason):
+        yield Text("nothing to do", style="dim")

@@ -1,0 +1,102 @@
+"""Pool items as text: YAML that reads back as the very same item, and plain values for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import yaml
+
+from lambdas.domain.pool import KNOWN_NAMES
+
+
+def as_yaml(item: Mapping[str, Any]) -> str:
+    """An item as a file for ``apply``; attributes in the order of the reference."""
+    text: str = yaml.dump(ordered(item), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
+def ordered(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An item with its attributes as the reference has them, unknown ones last."""
+    place = {name: number for number, name in enumerate(("pool_name", "target_size", *KNOWN_NAMES))}
+    first = {name: place.get(name, len(place)) for name in item}
+    first |= {name: 1 for name in ("pool_name", "target_size") if name in item} | {"pool_name": 0}
+    return {name: item[name] for name in sorted(item, key=lambda name: (first[name], name))}
+
+
+def as_plain(value: Any) -> Any:
+    """A value of an item for JSON: whole numbers as numbers, others as the text they were written as."""
+    match value:
+        case Decimal():
+            return int(value) if _is_whole(value) else str(value)
+        case Mapping():
+            return {str(name): as_plain(one) for name, one in value.items()}
+        case list() | tuple():
+            return [as_plain(one) for one in value]
+        case set() | frozenset():
+            return sorted((as_plain(one) for one in value), key=str)
+        case bytes():
+            return repr(value)
+    return value
+
+
+def same(one: object, other: object) -> bool:
+    """Whether two values are one to DynamoDB: 3 and 3.0 are, true and 1 are not."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(same(*pair) for pair in zip(one, other, strict=True))
+    return one == other
+
+
+def shown(value: object) -> str:
+    """A value in one line."""
+    match as_plain(value):
+        case str() as text:
+            return text
+        case bool() as truth:
+            return str(truth).lower()
+        case None:
+            return "null"
+        case list() as several:
+            return f"[{', '.join(map(shown, several))}]"
+        case dict() as pairs:
+            return f"{{{', '.join(f'{name}: {shown(one)}' for name, one in pairs.items())}}}"
+        case other:
+            return str(other)
+
+
+def _is_whole(number: Decimal) -> bool:
+    return number.is_finite() and abs(number) < Decimal(10) ** 15 and number == number.to_integral_value()
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes numbers exactly, long texts line by line, and no aliases."""
+
+    def ignore_aliases(self, _data: object) -> bool:
+        return True
+
+
+def _number(dumper: _Dumper, value: Decimal) -> yaml.Node:
+    if _is_whole(value):
+        return dumper.represent_int(int(value))
+    # Exponents are no numbers to every reader of YAML; as a text it is one to a pool.
+    text = str(value)
+    return dumper.represent_str(text) if "E" in text else dumper.represent_scalar("tag:yaml.org,2002:float", text)
+
+
+def _text(dumper: _Dumper, value: str) -> yaml.Node:
+    style = "|" if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+def _set(dumper: _Dumper, value: set[Any]) -> yaml.Node:
+    return dumper.represent_list(sorted(value, key=str))
+
+
+_Dumper.add_representer(Decimal, _number)
+_Dumper.add_representer(str, _text)
+_Dumper.add_representer(set, _set)

@@ -1,0 +1,67 @@
+"""What a command prints: pictures for people, JSON for programs, faults on standard error; harmless to a terminal."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+from pydantic_core import to_jsonable_python
+from rich.console import Console, RenderableType
+
+
+class Format(StrEnum):
+    """How to print what a command found."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+out = Console(soft_wrap=True, markup=False, emoji=False, highlight=False)
+err = Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False)
+
+
+def show(found: object, picture: RenderableType, output: Format) -> None:
+    """Print the data as JSON, or its picture."""
+    if output is Format.JSON:
+        print(json.dumps(to_jsonable_python(found), indent=2, ensure_ascii=False))  # noqa: T201  a console would wrap or colour it
+    else:
+        out.print(picture, soft_wrap=not out.is_terminal)
+
+
+def complain(message: str, style: str = "red") -> None:
+    """Print to standard error."""
+    err.print(plain(message), style=style)
+
+
+def plain(text: object) -> str:
+    """Text that can do nothing to a terminal: what is not to be seen is written out."""
+    return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in str(text))
+
+
+def ago(moment: datetime, now: datetime) -> str:
+    """How long a moment is past, or ahead, in its two largest units."""
+    return lasting(abs(now - moment))
+
+
+def lasting(span: timedelta) -> str:
+    """A span of time in its two largest units: 2 d 3 h, 4 min 10 s."""
+    seconds = int(span.total_seconds())
+    units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+    for place, (unit, size) in enumerate(units):
+        if seconds >= size:
+            rest = units[place + 1 : place + 2]
+            second = [f"{seconds % size // smaller} {name}" for name, smaller in rest if seconds % size // smaller]
+            return " ".join([f"{seconds // size} {unit}", *second])
+    return "0 s"
+
+
+def clock(moment: datetime) -> str:
+    """A moment as people read it, in UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def dollars(amount: Decimal | None) -> str:
+    """An amount in USD an hour; a dash if it is not known."""
+    return "-" if amount is None else f"{amount:.4f}"

@@ -1,0 +1,276 @@
+"""``list``: every pool in one table: what is wanted, what is there, why the rest waits, what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Any, TypeVar
+
+from rich.console import Group, RenderableType
+from rich.table import Column, Table
+from rich.text import Text
+
+from cli.deployment import Deployment
+from cli.faults import refused
+from cli.output import ago, dollars, plain
+from lambdas.aws.offerings import Offerings
+from lambdas.domain.capacity import ALIVE
+from lambdas.domain.intent import Intent, intent_of
+from lambdas.domain.observed import Instance
+from lambdas.domain.pool import Market, Pool, SpecError
+from lambdas.domain.status import Answer, Status
+from lambdas.ports import FleetError, UnreadableStatusError
+
+Found = TypeVar("Found")
+Items = Mapping[str, Mapping[str, Any]]
+Statuses = Mapping[str, Status | UnreadableStatusError]
+AT_ONCE = 8
+"""Questions that are asked side by side; AWS answers so many of anybody at once."""
+
+
+@dataclass(frozen=True)
+class Prices:
+    """USD per instance-hour: spot by offering, on demand by instance type; what is not known is not there."""
+
+    spot: Mapping[str, Decimal] = field(default_factory=dict)
+    on_demand: Mapping[str, Decimal] = field(default_factory=dict)
+
+    def of(self, instance: Instance) -> Decimal | None:
+        """What an instance costs now."""
+        if instance.market is Market.ON_DEMAND:
+            return self.on_demand.get(instance.instance_type)
+        return self.spot.get(instance.offering)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Everything that ``list`` looks at. ``instances`` are None if EC2 did not tell; ``notes`` say what is missing."""
+
+    now: datetime
+    items: Items
+    statuses: Statuses
+    instances: tuple[Instance, ...] | None = None
+    prices: Prices = Prices()
+    zones: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One pool. ``lowest_spot_price`` is that of where it may launch, ``cap`` its spot_max_price as it is written."""
+
+    pool: str
+    wanted: int = 0
+    running: int = 0
+    ready: int = 0
+    starting: int = 0
+    noticed: int = 0
+    on_demand: int = 0
+    waiting: int = 0
+    reason: str | None = None
+    message: str | None = None
+    since: datetime | None = None
+    next_attempt_at: datetime | None = None
+    lowest_spot_price: Decimal | None = None
+    lowest_spot_offering: str | None = None
+    cap: str | None = None
+    above_cap: bool | None = None
+    hourly_cost: Decimal | None = None
+    paused: bool = False
+    draining_since: datetime | None = None
+    spec_errors: tuple[SpecError, ...] = ()
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All pools, by name."""
+
+    pools: tuple[Row, ...]
+    hourly_cost: Decimal | None
+    notes: tuple[str, ...] = ()
+
+
+class _Asking:
+    """Questions side by side. Tables must be read; the rest is left out with a note if it cannot be asked."""
+
+    def __init__(self, threads: ThreadPoolExecutor) -> None:
+        self.threads = threads
+        self.notes: list[str] = []
+
+    def optional(self, otherwise: str, call: Callable[[], Found]) -> Future[Found | None]:
+        """Ask; ``otherwise`` says what is missing if there is no answer."""
+        return self.threads.submit(self._tried, otherwise, call)
+
+    def _tried(self, otherwise: str, call: Callable[[], Found]) -> Found | None:
+        try:
+            return call()
+        except FleetError as error:
+            self.notes.append(f"{otherwise}: {refused(error.failure.code, error.failure.message)}")
+        return None
+
+
+def look(deployment: Deployment, known: Prices | None = None) -> Seen:
+    """Look at everything: one scan a table, one listing of EC2, one price question; ``known`` prices spare the last."""
+    pools, statuses, fleet = deployment.pools, deployment.statuses, deployment.fleet()
+    offerings = deployment.offerings()
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        asking = _Asking(threads)
+        stored, told = threads.submit(pools.all), threads.submit(statuses.scan)
+        listed = asking.optional("No cost is shown", fleet.instances).result()
+        items, now = {name: one.item for name, one in stored.result().items()}, deployment.now()
+        of = [intent.pool for intent in _intents(items, told.result(), now).values() if intent.pool is not None]
+        instances = None if listed is None else tuple(one for one in listed if one.state in ALIVE)
+        subnets = sorted({subnet for pool in of for subnet in pool.subnet_ids})
+        zones = asking.optional(
+            "Spot prices are the Region's lowest", lambda: offerings.zones(subnets) if subnets else {}
+        )
+        prices = known or _prices(asking, offerings, of, instances or ())
+        return Seen(now, items, told.result(), instances, prices, zones.result() or {}, tuple(asking.notes))
+
+
+def _prices(asking: _Asking, offerings: Offerings, pools: Iterable[Pool], instances: Iterable[Instance]) -> Prices:
+    spot_types, others = _types_to_price(pools, instances)
+    spot = asking.optional("No spot prices are shown", lambda: offerings.spot_prices(spot_types) if spot_types else {})
+    on_demand = {
+        name: asking.optional(f"The on-demand price of {name} is not known", partial(offerings.on_demand_price, name))
+        for name in others
+    }
+    found = {name: asked.result() for name, asked in on_demand.items()}
+    return Prices(spot.result() or {}, {name: price for name, price in found.items() if price is not None})
+
+
+def _types_to_price(pools: Iterable[Pool], instances: Iterable[Instance]) -> tuple[list[str], list[str]]:
+    """The types whose spot price matters, and those whose on-demand price does."""
+    spot = {name for pool in pools if pool.spot for name in pool.instance_types}
+    shares = {name for pool in pools if pool.share for name in pool.instance_types}
+    running = {market: {one.instance_type for one in instances if one.market is market} for market in Market}
+    return sorted(spot | running[Market.SPOT]), sorted(shares | running[Market.ON_DEMAND])
+
+
+def _intents(items: Items, statuses: Statuses, now: datetime) -> dict[str, Intent]:
+    def of(name: str) -> Intent:
+        status = statuses.get(name)
+        return intent_of(items.get(name), status if isinstance(status, Status) else None, now, timedelta(0))
+
+    return {name: of(name) for name in sorted({*items, *statuses})}
+
+
+def listing(seen: Seen) -> Listing:
+    """What was seen as rows."""
+    by_pool: dict[str, list[Instance]] = {}
+    for one in seen.instances or ():
+        by_pool.setdefault(one.pool_name, []).append(one)
+    rows = tuple(
+        _row(name, intent, by_pool.get(name, []), seen)
+        for name, intent in _intents(seen.items, seen.statuses, seen.now).items()
+    )
+    known = [row.hourly_cost for row in rows if row.hourly_cost is not None]
+    total = sum(known, Decimal(0)) if len(known) == len(rows) else None
+    return Listing(rows, total, seen.notes)
+
+
+def _row(name: str, intent: Intent, instances: list[Instance], seen: Seen) -> Row:
+    status = seen.statuses.get(name)
+    answer = status.answer if isinstance(status, Status) else Answer()
+    waiting = answer.waiting
+    pool = intent.pool
+    lowest = _lowest(pool, seen) if pool and pool.spot else None
+    costs = [seen.prices.of(one) for one in instances]
+    cost = sum((one for one in costs if one is not None), Decimal(0))
+    return Row(
+        pool=name,
+        wanted=answer.wanted,
+        running=answer.running,
+        ready=answer.ready,
+        starting=answer.starting,
+        noticed=answer.noticed,
+        on_demand=answer.on_demand,
+        waiting=waiting.count if waiting else 0,
+        reason=waiting.reason.value if waiting else None,
+        message=waiting.message if waiting else None,
+        since=waiting.since if waiting else None,
+        next_attempt_at=waiting.next_attempt_at if waiting else None,
+        lowest_spot_price=lowest[0] if lowest else None,
+        lowest_spot_offering=lowest[1] if lowest else None,
+        cap=pool.spot_max_price if pool else None,
+        above_cap=_is_above(pool, lowest, seen.prices) if pool and lowest else None,
+        hourly_cost=None if seen.instances is None or None in costs else cost,
+        paused=intent.paused,
+        draining_since=answer.draining_since,
+        spec_errors=intent.errors,
+        fault=str(status) if isinstance(status, UnreadableStatusError) else _untold(status, intent),
+    )
+
+
+def _untold(status: Status | None, intent: Intent) -> str | None:
+    return "It is new: the control plane has not looked at it yet." if status is None and not intent.deleted else None
+
+
+def _lowest(pool: Pool, seen: Seen) -> tuple[Decimal, str] | None:
+    """The lowest spot price of the pool's types in its zones; of those zones that can be told."""
+    zones = {seen.zones[one] for one in pool.subnet_ids if one in seen.zones}
+    found = (
+        (price, offering)
+        for offering, price in seen.prices.spot.items()
+        if offering.split("/")[0] in pool.instance_types and (not zones or offering.split("/")[1] in zones)
+    )
+    return min(found, default=None)
+
+
+def _is_above(pool: Pool, lowest: tuple[Decimal, str], prices: Prices) -> bool | None:
+    """Whether no offering is within the cap, as far as is known."""
+    if pool.spot_max_price is None:
+        return False
+    try:
+        cap = pool.cap(prices.on_demand.get(lowest[1].split("/")[0]))
+    except ValueError:
+        return None
+    return cap is not None and lowest[0] > cap
+
+
+def picture(listed: Listing, now: datetime) -> RenderableType:
+    """The listing as a table."""
+    table = Table(
+        Column("pool", no_wrap=True),
+        *(Column(name, justify="right") for name in ("wanted", "running", "ready", "waiting")),
+        Column("why", overflow="fold"),
+        Column("spot price / cap", no_wrap=True),
+        Column("USD/h", justify="right", no_wrap=True),
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+    )
+    for row in listed.pools:
+        sizes = (row.wanted, row.running, row.ready, row.waiting or "")
+        style = "red" if row.fault or row.spec_errors else "yellow" if row.waiting else ""
+        table.add_row(
+            plain(row.pool), *map(str, sizes), _why(row, now), _price(row), dollars(row.hourly_cost), style=style
+        )
+    below = f"{len(listed.pools)} pools, {dollars(listed.hourly_cost)} USD/h" if listed.pools else "No pools yet."
+    notes = [Text(plain(note), style="yellow") for note in listed.notes]
+    return Group(table, Text(below, style="dim"), *notes)
+
+
+def _why(row: Row, now: datetime) -> str:
+    parts = [
+        f"{row.reason} for {ago(row.since, now)}: {row.message}" if row.reason and row.since else "",
+        *(f"{one.field} = {one.value}: must be {one.rule}" for one in row.spec_errors),
+        "paused" if row.paused and not row.spec_errors else "",
+        f"draining for {ago(row.draining_since, now)}" if row.draining_since else "",
+        f"{row.noticed} under notice" if row.noticed else "",
+        f"{row.starting} starting" if row.starting else "",
+        row.fault or "",
+    ]
+    return plain("; ".join(part for part in parts if part))
+
+
+def _price(row: Row) -> Text:
+    if row.lowest_spot_price is None:
+        return Text("-" if row.cap is None else f"- / {plain(row.cap)}")
+    style = "red" if row.above_cap else ""
+    return Text(f"{dollars(row.lowest_spot_price)} / {plain(row.cap or 'on demand')}", style=style)

@@ -1,0 +1,109 @@
+"""The story of ``explain`` as a page of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from cli.explain import Member, Story
+from cli.output import ago, clock, plain
+
+INDENT = (0, 0, 0, 2)
+
+
+def picture(story: Story) -> RenderableType:
+    """A story as a page: what is wanted, what runs, why the rest waits, what comes next, what to do."""
+    return Group(*_parts(story))
+
+
+def _parts(story: Story) -> Iterator[RenderableType]:
+    yield Text(plain(story.pool), style="bold")
+    yield _line("Wanted", f"{story.wanted.count}, by {story.wanted.by}")
+    there = f"{story.running} running ({story.ready} ready), {story.starting} starting, {story.noticed} under notice"
+    yield _line("There", f"{there}, {story.on_demand} of them on demand" if story.on_demand else there)
+    if story.paused:
+        yield _line("Paused", "it is observed and reported, and nothing is changed", "yellow")
+    if story.draining_since:
+        end = f"; instances go at {clock(story.drain_at)}" if story.drain_at else ""
+        yield _line("Draining", f"since {clock(story.draining_since)}{end}", "yellow")
+    yield from _troubles(story)
+    if story.instances:
+        yield _head("What runs where")
+        yield Padding(_instances(story), INDENT)
+    yield from _course(story)
+    for told in story.advice:
+        yield _head(f"About {told.what}")
+        yield _item(f"{told.means} {told.does}")
+        yield _item(f"You can: {told.do}", "green")
+    for note in story.notes:
+        yield Text(plain(note), style="yellow")
+
+
+def _troubles(story: Story) -> Iterator[RenderableType]:
+    if waiting := story.waiting:
+        yield _line("Waiting", f"{waiting.count} for {ago(waiting.since, story.at)}: {waiting.reason}", "yellow")
+        yield _item(waiting.message)
+        ahead = waiting.next_attempt_at > story.at
+        when = f"in {ago(waiting.next_attempt_at, story.at)}" if ahead else "with the next look, within a minute"
+        yield _item(f"Since {clock(waiting.since)}; {waiting.attempts} launches tried; next try {when}.")
+    for fault in story.spec_errors:
+        text = f"{fault.field} = {fault.value}: must be {fault.rule}. {fault.remedy}"
+        yield _line("Item invalid", text, "red")
+    if error := story.last_error:
+        yield _line("Last error", f"{error.code}, {ago(error.at, story.at)} ago: {error.message}")
+
+
+def _course(story: Story) -> Iterator[RenderableType]:
+    if rollout := story.rollout:
+        yield _line("Rollout", f"{rollout.state}: {rollout.outdated} outdated, {rollout.updated} updated")
+        yield _item(rollout.message)
+    for drained in story.drains[-3:]:
+        yield _line("Drained", f"{drained.instance_id}, {ago(drained.at, story.at)} ago: {drained.status}")
+    if story.next is None:
+        return
+    yield _head("What the next reconcile would do")
+    for step in story.next.steps:
+        yield _item(step, "cyan")
+    if story.next.otherwise:
+        yield _item(story.next.otherwise)
+    if story.next.due:
+        yield _item(f"It comes with the next tick, within a minute: {story.next.due}.")
+
+
+def _instances(story: Story) -> Table:
+    table = Table(
+        "instance", "type", "zone", "market", "age", "state", "", box=None, header_style="dim", pad_edge=False
+    )
+    for one in story.instances:
+        table.add_row(
+            plain(one.id),
+            plain(one.instance_type),
+            plain(one.zone),
+            one.market,
+            ago(one.launched_at, story.at),
+            _state(one),
+            plain("; ".join(one.notes)),
+        )
+    return table
+
+
+def _state(one: Member) -> Text:
+    if one.ready:
+        return Text("ready", style="green")
+    return Text("running, not ready" if one.state == "running" else one.state, style="yellow")
+
+
+def _head(text: str) -> Text:
+    return Text(f"\n{plain(text)}", style="bold")
+
+
+def _line(label: str, text: str, style: str = "") -> Text:
+    return Text.assemble((f"{label:<13}", "bold"), (plain(text), style))
+
+
+def _item(text: str, style: str = "") -> RenderableType:
+    return Padding(Text(plain(text), style=style), INDENT)

@@ -1,0 +1,71 @@
+"""``watch``: the list, drawn again in place whenever it was looked at."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import count
+
+from pydantic_core import to_jsonable_python
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from cli import show
+from cli.deployment import Deployment
+from cli.exits import AwsFaultError
+from cli.faults import told_plainly
+from cli.output import Format, clock
+
+PRICES_LAST = timedelta(minutes=1)
+"""Prices change a few times a day; they are not asked for with every frame."""
+
+Frame = tuple[show.Listing, datetime]
+
+
+def frames(deployment: Deployment, *, every: float, times: int | None) -> Iterator[Frame]:
+    """A listing every so many seconds, without end unless told; a later look that fails shows the last one again."""
+    priced: datetime | None = None
+    prices: show.Prices | None = None
+    listed: show.Listing | None = None
+    for number in count(1):
+        now = deployment.now()
+        due = priced is None or now - priced >= PRICES_LAST
+        try:
+            with told_plainly():
+                seen = show.look(deployment, None if due else prices)
+        except AwsFaultError as fault:
+            if listed is None:
+                raise
+            listed = replace(listed, notes=(f"What is shown is older: {fault}",))
+        else:
+            priced, prices = (now, seen.prices) if due else (priced, prices)
+            listed = show.listing(seen)
+        yield listed, now
+        if number == times:
+            return
+        time.sleep(every)
+
+
+def watch(found: Iterator[Frame], console: Console, output: Format, write: Callable[[str], object]) -> None:
+    """Draw frames over one another; as JSON, one line each."""
+    if output is Format.JSON:
+        for listed, at in found:
+            write(json.dumps(to_jsonable_python({"at": at, "listing": listed}), ensure_ascii=False))
+        return
+    if not console.is_terminal:
+        for listed, at in found:
+            console.print(_page(listed, at))
+        return
+    # On the alternate screen a frame is written over the last one and clears nothing, so there is no flicker.
+    first = Text("Looking at the pools …", style="dim")
+    with Live(first, console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
+        for listed, at in found:
+            live.update(_page(listed, at), refresh=True)
+
+
+def _page(listed: show.Listing, at: datetime) -> Group:
+    return Group(show.picture(listed, at), Text(f"{clock(at)}, Ctrl-C ends", style="dim"))
