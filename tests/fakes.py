@@ -24,6 +24,7 @@ from lambdas.reconcile import ControlPlane, reconcile
 from lambdas.tick import tick
 from localcloud.market.client import MarketClient
 from localcloud.market.clock import ManualClock
+from localcloud.market.health import health
 from localcloud.market.model import Market
 from localcloud.market.offerings import Offering
 from localcloud.market.settings import Fault
@@ -266,6 +267,11 @@ class World:
             for one in self.market.instances.values()
             if one.state in ("pending", "running") and one.tags.get("spotpools:pool") == pool_name
         ]
+
+    def ready(self, pool_name: str = "p") -> list[str]:
+        """Ids of the pool's instances that do their work by the market's own books: running, all checks passed."""
+        alive = [self.market.instances[id_] for id_ in self.alive(pool_name)]
+        return [one.id for one in alive if health(self.market, one, one.state, self.clock()) == ("ok", "ok")]
 
     def status(self, pool_name: str = "p") -> Status:
         """The pool's status."""

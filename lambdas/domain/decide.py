@@ -28,6 +28,9 @@ RESEND_FOR = RECENT / 2
 
 SHOWN_OFFERINGS = 6
 
+STILLBORN_TRIES = 2
+"""The first launch whose instances end before they are ready may be bad luck."""
+
 SPOT_IS_SHORT = (Reason.NO_CAPACITY, Reason.PRICE_ABOVE_MAX, Reason.QUOTA)
 """Why spot may be missing in a way that buying on demand mends."""
 
@@ -90,12 +93,11 @@ def _fill(picture: Picture, pool: Pool) -> Plan:
 
 def _launch(picture: Picture, pool: Pool) -> tuple[Launch | None, Hindrance | None]:
     stock = picture.stock
-    room = min(stock.missing + picture.surge, stock.headroom)
     full = None
     if stock.missing > stock.headroom:
         full = Hindrance(Reason.MAX_INSTANCES, _full(stock), picture.now + NEXT_LOOK)
-    hindrance: Hindrance | None = None
-    for market, count in _wishes(picture, pool, room):
+    hindrance = _trial(picture) if picture.on_trial else None
+    for market, count in _wishes(picture, pool, picture.wish):
         found = _from(market, count, picture, pool)
         if isinstance(found, Launch):
             return found, hindrance or full
@@ -142,11 +144,21 @@ def _fallback(picture: Picture, pool: Pool, hindrance: Hindrance) -> Launch | Hi
     if picture.now < due:
         message = f"{hindrance.message} What is still missing at {due:%H:%M:%S} UTC is bought on demand."
         return Hindrance(hindrance.reason, message, min(hindrance.until, due))
-    found = _from(Market.ON_DEMAND, min(picture.stock.missing, picture.stock.headroom), picture, pool)
+    found = _from(Market.ON_DEMAND, min(picture.stock.missing, picture.wish), picture, pool)
     if isinstance(found, Hindrance):
         message = f"{hindrance.message} On demand: {found.message}"
         return Hindrance(found.reason, message, min(hindrance.until, found.until))
     return found
+
+
+def _trial(picture: Picture) -> Hindrance:
+    message = "Instances ended before they were ready: one is tried, and more are launched when it is ready."
+    return Hindrance(blame(picture.status.memory.stillborn), message, picture.now + NEXT_LOOK)
+
+
+def blame(stillborn: int) -> Reason:
+    """What so many launches in a row that brought nothing that lived are put down to."""
+    return Reason.CONFIG if stillborn >= STILLBORN_TRIES else Reason.UNKNOWN
 
 
 def _full(stock: Stock) -> str:

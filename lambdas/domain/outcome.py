@@ -84,5 +84,6 @@ def _stock_after(picture: Picture, memory: Memory, results: Results) -> Stock:
         stock.without(results.ended),
         unseen=(*(one for one in stock.unseen if one.id not in results.ended), *new),
         unready=frozenset(memory.startup),
+        stillborn=(),
         in_flight=(stock.in_flight if known_attempt else attempt.count) if attempt else 0,
     )

@@ -73,13 +73,14 @@ def is_refused(memory: Memory) -> bool:
 def outdated(pool: Pool, stock: Stock) -> list[Instance]:
     """Drift: serving instances that the item as it stands would not have made so."""
     wrong_market = {one.id for one in _of_wrong_market(pool, stock)}
-    return [one for one in stock.members if one.id in wrong_market or _differs(pool, one)]
+    machine = pool.machine_digest
+    return [one for one in stock.members if one.id in wrong_market or _differs(pool, machine, one)]
 
 
-def _differs(pool: Pool, instance: Instance) -> bool:
+def _differs(pool: Pool, machine: str, instance: Instance) -> bool:
     types, subnets = pool.instance_types, pool.subnet_ids
     return (
-        instance.machine not in ("", pool.machine_digest)
+        instance.machine not in ("", machine)
         or (bool(types) and instance.instance_type not in types)
         or (bool(subnets and instance.subnet_id) and instance.subnet_id not in subnets)
     )

@@ -11,7 +11,7 @@ from lambdas.domain.status import Reason
 from localcloud.market.surroundings import LaunchTemplate, Template
 from tests.fakes import TEMPLATE, World
 
-DESCRIBED = {
+DESCRIBED: dict[str, Any] = {
     "image_id": "ami-1234",
     "security_group_ids": ["sg-1", "sg-2"],
     "iam_instance_profile": "worker",
