@@ -49,9 +49,7 @@ def remember(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> 
     memory, launched, now = picture.status.memory, results.launched, picture.now
     attempt = None if plan.drop_attempt else memory.attempt
     lived = {one.offering for one in _became_ready(picture)}
-    backoff = {
-        key: one for key, one in memory.backoff.items() if now - one.until < FORGET_BACKOFF and key not in lived
-    }
+    backoff = {key: one for key, one in memory.backoff.items() if now - one.until < FORGET_BACKOFF and key not in lived}
     holds = dict(memory.holds)
     if launched is not None:
         attempt = None if launched.answered else launched.attempt
