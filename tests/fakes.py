@@ -164,9 +164,9 @@ def fleet_of(client: Any, clock: Any, pricing: Any = None, **settings: Any) -> E
 class World:
     """The control plane on a market, in one process, on a clock that moves when told."""
 
-    def __init__(self, *offerings: Offering, **settings: Any) -> None:
+    def __init__(self, *offerings: Offering, zones: str = "abc", **settings: Any) -> None:
         self.clock = ManualClock()
-        self.surroundings = PlainSurroundings("us-east-1a us-east-1b us-east-1c")
+        self.surroundings = PlainSurroundings(" ".join(f"us-east-1{zone}" for zone in zones))
         self.market = Market(
             clock=self.clock,
             surroundings=self.surroundings,

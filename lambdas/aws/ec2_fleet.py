@@ -14,7 +14,7 @@ from lambdas.aws.asking import code_of, pages
 from lambdas.aws.errors import NO_ANSWER, failure
 from lambdas.aws.launch_templates import LaunchTemplates
 from lambdas.aws.offerings import Offerings
-from lambdas.domain.fields import format_price, rounded_down
+from lambdas.domain.fields import format_price
 from lambdas.domain.observed import (
     ATTEMPT_TAG,
     MACHINE_TAG,
@@ -245,10 +245,9 @@ def _override(pool: Pool, offer: Offer) -> dict[str, Any]:
     }
     if pool.weights:
         override["WeightedCapacity"] = offer.units
-    cap = pool.cap(offer.on_demand_price) if offer.market is Market.SPOT else None
+    cap = pool.unit_cap(offer.on_demand_price, offer.units) if offer.market is Market.SPOT else None
     if cap is not None:
-        # EC2 takes it per unit. Cut, not rounded: times the weight it must not be above the cap.
-        override["MaxPrice"] = format_price(rounded_down(cap / offer.units))
+        override["MaxPrice"] = format_price(cap)
     return override
 
 

@@ -135,8 +135,11 @@ def instance_requirements(wanted: Requirements) -> dict[str, Any]:
     }
     if wanted.excluded_types:
         asked["ExcludedInstanceTypes"] = list(wanted.excluded_types)
-    if wanted.gpus is not None or wanted.gpu_names:
-        asked |= {"AcceleratorTypes": ["gpu"], "AcceleratorCount": _range(wanted.gpus or Range(min=1))}
+    gpus = wanted.gpus or (Range(min=1) if wanted.gpu_names else None)
+    if gpus is not None:
+        asked["AcceleratorCount"] = _range(gpus)
+    if gpus is not None and gpus.min:  # a type without any has no accelerator type either
+        asked["AcceleratorTypes"] = ["gpu"]
     if wanted.gpu_names:
         asked["AcceleratorNames"] = list(wanted.gpu_names)
     return asked

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from itertools import groupby
 
 from lambdas.domain.capacity import Stock
+from lambdas.domain.fields import format_price
+from lambdas.domain.observed import Offer
 from lambdas.domain.offers import Choice, ask, choose
 from lambdas.domain.picture import Picture
 from lambdas.domain.plan import Drain, Hindrance, Launch, Plan, Resend, Step, Terminate
@@ -184,7 +187,7 @@ def _no_offer(picture: Picture, pool: Pool, market: Market, choice: Choice) -> H
         return Hindrance(Reason.NO_CAPACITY, message, choice.retry_at or next_look, market)
     if choice.too_dear:
         message = (
-            f"Spot prices are above spot_max_price {_cap_in_words(pool)}: {choice.prices()}. "
+            f"Spot prices are above spot_max_price {_cap_in_words(pool, choice.least_dear)}: {choice.prices()}. "
             "No launch is tried until it falls."
         )
         return Hindrance(Reason.PRICE_ABOVE_MAX, message, next_look, market)
@@ -195,8 +198,9 @@ def _no_offer(picture: Picture, pool: Pool, market: Market, choice: Choice) -> H
     return Hindrance(Reason.CONFIG, message, next_look, market)
 
 
-def _cap_in_words(pool: Pool) -> str:
-    return f"{pool.spot_max_price} of the on-demand price" if pool.share else f"{pool.spot_max_price} USD/h"
+def _cap_in_words(pool: Pool, offer: Offer) -> str:
+    in_dollars = f"{format_price(pool.cap(offer.on_demand_price) or Decimal(0))} USD/h"
+    return f"{pool.spot_max_price} of the on-demand price ({in_dollars})" if pool.share else in_dollars
 
 
 def _told(picture: Picture, pool: Pool) -> Iterator[Step]:

@@ -403,6 +403,11 @@ class Pool(Machine):
             raise ValueError(f"{self.spot_max_price} of an on-demand price that is not known")
         return rounded_down(self.share * on_demand_price)
 
+    def unit_cap(self, on_demand_price: Decimal | None, units: int) -> Decimal | None:
+        """The same for each of an instance's units, as EC2 takes it: cut, so that together they are not above it."""
+        cap = self.cap(on_demand_price)
+        return None if cap is None else rounded_down(cap / units)
+
     @property
     def architecture(self) -> str:
         """The processor that its instances have."""
