@@ -56,7 +56,7 @@ class Offerings:
                 on_demand.get(name),
                 pool.weight(name),
             )
-            for market in _markets(pool)
+            for market in pool.markets
             for name in types
             for zone, subnet_id in subnets.items()
             if market is Market.ON_DEMAND or not prices or offering_key(name, zone) in prices
@@ -147,10 +147,6 @@ def instance_requirements(wanted: Requirements) -> dict[str, Any]:
 
 def _range(wanted: Range, factor: int = 1) -> dict[str, int]:
     return {"Min": wanted.min * factor} | ({} if wanted.max is None else {"Max": wanted.max * factor})
-
-
-def _markets(pool: Pool) -> list[Market]:
-    return [market for market, may in ((Market.SPOT, pool.spot), (Market.ON_DEMAND, pool.may_buy_on_demand)) if may]
 
 
 def _cheapest(pool: Pool, types: Iterable[str], prices: Mapping[str, Decimal]) -> tuple[str, ...]:

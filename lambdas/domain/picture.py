@@ -84,14 +84,13 @@ class Picture:
     @property
     def may_launch(self) -> bool:
         """Whether a launch is possible at all, so that it is worth asking for offers and prices."""
-        holds = self.status.memory.holds
-        pool = self.intent.pool
+        pool, held = self.intent.pool, {key for key, one in self.status.memory.holds.items() if one.until > self.now}
         return (
             pool is not None
             and not self.intent.paused
             and self.status.memory.attempt is None
             and self.wish > 0
-            and not (pool.market in holds and holds[pool.market].until > self.now and not pool.may_buy_on_demand)
+            and not held.issuperset(pool.markets)
         )
 
     @property

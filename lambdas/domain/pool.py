@@ -380,9 +380,10 @@ class Pool(Machine):
         return Market.SPOT if self.spot else Market.ON_DEMAND
 
     @property
-    def may_buy_on_demand(self) -> bool:
-        """Whether any of its instances may be bought on demand."""
-        return not self.spot or self.on_demand_base > 0 or self.fallback is not None
+    def markets(self) -> tuple[Market, ...]:
+        """All that it may ever buy on."""
+        on_demand = not self.spot or self.on_demand_base > 0 or self.fallback is not None
+        return tuple(market for market, may in ((Market.SPOT, self.spot), (Market.ON_DEMAND, on_demand)) if may)
 
     @property
     def share(self) -> Decimal | None:

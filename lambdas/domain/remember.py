@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from lambdas.domain.decide import NEXT_LOOK, blame, late_ones
@@ -54,7 +55,10 @@ def remember(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> 
     if launched is not None:
         attempt = None if launched.answered else launched.attempt
         backoff = _backoff_after(launched, backoff, now, pauses)
-        holds = _holds_after(launched, holds, now, pauses)
+        # Without an answer to the questions before a launch, there is none on any market.
+        asked = (launched.market,) if launched.attempt or picture.intent.pool is None else picture.intent.pool.markets
+        for market in asked:
+            holds = _holds_after(replace(launched, market=market), holds, now, pauses)
     dead = _stillborn(picture, results)
     backoff |= _no_room(dead, backoff, now, pauses)
     stillborn, holds = _deaths(dead, picture, holds, pauses)

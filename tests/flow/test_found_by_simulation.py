@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lambdas.domain.status import Reason
 from tests.fakes import World
 
 
@@ -14,3 +15,11 @@ def test_a_pool_shrinks_although_its_new_subnet_does_not_exist() -> None:
     error = world.status().answer.last_error
     assert error is not None
     assert error.code == "InvalidSubnetID.NotFound"
+
+
+def test_a_refused_question_tells_why_instances_of_either_market_are_missing() -> None:
+    world = World()
+    world.edit(target_size=1, on_demand_base=1, subnet_ids=["subnet-00"])
+    waiting = world.status().answer.waiting
+    assert waiting is not None
+    assert waiting.reason is Reason.CONFIG
