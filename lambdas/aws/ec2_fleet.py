@@ -93,9 +93,10 @@ class Ec2Fleet:
         """The version of the pool's own launch template; None if it needs none."""
         return self._templates.version(pool, known)
 
-    def forget_template(self, pool_name: str, known: Template | None) -> None:
-        """Delete the pool's own launch template."""
-        self._templates.forget(pool_name, known)
+    def forget_template(self, pool_name: str) -> None:
+        """Delete the pool's own launch template; a key that is no pool's name never had one."""
+        if PLAIN_NAME.fullmatch(pool_name):
+            self._templates.forget(pool_name)
 
     def request(self, pool: Pool, launch: Launch, attempt_id: str, template: Template | None) -> str:
         """Build the CreateFleet request; its token is the attempt's id."""
