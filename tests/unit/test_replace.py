@@ -133,7 +133,7 @@ class TestRolling:
 
 
 class TestKinds:
-    def test_the_most_urgent_come_first_and_none_twice(self) -> None:
+    def test_the_most_urgent_come_first_and_each_has_one_surge(self) -> None:
         spot = pool(update="rolling", on_rebalance="replace_first", fallback={"after_minutes": 5})
         some = stock(
             *several(2, tags=OLD),
@@ -142,7 +142,14 @@ class TestKinds:
             at_risk=frozenset({"i-risk"}),
         )
         found = replacements(spot, some, Memory())
-        assert [ids(one.instances) for one in found] == [["i-risk"], ["i-lent"], ["i-old-00", "i-old-01"]]
+        assert [ids(one.instances) for one in found[:2]] == [["i-risk"], ["i-lent"]]
+        assert set(ids(found[2].instances)) == {"i-risk", "i-lent", "i-old-00", "i-old-01"}
+        assert surge(some, found) == 3, "for the one at risk, the lent one, and a trial"
+
+    def test_without_room_an_update_does_not_wait_for_what_else_would_replace_its_instances(self) -> None:
+        spot = rolling(fallback={"after_minutes": 5})
+        some = stock(instance("i-new"), *several(3, "i-lent", market=Market.ON_DEMAND, tags=OLD), limit=4)
+        assert ids(one for one, _ in replaced(some, replacements(spot, some, Memory()))) == ["i-lent-00"]
 
     def test_what_is_at_risk_or_lent_is_never_given_up_before_its_replacement(self) -> None:
         spot = pool(on_rebalance="replace_first", fallback={"after_minutes": 5})
