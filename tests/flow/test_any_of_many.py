@@ -176,6 +176,18 @@ class TestFiftyTypesInSixZones:
         assert ("i4i.12xlarge", "us-east-1f") in [(one["InstanceType"], one["AvailabilityZone"]) for one in overrides]
         assert world.status().answer.waiting is None
 
+    def test_what_is_remembered_of_them_all_fits_into_a_status_item(self) -> None:
+        world, weights = self.world(50)
+        many: dict[str, Any] = {"max_instances": 1000, "instance_types": [*weights]}
+        world.edit(target_size=1000, **many)
+        world.minutes(1)
+        world.set_all(capacity=0)
+        world.edit(target_size=1000, **many, on_demand_base=1, fallback={"after_minutes": 500})
+        world.interrupt(*world.alive()[:100])
+        world.minutes(2)
+        assert len(world.status().memory.backoff) == 300
+        assert len(world.status().model_dump_json()) < 200_000, "an item of DynamoDB holds 400 KB"
+
     def test_a_partial_answer_is_made_up_from_what_is_left(self) -> None:
         world, weights = self.world(50)
         world.set_all(capacity=1)

@@ -9,6 +9,8 @@ import pytest
 
 from lambdas.domain.status import Reason, Rollout, RolloutState
 from lambdas.reconcile import reconcile
+from lambdas.report import troubles
+from lambdas.telemetry import Metric
 from localcloud.market.settings import Boot
 from tests.fakes import World, offering
 from tests.flow.test_crashes import killed
@@ -222,6 +224,18 @@ class TestBroken:
         assert rollout(world).state is RolloutState.STOPPED
         assert rollout(world).outdated == least
         assert "before they were ready" in rollout(world).message
+
+    def test_it_rings_one_alarm_until_it_is_mended(self) -> None:
+        world = roomy()
+        settle(world, image_id="ami-1", max_instances=24, **ROLLING)
+        world.market.boots.append(BROKEN["dies at once"])
+        change(world, image_id="ami-2")
+        for _ in range(20):
+            world.minutes(1)
+            assert troubles([world.status().answer], zeros=False) == {Metric.POOLS_LAUNCH_REFUSED: 1}
+        change(world, image_id="ami-3")
+        world.minutes(5)
+        assert troubles([world.status().answer], zeros=False) == {}
 
     def test_broken_user_data_likewise(self, world: World) -> None:
         least = 20 if int(world.pools.items["p"]["max_instances"]) > 20 else 19
