@@ -49,8 +49,7 @@ def remember(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> 
     """What to keep in mind after this reconcile."""
     memory, launched, now = picture.status.memory, results.launched, picture.now
     attempt = None if plan.drop_attempt else memory.attempt
-    lived = {one.offering for one in _became_ready(picture)}
-    backoff = {key: one for key, one in memory.backoff.items() if now - one.until < FORGET_BACKOFF and key not in lived}
+    backoff = {key: one for key, one in memory.backoff.items() if _still_counts(key, one, picture)}
     holds = dict(memory.holds)
     if launched is not None:
         attempt = None if launched.answered else launched.attempt
@@ -154,6 +153,13 @@ def _became_ready(picture: Picture) -> list[Instance]:
 
 def _ended_by(instance: Instance, codes: tuple[str, ...]) -> bool:
     return instance.ended.startswith(codes)
+
+
+def _still_counts(offering: str, backoff: Backoff, picture: Picture) -> bool:
+    """Whether a refusal is recent, and nothing that was launched after its pause has lived."""
+    tried_again = (one for one in _became_ready(picture) if one.offering == offering)
+    lived = any(one.launched_at >= backoff.until for one in tried_again)
+    return picture.now - backoff.until < FORGET_BACKOFF and not lived
 
 
 def _no_room(

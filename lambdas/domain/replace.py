@@ -101,11 +101,13 @@ def _of_wrong_market(pool: Pool, stock: Stock) -> list[Instance]:
 
 
 def surplus_on_demand(pool: Pool, stock: Stock) -> list[Instance]:
-    """In a spot pool, what runs on demand beyond its base."""
+    """In a spot pool, what runs on demand beyond its base: first what is to be replaced anyway, not its successor."""
     if not pool.spot:
         return []
-    on_demand = [one for one in stock.members if one.market is Market.ON_DEMAND]
-    return _up_to(units(on_demand) - base(pool, stock), _in_order(on_demand, stock))
+    machine = pool.machine_digest
+    on_demand = _in_order((one for one in stock.members if one.market is Market.ON_DEMAND), stock)
+    on_demand.sort(key=lambda one: not (one.id in stock.at_risk or _differs(pool, machine, one)))
+    return _up_to(units(on_demand) - base(pool, stock), on_demand)
 
 
 def base(pool: Pool, stock: Stock) -> int:

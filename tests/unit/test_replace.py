@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -81,6 +82,15 @@ class TestDrift:
     def test_of_a_raised_base_as_many_spot_ones_as_are_missing_on_demand(self) -> None:
         both = stock(*several(3), instance("i-od", market=Market.ON_DEMAND))
         assert len(outdated(pool(on_demand_base=2), both)) == 1
+
+    def test_beyond_the_base_is_what_is_replaced_anyway_and_not_its_successor(self) -> None:
+        """Or the successor would have one too, and so on."""
+        old, new = instance("i-0", tags=OLD), instance("i-1")
+        both = [replace(one, market=Market.ON_DEMAND) for one in (old, new)]
+        of_both = stock(*both, wanted=1, unready=frozenset({"i-1"}))
+        assert ids(outdated(pool(on_demand_base=1), of_both)) == ["i-0"]
+        at_risk = stock(*both[1:], replace(both[1], id="i-2"), wanted=1, at_risk=frozenset({"i-1"}))
+        assert ids(outdated(pool(on_demand_base=1), at_risk)) == ["i-1"]
 
     def test_with_a_fallback_on_demand_is_lent_not_drifted(self) -> None:
         lent = pool(fallback={"after_minutes": 5})

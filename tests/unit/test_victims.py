@@ -123,6 +123,13 @@ class TestOnDemand:
     def test_without_a_base_all_of_it_goes_before_spot(self) -> None:
         assert chosen(self.FOUR, 3) == ("i-0", "i-1", "i-2")
 
+    def test_the_base_does_not_go_because_spot_is_too_heavy(self) -> None:
+        """It would be bought again, and be too much again."""
+        rounded_up = stock(
+            instance("i-base", market=Market.ON_DEMAND), instance("i-1", units=3), instance("i-2", units=3)
+        )
+        assert chosen(rounded_up, 1, on_demand_base=1) == ()
+
 
 class TestWeights:
     def test_none_heavier_than_the_excess_goes(self) -> None:
