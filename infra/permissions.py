@@ -184,7 +184,7 @@ class Permissions(Construct):
                 "AnnounceDraining",
                 ["events:PutEvents"],
                 [self._stack.format_arn(service="events", resource="event-bus", resource_name="default")],
-                {"StringEquals": {"events:source": "spotpools"}},
+                {"StringEquals": {"events:source": "spotpools"}} if self._deployment.stage.event_conditions else None,
             ),
             _allow("RunDrainDocument", ["ssm:SendCommand"], [document]),
             _allow(

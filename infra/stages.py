@@ -45,6 +45,8 @@ class Stage:
     send_actions: tuple[str, ...]
     """What a sender to a queue must be allowed. AWS has one action for single messages and batches; the local cloud's
     IAM asks for one of the batch's own name, which AWS does not know."""
+    event_conditions: bool
+    """Whether IAM knows the source of an event that is put; the local cloud's does not."""
     tracing: bool
     """Whether X-Ray follows the functions; the local cloud has nothing that receives the segments."""
     function_timeout: int
@@ -91,6 +93,7 @@ AWS = Stage(
     bootstrap_roles=True,
     tls_only=True,
     send_actions=("sqs:SendMessage",),
+    event_conditions=True,
     tracing=True,
     function_timeout=60,
     lease_seconds=75,
@@ -112,6 +115,7 @@ LOCAL = Stage(
     bootstrap_roles=False,
     tls_only=False,
     send_actions=("sqs:SendMessage", "sqs:SendMessageBatch"),
+    event_conditions=False,
     tracing=False,
     function_timeout=20,
     lease_seconds=25,

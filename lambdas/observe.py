@@ -53,7 +53,7 @@ def with_offers(picture: Picture, fleet: Fleet) -> tuple[Picture, Launched | Non
 
 def with_drains(picture: Picture, drainer: Drainer) -> Picture:
     """Add the states of the drain commands that still run."""
-    running = [one for one in picture.status.answer.drains if one.runs]
+    running = [one for one in picture.status.answer.drains if one.runs(picture.now)]
     if not running:
         return picture
     try:

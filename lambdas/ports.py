@@ -109,7 +109,7 @@ class Fleet(Protocol):
         ``known`` is what was answered last. None if the pool needs no template of its own.
         """
 
-    def forget_template(self, pool_name: str, known: Template | None) -> None:
+    def forget_template(self, pool_name: str) -> None:
         """Delete the launch template of a pool that is gone, if it had one of its own."""
 
     def request(self, pool: Pool, launch: Launch, attempt_id: str, template: Template | None) -> str:

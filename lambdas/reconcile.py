@@ -76,7 +76,7 @@ def _round(lease: Lease, status: Status, plane: ControlPlane) -> bool:
     intent = intent_of(plane.pools.get(lease.pool_name), status, now, plane.drain_grace)
     picture = observe(lease.pool_name, intent, status, plane.fleet, now=now, minute=plane.minute)
     if intent.deleted and picture.stock.empty:
-        plane.fleet.forget_template(lease.pool_name, status.memory.template)
+        plane.fleet.forget_template(lease.pool_name)
         plane.statuses.delete(lease)
         report.forgotten(lease)
         return False

@@ -11,12 +11,11 @@ from decimal import Decimal
 from itertools import count
 from typing import Any
 
+from lambdas.aws.drainer import EventsAndCommands
 from lambdas.aws.ec2_fleet import Ec2Fleet
 from lambdas.aws.offerings import Offerings
-from lambdas.domain.observed import Instance
 from lambdas.domain.pauses import Pauses
-from lambdas.domain.results import Told
-from lambdas.domain.status import ANNOUNCED, Attempt, Drained, Notice, NoticeKind, Status
+from lambdas.domain.status import Attempt, Notice, NoticeKind, Status
 from lambdas.events import parse_ec2_event
 from lambdas.notices import note, ours
 from lambdas.ports import Lease, LeaseLostError, UnreadableStatusError
@@ -24,6 +23,7 @@ from lambdas.reconcile import ControlPlane, reconcile
 from lambdas.tick import tick
 from localcloud.market.client import MarketClient
 from localcloud.market.clock import ManualClock
+from localcloud.market.health import health
 from localcloud.market.model import Market
 from localcloud.market.offerings import Offering
 from localcloud.market.settings import Fault
@@ -119,23 +119,18 @@ class MemoryStatuses:
         return held
 
 
-class MemoryDrainer:
-    """Those who are told of an end, as a list; commands succeed at the next look."""
+class MemoryBus:
+    """EventBridge's default bus as a list of details; ``refusing`` makes it refuse every entry."""
 
-    def __init__(self, clock: ManualClock) -> None:
-        self.clock = clock
-        self.told: list[tuple[str, str, str | None]] = []
+    def __init__(self) -> None:
+        self.details: list[dict[str, Any]] = []
+        self.refusing = False
 
-    def tell(self, pool_name: str, instances: Iterable[Instance], command: str | None) -> Told:
-        several = list(instances)
-        self.told += [(pool_name, one.id, command) for one in several]
-        status, id_ = ("Pending", "command-1") if command else (ANNOUNCED, None)
-        return Told(
-            tuple(Drained(instance_id=one.id, at=self.clock(), status=status, command_id=id_) for one in several)
-        )
-
-    def states(self, running: Iterable[Drained]) -> Mapping[str, str]:
-        return {one.instance_id: "Success" for one in running}
+    def put_events(self, Entries: list[dict[str, str]]) -> dict[str, Any]:  # noqa: N803  boto3's own name
+        if self.refusing:
+            return {"Entries": [{"ErrorCode": "InternalFailure", "ErrorMessage": "Try again."} for _ in Entries]}
+        self.details += [json.loads(entry["Detail"]) for entry in Entries]
+        return {"Entries": [{"EventId": str(number)} for number, _ in enumerate(Entries)]}
 
 
 class MemoryQueue:
@@ -169,9 +164,9 @@ def fleet_of(client: Any, clock: Any, pricing: Any = None, **settings: Any) -> E
 class World:
     """The control plane on a market, in one process, on a clock that moves when told."""
 
-    def __init__(self, *offerings: Offering, **settings: Any) -> None:
+    def __init__(self, *offerings: Offering, zones: str = "abc", **settings: Any) -> None:
         self.clock = ManualClock()
-        self.surroundings = PlainSurroundings("us-east-1a us-east-1b us-east-1c")
+        self.surroundings = PlainSurroundings(" ".join(f"us-east-1{zone}" for zone in zones))
         self.market = Market(
             clock=self.clock,
             surroundings=self.surroundings,
@@ -181,7 +176,7 @@ class World:
         self.pools = MemoryPools()
         self.statuses = MemoryStatuses(self.clock)
         self.queue = MemoryQueue()
-        self.drainer = MemoryDrainer(self.clock)
+        self.bus = MemoryBus()
         self.surroundings.add_template(TEMPLATE)
         ids = count(1)
         self.client = MarketClient(self.market)
@@ -189,8 +184,10 @@ class World:
             stack=STACK,
             pools=self.pools,
             statuses=self.statuses,
-            fleet=fleet_of(self.client, self.clock),
-            drainer=self.drainer,
+            fleet=fleet_of(self.client, self.clock, MarketClient(self.market, service="pricing")),
+            drainer=EventsAndCommands(
+                self.bus, MarketClient(self.market, service="ssm"), stack=STACK, clock=self.clock
+            ),
             queue=self.queue,
             clock=self.clock,
             pauses=Pauses(base=timedelta(seconds=60), longest=timedelta(seconds=900)),
@@ -243,6 +240,19 @@ class World:
         for pool_name in touched:
             reconcile(pool_name, self.plane)
 
+    def recommend_rebalance(self, *instance_ids: str) -> None:
+        """Tell of instances that they are at risk."""
+        for victim in self.market.named_victims(instance_ids):
+            self.market.recommend_rebalance(victim)
+        self.hear(self.market.advance())
+
+    def announce_maintenance(self, *instance_ids: str) -> None:
+        """Have AWS Health tell of maintenance of instances."""
+        code, then = "AWS_EC2_INSTANCE_REBOOT_MAINTENANCE_SCHEDULED", self.clock() + timedelta(days=14)
+        for one in self.market.named(instance_ids):
+            self.market.announce_maintenance(one, code, "scheduledChange", then)
+        self.hear(self.market.advance())
+
     def interrupt(self, *instance_ids: str) -> None:
         """Give instances their two-minute notice."""
         for victim in self.market.named_victims(instance_ids):
@@ -266,6 +276,11 @@ class World:
             for one in self.market.instances.values()
             if one.state in ("pending", "running") and one.tags.get("spotpools:pool") == pool_name
         ]
+
+    def ready(self, pool_name: str = "p") -> list[str]:
+        """Ids of the pool's instances that do their work by the market's own books: running, all checks passed."""
+        alive = [self.market.instances[id_] for id_ in self.alive(pool_name)]
+        return [one.id for one in alive if health(self.market, one, one.state, self.clock()) == ("ok", "ok")]
 
     def status(self, pool_name: str = "p") -> Status:
         """The pool's status."""

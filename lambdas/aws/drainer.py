@@ -20,7 +20,10 @@ DETAIL_TYPE = "Pool Instance Draining"
 DOCUMENT = "AWS-RunShellScript"
 EVENTS_BATCH = 10
 COMMAND_SECONDS = 60
-"""Systems Manager gives up starting a command after so long; the instance itself has two minutes."""
+"""Systems Manager gives up starting a command after so long."""
+
+NOTICE_SECONDS = 120
+"""So long the instance has, and its command."""
 
 NOT_SENT = "NotSent"
 
@@ -96,7 +99,7 @@ class EventsAndCommands:
             answer = self._ssm.send_command(
                 DocumentName=DOCUMENT,
                 InstanceIds=[instance.id],
-                Parameters={"commands": [command]},
+                Parameters={"commands": [command], "executionTimeout": [str(NOTICE_SECONDS)]},
                 TimeoutSeconds=COMMAND_SECONDS,
                 Comment=f"{self._stack}: EC2 takes this instance",
             )

@@ -14,7 +14,7 @@ from lambdas.aws.asking import code_of, pages
 from lambdas.aws.launch_templates import LaunchTemplates
 from lambdas.aws.offerings import Offerings
 from lambdas.domain.errors import NO_ANSWER, failure
-from lambdas.domain.fields import format_price, rounded_down
+from lambdas.domain.fields import format_price
 from lambdas.domain.observed import (
     ATTEMPT_TAG,
     MACHINE_TAG,
@@ -93,9 +93,10 @@ class Ec2Fleet:
         """The version of the pool's own launch template; None if it needs none."""
         return self._templates.version(pool, known)
 
-    def forget_template(self, pool_name: str, known: Template | None) -> None:
-        """Delete the pool's own launch template."""
-        self._templates.forget(pool_name, known)
+    def forget_template(self, pool_name: str) -> None:
+        """Delete the pool's own launch template; a key that is no pool's name never had one."""
+        if PLAIN_NAME.fullmatch(pool_name):
+            self._templates.forget(pool_name)
 
     def request(self, pool: Pool, launch: Launch, attempt_id: str, template: Template | None) -> str:
         """Build the CreateFleet request; its token is the attempt's id."""
@@ -245,10 +246,9 @@ def _override(pool: Pool, offer: Offer) -> dict[str, Any]:
     }
     if pool.weights:
         override["WeightedCapacity"] = offer.units
-    cap = pool.cap(offer.on_demand_price) if offer.market is Market.SPOT else None
+    cap = pool.unit_cap(offer.on_demand_price, offer.units) if offer.market is Market.SPOT else None
     if cap is not None:
-        # EC2 takes it per unit. Cut, not rounded: times the weight it must not be above the cap.
-        override["MaxPrice"] = format_price(rounded_down(cap / offer.units))
+        override["MaxPrice"] = format_price(cap)
     return override
 
 

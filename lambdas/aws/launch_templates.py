@@ -44,9 +44,12 @@ class LaunchTemplates:
             self._prune([*versions, found])
         return Template(machine=machine, id=found["LaunchTemplateId"], version=found["VersionNumber"])
 
-    def forget(self, pool_name: str, known: Template | None) -> None:
-        """Delete the template of a pool that is gone; one already deleted is no fault."""
-        if known is None:
+    def forget(self, pool_name: str) -> None:
+        """Delete the template of a pool that is gone, if there is one.
+
+        EC2 is asked, not memory: a crash may have come between its making and its remembering.
+        """
+        if not self._versions(pool_name):
             return
         try:
             ask(self._ec2.delete_launch_template, LaunchTemplateName=self._name(pool_name))

@@ -56,7 +56,7 @@ class Offerings:
                 on_demand.get(name),
                 pool.weight(name),
             )
-            for market in _markets(pool)
+            for market in pool.markets
             for name in types
             for zone, subnet_id in subnets.items()
             if market is Market.ON_DEMAND or not prices or offering_key(name, zone) in prices
@@ -140,8 +140,11 @@ def instance_requirements(wanted: Requirements) -> dict[str, Any]:
     }
     if wanted.excluded_types:
         asked["ExcludedInstanceTypes"] = list(wanted.excluded_types)
-    if wanted.gpus is not None or wanted.gpu_names:
-        asked |= {"AcceleratorTypes": ["gpu"], "AcceleratorCount": _range(wanted.gpus or Range(min=1))}
+    gpus = wanted.gpus or (Range(min=1) if wanted.gpu_names else None)
+    if gpus is not None:
+        asked["AcceleratorCount"] = _range(gpus)
+    if gpus is not None and gpus.min:  # a type without any has no accelerator type either
+        asked["AcceleratorTypes"] = ["gpu"]
     if wanted.gpu_names:
         asked["AcceleratorNames"] = list(wanted.gpu_names)
     return asked
@@ -149,10 +152,6 @@ def instance_requirements(wanted: Requirements) -> dict[str, Any]:
 
 def _range(wanted: Range, factor: int = 1) -> dict[str, int]:
     return {"Min": wanted.min * factor} | ({} if wanted.max is None else {"Max": wanted.max * factor})
-
-
-def _markets(pool: Pool) -> list[Market]:
-    return [market for market, may in ((Market.SPOT, pool.spot), (Market.ON_DEMAND, pool.may_buy_on_demand)) if may]
 
 
 def _cheapest(pool: Pool, types: Iterable[str], prices: Mapping[str, Decimal]) -> tuple[str, ...]:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from itertools import groupby
 
 from lambdas.domain.capacity import Stock
+from lambdas.domain.fields import format_price
+from lambdas.domain.observed import Offer
 from lambdas.domain.offers import Choice, ask, choose
 from lambdas.domain.picture import Picture
 from lambdas.domain.plan import Drain, Hindrance, Launch, Plan, Resend, Step, Terminate
@@ -27,6 +30,9 @@ RESEND_FOR = RECENT / 2
 """How long an open attempt is sent again: what the last repeat launched must show before the attempt has settled."""
 
 SHOWN_OFFERINGS = 6
+
+STILLBORN_TRIES = 2
+"""The first launch whose instances end before they are ready may be bad luck."""
 
 SPOT_IS_SHORT = (Reason.NO_CAPACITY, Reason.PRICE_ABOVE_MAX, Reason.QUOTA)
 """Why spot may be missing in a way that buying on demand mends."""
@@ -90,12 +96,11 @@ def _fill(picture: Picture, pool: Pool) -> Plan:
 
 def _launch(picture: Picture, pool: Pool) -> tuple[Launch | None, Hindrance | None]:
     stock = picture.stock
-    room = min(stock.missing + picture.surge, stock.headroom)
     full = None
     if stock.missing > stock.headroom:
         full = Hindrance(Reason.MAX_INSTANCES, _full(stock), picture.now + NEXT_LOOK)
-    hindrance: Hindrance | None = None
-    for market, count in _wishes(picture, pool, room):
+    hindrance = _trial(picture) if picture.on_trial else None
+    for market, count in _wishes(picture, pool, picture.wish):
         found = _from(market, count, picture, pool)
         if isinstance(found, Launch):
             return found, hindrance or full
@@ -142,11 +147,21 @@ def _fallback(picture: Picture, pool: Pool, hindrance: Hindrance) -> Launch | Hi
     if picture.now < due:
         message = f"{hindrance.message} What is still missing at {due:%H:%M:%S} UTC is bought on demand."
         return Hindrance(hindrance.reason, message, min(hindrance.until, due))
-    found = _from(Market.ON_DEMAND, min(picture.stock.missing, picture.stock.headroom), picture, pool)
+    found = _from(Market.ON_DEMAND, min(picture.stock.missing, picture.wish), picture, pool)
     if isinstance(found, Hindrance):
         message = f"{hindrance.message} On demand: {found.message}"
         return Hindrance(found.reason, message, min(hindrance.until, found.until))
     return found
+
+
+def _trial(picture: Picture) -> Hindrance:
+    message = "Instances ended before they were ready: one is tried, and more are launched when it is ready."
+    return Hindrance(blame(picture.status.memory.stillborn), message, picture.now + NEXT_LOOK)
+
+
+def blame(stillborn: int) -> Reason:
+    """What so many launches in a row that brought nothing that lived are put down to."""
+    return Reason.CONFIG if stillborn >= STILLBORN_TRIES else Reason.UNKNOWN
 
 
 def _full(stock: Stock) -> str:
@@ -172,7 +187,7 @@ def _no_offer(picture: Picture, pool: Pool, market: Market, choice: Choice) -> H
         return Hindrance(Reason.NO_CAPACITY, message, choice.retry_at or next_look, market)
     if choice.too_dear:
         message = (
-            f"Spot prices are above spot_max_price {_cap_in_words(pool)}: {choice.prices()}. "
+            f"Spot prices are above spot_max_price {_cap_in_words(pool, choice.least_dear)}: {choice.prices()}. "
             "No launch is tried until it falls."
         )
         return Hindrance(Reason.PRICE_ABOVE_MAX, message, next_look, market)
@@ -183,8 +198,9 @@ def _no_offer(picture: Picture, pool: Pool, market: Market, choice: Choice) -> H
     return Hindrance(Reason.CONFIG, message, next_look, market)
 
 
-def _cap_in_words(pool: Pool) -> str:
-    return f"{pool.spot_max_price} of the on-demand price" if pool.share else f"{pool.spot_max_price} USD/h"
+def _cap_in_words(pool: Pool, offer: Offer) -> str:
+    in_dollars = f"{format_price(pool.cap(offer.on_demand_price) or Decimal(0))} USD/h"
+    return f"{pool.spot_max_price} of the on-demand price ({in_dollars})" if pool.share else in_dollars
 
 
 def _told(picture: Picture, pool: Pool) -> Iterator[Step]:

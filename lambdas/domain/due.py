@@ -15,7 +15,7 @@ def why_due(picture: Picture) -> str | None:
         ("a launch's answer is unknown", picture.status.memory.attempt is not None),
         ("it has instances to let go", bool(decide(picture).steps)),
         ("instances are starting up", _starting_up(picture)),
-        ("a drain command runs", any(one.runs for one in picture.status.answer.drains)),
+        ("a drain command runs", any(one.runs(picture.now) for one in picture.status.answer.drains)),
         ("instances are missing", _may_try(picture)),
     )
     return next((why for why, holds in reasons if holds), None)

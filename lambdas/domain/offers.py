@@ -18,6 +18,9 @@ from lambdas.domain.observed import Offer
 from lambdas.domain.pool import Market, Pool
 from lambdas.domain.status import NOTICE_COUNTS, NoticeKind, Status
 
+OVERRIDES_LIMIT = 300
+"""Offerings per CreateFleet, as EC2 states it for other fleets; of instant ones it bounds only the size of the body."""
+
 LAUNCH_LIMIT = 100
 """Instances per CreateFleet: a larger call fails as one when throttled (40 to 70 came through in Karpenter's tests)."""
 
@@ -31,9 +34,14 @@ class Choice:
     too_dear: tuple[Offer, ...]
     retry_at: datetime | None
 
+    @property
+    def least_dear(self) -> Offer:
+        """The cheapest of the offerings that cost too much."""
+        return min(self.too_dear, key=lambda offer: (offer.spot_price or Decimal(0), offer.offering))
+
     def prices(self) -> str:
         """The cheapest of the offerings that cost too much, in words."""
-        cheapest = min(self.too_dear, key=lambda offer: (offer.spot_price or Decimal(0), offer.offering))
+        cheapest = self.least_dear
         amount = format_price(cheapest.spot_price or Decimal(0))
         return f"cheapest is {cheapest.instance_type} in {cheapest.zone} at {amount} USD/h"
 
@@ -71,8 +79,8 @@ def above_cap(pool: Pool, offer: Offer) -> bool:
     """Whether the offer's price is known and above what the pool pays; equal is not above."""
     if offer.market is Market.ON_DEMAND or offer.spot_price is None:
         return False
-    cap = pool.cap(offer.on_demand_price)
-    return cap is not None and offer.spot_price > cap
+    cap = pool.unit_cap(offer.on_demand_price, offer.units)
+    return cap is not None and offer.spot_price > cap * offer.units
 
 
 @dataclass(frozen=True)
@@ -93,8 +101,14 @@ def ask(pool: Pool, count: int, headroom: int, offers: Iterable[Offer], stock: S
         return None
     if pool.spread_zones:
         count, fitting = _of_the_emptiest_zone(count, fitting, stock)
+    if len(fitting) > OVERRIDES_LIMIT:
+        fitting = tuple(sorted(sorted(fitting, key=_price_per_unit)[:OVERRIDES_LIMIT]))
     weights = [offer.units for offer in fitting]
     return Ask(min(count, headroom - max(weights) + 1, LAUNCH_LIMIT * min(weights)), fitting)
+
+
+def _price_per_unit(offer: Offer) -> Decimal:
+    return (offer.spot_price or Decimal(0)) / offer.units
 
 
 def _of_the_emptiest_zone(count: int, offers: tuple[Offer, ...], stock: Stock) -> tuple[int, tuple[Offer, ...]]:

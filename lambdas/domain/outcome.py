@@ -12,7 +12,7 @@ from lambdas.domain.observed import Instance
 from lambdas.domain.pauses import Pauses
 from lambdas.domain.picture import Picture
 from lambdas.domain.plan import Launch, Plan
-from lambdas.domain.pool import Market
+from lambdas.domain.pool import Fallback, Market, Pool
 from lambdas.domain.remember import remember
 from lambdas.domain.replace import base
 from lambdas.domain.results import Results
@@ -58,14 +58,21 @@ def _since(after: Picture, left: Plan) -> dict[str, datetime | None]:
     memory, now, stock, pool = after.status.memory, after.now, after.stock, after.intent.pool
     hindered = left.hindrance or left.delayed
     struck = hindered is not None and hindered.market is Market.SPOT and hindered.reason in SPOT_IS_SHORT
-    spot = units(one for one in stock.members if one.market is Market.SPOT)
-    short = pool is not None and pool.fallback is not None and spot < stock.wanted - base(pool, stock)
+    short = pool is not None and pool.fallback is not None and _lacks_spot(stock, pool, pool.fallback)
     waits = memory.replace_at if memory.replace_at and memory.replace_at > now else None
     return {
         "spot_short_since": (memory.spot_short_since or (now if struck else None)) if short else None,
         "excess_since": (memory.excess_since or now) if after.excess and not after.intent.paused else None,
         "replace_at": left.delayed.until if left.delayed else waits,
     }
+
+
+def _lacks_spot(stock: Stock, pool: Pool, fallback: Fallback) -> bool:
+    """Whether spot is missing; on demand that is to be given back does not make up for it."""
+    if not fallback.return_to_spot:
+        return stock.serving < stock.wanted
+    spot = units(one for one in stock.members if one.market is Market.SPOT)
+    return spot < stock.wanted - base(pool, stock)
 
 
 def _stock_after(picture: Picture, memory: Memory, results: Results) -> Stock:
@@ -84,5 +91,6 @@ def _stock_after(picture: Picture, memory: Memory, results: Results) -> Stock:
         stock.without(results.ended),
         unseen=(*(one for one in stock.unseen if one.id not in results.ended), *new),
         unready=frozenset(memory.startup),
+        stillborn=(),
         in_flight=(stock.in_flight if known_attempt else attempt.count) if attempt else 0,
     )

@@ -64,16 +64,33 @@ class Picture:
         return (since or self.now) + (pool.scale_in_after_minutes if pool else 0) * self.minute
 
     @property
+    def wish(self) -> int:
+        """Units to launch now, if EC2 has them: what is missing, and replacements of what still serves.
+
+        Deaths are taken in before the next launch. While launches bring nothing that lives, one instance is tried.
+        """
+        if self.stock.stillborn:
+            return 0
+        units = min(self.stock.missing + self.surge, self.stock.headroom)
+        if not self.status.memory.stillborn:
+            return units
+        return 0 if self.on_trial else min(units, 1)
+
+    @property
+    def on_trial(self) -> bool:
+        """Whether launches have brought nothing that lived, and instances of the last one may yet."""
+        return self.status.memory.stillborn > 0 and any(one.id in self.stock.unready for one in self.stock.members)
+
+    @property
     def may_launch(self) -> bool:
         """Whether a launch is possible at all, so that it is worth asking for offers and prices."""
-        holds = self.status.memory.holds
-        pool = self.intent.pool
+        pool, held = self.intent.pool, {key for key, one in self.status.memory.holds.items() if one.until > self.now}
         return (
             pool is not None
             and not self.intent.paused
             and self.status.memory.attempt is None
-            and min(self.stock.missing + self.surge, self.stock.headroom) > 0
-            and not (pool.market in holds and holds[pool.market].until > self.now and not pool.may_buy_on_demand)
+            and self.wish > 0
+            and not held.issuperset(pool.markets)
         )
 
     @property

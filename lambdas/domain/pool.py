@@ -380,9 +380,10 @@ class Pool(Machine):
         return Market.SPOT if self.spot else Market.ON_DEMAND
 
     @property
-    def may_buy_on_demand(self) -> bool:
-        """Whether any of its instances may be bought on demand."""
-        return not self.spot or self.on_demand_base > 0 or self.fallback is not None
+    def markets(self) -> tuple[Market, ...]:
+        """All that it may ever buy on."""
+        on_demand = not self.spot or self.on_demand_base > 0 or self.fallback is not None
+        return tuple(market for market, may in ((Market.SPOT, self.spot), (Market.ON_DEMAND, on_demand)) if may)
 
     @property
     def share(self) -> Decimal | None:
@@ -402,6 +403,11 @@ class Pool(Machine):
         if on_demand_price is None:
             raise ValueError(f"{self.spot_max_price} of an on-demand price that is not known")
         return rounded_down(self.share * on_demand_price)
+
+    def unit_cap(self, on_demand_price: Decimal | None, units: int) -> Decimal | None:
+        """The same for each of an instance's units, as EC2 takes it: cut, so that together they are not above it."""
+        cap = self.cap(on_demand_price)
+        return None if cap is None else rounded_down(cap / units)
 
     @property
     def architecture(self) -> str:

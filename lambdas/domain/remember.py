@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from lambdas.domain.decide import NEXT_LOOK, late_ones
+from lambdas.domain.decide import NEXT_LOOK, blame, late_ones
 from lambdas.domain.observed import Instance
 from lambdas.domain.pauses import Pauses
 from lambdas.domain.picture import Picture
@@ -25,7 +26,6 @@ FORGET_BACKOFF = timedelta(hours=1)
 """An offering left alone for so long starts again with the shortest pause."""
 
 UNKNOWN_TRIES = 3
-STILLBORN_TRIES = 2
 
 GRAVITY = (
     Reason.CONFIG,
@@ -49,12 +49,15 @@ def remember(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> 
     """What to keep in mind after this reconcile."""
     memory, launched, now = picture.status.memory, results.launched, picture.now
     attempt = None if plan.drop_attempt else memory.attempt
-    backoff = {key: one for key, one in memory.backoff.items() if now - one.until < FORGET_BACKOFF}
+    backoff = {key: one for key, one in memory.backoff.items() if _still_counts(key, one, picture)}
     holds = dict(memory.holds)
     if launched is not None:
         attempt = None if launched.answered else launched.attempt
         backoff = _backoff_after(launched, backoff, now, pauses)
-        holds = _holds_after(launched, holds, now, pauses)
+        # Without an answer to the questions before a launch, there is none on any market.
+        asked = (launched.market,) if launched.attempt or picture.intent.pool is None else picture.intent.pool.markets
+        for market in asked:
+            holds = _holds_after(replace(launched, market=market), holds, now, pauses)
     dead = _stillborn(picture, results)
     backoff |= _no_room(dead, backoff, now, pauses)
     stillborn, holds = _deaths(dead, picture, holds, pauses)
@@ -143,8 +146,20 @@ def _stillborn(picture: Picture, results: Results) -> tuple[Instance, ...]:
     return (*stock.stillborn, *(one for one in (*stock.running, *stock.starting) if one.id in late))
 
 
+def _became_ready(picture: Picture) -> list[Instance]:
+    awaited, stock = set(picture.status.memory.startup), picture.stock
+    return [one for one in stock.ready if one.id in awaited]
+
+
 def _ended_by(instance: Instance, codes: tuple[str, ...]) -> bool:
     return instance.ended.startswith(codes)
+
+
+def _still_counts(offering: str, backoff: Backoff, picture: Picture) -> bool:
+    """Whether a refusal is recent, and nothing that was launched after its pause has lived."""
+    tried_again = (one for one in _became_ready(picture) if one.offering == offering)
+    lived = any(one.launched_at >= backoff.until for one in tried_again)
+    return picture.now - backoff.until < FORGET_BACKOFF and not lived
 
 
 def _no_room(
@@ -159,16 +174,20 @@ def _no_room(
 def _deaths(
     dead: Iterable[Instance], picture: Picture, holds: dict[Market, Hold], pauses: Pauses
 ) -> tuple[int, dict[Market, Hold]]:
-    """Launch-then-die loops burn launches: pause, ever longer, until one instance becomes ready."""
+    """Launch-then-die loops burn launches: pause, ever longer, until one instance becomes ready.
+
+    Deaths during such a pause are of the launch that began it.
+    """
     telling = [one for one in dead if not _ended_by(one, (*TAKEN_BY_EC2, *NO_ROOM, *BY_A_PERSON))]
     before, now = picture.status.memory, picture.now
     if not telling:
-        became_ready = any(picture.stock.is_ready(one) for one in picture.stock.running if one.id in before.startup)
-        return (0 if became_ready else before.stillborn), holds
-    count = before.stillborn + 1
+        return (0 if _became_ready(picture) else before.stillborn), holds
     first = min(telling, key=lambda one: one.id)
+    pause = before.holds.get(first.market)
+    paused = before.stillborn > 0 and pause is not None and pause.until > now
+    count = before.stillborn + (0 if paused else 1)
     hold = Hold(
-        reason=Reason.CONFIG if count >= STILLBORN_TRIES else Reason.UNKNOWN,
+        reason=blame(count),
         until=now + pauses.after(count, first.id),
         failures=count,
         message=f"{len(telling)} instances ended before they were ready, launch {count} in a row: {_cause(first)}",
@@ -198,13 +217,16 @@ def _taken(picture: Picture, dead: Iterable[Instance], pauses: Pauses) -> dict[s
 def _backoff_after(
     launched: Launched, backoff: dict[str, Backoff], now: datetime, pauses: Pauses
 ) -> dict[str, Backoff]:
-    """Offerings that gave an instance start afresh; those that had none pause longer each time."""
+    """Those that had none pause longer each time; one that gave some before it was empty starts afresh.
+
+    One that gave all that was asked is not forgotten before an instance of it is ready: EC2 may find no room after all.
+    """
     refused = {f.offering: f for f in launched.failures if f.reason is Reason.NO_CAPACITY}
     everywhere = None in refused or (launched.short and launched.answered and not launched.failures)
     empty = launched.offerings if everywhere else refused.keys() & launched.offerings
-    after = {key: one for key, one in backoff.items() if key not in launched.instances.values()}
+    gave, after = set(launched.instances.values()), dict(backoff)
     for offering in sorted(key for key in empty if key is not None):
-        failures = after[offering].failures + 1 if offering in after else 1
+        failures = after[offering].failures + 1 if offering in after and offering not in gave else 1
         lasting = offering in refused and refused[offering].lasting
         pause = pauses.longest if lasting else pauses.after(failures, _salt(launched))
         after[offering] = Backoff(until=now + pause, failures=failures)

@@ -29,7 +29,10 @@ class Replacement:
 
 
 def replacements(pool: Pool, stock: Stock, memory: Memory) -> tuple[Replacement, ...]:
-    """What is to be replaced, most urgent first; no instance twice, protected ones never."""
+    """What is to be replaced, most urgent first; protected ones never.
+
+    An outdated instance may have another reason too: it then has that one's surge, and goes as soon as either lets it.
+    """
     at_risk = [one for one in stock.members if one.id in stock.at_risk] if pool.on_rebalance == "replace_first" else []
     borrowed = surplus_on_demand(pool, stock) if pool.fallback is not None and pool.fallback.return_to_spot else []
     old = outdated(pool, stock) if pool.update == "rolling" else []
@@ -40,16 +43,18 @@ def replacements(pool: Pool, stock: Stock, memory: Memory) -> tuple[Replacement,
         seen.update(one.id for one in new)
         return new
 
+    drifted = tuple(one for one in _in_order(old, stock) if not one.protected)
     risky, lent = first_seen(at_risk), first_seen(borrowed)
     found = (
         Replacement(risky, units(risky), 0, "EC2 announced a risk for it, and its replacement is ready"),
         Replacement(lent, units(lent), 0, "spot capacity is back in its place"),
-        _rolling(pool, stock, memory, first_seen(old)),
+        _rolling(pool, stock, memory, drifted, units(first_seen(drifted))),
     )
     return tuple(one for one in found if one.instances)
 
 
-def _rolling(pool: Pool, stock: Stock, memory: Memory, old: tuple[Instance, ...]) -> Replacement:
+def _rolling(pool: Pool, stock: Stock, memory: Memory, old: tuple[Instance, ...], alone: int) -> Replacement:
+    """``alone`` are units of the old ones that nothing else replaces."""
     why = "an older description made it"
     if not old:
         return Replacement((), 0, 0, why)
@@ -58,9 +63,9 @@ def _rolling(pool: Pool, stock: Stock, memory: Memory, old: tuple[Instance, ...]
     fresh = [one for one in stock.members if one.id not in old_ids]
     if any(stock.is_ready(one) for one in fresh):
         step = max(pool.max_unavailable, lightest)
-        return Replacement(old, min(step, units(old)), step, why)
+        return Replacement(old, min(step, alone), step, why)
     if stock.headroom or fresh or stock.in_flight or is_refused(memory):
-        return Replacement(old, 1, 0, why)
+        return Replacement(old, min(1, alone), 0, why)
     # At its limit a pool can only try the new description in the place of one instance.
     return Replacement(old[:1], 0, old[0].units, why)
 
@@ -73,13 +78,14 @@ def is_refused(memory: Memory) -> bool:
 def outdated(pool: Pool, stock: Stock) -> list[Instance]:
     """Drift: serving instances that the item as it stands would not have made so."""
     wrong_market = {one.id for one in _of_wrong_market(pool, stock)}
-    return [one for one in stock.members if one.id in wrong_market or _differs(pool, one)]
+    machine = pool.machine_digest
+    return [one for one in stock.members if one.id in wrong_market or _differs(pool, machine, one)]
 
 
-def _differs(pool: Pool, instance: Instance) -> bool:
+def _differs(pool: Pool, machine: str, instance: Instance) -> bool:
     types, subnets = pool.instance_types, pool.subnet_ids
     return (
-        instance.machine not in ("", pool.machine_digest)
+        instance.machine not in ("", machine)
         or (bool(types) and instance.instance_type not in types)
         or (bool(subnets and instance.subnet_id) and instance.subnet_id not in subnets)
     )
@@ -95,11 +101,13 @@ def _of_wrong_market(pool: Pool, stock: Stock) -> list[Instance]:
 
 
 def surplus_on_demand(pool: Pool, stock: Stock) -> list[Instance]:
-    """In a spot pool, what runs on demand beyond its base."""
+    """In a spot pool, what runs on demand beyond its base: first what is to be replaced anyway, not its successor."""
     if not pool.spot:
         return []
-    on_demand = [one for one in stock.members if one.market is Market.ON_DEMAND]
-    return _up_to(units(on_demand) - base(pool, stock), _in_order(on_demand, stock))
+    machine = pool.machine_digest
+    on_demand = _in_order((one for one in stock.members if one.market is Market.ON_DEMAND), stock)
+    on_demand.sort(key=lambda one: not (one.id in stock.at_risk or _differs(pool, machine, one)))
+    return _up_to(units(on_demand) - base(pool, stock), on_demand)
 
 
 def base(pool: Pool, stock: Stock) -> int:
@@ -133,13 +141,13 @@ def surge(stock: Stock, replacing: Iterable[Replacement]) -> int:
 def replaced(stock: Stock, replacing: Iterable[Replacement]) -> list[tuple[Instance, str]]:
     """Those that can go now, each with the reason: enough others serve, and do their work, without them."""
     serving, ready = stock.serving, units(stock.ready)
-    go: list[tuple[Instance, str]] = []
+    go: dict[str, tuple[Instance, str]] = {}
     for each in replacing:
         floor = stock.wanted - each.spare
-        for one in each.instances:
+        for one in (one for one in each.instances if one.id not in go):
             works = stock.is_ready(one)
             if serving - one.units >= floor and (not works or ready - one.units >= floor):
-                go.append((one, each.why))
+                go[one.id] = (one, each.why)
                 serving -= one.units
                 ready -= one.units if works else 0
-    return go
+    return list(go.values())

@@ -180,10 +180,9 @@ class Drained(Frozen):
     status: str
     command_id: str | None = None
 
-    @property
-    def runs(self) -> bool:
-        """Whether its command may still run."""
-        return self.command_id is not None and self.status in COMMAND_RUNS
+    def runs(self, now: datetime) -> bool:
+        """Whether its command may still run: it cannot outlive its instance, whatever Systems Manager says."""
+        return self.command_id is not None and self.status in COMMAND_RUNS and now - self.at < NOTICE_COUNTS
 
 
 class RolloutState(StrEnum):

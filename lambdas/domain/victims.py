@@ -22,9 +22,9 @@ def victims(
     outdated: Collection[str] = (),
     on_demand_base: int = 0,
 ) -> tuple[str, ...]:
-    """Ids of up to ``excess`` units to let go: never protected ones, nor ones that EC2 does not show yet.
+    """Ids of up to ``excess`` units to let go: never protected ones, nor ones that EC2 does not show yet, nor the base.
 
-    Not ready before ready, then outdated ones, then the dearest (on demand beyond the base before spot), then of the
+    Not ready before ready, then outdated ones, then the dearest (on demand before spot), then of the
     fullest zone, then the oldest, then by id.
     """
     unseen = {one.id for one in stock.unseen}
@@ -35,15 +35,18 @@ def victims(
     chosen: list[str] = []
 
     def rank(one: Instance) -> tuple[bool, bool, Decimal, int, float, str]:
-        beyond = on_demand > on_demand_base
-        bought = DEAREST if beyond else -DEAREST
-        price = bought if one.market is Market.ON_DEMAND else prices.get(one.offering, Decimal(0))
+        price = DEAREST if one.market is Market.ON_DEMAND else prices.get(one.offering, Decimal(0))
         age = one.launched_at.timestamp()
         return stock.is_ready(one), one.id not in outdated, -price, -zones[one.zone], age, one.id
 
     if units(left) <= excess:
         return tuple(sorted(one.id for one in left))
-    while fitting := [one for one in left if one.units <= excess]:
+
+    def may_go(one: Instance) -> bool:
+        of_base = one.market is Market.ON_DEMAND and on_demand - one.units < on_demand_base
+        return one.units <= excess and not of_base
+
+    while fitting := [one for one in left if may_go(one)]:
         one = min(fitting, key=rank)
         chosen.append(one.id)
         left.remove(one)

@@ -37,9 +37,10 @@ class Site:
         self.pools: list[str] = []
 
     def put(self, pool: str, **attributes: Any) -> None:
-        """Write a pool item, as its owner would."""
+        """Write a pool item, as its owner would; None leaves an attribute out."""
         self.pools.append(pool)
-        put_pool(self.cloud, {"pool_name": pool, "instance_types": ["m5.large"], **attributes})
+        item = {"pool_name": pool, "instance_types": ["m5.large"], **attributes}
+        put_pool(self.cloud, {name: value for name, value in item.items() if value is not None})
 
     def status(self, pool: str) -> dict[str, Any]:
         """PoolStatus as last seen."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.fakes import World
+from lambdas.domain.status import Reason
+from tests.fakes import World, offering
 
 
 def test_a_pool_shrinks_although_its_new_subnet_does_not_exist() -> None:
@@ -14,3 +15,23 @@ def test_a_pool_shrinks_although_its_new_subnet_does_not_exist() -> None:
     error = world.status().answer.last_error
     assert error is not None
     assert error.code == "InvalidSubnetID.NotFound"
+
+
+def test_a_refused_question_tells_why_instances_of_either_market_are_missing() -> None:
+    world = World()
+    world.edit(target_size=1, on_demand_base=1, subnet_ids=["subnet-00"])
+    waiting = world.status().answer.waiting
+    assert waiting is not None
+    assert waiting.reason is Reason.CONFIG
+
+
+def test_an_instance_that_becomes_ready_lifts_no_back_off_that_began_after_its_launch() -> None:
+    world = World(offering("g5.xlarge", "us-east-1a", capacity=1))
+    world.edit(target_size=2)
+    world.forward(5)
+    world.tick()
+    assert world.status().answer.ready == 1
+    waiting = world.status().answer.waiting
+    assert waiting is not None
+    assert waiting.reason is Reason.NO_CAPACITY
+    assert world.calls["CreateFleet"] == 1

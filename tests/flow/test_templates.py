@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from lambdas.domain.status import Reason
+from lambdas.reconcile import reconcile
 from localcloud.market.surroundings import LaunchTemplate, Template
 from tests.fakes import TEMPLATE, World
+from tests.flow.test_crashes import killed
 
-DESCRIBED = {
+DESCRIBED: dict[str, Any] = {
     "image_id": "ami-1234",
     "security_group_ids": ["sg-1", "sg-2"],
     "iam_instance_profile": "worker",
@@ -223,3 +225,46 @@ class TestRefusals:
         world.minutes(3)
         assert len(world.alive()) == 1
         assert len(own_template(world).versions) == 1
+
+
+class TestKilled:
+    @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+    def test_while_it_is_made(self, world: World, after: bool) -> None:
+        world.put(target_size=1, image_id="ami-1")
+        with killed(world.client, "create_launch_template", after=after):
+            reconcile("p", world.plane)
+        world.minutes(3)
+        assert len(world.alive()) == 1
+        assert len(own_template(world).versions) == 1
+
+    @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+    def test_while_a_version_is_added(self, world: World, after: bool) -> None:
+        world.edit(target_size=1, image_id="ami-1")
+        world.put(target_size=2, image_id="ami-2")
+        with killed(world.client, "create_launch_template_version", after=after):
+            reconcile("p", world.plane)
+        world.minutes(3)
+        assert len(world.alive()) == 2
+        assert len(own_template(world).versions) == 2
+
+    @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+    def test_while_it_is_deleted(self, world: World, after: bool) -> None:
+        world.edit(target_size=1, image_id="ami-1")
+        world.forward(5)
+        world.delete()
+        with killed(world.client, "delete_launch_template", after=after):
+            world.minutes(10)
+        world.minutes(3)
+        assert "p" not in world.statuses.statuses
+        assert [one.name for one in world.surroundings.templates.values()] == [TEMPLATE]
+
+    @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+    def test_between_its_making_and_the_launch(self, world: World, after: bool) -> None:
+        world.put(target_size=1, image_id="ami-1")
+        with killed(world.client, "create_fleet", after=after):
+            reconcile("p", world.plane)
+        world.delete()
+        world.minutes(25)
+        assert "p" not in world.statuses.statuses
+        assert world.alive() == []
+        assert [one.name for one in world.surroundings.templates.values()] == [TEMPLATE], "none is left behind"

@@ -29,6 +29,7 @@ def test_these_are_all_the_differences_between_aws_and_the_local_cloud() -> None
         "bootstrap_roles": (True, False),
         "tls_only": (True, False),
         "send_actions": (("sqs:SendMessage",), ("sqs:SendMessage", "sqs:SendMessageBatch")),
+        "event_conditions": (True, False),
         "tracing": (True, False),
         "function_timeout": (60, 20),
         "lease_seconds": (75, 25),

@@ -1,0 +1,267 @@
+"""What EC2 announces, used well: risks replaced first or left alone, ends told once, what was taken avoided."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lambdas.domain.status import ANNOUNCED
+from localcloud.market.commands import CommandResult
+from tests.fakes import World, offering
+
+SAVE = "/usr/local/bin/save-checkpoint"
+
+
+@pytest.fixture
+def world() -> World:
+    """Machines run after ten seconds and have passed their checks twenty seconds later."""
+    return World(pending_seconds=10, status_check_seconds=20)
+
+
+def settled(world: World, **attributes: Any) -> list[str]:
+    """Put an item, wait until its instances are ready, and name them."""
+    world.edit(**attributes)
+    world.minutes(2)
+    return world.ready()
+
+
+def drains(world: World) -> list[tuple[str, str]]:
+    return [(one.instance_id, one.status) for one in world.status().answer.drains]
+
+
+class TestRisk:
+    @pytest.fixture(params=["rebalance", "maintenance"])
+    def risk(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
+    @staticmethod
+    def announce(world: World, risk: str, *instance_ids: str) -> None:
+        if risk == "rebalance":
+            world.recommend_rebalance(*instance_ids)
+        else:
+            world.announce_maintenance(*instance_ids)
+
+    def test_ignore_records_it_and_does_nothing(self, world: World, risk: str) -> None:
+        before = settled(world, target_size=3, max_instances=6)
+        self.announce(world, risk, before[0])
+        world.minutes(20)
+        assert world.alive() == before
+        assert world.status().notices[before[0]].kind == risk
+        assert world.calls["CreateFleet"] == 1
+
+    def test_replace_first_has_the_replacement_ready_before_the_old_one_goes(self, world: World, risk: str) -> None:
+        before = settled(world, target_size=3, max_instances=6, on_rebalance="replace_first")
+        self.announce(world, risk, before[0])
+        assert len(world.alive()) == 4
+        while before[0] in world.alive():
+            assert len(world.ready()) >= 3
+            world.forward(5)
+            world.tick()
+        assert len(world.ready()) == 3
+        world.minutes(5)
+        assert set(before[1:]) < set(world.alive())
+        assert len(world.alive()) == 3
+
+    def test_without_headroom_it_stays_until_it_is_taken(self, world: World, risk: str) -> None:
+        before = settled(world, target_size=3, max_instances=3, on_rebalance="replace_first")
+        self.announce(world, risk, before[0])
+        world.minutes(10)
+        assert world.alive() == before
+        assert world.status().answer.waiting is None
+        world.interrupt(before[0])
+        world.minutes(4)
+        assert len(world.ready()) == 3
+
+    def test_without_capacity_it_stays_too(self, world: World, risk: str) -> None:
+        before = settled(world, target_size=3, max_instances=6, on_rebalance="replace_first")
+        world.set_all(capacity=0)
+        self.announce(world, risk, before[0])
+        world.minutes(30)
+        assert world.alive() == before
+        assert world.calls["CreateFleet"] <= 8
+        assert world.status().answer.waiting is None, "nothing is missing"
+
+    def test_protected_ones_stay(self, world: World, risk: str) -> None:
+        before = settled(world, target_size=3, max_instances=6, on_rebalance="replace_first")
+        world.client.create_tags(Resources=before[:1], Tags=[{"Key": "spotpools:protect", "Value": "true"}])
+        self.announce(world, risk, before[0])
+        world.minutes(5)
+        assert world.alive() == before
+
+    def test_told_again_it_is_replaced_once(self, world: World, risk: str) -> None:
+        before = settled(world, target_size=3, max_instances=6, on_rebalance="replace_first")
+        for _ in range(3):
+            self.announce(world, risk, before[0])
+            world.forward(5)
+        world.minutes(5)
+        assert len(world.market.instances) == 4
+
+    def test_interrupted_while_its_replacement_starts_nothing_more_is_launched(self, world: World, risk: str) -> None:
+        before = settled(world, target_size=3, max_instances=6, on_rebalance="replace_first")
+        self.announce(world, risk, before[0])
+        world.forward(5)
+        world.interrupt(before[0])
+        world.minutes(5)
+        assert len(world.market.instances) == 4
+        assert len(world.ready()) == 3
+
+    def test_an_interruption_outweighs_it(self, world: World, risk: str) -> None:
+        before = settled(world, target_size=3, max_instances=6)
+        self.announce(world, risk, before[0])
+        world.interrupt(before[0])
+        assert world.status().answer.noticed == 1
+        assert len(world.alive()) == 4
+
+    def test_a_pool_that_is_then_told_to_replace_does(self, world: World, risk: str) -> None:
+        before = settled(world, target_size=3, max_instances=6)
+        self.announce(world, risk, before[0])
+        settled(world, target_size=3, max_instances=6, on_rebalance="replace_first")
+        assert before[0] not in world.alive()
+        assert len(world.ready()) == 3
+
+    def test_it_is_forgotten_with_its_instance(self, world: World, risk: str) -> None:
+        before = settled(world, target_size=3, max_instances=6, on_rebalance="replace_first")
+        self.announce(world, risk, before[0])
+        world.minutes(75)
+        world.edit(target_size=2, max_instances=6)
+        assert world.status().notices == {}
+
+    def test_all_at_risk_at_once_are_replaced_within_max_instances(self, world: World, risk: str) -> None:
+        before = settled(world, target_size=4, max_instances=6, on_rebalance="replace_first")
+        self.announce(world, risk, *before)
+        for _ in range(60):
+            world.forward(10)
+            world.tick()
+            assert len(world.ready()) >= 4
+            assert len(world.alive()) <= 6
+        assert not set(before) & set(world.alive())
+
+
+class TestDrains:
+    def test_the_end_is_announced_once(self, world: World) -> None:
+        first, *_ = settled(world, target_size=2, max_instances=4)
+        world.interrupt(first)
+        world.interrupt(first)
+        world.minutes(4)
+        told = world.bus.details
+        assert [one["instance-id"] for one in told] == [first]
+        assert told[0].items() >= {("pool", "p"), ("stack", "test"), ("instance-type", "g5.xlarge")}
+        assert drains(world) == [(first, ANNOUNCED)]
+
+    def test_the_command_runs_on_the_instance_and_its_result_is_recorded(self, world: World) -> None:
+        first, *_ = settled(world, target_size=2, max_instances=4, drain_command=SAVE)
+        world.interrupt(first)
+        (command,) = world.market.commands.values()
+        assert (command.lines, list(command.results)) == ([SAVE], [first])
+        world.minutes(1)
+        assert drains(world) == [(first, "Success")]
+
+    def test_a_command_that_fails_is_recorded_as_that(self, world: World) -> None:
+        world.market.command_results.append(CommandResult(contains="save", status="Failed"))
+        first, *_ = settled(world, target_size=2, max_instances=4, drain_command=SAVE)
+        world.interrupt(first)
+        world.minutes(1)
+        assert drains(world) == [(first, "Failed")]
+
+    def test_a_command_that_outlasts_its_instance_is_given_up(self, world: World) -> None:
+        world.market.command_results.append(CommandResult(contains="save", after_seconds=4000))
+        first, *_ = settled(world, target_size=2, max_instances=4, drain_command=SAVE)
+        world.interrupt(first)
+        world.minutes(12)
+        assert drains(world) == [(first, "TimedOut")]
+
+    def test_a_command_that_nobody_knows_of_any_more_is_not_asked_for_ever(self, world: World) -> None:
+        first, *_ = settled(world, target_size=2, max_instances=4, drain_command=SAVE)
+        world.interrupt(first)
+        world.market.commands.clear()
+        world.minutes(15)
+        asked = world.calls["GetCommandInvocation"]
+        world.minutes(10)
+        assert world.calls["GetCommandInvocation"] == asked
+
+    def test_several_of_one_pool_are_told_together_and_run_apart(self, world: World) -> None:
+        several = settled(world, target_size=12, max_instances=30, drain_command=SAVE)
+        world.interrupt(*several[:5])
+        assert sorted(one["instance-id"] for one in world.bus.details) == sorted(several[:5])
+        assert len(world.market.commands) == 5
+
+    def test_one_whose_agent_is_not_there_hinders_no_other(self, world: World) -> None:
+        first, second = settled(world, target_size=2, max_instances=6, drain_command=SAVE)
+        world.fault(action="SendCommand", error="InvalidInstanceId")
+        world.interrupt(first, second)
+        assert sorted(status for _, status in drains(world)) == ["NotSent: InvalidInstanceId", "Pending"]
+        assert len(world.alive()) == 4
+
+    def test_a_bus_that_refuses_keeps_no_replacement_back_and_is_asked_again(self, world: World) -> None:
+        first, *_ = settled(world, target_size=2, max_instances=4)
+        world.bus.refusing = True
+        world.interrupt(first)
+        assert len(world.alive()) == 3, "its replacement is there"
+        assert drains(world) == []
+        error = world.status().answer.last_error
+        assert error is not None
+        assert error.code == "InternalFailure"
+        world.bus.refusing = False
+        world.minutes(1)
+        assert drains(world) == [(first, ANNOUNCED)]
+
+    def test_a_systems_manager_that_does_not_answer_keeps_nothing_back(self, world: World) -> None:
+        first, second = settled(world, target_size=2, max_instances=6, drain_command=SAVE)
+        world.interrupt(first)
+        world.fault(action="GetCommandInvocation", error="ThrottlingException", times=3)
+        world.interrupt(second)
+        assert len(world.alive()) == 4
+        world.minutes(4)
+        assert [status for _, status in drains(world)] == ["Success", "Success"]
+
+    def test_the_list_is_bounded(self) -> None:
+        world = World(*(offering("g5.xlarge", f"us-east-1{zone}", capacity=100) for zone in "ab"))
+        several = settled(world, target_size=30, max_instances=60)
+        world.interrupt(*several)
+        assert len(drains(world)) == 20
+        assert len({one["instance-id"] for one in world.bus.details}) == 30
+
+    def test_in_a_paused_pool_nobody_is_told(self, world: World) -> None:
+        first, *_ = settled(world, target_size=2, max_instances=4)
+        world.edit(target_size=2, max_instances=4, paused=True)
+        world.interrupt(first)
+        assert world.bus.details == []
+
+
+class TestTaken:
+    def test_an_offering_that_was_interrupted_is_avoided_long_after_the_notice(self, world: World) -> None:
+        first, *_ = settled(world, target_size=2, max_instances=6)
+        zone = world.market.instances[first].zone
+        world.interrupt(first)
+        world.minutes(20)
+        world.edit(target_size=2, max_instances=6, min_instances=2)
+        assert world.status().notices == {}
+        world.edit(target_size=4, max_instances=6)
+        assert zone not in {world.market.instances[id_].zone for id_ in world.alive()[-2:]}
+
+    def test_it_is_used_if_there_is_no_other(self) -> None:
+        world = World(offering("g5.xlarge", "us-east-1a"))
+        first, *_ = settled(world, target_size=2, max_instances=6)
+        world.interrupt(first)
+        world.minutes(5)
+        assert len(world.ready()) == 2
+
+    def test_after_a_while_it_is_as_good_as_any(self, world: World) -> None:
+        world.market.set_offering("g5.xlarge", "us-east-1b", capacity=2)
+        world.market.set_offering("g5.xlarge", "us-east-1c", capacity=2)
+        first, *_ = settled(world, target_size=2, max_instances=8)
+        zone = world.market.instances[first].zone
+        world.interrupt(first)
+        world.minutes(31)
+        world.edit(target_size=6, max_instances=8)
+        assert zone in {world.market.instances[id_].zone for id_ in world.alive()[2:]}
+        assert world.status().memory.taken == {}
+
+    def test_the_replacement_of_a_whole_offering_is_one_launch_elsewhere(self, world: World) -> None:
+        several = settled(world, target_size=6, max_instances=12)
+        world.interrupt(*several)
+        assert world.calls["CreateFleet"] == 2
+        before = {world.market.instances[id_].zone for id_ in several}
+        after = {world.market.instances[id_].zone for id_ in world.alive()[6:]}
+        assert not before & after

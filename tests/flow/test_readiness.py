@@ -1,0 +1,286 @@
+"""From launch to ready: who says so, what comes of those that never are, and of launches that only bring deaths."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from lambdas.domain.status import Reason, Waiting
+from lambdas.reconcile import reconcile
+from localcloud.market.instances import BY_SPOT_MARKET, ending_by_itself
+from localcloud.market.settings import Boot
+from tests.fakes import World, offering
+
+IMAGE = "ami-0bad"
+NO_ROOM = "Server.InsufficientInstanceCapacity"
+
+
+@pytest.fixture
+def world() -> World:
+    """Machines run after ten seconds and have passed their checks twenty seconds later."""
+    return World(pending_seconds=10, status_check_seconds=20)
+
+
+def waiting(world: World) -> Waiting:
+    found = world.status().answer.waiting
+    assert found is not None
+    return found
+
+
+def tag(world: World, *instance_ids: str, **tags: str) -> None:
+    listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+    world.client.create_tags(Resources=list(instance_ids), Tags=listed)
+
+
+def launches(world: World) -> list[int]:
+    """How many instances each launch call asked for."""
+    return [one["wanted"] for one in world.market.record if one.get("action") == "CreateFleet"]
+
+
+class TestWhoSaysSo:
+    def test_status_checks(self, world: World) -> None:
+        world.edit(target_size=2)
+        world.forward(12)
+        world.tick()
+        assert (world.status().answer.running, world.status().answer.ready) == (2, 0)
+        world.forward(20)
+        world.tick()
+        assert world.status().answer.ready == 2
+        assert world.status().memory.startup == ()
+
+    def test_once_ready_nothing_is_asked_any_more(self, world: World) -> None:
+        world.edit(target_size=2)
+        world.minutes(2)
+        asked = world.calls["DescribeInstanceStatus"]
+        world.minutes(10)
+        assert world.calls["DescribeInstanceStatus"] == asked
+
+    def test_a_hundred_and_fifty_are_asked_in_batches_that_ec2_takes(self) -> None:
+        world = World(offering("g5.xlarge", "us-east-1a", capacity=200))
+        world.edit(target_size=150, max_instances=150)
+        world.minutes(3)
+        assert world.status().answer.ready == 150
+
+    def test_the_tag_that_the_workload_sets(self, world: World) -> None:
+        world.edit(target_size=2, ready_tag="state=ready")
+        world.minutes(5)
+        first, second = world.alive()
+        assert world.status().answer.ready == 0
+        tag(world, first, state="ready")
+        tag(world, second, state="busy")
+        world.tick()
+        assert world.status().answer.ready == 1
+        assert world.calls["DescribeInstanceStatus"] == 0
+
+    def test_a_tag_without_a_value_may_have_any(self, world: World) -> None:
+        world.edit(target_size=1, ready_tag="up")
+        world.minutes(1)
+        tag(world, *world.alive(), up="since noon")
+        world.tick()
+        assert world.status().answer.ready == 1
+
+    def test_a_workload_that_takes_its_tag_off_again_stays_ready(self, world: World) -> None:
+        world.edit(target_size=1, ready_tag="up")
+        world.minutes(1)
+        tag(world, *world.alive(), up="")
+        world.tick()
+        world.client.delete_tags(Resources=world.alive(), Tags=[{"Key": "up"}])
+        world.minutes(60)
+        assert world.status().answer.ready == 1
+        assert world.calls["TerminateInstances"] == 0
+
+    def test_checks_that_ec2_does_not_tell_change_nothing_and_are_asked_again(self, world: World) -> None:
+        world.edit(target_size=2, ready_timeout_minutes=2)
+        world.fault(action="DescribeInstanceStatus", error="RequestLimitExceeded", times=5)
+        world.minutes(4)
+        assert len(world.alive()) == 2
+        assert world.calls["TerminateInstances"] == 0
+        error = world.status().answer.last_error
+        assert error is not None
+        assert error.code == "RequestLimitExceeded"
+        world.minutes(3)
+        assert world.status().answer.ready == 2
+
+    def test_a_control_plane_that_slept_through_the_timeout_looks_before_it_acts(self, world: World) -> None:
+        world.edit(target_size=2, ready_timeout_minutes=2)
+        world.forward(3600, deliver=False)
+        world.tick()
+        assert world.status().answer.ready == 2
+        assert world.calls["TerminateInstances"] == 0
+
+
+class TestTooLate:
+    @pytest.mark.parametrize("outcome", ["never_ready", "impaired"])
+    def test_one_that_is_not_ready_in_time_is_replaced(self, world: World, outcome: Any) -> None:
+        world.market.boots.append(Boot(image_id=IMAGE, outcome=outcome))
+        world.edit(target_size=1, image_id=IMAGE, ready_timeout_minutes=5)
+        (first,) = world.alive()
+        world.minutes(4)
+        assert world.alive() == [first]
+        world.market.boots.clear()
+        world.minutes(3)
+        assert first not in world.alive()
+        world.minutes(2)
+        assert len(world.ready()) == 1
+        assert world.status().memory.stillborn == 0
+
+    def test_the_replacement_waits_longer_each_time(self, world: World) -> None:
+        world.market.boots.append(Boot(image_id=IMAGE, outcome="never_ready"))
+        world.edit(target_size=2, image_id=IMAGE, ready_timeout_minutes=2)
+        world.minutes(60)
+        assert len(launches(world)) <= 7
+        assert waiting(world).reason is Reason.CONFIG
+        assert "not ready in time" in waiting(world).message or "one is tried" in waiting(world).message
+
+    def test_pending_for_ever_counts_too(self) -> None:
+        world = World(pending_seconds=10_000)
+        world.edit(target_size=1, ready_timeout_minutes=3)
+        (first,) = world.alive()
+        world.minutes(4)
+        assert first not in world.alive()
+
+    def test_protected_ones_are_left_to_their_owner(self, world: World) -> None:
+        world.market.boots.append(Boot(image_id=IMAGE, outcome="never_ready"))
+        world.edit(target_size=1, image_id=IMAGE, ready_timeout_minutes=2)
+        tag(world, *world.alive(), **{"spotpools:protect": "true"})
+        world.minutes(10)
+        assert len(world.alive()) == 1
+        assert world.calls["TerminateInstances"] == 0
+
+    def test_the_others_of_the_pool_stay(self, world: World) -> None:
+        world.edit(target_size=3)
+        world.minutes(2)
+        good = set(world.ready())
+        world.market.boots.append(Boot(image_id=IMAGE, outcome="never_ready"))
+        world.edit(target_size=5, image_id=IMAGE, ready_timeout_minutes=2)
+        world.minutes(30)
+        assert good <= set(world.ready())
+
+
+class TestLaunchThenDie:
+    @pytest.fixture
+    def dying(self, world: World) -> World:
+        """A pool of ten whose machines die fifteen seconds after their launch."""
+        world.market.boots.append(Boot(image_id=IMAGE, outcome="dies", after_seconds=15))
+        world.edit(target_size=10, max_instances=20, image_id=IMAGE)
+        return world
+
+    def test_the_first_time_may_be_bad_luck_the_second_is_for_a_person(self, dying: World) -> None:
+        dying.minutes(1)
+        assert waiting(dying).reason is Reason.UNKNOWN
+        assert "Client.InternalError" in waiting(dying).message
+        dying.minutes(3)
+        assert waiting(dying).reason is Reason.CONFIG
+
+    def test_ten_that_die_together_are_one_failure(self, dying: World) -> None:
+        dying.minutes(1)
+        assert dying.status().memory.stillborn == 1
+
+    def test_ten_that_die_one_after_another_are_one_failure_too(self, world: World) -> None:
+        world.edit(target_size=10, max_instances=20)
+        for one in list(world.market.instances.values()):
+            world.market.end(one, ending_by_itself("Client.InternalError"), world.clock())
+            world.forward(1)
+        assert world.status().memory.stillborn == 1
+
+    def test_launches_are_few_and_after_the_first_of_one_instance(self, dying: World) -> None:
+        dying.minutes(60)
+        first, *others = launches(dying)
+        assert first == 10
+        assert set(others) == {1}
+        assert len(others) <= 8
+        assert waiting(dying).count == 10
+
+    def test_no_launch_follows_a_death_before_its_pause(self, dying: World) -> None:
+        began = dying.clock()
+        dying.minutes(5)
+        second = next(one for one in dying.market.instances.values() if one.launched_at > began)
+        assert second.launched_at - began >= timedelta(seconds=15 + 45)
+
+    def test_the_first_that_lives_brings_the_others(self, dying: World) -> None:
+        dying.minutes(10)
+        dying.market.boots.clear()
+        dying.minutes(20)
+        assert len(dying.ready()) == 10
+        assert dying.status().answer.waiting is None
+        assert dying.status().memory.holds == {}
+
+    def test_an_edit_tries_all_at_once(self, dying: World) -> None:
+        dying.minutes(10)
+        dying.edit(target_size=10, max_instances=20, image_id="ami-0good")
+        assert len(dying.alive()) == 10
+
+    def test_one_death_in_a_healthy_launch_is_soon_made_good(self, world: World) -> None:
+        world.edit(target_size=10, max_instances=20)
+        world.forward(12)
+        victim = world.market.instances[world.alive()[0]]
+        world.market.end(victim, ending_by_itself("Server.InternalError"), world.clock())
+        world.minutes(4)
+        assert len(world.ready()) == 10
+        assert world.status().memory.stillborn == 0
+
+    def test_those_that_died_after_they_were_ready_are_replaced_at_once(self, world: World) -> None:
+        world.edit(target_size=3)
+        world.minutes(2)
+        victim = world.market.instances[world.alive()[0]]
+        world.market.end(victim, ending_by_itself("Client.InstanceInitiatedShutdown"), world.clock())
+        world.forward(1)
+        assert len(world.alive()) == 3
+
+    def test_what_a_person_ended_speaks_against_nobody(self, world: World) -> None:
+        world.edit(target_size=3)
+        world.client.terminate_instances(InstanceIds=world.alive()[:2])
+        world.forward(1)
+        assert world.status().memory.stillborn == 0
+        assert len(world.alive()) == 3
+
+
+class TestNotTheMachinesFault:
+    def test_no_room_after_all_backs_the_offering_off(self, world: World) -> None:
+        world.edit(target_size=2)
+        zone = {one.zone for one in world.market.instances.values()}
+        for one in list(world.market.instances.values()):
+            world.market.end(one, ending_by_itself(NO_ROOM), world.clock())
+        world.forward(1)
+        elsewhere = {world.market.instances[id_].zone for id_ in world.alive()}
+        assert len(world.alive()) == 2
+        assert not zone & elsewhere
+        assert world.status().memory.stillborn == 0
+        assert [key.split("/")[1] for key in world.status().memory.backoff] == list(zone)
+
+    def test_no_room_anywhere_is_no_capacity(self) -> None:
+        world = World(offering("g5.xlarge", "us-east-1a"))
+        world.market.boots.append(Boot(image_id=IMAGE, outcome="dies", code=NO_ROOM))
+        world.edit(target_size=2, image_id=IMAGE)
+        world.minutes(60)
+        assert waiting(world).reason is Reason.NO_CAPACITY
+        assert world.calls["CreateFleet"] <= 9
+
+    def test_interrupted_while_it_starts_only_the_offering_is_avoided(self, world: World) -> None:
+        world.edit(target_size=2)
+        zone = {one.zone for one in world.market.instances.values()}
+        world.market.end(world.market.instances[world.alive()[0]], BY_SPOT_MARKET, world.clock())
+        world.forward(1)
+        assert world.status().memory.stillborn == 0
+        assert len(world.alive()) == 2
+        assert world.market.instances[world.alive()[-1]].zone not in zone
+
+    def test_under_notice_before_it_was_ready(self, world: World) -> None:
+        world.edit(target_size=2, max_instances=6)
+        world.forward(3)
+        world.interrupt(world.alive()[0])
+        world.minutes(15)
+        assert world.status().memory.stillborn == 0
+        assert world.status().memory.startup == ()
+        assert len(world.ready()) == 2
+
+
+def test_a_lost_answers_instances_are_awaited_like_all_others(world: World) -> None:
+    world.market.boots.append(Boot(image_id=IMAGE, outcome="dies", after_seconds=15))
+    world.fault(action="CreateFleet", drop_connection=True, where="after")
+    world.put(target_size=2, image_id=IMAGE)
+    reconcile("p", world.plane)
+    world.minutes(12)
+    assert world.status().memory.stillborn >= 1

@@ -1,0 +1,319 @@
+"""A changed description: left until instances go anyway, rolled through the pool, or stopped as it does not live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from lambdas.domain.status import Reason, Rollout, RolloutState
+from lambdas.reconcile import reconcile
+from lambdas.report import troubles
+from lambdas.telemetry import Metric
+from localcloud.market.settings import Boot
+from tests.fakes import World, offering
+from tests.flow.test_crashes import killed
+
+ROLLING: dict[str, Any] = {"update": "rolling", "max_unavailable": 4, "target_size": 20}
+
+
+def roomy(**settings: Any) -> World:
+    """A market that has room for any update; its machines take half a minute until they are ready."""
+    zones = (offering("g5.xlarge", f"us-east-1{zone}", capacity=30) for zone in "abc")
+    return World(*zones, **{"pending_seconds": 10, "status_check_seconds": 20, **settings})
+
+
+@pytest.fixture(params=[20, 22, 40], ids=["at its limit", "with little room", "with all room"])
+def world(request: pytest.FixtureRequest) -> World:
+    """Twenty ready instances of the image ami-1."""
+    world = roomy()
+    settle(world, image_id="ami-1", max_instances=request.param, **ROLLING)
+    assert len(world.ready()) == 20
+    return world
+
+
+def settle(world: World, **attributes: Any) -> None:
+    world.edit(**attributes)
+    world.minutes(2)
+
+
+def change(world: World, **attributes: Any) -> None:
+    """Edit the item without a word of what else it says."""
+    world.edit(**{name: value for name, value in world.pools.items["p"].items() if name != "pool_name"} | attributes)
+
+
+def steps(world: World, minutes: int) -> Iterator[None]:
+    """Time passes in steps of ten seconds, with a tick a minute."""
+    yield
+    for _ in range(minutes):
+        for _ in range(6):
+            world.forward(10)
+            yield
+        world.tick()
+        yield
+
+
+def watched(world: World, minutes: int, *, least: int = 16) -> None:
+    """Let minutes pass; at no step are fewer ready, nor more alive than allowed, by the market's books."""
+    most = int(world.pools.items["p"]["max_instances"])
+    for _ in steps(world, minutes):
+        assert len(world.ready()) >= least
+        assert len(world.alive()) <= most
+
+
+def images(world: World, instance_ids: Iterable[str] | None = None) -> set[str]:
+    """Images of the instances that are alive, or of these."""
+    return {world.market.instances[id_].image_id for id_ in instance_ids or world.alive()}
+
+
+def rollout(world: World) -> Rollout:
+    found = world.status().answer.rollout
+    assert found is not None
+    return found
+
+
+class TestRolling:
+    def test_all_are_replaced_and_never_more_than_max_unavailable_are_missing(self, world: World) -> None:
+        change(world, image_id="ami-2")
+        watched(world, 12)
+        assert images(world) == {"ami-2"}
+        assert len(world.ready()) == 20
+        assert world.status().answer.rollout is None
+
+    def test_not_one_old_instance_goes_before_a_new_one_is_ready_if_there_is_room(self) -> None:
+        world = roomy()
+        settle(world, image_id="ami-1", max_instances=40, **ROLLING)
+        change(world, image_id="ami-2")
+        world.forward(25)
+        assert len(world.market.instances) == 21, "one is tried"
+        assert len(world.ready()) == 20
+
+    def test_at_its_limit_one_gives_way_to_the_first_new_one(self) -> None:
+        world = roomy()
+        settle(world, image_id="ami-1", max_instances=20, **ROLLING)
+        change(world, image_id="ami-2")
+        assert len(world.ready()) == 19
+        world.forward(20)
+        world.tick()
+        assert len(world.ready()) == 19
+
+    def test_it_says_how_far_it_is(self, world: World) -> None:
+        change(world, image_id="ami-2")
+        seen = []
+        for _ in steps(world, 15):
+            told = world.status().answer.rollout
+            seen += [(told.outdated, told.updated)] if told else []
+        assert rollout_only_goes_forward(seen)
+        assert seen[0][0] >= 19
+
+    def test_an_edit_in_its_middle_turns_it(self, world: World) -> None:
+        change(world, image_id="ami-2")
+        watched(world, 2)
+        change(world, image_id="ami-3")
+        watched(world, 15)
+        assert images(world) == {"ami-3"}
+
+    def test_going_back_in_its_middle_keeps_the_old_ones_that_are_left(self, world: World) -> None:
+        before = set(world.alive())
+        change(world, image_id="ami-2")
+        watched(world, 2)
+        left = before & set(world.alive())
+        change(world, image_id="ami-1")
+        watched(world, 15)
+        assert left
+        assert left <= set(world.alive())
+        assert images(world) == {"ami-1"}
+
+    def test_sizes_price_and_patience_roll_nothing(self, world: World) -> None:
+        before = world.alive()
+        change(world, spot_max_price="1.5", ready_timeout_minutes=5, min_instances=1)
+        watched(world, 3, least=20)
+        assert world.alive() == before
+
+    def test_a_type_that_the_item_no_longer_names_is_rolled_out(self) -> None:
+        types = (offering(name, "us-east-1a", capacity=30) for name in ("g5.xlarge", "g6.xlarge"))
+        world = World(*types)
+        both = {"max_instances": 8, "target_size": 6, "update": "rolling"}
+        settle(world, instance_types=["g5.xlarge", "g6.xlarge"], **both)
+        settle(world, instance_types=["g6.xlarge"], **both)
+        watched(world, 15, least=5)
+        assert {world.market.instances[id_].instance_type for id_ in world.alive()} == {"g6.xlarge"}
+
+    def test_protected_ones_stay(self, world: World) -> None:
+        keep = world.alive()[:2]
+        world.client.create_tags(Resources=keep, Tags=[{"Key": "spotpools:protect", "Value": "true"}])
+        change(world, image_id="ami-2")
+        watched(world, 15)
+        assert set(keep) <= set(world.alive())
+        assert len(world.ready()) == 20
+
+    def test_lagging_listings_make_it_slower_not_deeper(self) -> None:
+        world = roomy(describe_lag_seconds=45)
+        settle(world, image_id="ami-1", max_instances=24, **ROLLING)
+        change(world, image_id="ami-2")
+        watched(world, 25)
+        assert images(world) == {"ami-2"}
+
+    def test_a_pool_of_one_with_room_is_never_without(self) -> None:
+        world = roomy()
+        settle(world, image_id="ami-1", max_instances=2, target_size=1, update="rolling")
+        change(world, image_id="ami-2")
+        watched(world, 5, least=1)
+        assert images(world) == {"ami-2"}
+
+    def test_spot_capacity_that_is_gone_stops_it_where_it_is(self) -> None:
+        world = roomy()
+        settle(world, image_id="ami-1", max_instances=40, **ROLLING)
+        world.set_all(capacity=0)
+        change(world, image_id="ami-2")
+        watched(world, 10, least=20)
+        assert world.calls["CreateFleet"] < 10
+        world.set_all(capacity=30)
+        watched(world, 30)
+        assert images(world) == {"ami-2"}
+
+
+def rollout_only_goes_forward(seen: list[tuple[int, int]]) -> bool:
+    outdated = [old for old, _ in seen]
+    return outdated == sorted(outdated, reverse=True)
+
+
+class TestOnReplace:
+    def test_they_stay_and_the_status_says_so(self) -> None:
+        world = roomy()
+        settle(world, image_id="ami-1", target_size=3, max_instances=6)
+        before = world.alive()
+        settle(world, image_id="ami-2", target_size=3, max_instances=6)
+        assert world.alive() == before
+        assert (rollout(world).state, rollout(world).outdated) == (RolloutState.ON_REPLACE, 3)
+
+    def test_what_replaces_an_interrupted_one_is_new(self) -> None:
+        world = roomy()
+        settle(world, image_id="ami-1", target_size=3, max_instances=6)
+        settle(world, image_id="ami-2", target_size=3, max_instances=6)
+        world.interrupt(world.alive()[0])
+        world.minutes(4)
+        assert sorted(world.market.instances[id_].image_id for id_ in world.alive()) == ["ami-1", "ami-1", "ami-2"]
+        assert (rollout(world).outdated, rollout(world).updated) == (2, 1)
+
+    def test_scale_in_takes_them_first(self) -> None:
+        world = roomy()
+        settle(world, image_id="ami-1", target_size=2, max_instances=6)
+        settle(world, image_id="ami-2", target_size=4, max_instances=6)
+        settle(world, image_id="ami-2", target_size=2, max_instances=6)
+        assert images(world) == {"ami-2"}
+
+
+BROKEN = {
+    "dies at once": Boot(image_id="ami-2", outcome="dies"),
+    "dies when it runs": Boot(image_id="ami-2", outcome="dies", after_seconds=25),
+    "is impaired": Boot(image_id="ami-2", outcome="impaired"),
+    "never gets ready": Boot(image_id="ami-2", outcome="never_ready"),
+}
+
+
+class TestBroken:
+    @pytest.mark.parametrize("boot", BROKEN.values(), ids=BROKEN)
+    def test_an_image_that_does_not_live_costs_at_most_its_trial(self, world: World, boot: Boot) -> None:
+        limit = int(world.pools.items["p"]["max_instances"])
+        least = 20 if limit > 20 else 19
+        world.market.boots.append(boot)
+        change(world, image_id="ami-2", ready_timeout_minutes=3)
+        watched(world, 12, least=least)
+        assert rollout(world).state is RolloutState.STOPPED
+        assert rollout(world).outdated == least
+        assert "before they were ready" in rollout(world).message
+
+    def test_it_rings_one_alarm_until_it_is_mended(self) -> None:
+        world = roomy()
+        settle(world, image_id="ami-1", max_instances=24, **ROLLING)
+        world.market.boots.append(BROKEN["dies at once"])
+        change(world, image_id="ami-2")
+        for _ in range(20):
+            world.minutes(1)
+            assert troubles([world.status().answer], zeros=False) == {Metric.POOLS_LAUNCH_REFUSED: 1}
+        change(world, image_id="ami-3")
+        world.minutes(5)
+        assert troubles([world.status().answer], zeros=False) == {}
+
+    def test_broken_user_data_likewise(self, world: World) -> None:
+        least = 20 if int(world.pools.items["p"]["max_instances"]) > 20 else 19
+        world.market.boots.append(Boot(user_data_contains="exit 1", outcome="dies", after_seconds=20))
+        change(world, user_data="#!/bin/sh\nexit 1\n")
+        watched(world, 12, least=least)
+        assert rollout(world).state is RolloutState.STOPPED
+
+    @pytest.mark.parametrize("refusal", ["the image", "the call"])
+    def test_a_launch_refused_stops_it(self, world: World, refusal: str) -> None:
+        least = 20 if int(world.pools.items["p"]["max_instances"]) > 20 else 19
+        if refusal == "the image":
+            world.surroundings.missing.add("ami-2")
+        else:
+            world.fault(action="CreateFleet", error="UnauthorizedOperation", times=100)
+        change(world, image_id="ami-2")
+        watched(world, 30, least=least)
+        assert rollout(world).state is RolloutState.STOPPED
+        assert world.calls["CreateFleet"] <= 5
+
+    @pytest.mark.parametrize("boot", BROKEN.values(), ids=BROKEN)
+    def test_a_mended_item_rolls_through(self, boot: Boot) -> None:
+        world = roomy()
+        settle(world, image_id="ami-1", max_instances=20, **ROLLING)
+        world.market.boots.append(boot)
+        change(world, image_id="ami-2", ready_timeout_minutes=3)
+        watched(world, 10)
+        change(world, image_id="ami-3")
+        watched(world, 12)
+        assert images(world) == {"ami-3"}
+        assert world.status().answer.rollout is None
+        assert world.status().answer.waiting is None
+
+    def test_tries_grow_rarer(self) -> None:
+        world = roomy()
+        settle(world, image_id="ami-1", max_instances=24, **ROLLING)
+        world.market.boots.append(BROKEN["dies at once"])
+        change(world, image_id="ami-2")
+        launched = len(world.market.record)
+        watched(world, 60)
+        tried = [one for one in world.market.record[launched:] if one.get("action") == "CreateFleet"]
+        assert len(tried) <= 9
+        assert sum(len(one["launched"]) for one in tried) <= 9
+
+    def test_one_that_breaks_with_the_second_try_is_for_a_person(self) -> None:
+        world = roomy()
+        settle(world, image_id="ami-1", max_instances=20, **ROLLING)
+        world.market.boots.append(BROKEN["dies at once"])
+        change(world, image_id="ami-2")
+        watched(world, 10)
+        waiting = world.status().answer.waiting
+        assert waiting is not None
+        assert waiting.reason is Reason.CONFIG
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("point", ["begin", "create_fleet", "save", "terminate_instances"])
+@pytest.mark.parametrize("lag", [0, 45])
+def test_an_update_goes_on_after_a_kill_in_its_middle(point: str, after: bool, lag: int) -> None:
+    world = roomy(describe_lag_seconds=lag)
+    settle(world, image_id="ami-1", max_instances=24, **ROLLING)
+    target = world.client if point in ("create_fleet", "terminate_instances") else world.statuses
+    world.put(image_id="ami-2", max_instances=24, **ROLLING)
+    assert any(killed_after_the_trial(world, target, point, after=after) for _ in range(20))
+    watched(world, 25)
+    assert images(world) == {"ami-2"}
+    assert len(world.ready()) == 20
+
+
+def killed_after_the_trial(world: World, target: Any, point: str, *, after: bool) -> bool:
+    """Half a minute later, reconcile; kill that if the first new instance is ready. Whether it was killed."""
+    world.forward(30, deliver=False)
+    if images(world, world.ready()) == {"ami-1"}:
+        reconcile("p", world.plane)
+        return False
+    try:
+        with killed(target, point, after=after):
+            reconcile("p", world.plane)
+    except pytest.fail.Exception:  # it did not come to that point
+        return False
+    return True

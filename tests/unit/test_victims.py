@@ -1,0 +1,153 @@
+"""The order in which instances are let go is total: any listing of the same instances names the same victims."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import permutations
+from typing import Any
+
+import pytest
+
+from lambdas.domain.capacity import Stock
+from lambdas.domain.observed import Instance, Offer, State
+from lambdas.domain.pool import Market
+from lambdas.domain.victims import victims
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def instance(name: str, *, minute: int = 0, zone: str = "a", **attributes: Any) -> Instance:
+    return Instance(
+        **{
+            "id": name,
+            "pool_name": "p",
+            "state": State.RUNNING,
+            "instance_type": "g5.xlarge",
+            "zone": zone,
+            "launched_at": NOW + timedelta(minutes=minute),
+            **attributes,
+        }
+    )
+
+
+def protected(name: str) -> Instance:
+    return instance(name, tags={"spotpools:protect": "true"})
+
+
+def offer(zone: str, price: str) -> Offer:
+    return Offer("g5.xlarge", zone, f"subnet-{zone}", Decimal(price))
+
+
+def stock(*running: Instance, **attributes: Any) -> Stock:
+    empty: dict[str, Any] = {"starting": (), "unseen": (), "noticed": (), "stopped": (), "leaving": (), "in_flight": 0}
+    return Stock(wanted=0, limit=99, running=running, **{**empty, **attributes})
+
+
+def chosen(several: Stock, excess: int, **details: Any) -> tuple[str, ...]:
+    return victims(several, several.members, excess, **details)
+
+
+def test_not_ready_before_outdated_before_dear_before_crowded_before_old() -> None:
+    several = stock(
+        instance("i-plain", zone="c", minute=9),
+        instance("i-old", zone="c", minute=1),
+        instance("i-crowded-1", zone="a", minute=9),
+        instance("i-crowded-2", zone="a", minute=9),
+        instance("i-crowded-3", zone="a", minute=9),
+        instance("i-dear", zone="b", minute=9),
+        instance("i-outdated", zone="c", minute=9),
+        instance("i-unready", zone="c", minute=9),
+        unready=frozenset({"i-unready"}),
+    )
+    prices = [offer("a", "0.2"), offer("b", "0.9"), offer("c", "0.2")]
+    order = chosen(several, 5, offers=prices, outdated={"i-outdated"})
+    assert order == ("i-unready", "i-outdated", "i-dear", "i-crowded-1", "i-old")
+
+
+def test_equals_go_by_id() -> None:
+    assert chosen(stock(*(instance(f"i-{n}") for n in "cab")), 2) == ("i-a", "i-b")
+
+
+def test_the_fullest_zone_is_counted_anew_after_each() -> None:
+    several = stock(*(instance(f"i-{zone}{n}", zone=zone) for zone, size in (("a", 4), ("b", 2)) for n in range(size)))
+    gone = chosen(several, 4)
+    left = [one.zone for one in several.members if one.id not in gone]
+    assert sorted(left) == ["a", "b"]
+
+
+def test_any_order_of_the_listing_names_the_same() -> None:
+    five = [
+        instance("i-1", zone="a"),
+        instance("i-2", zone="b", minute=1),
+        instance("i-3", zone="a", minute=1),
+        instance("i-4", zone="b", state=State.PENDING),
+        instance("i-5", market=Market.ON_DEMAND),
+    ]
+    assert len({chosen(stock(*some), 3) for some in permutations(five)}) == 1
+
+
+def test_letting_go_in_two_steps_names_no_others_than_in_one() -> None:
+    dice = random.Random(7)  # noqa: S311  cases, no secrets
+    for _ in range(200):
+        several = stock(
+            *(instance(f"i-{n:02}", zone=dice.choice("abc"), minute=dice.randrange(5)) for n in range(12)),
+        )
+        first = chosen(several, 3)
+        rest = several.without(first)
+        assert {*first, *chosen(rest, 4)} == set(chosen(several, 7))
+
+
+def test_protected_and_unseen_ones_never_go() -> None:
+    several = stock(protected("i-1"), instance("i-2"), unseen=(instance("i-3", state=State.PENDING),))
+    assert chosen(several, 3) == ("i-2",)
+
+
+@pytest.mark.parametrize("value", ["true", "True", "TRUE"])
+def test_protection_is_the_word_true(value: str) -> None:
+    assert chosen(stock(instance("i-1", tags={"spotpools:protect": value})), 1) == ()
+
+
+@pytest.mark.parametrize("value", ["", "false", "no"])
+def test_any_other_word_protects_nothing(value: str) -> None:
+    assert chosen(stock(instance("i-1", tags={"spotpools:protect": value})), 1) == ("i-1",)
+
+
+class TestOnDemand:
+    FOUR = stock(*(instance(f"i-{n}", market=Market.ON_DEMAND if n < 3 else Market.SPOT) for n in range(4)))
+
+    def test_beyond_the_base_it_is_the_dearest_and_up_to_it_the_last(self) -> None:
+        assert chosen(self.FOUR, 3, offers=[offer("a", "99")], on_demand_base=1) == ("i-0", "i-1", "i-3")
+
+    def test_without_a_base_all_of_it_goes_before_spot(self) -> None:
+        assert chosen(self.FOUR, 3) == ("i-0", "i-1", "i-2")
+
+    def test_the_base_does_not_go_because_spot_is_too_heavy(self) -> None:
+        """It would be bought again, and be too much again."""
+        rounded_up = stock(
+            instance("i-base", market=Market.ON_DEMAND), instance("i-1", units=3), instance("i-2", units=3)
+        )
+        assert chosen(rounded_up, 1, on_demand_base=1) == ()
+
+
+class TestWeights:
+    def test_none_heavier_than_the_excess_goes(self) -> None:
+        several = stock(
+            instance("i-heavy", units=4), instance("i-light", minute=1), instance("i-keep", units=2, minute=2)
+        )
+        assert chosen(several, 1) == ("i-light",)
+        assert chosen(several, 3) == ("i-light", "i-keep")
+        assert chosen(several, 4) == ("i-heavy",)
+
+    def test_never_below_what_is_wanted(self) -> None:
+        dice = random.Random(3)  # noqa: S311  cases, no secrets
+        for _ in range(200):
+            several = stock(*(instance(f"i-{n}", units=dice.choice((1, 2, 4, 8))) for n in range(8)))
+            total = several.serving
+            excess = dice.randrange(total)
+            gone = set(chosen(several, excess))
+            assert sum(one.units for one in several.members if one.id in gone) <= excess
+
+    def test_all_go_if_none_is_wanted(self) -> None:
+        assert len(chosen(stock(instance("i-1", units=8), instance("i-2", units=4)), 12)) == 2
