@@ -115,7 +115,7 @@ class Deployment:
         return Ec2Fleet(
             self.client("ec2"),
             stack=settings.stack if settings else self.stack,
-            default_launch_template=settings.default_launch_template if settings else "",
+            default_launch_template=settings.default_launch_template if settings else "unknown",
             offerings=self.offerings(settings.subnet_ids if settings else ()),
         )
 
