@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lambdas import telemetry
+from lambdas.domain.guide import GUIDE, Trouble
 from lambdas.telemetry import Metric
 
 if TYPE_CHECKING:
     from tests.infra.conftest import Synthesized
 
+RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook.md"
 OWN = telemetry.namespace("spotpools")
 FUNCTIONS = ("on-tick", "on-pool-edit", "on-pool-due", "on-spot-notice")
 
@@ -26,6 +30,8 @@ def alarms(template: Synthesized) -> dict[str, dict[str, Any]]:
 def test_these_are_the_alarms(aws: Synthesized, local: Synthesized) -> None:
     expected = {
         "pool-below-target",
+        "pool-waiting-long",
+        "interruption-rate",
         "price-above-cap",
         "pool-item-invalid",
         "status-unreadable",
@@ -47,18 +53,75 @@ def test_these_are_the_alarms(aws: Synthesized, local: Synthesized) -> None:
 def test_each_alarm_explains_itself_and_reports_both_ways(request: pytest.FixtureRequest, stage: str) -> None:
     template: Synthesized = request.getfixturevalue(stage)
     (topic,) = template.of("AWS::SNS::Topic")
+    sections = re.findall(r"^## (.*)$", RUNBOOK.read_text(encoding="utf-8"), flags=re.MULTILINE)
     for name, alarm in alarms(template).items():
         assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": topic}], name
-        assert 100 < len(alarm["AlarmDescription"]) <= 1024, name
-        # The local cloud's CloudWatch refuses metric maths and queries.
-        assert "Metrics" not in alarm, name
+        text, _, link = alarm["AlarmDescription"].partition(" Runbook: docs/runbook.md#")
+        assert 100 < len(text) <= 1000, name
+        assert link in sections, name
         assert alarm["TreatMissingData"] != "missing", name
+
+
+def test_the_words_of_an_alarm_are_those_of_the_guide(aws: Synthesized) -> None:
+    assert alarms(aws)["quota-reached"]["AlarmDescription"].startswith(GUIDE[Trouble.QUOTA].text)
+
+
+QUERIES = {
+    "pool-below-target": ("MAX(SecondsInTrouble)", {"PRICE_ABOVE_MAX", "QUOTA", "CONFIG", "INVALID_ITEM"}, 600),
+    "pool-waiting-long": ("MAX(SecondsInTrouble)", set(), 14_400),
+    "price-above-cap": ("MAX(SecondsInTrouble)", {"PRICE_ABOVE_MAX"}, 1),
+    "quota-reached": ("MAX(SecondsInTrouble)", {"QUOTA"}, 1),
+    "launches-refused": ("MAX(SecondsInTrouble)", {"CONFIG"}, 1),
+    "pool-item-invalid": ("MAX(SecondsInTrouble)", {"INVALID_ITEM"}, 1),
+    "interruption-rate": ("SUM(InterruptionNotices)", set(), 10),
+}
+
+
+@pytest.mark.parametrize(("name", "expected"), QUERIES.items(), ids=QUERIES)
+def test_pools_have_alarms_by_query_with_a_contributor_each(aws: Synthesized, name: str, expected: Any) -> None:
+    alarm = alarms(aws)[name]
+    (query,) = alarm["Metrics"]
+    value, reasons, threshold = expected
+    found = parse(query["Expression"])
+    assert found["value"] == value
+    assert set(found["reasons"]) == reasons
+    assert found["group"] == "Pool"
+    assert found["namespace"] == OWN
+    assert query["ReturnData"]
+    assert alarm["Threshold"] == threshold
+    assert alarm["TreatMissingData"] == "notBreaching"  # a pool without trouble publishes none
+
+
+def test_each_reason_for_trouble_rings_one_alarm_at_once(aws: Synthesized) -> None:
+    """What has an alarm of its own does not ring the one of pools below target as well."""
+    own = {reason for name in ("price-above-cap", "quota-reached", "launches-refused", "pool-item-invalid")
+           for reason in QUERIES[name][1]}  # fmt: skip
+    (query,) = alarms(aws)["pool-below-target"]["Metrics"]
+    assert set(parse(query["Expression"])["reasons"]) == own
+    assert query["Expression"].count("!=") == len(own)
+
+
+GRAMMAR = re.compile(
+    r'SELECT (?P<value>(?:MAX|SUM)\(\w+\)) FROM SCHEMA\("(?P<namespace>[\w/]+)"(?:, \w+)+\)'
+    r"(?: WHERE (?P<where>\w+ !?= '\w+'(?: AND \w+ !?= '\w+')*))?"
+    r" GROUP BY (?P<group>\w+) ORDER BY (?:MAX|SUM)\(\) DESC"
+)
+"""The part of CloudWatch Metrics Insights that we use (CloudWatch User Guide, query components and syntax)."""
+
+
+def parse(query: str) -> dict[str, Any]:
+    """A query's parts; fails for one that is not in the grammar."""
+    found = GRAMMAR.fullmatch(query)
+    assert found, query
+    assert len(query) <= 2048
+    return {**found.groupdict(), "reasons": re.findall(r"'(\w+)'", found["where"] or "")}
 
 
 @pytest.mark.parametrize(
     ("name", "metric"),
     [
         ("pool-below-target", Metric.SECONDS_BELOW_TARGET),
+        ("pool-waiting-long", Metric.SECONDS_WAITING),
         ("price-above-cap", Metric.POOLS_PRICE_ABOVE_MAX),
         ("pool-item-invalid", Metric.POOLS_INVALID),
         ("status-unreadable", Metric.STATUSES_UNREADABLE),
@@ -66,8 +129,8 @@ def test_each_alarm_explains_itself_and_reports_both_ways(request: pytest.Fixtur
         ("launches-refused", Metric.POOLS_LAUNCH_REFUSED),
     ],
 )
-def test_gauges_are_judged_by_their_worst_over_the_whole_fleet(aws: Synthesized, name: str, metric: Metric) -> None:
-    alarm = alarms(aws)[name]
+def test_the_local_cloud_judges_the_fleet_by_its_worst(local: Synthesized, name: str, metric: Metric) -> None:
+    alarm = alarms(local)[name]
     assert (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"]) == (OWN, metric.value, "Maximum")
     assert "Dimensions" not in alarm
     assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
@@ -75,8 +138,7 @@ def test_gauges_are_judged_by_their_worst_over_the_whole_fleet(aws: Synthesized,
     assert alarm["TreatMissingData"] == "ignore"
 
 
-def test_below_target_waits_as_long_as_the_stage_says(aws: Synthesized, local: Synthesized) -> None:
-    assert (alarms(aws)["pool-below-target"]["Threshold"], alarms(aws)["pool-below-target"]["Period"]) == (600, 60)
+def test_below_target_waits_as_long_as_the_stage_says(local: Synthesized) -> None:
     assert (alarms(local)["pool-below-target"]["Threshold"], alarms(local)["pool-below-target"]["Period"]) == (15, 10)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,11 @@ OUTPUTS = {
     "StatusTable",
     "AlarmTopic",
     "DefaultLaunchTemplate",
+    "Dashboard",
     "DueQueueUrl",
     "NoticesQueueUrl",
     "TickFunction",
+    "Version",
     "PoolEditFunction",
     "PoolDueFunction",
     "SpotNoticeFunction",
@@ -282,3 +285,29 @@ def test_two_deployments_share_no_name(synthesize: Synthesize, aws: Synthesized)
     other = names(synthesize(stack="team-a"))
     assert not names(aws) & other
     assert all(name.startswith("team-a-") for name in other)
+
+
+def test_the_dashboard_finds_pools_by_query(aws: Synthesized) -> None:
+    (dashboard,) = aws.of("AWS::CloudWatch::Dashboard").values()
+    body = json.dumps(dashboard["Properties"]["DashboardBody"])
+    assert dashboard["Properties"]["DashboardName"] == "spotpools-fleet"
+    for shown in (
+        "SELECT MAX(Running) FROM SCHEMA",
+        "SELECT MAX(SecondsInTrouble) FROM SCHEMA",
+        "SpotInstancesLaunched",
+        "InterruptionNotices",
+        "Ec2Calls",
+        "ApproximateAgeOfOldestMessage",
+        "Duration",
+    ):
+        assert shown in body, shown
+
+
+def test_the_logs_can_be_asked_why(aws: Synthesized) -> None:
+    queries = [one["Properties"] for one in aws.of("AWS::Logs::QueryDefinition").values()]
+    assert {one["Name"] for one in queries} == {
+        "spotpools/why did a pool do that",
+        "spotpools/what EC2 refused",
+        "spotpools/errors of the functions",
+    }
+    assert all(len(one["LogGroupNames"]) == 4 for one in queries)

@@ -39,6 +39,8 @@ def test_these_are_all_the_differences_between_aws_and_the_local_cloud() -> None
         "minute_seconds": (60, 3),
         "alarm_period": (60, 10),
         "below_target_seconds": (600, 15),
+        "waiting_long_seconds": (14_400, 60),
+        "alarms_by_query": (True, False),
     }
 
 
