@@ -284,7 +284,7 @@ def test_two_deployments_share_no_name(synthesize: Synthesize, aws: Synthesized)
 
     other = names(synthesize(stack="team-a"))
     assert not names(aws) & other
-    assert all(name.startswith("team-a-") for name in other)
+    assert all(name.startswith(("team-a-", "team-a/")) for name in other)
 
 
 def test_the_dashboard_finds_pools_by_query(aws: Synthesized) -> None:
