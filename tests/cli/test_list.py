@@ -12,9 +12,10 @@ import pyte
 import pytest
 from rich.console import Console
 
-from cli import show, watch
+from cli import deployment, show, watch
 from cli.output import Format
 from cli.show import Listing, Row
+from localcloud.market.settings import Fault
 from tests.cli.conftest import Site
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -52,8 +53,6 @@ def test_two_hundred_pools_take_one_scan_a_table_one_listing_and_one_price_call(
 
 def _count_dynamodb(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is asked of DynamoDB from now on."""
-    from cli import deployment  # noqa: PLC0415  beside its only use
-
     asked: list[str] = []
     make = deployment.client
 
@@ -76,8 +75,6 @@ def test_without_a_right_to_see_ec2_the_pools_are_listed_all_the_same(site: Site
 
 
 def _denied(action: str) -> Any:
-    from localcloud.market.settings import Fault  # noqa: PLC0415  beside its only use
-
     message = f"User: arn:aws:iam::1:user/x is not authorized to perform: ec2:{action} because no policy allows it"
     return Fault(action=action, error="UnauthorizedOperation", message=message, times=9)
 

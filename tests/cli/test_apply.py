@@ -1,0 +1,164 @@
+"""``apply`` and ``validate``: all faults at once with their lines, a diff, nothing half written, and going on."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+from rich.console import Console
+
+from cli import apply as applying
+from cli.deployment import Deployment
+from cli.exits import ChangedMeanwhileError
+from tests.cli.conftest import Site
+
+File = Callable[[str], str]
+
+FAULTY = """\
+# three faults in three pools, and one pool that is well
+pools:
+  - pool_name: a
+    instance_types: [g5.xlarge]
+    target_size: 9
+  - pool_name: well
+    instance_type: g5.xlarge
+  - pool_name: b
+    instance_types:
+      - g5.xlarge
+    weights:
+      g5.xlarge: 1000
+  - pool_name: c
+    instance_type: g5.xlarge
+    schedule:
+      - {cron: "0 8 * * *", target_size: 3}
+      - cron: "0 8 * *"
+        target_size: 1
+"""
+GOOD = "{pool_name: a, instance_types: [g5.xlarge], target_size: 3}"
+
+
+def test_every_fault_of_every_pool_is_told_with_its_line_and_nothing_is_written(site: Site, file: File) -> None:
+    name = file(FAULTY)
+    result = site.run("apply", name)
+    assert result.exit_code == 1
+    told = result.stderr.splitlines()
+    assert [line.split(": ")[0] for line in told[:3]] == [f"{name}:5", f"{name}:12", f"{name}:17"]
+    assert told[-1].endswith("3 faults in 3 pools; nothing was written.")
+    assert site.item("well") is None
+
+
+def test_faults_are_data_too(site: Site, file: File) -> None:
+    result = site.run("validate", file(FAULTY), "-o", "json")
+    assert result.exit_code == 1
+    told = json.loads(result.stdout)
+    assert [(one["line"], one["pool"], one["field"]) for one in told["faults"]] == [
+        (5, "a", "target_size"),
+        (12, "b", "weights.g5.xlarge"),
+        (17, "c", "schedule.1.cron"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("- {pool_name: a, instance_type: g5.xlarge}\n\n- pool_name: a\n  instance_type: m5.large\n", [3]),
+        ("pool_name: a\nn: 1\n", [1, 2]),
+        ("- pool_name: a\n  instance_type: m5.large\n- instance_type: m5.large\n", [3]),
+        ("- {1: x, pool_name: a}\n- {pool_name: b, instance_type: M}\n", [1, 2]),
+        ("resource_pools:\n- pool_name: a\n  provider:\n    type: aws\n    instance_type: G\n", [5]),
+        ("resource_pools:\n- pool_name: a\n- pool_name: b\n  provider: {type: gcp}\n", [2, 3]),
+    ],
+)
+def test_each_kind_of_fault_has_its_line(site: Site, file: File, text: str, lines: list[int]) -> None:
+    result = site.run("validate", file(text), "-o", "json")
+    assert result.exit_code == 1
+    assert [one["line"] for one in json.loads(result.stdout)["faults"]] == lines
+
+
+def test_the_diff_is_against_the_item_as_it_stands(site: Site, file: File) -> None:
+    site.put("a", target_size=1, spot_max_price="0.45")
+    site.put("b", target_size=1)
+    text = (
+        "- {pool_name: a, instance_types: [g5.xlarge], target_size: 3.0}\n- {pool_name: c, instance_type: m5.large}\n"
+    )
+    result = site.run("apply", file(text + "- {pool_name: b, instance_types: [g5.xlarge], target_size: 1}"))
+    assert result.exit_code == 0
+    assert [" ".join(line.split()) for line in result.stdout.splitlines()] == [
+        "~ a changed",
+        "target_size 1 → 3",
+        "spot_max_price 0.45 → (absent)",
+        "+ c new",
+        "instance_type m5.large",
+        "= b unchanged",
+        "2 written, 1 unchanged.",
+    ]
+    assert site.item("a") == {"pool_name": "a", "instance_types": ["g5.xlarge"], "target_size": 3}
+
+
+def test_a_dry_run_writes_nothing(site: Site, file: File) -> None:
+    told = site.told("apply", file(GOOD), "--dry-run")
+    assert told["dry_run"]
+    assert [(one["pool"], one["change"]) for one in told["pools"]] == [("a", "new")]
+    assert site.item("a") is None
+
+
+def test_standard_input_is_a_file_too(site: Site) -> None:
+    assert site.run("apply", "-", input=GOOD).exit_code == 0
+    assert site.item("a") is not None
+
+
+def test_an_imported_pool_keeps_the_size_it_has_and_is_refused_if_that_does_not_fit(site: Site, file: File) -> None:
+    imported = "resource_pools:\n- pool_name: a\n  provider: {type: aws, max_instances: %s}\n"
+    site.put("a", target_size=3, subnet_ids=["subnet-1"])
+    assert site.run("apply", file(imported % 4)).exit_code == 0
+    item = site.item("a")
+    assert item is not None
+    assert (item["target_size"], item["max_instances"], "subnet_ids" in item) == (3, 4, False)
+    result = site.run("apply", file(imported % 2))
+    assert result.exit_code == 1
+    assert "target_size = 3" in result.stderr
+    assert site.item("a") == item
+
+
+def test_what_somebody_else_changed_meanwhile_is_left_alone(site: Site, file: File) -> None:
+    name = file(GOOD)
+    site.put("a", target_size=1)
+    pools = Deployment().pools
+    changes = applying.plan(name, applying.read(name), pools.all())
+    site.put("a", target_size=2)
+    with pytest.raises(ChangedMeanwhileError):
+        applying.write_all(changes, pools)
+    site.put("a", target_size=1, paused=True)
+    with pytest.raises(ChangedMeanwhileError):
+        applying.write_all(changes, pools)
+    item = site.item("a")
+    assert item is not None
+    assert item["target_size"] == 1
+
+
+def test_five_hundred_pools_are_written_with_a_progress_bar_and_a_second_run_goes_on(
+    site: Site, file: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"p{number:03}" for number in range(500)]
+    name = file("\n".join(f"- {{pool_name: {one}, instance_type: m5.large}}" for one in names))
+    monkeypatch.setattr(applying, "err", Console(file=io.StringIO(), force_terminal=True, width=80))
+    pools = Deployment().pools
+    some = applying.write(applying.plan(name, applying.read(name), pools.all()), pools)
+    stopped = [next(some).pool for _ in range(123)]
+    some.close()
+    assert stopped == names[:123]
+    told = site.told("apply", name)
+    assert (told["written"], len(told["pools"])) == (377, 500)
+    assert pools.names() == names
+    assert "377/377" in applying.err.file.getvalue()  # type: ignore[attr-defined]  it is a StringIO
+    assert site.told("apply", name)["written"] == 0
+
+
+def test_a_price_is_written_as_it_stands(site: Site, file: File) -> None:
+    site.run("apply", file("{pool_name: a, instance_type: g5.xlarge, spot_max_price: 0.3}"))
+    item = site.item("a")
+    assert item is not None
+    assert item["spot_max_price"] == Decimal("0.3")

@@ -1,0 +1,188 @@
+"""``explain``: the story of a pool in words, told from the same picture and the same decision as a reconcile's."""
+
+from __future__ import annotations
+
+import io
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from cli import explain, story
+from cli.explain import Story
+from lambdas.domain.guide import GUIDE, Trouble, advice
+from lambdas.domain.intent import intent_of
+from lambdas.domain.status import Reason
+from localcloud.market.settings import Fault
+from tests.cli.conftest import Site
+from tests.fakes import World
+
+
+def told(world: World, pool: str = "p") -> Story:
+    """The story of a pool of the world at this moment."""
+    status = world.statuses.get(pool)
+    now = world.clock()
+    intent = intent_of(world.pools.get(pool), status, now, timedelta(minutes=5))
+    plane = world.plane
+    return explain.tell(explain.fresh(pool, intent, status, plane.fleet, plane.drainer, now=now))
+
+
+def page(of: Story) -> str:
+    """A story as a person reads it, in one line."""
+    console = Console(file=io.StringIO(), width=200)
+    console.print(story.picture(of))
+    return " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]  it is a StringIO
+
+
+def world(**item: Any) -> World:
+    """A pool p of three, as it is half an hour after it was made."""
+    made = World()
+    made.edit(**{"target_size": 3, **item})
+    made.minutes(30)
+    return made
+
+
+def test_a_pool_that_is_well_says_so() -> None:
+    text = page(told(world()))
+    assert "Wanted 3, by target_size 3" in text
+    assert "3 running (3 ready)" in text
+    assert "Nothing: it is as it should be." in text
+    assert "Waiting" not in text
+
+
+@pytest.mark.parametrize(
+    ("reason", "faults", "item"),
+    [
+        (Reason.NO_CAPACITY, {"capacity": 0}, {}),
+        (Reason.PRICE_ABOVE_MAX, {"spot_price": Decimal(1)}, {"spot_max_price": "0.9"}),
+        (Reason.QUOTA, {"error": "MaxSpotInstanceCountExceeded"}, {}),
+        (Reason.THROTTLED, {"error": "RequestLimitExceeded"}, {}),
+        (Reason.CONFIG, {"error": "UnauthorizedOperation"}, {}),
+        (Reason.CONFIG, {"error": "AuthFailure.ServiceLinkedRoleCreationNotPermitted"}, {}),
+    ],
+)
+def test_why_the_rest_waits_is_told_with_the_guides_advice(
+    reason: Reason, faults: dict[str, Any], item: dict[str, Any]
+) -> None:
+    made = World()
+    if "error" in faults:
+        made.fault(action="CreateFleet", times=99, **faults)
+    else:
+        made.set_all(**faults)
+    made.edit(target_size=3, **item)
+    made.minutes(5)
+    found = told(made)
+    assert found.waiting is not None
+    assert found.waiting.reason == reason
+    (first, *_) = found.advice
+    guide = advice(reason)
+    assert (first.means, first.does, first.do) == (guide.means, guide.does, guide.do)
+    text = page(found)
+    assert f"Waiting 3 for 5 min: {reason}" in text
+    assert guide.do in text
+    if "error" in faults:
+        assert f"Last error {faults['error']}" in text
+
+
+def test_the_next_reconcile_is_what_the_decision_says_and_nothing_is_done() -> None:
+    made = world()
+    made.put(target_size=5, max_instances=9)
+    calls = sum(made.calls.values())
+    found = told(made)
+    assert found.next is not None
+    assert found.next.due == "its item changed"
+    assert "launch 2 (spot) from g5.xlarge in us-east-1a" in found.next.steps[0]
+    assert len(made.alive()) == 3
+    assert made.calls["CreateFleet"] == 1
+    assert sum(made.calls.values()) - calls <= 4
+
+
+def test_a_described_machine_gets_no_launch_template_by_being_explained() -> None:
+    made = world()
+    made.put(target_size=5, image_id="ami-0abc", update="rolling")
+    found = told(made)
+    assert found.next is not None
+    assert found.next.steps
+    assert "CreateLaunchTemplate" not in made.calls
+
+
+def test_the_schedules_entry_is_named() -> None:
+    entry = {"cron": "0 0 * * *", "timezone": "UTC", "target_size": 2}
+    found = told(world(schedule=[entry]))
+    assert found.wanted.count == 2
+    assert found.wanted.by.startswith("target_size 2 of the schedule's entry 0 0 * * * (UTC), in force for ")
+
+
+def test_instances_under_notice_and_of_an_older_description_are_told_apart() -> None:
+    made = world(max_instances=9)
+    noticed, protected, _ = made.alive()
+    made.market.instances[protected].tags["spotpools:protect"] = "true"
+    made.interrupt(noticed)
+    made.put(target_size=3, max_instances=9, instance_types=["g4dn.xlarge"])
+    notes = {one.id: one.notes for one in told(made).instances}
+    assert "interruption notice: EC2 takes it" in notes[noticed]
+    assert "protected from scale-in" in notes[protected]
+    assert "made by an older description" in notes[protected]
+
+
+def test_an_invalid_item_is_told_field_by_field() -> None:
+    made = world()
+    made.edit(target_size=3, spot_max_price="cheap")
+    text = page(told(made))
+    assert "by target_size 3, by the last valid item" in text
+    assert "Item invalid spot_max_price = cheap: must be a decimal number" in text
+    assert GUIDE[Trouble.ITEM_INVALID].do in text
+
+
+def test_a_paused_pool_a_deleted_and_a_new_one_say_what_comes() -> None:
+    made = world()
+    made.edit(target_size=9, max_instances=9, paused=True)
+    assert "Nothing: the pool is paused." in page(told(made))
+    made.delete()
+    assert "Its instances are let go in 5 min; put the item back to keep them." in page(told(made))
+    made.put("new", target_size=1)
+    assert "It is new: the control plane has not looked at it yet" in page(told(made, "new"))
+
+
+def test_if_ec2_does_not_tell_the_story_is_told_from_the_status() -> None:
+    made = world()
+    made.fault(action="DescribeInstances", error="UnauthorizedOperation", times=1)
+    found = told(made)
+    assert found.running == 3
+    assert found.next is None
+    assert "EC2 could not be looked at" in found.notes[0]
+
+
+def test_a_pool_that_is_not_there_names_the_nearest(site: Site) -> None:
+    site.put("training", target_size=0)
+    result = site.run("explain", "trainin")
+    assert result.exit_code == 4
+    assert result.stderr.strip() == "There is no pool trainin. Did you mean training?"
+
+
+def test_on_aws_it_asks_little_and_only_looks(site: Site) -> None:
+    site.put("a", target_size=2)
+    site.market.faults.append(Fault(action="CreateFleet", error="InsufficientInstanceCapacity", times=1))
+    site.put("a", target_size=3)
+    before = site.item("a"), site.plane.statuses.get("a")
+    calls = site.calls("explain", "a")
+    assert (site.item("a"), site.plane.statuses.get("a")) == before
+    assert {name: times for name, times in calls.items() if times > 1} == {}
+    assert not [name for name in calls if not name.startswith("Describe")]
+    assert site.told("explain", "a")["waiting"]["reason"] == "NO_CAPACITY"
+
+
+def test_a_status_edited_by_hand_is_told_and_the_rest_too(site: Site) -> None:
+    site.put("a", target_size=1)
+    site.client("dynamodb").update_item(
+        TableName=site.settings.status_table,
+        Key={"pool_name": {"S": "a"}},
+        UpdateExpression="SET wanted = :x",
+        ExpressionAttributeValues={":x": {"S": "many"}},
+    )
+    found = site.told("explain", "a")
+    assert "cannot be read: wanted" in found["notes"][0]
+    assert found["advice"][0]["what"] == "STATUS_UNREADABLE"
+    assert "cannot be read" in site.told("list")["pools"][0]["fault"]
