@@ -28,13 +28,14 @@ KEEP_STATE = cloudwatch.TreatMissingData.IGNORE
 QUIET = cloudwatch.TreatMissingData.NOT_BREACHING
 """For queries: a pool without trouble publishes none, and one that is gone nothing at all."""
 
-AT_ONCE = {
-    Trouble.PRICE_ABOVE_MAX: ("PRICE_ABOVE_MAX", Metric.POOLS_PRICE_ABOVE_MAX),
-    Trouble.QUOTA: ("QUOTA", Metric.POOLS_QUOTA),
-    Trouble.CONFIG: ("CONFIG", Metric.POOLS_LAUNCH_REFUSED),
-    Trouble.ITEM_INVALID: ("INVALID_ITEM", Metric.POOLS_INVALID),
+OWN_ALARM = {
+    Trouble.PRICE_ABOVE_MAX: ("PRICE_ABOVE_MAX", Metric.POOLS_PRICE_ABOVE_MAX, 1),
+    Trouble.QUOTA: ("QUOTA", Metric.POOLS_QUOTA, 1),
+    Trouble.CONFIG: ("CONFIG", Metric.POOLS_LAUNCH_REFUSED, 1),
+    Trouble.ITEM_INVALID: ("INVALID_ITEM", Metric.POOLS_INVALID, 1),
+    Trouble.THROTTLED: ("THROTTLED", Metric.POOLS_THROTTLED, 300),
 }
-"""Reasons with an alarm of their own: the dimension's value, and the fleet's gauge."""
+"""Reasons with an alarm of their own: the dimension's value, the fleet's gauge, and the seconds it may last."""
 
 
 class Alarms(Construct):
@@ -61,9 +62,9 @@ class Alarms(Construct):
 
     def _pools(self) -> None:
         stage = self._deployment.stage
-        for trouble, (reason, gauge) in AT_ONCE.items():
-            self._of_pools(trouble, f"WHERE Reason = '{reason}'", gauge, 1)
-        others = " AND ".join(f"Reason != '{reason}'" for reason, _ in AT_ONCE.values())
+        for trouble, (reason, gauge, seconds) in OWN_ALARM.items():
+            self._of_pools(trouble, f"WHERE Reason = '{reason}'", gauge, seconds if stage.alarms_by_query else 1)
+        others = " AND ".join(f"Reason != '{reason}'" for reason, *_ in OWN_ALARM.values())
         below = stage.below_target_seconds
         self._of_pools(Trouble.BELOW_TARGET, f"WHERE {others}", Metric.SECONDS_BELOW_TARGET, below)
         self._of_pools(Trouble.WAITING_LONG, "", Metric.SECONDS_WAITING, stage.waiting_long_seconds)

@@ -32,6 +32,7 @@ def test_these_are_the_alarms(aws: Synthesized, local: Synthesized) -> None:
         "pool-below-target",
         "pool-waiting-long",
         "interruption-rate",
+        "ec2-throttles",
         "price-above-cap",
         "pool-item-invalid",
         "status-unreadable",
@@ -66,13 +67,18 @@ def test_the_words_of_an_alarm_are_those_of_the_guide(aws: Synthesized) -> None:
     assert alarms(aws)["quota-reached"]["AlarmDescription"].startswith(GUIDE[Trouble.QUOTA].text)
 
 
+OWN_ALARM = {
+    "price-above-cap": "PRICE_ABOVE_MAX",
+    "quota-reached": "QUOTA",
+    "launches-refused": "CONFIG",
+    "pool-item-invalid": "INVALID_ITEM",
+    "ec2-throttles": "THROTTLED",
+}
 QUERIES = {
-    "pool-below-target": ("MAX(SecondsInTrouble)", {"PRICE_ABOVE_MAX", "QUOTA", "CONFIG", "INVALID_ITEM"}, 600),
+    "pool-below-target": ("MAX(SecondsInTrouble)", {*OWN_ALARM.values()}, 600),
     "pool-waiting-long": ("MAX(SecondsInTrouble)", set(), 14_400),
-    "price-above-cap": ("MAX(SecondsInTrouble)", {"PRICE_ABOVE_MAX"}, 1),
-    "quota-reached": ("MAX(SecondsInTrouble)", {"QUOTA"}, 1),
-    "launches-refused": ("MAX(SecondsInTrouble)", {"CONFIG"}, 1),
-    "pool-item-invalid": ("MAX(SecondsInTrouble)", {"INVALID_ITEM"}, 1),
+    **{name: ("MAX(SecondsInTrouble)", {reason}, 1) for name, reason in OWN_ALARM.items()},
+    "ec2-throttles": ("MAX(SecondsInTrouble)", {"THROTTLED"}, 300),
     "interruption-rate": ("SUM(InterruptionNotices)", set(), 10),
 }
 
@@ -94,11 +100,9 @@ def test_pools_have_alarms_by_query_with_a_contributor_each(aws: Synthesized, na
 
 def test_each_reason_for_trouble_rings_one_alarm_at_once(aws: Synthesized) -> None:
     """What has an alarm of its own does not ring the one of pools below target as well."""
-    own = {reason for name in ("price-above-cap", "quota-reached", "launches-refused", "pool-item-invalid")
-           for reason in QUERIES[name][1]}  # fmt: skip
     (query,) = alarms(aws)["pool-below-target"]["Metrics"]
-    assert set(parse(query["Expression"])["reasons"]) == own
-    assert query["Expression"].count("!=") == len(own)
+    assert set(parse(query["Expression"])["reasons"]) == set(OWN_ALARM.values())
+    assert query["Expression"].count("!=") == len(OWN_ALARM)
 
 
 GRAMMAR = re.compile(
@@ -126,6 +130,7 @@ def parse(query: str) -> dict[str, Any]:
         ("pool-item-invalid", Metric.POOLS_INVALID),
         ("status-unreadable", Metric.STATUSES_UNREADABLE),
         ("quota-reached", Metric.POOLS_QUOTA),
+        ("ec2-throttles", Metric.POOLS_THROTTLED),
         ("launches-refused", Metric.POOLS_LAUNCH_REFUSED),
     ],
 )

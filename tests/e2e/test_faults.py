@@ -1,0 +1,111 @@
+"""What an operator sees of each fault: the right alarm, and ``explain`` with the cause and the runbook's own words."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lambdas.domain.guide import GUIDE, Trouble
+from tests.e2e.conftest import Site
+from tests.e2e.test_whole_path import denied
+
+RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook.md"
+TYPE = "c7i.4xlarge"
+"""A type that no other test's pools have."""
+
+
+def explained(site: Site, pool: str) -> str:
+    """What ``spotpools explain`` says, on one line."""
+    command = [sys.executable, "-m", "cli.main", "explain", pool]
+    environment = {"PATH": "", "COLUMNS": "200", **site.cloud.exports()}
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603  our own command
+    assert told.returncode == 0, told.stderr
+    return " ".join(told.stdout.split())
+
+
+@contextmanager
+def no_capacity(site: Site) -> Iterator[None]:
+    site.market.offer(TYPE, "*", capacity=0)
+    yield
+    site.market.offer(TYPE, "*", capacity=20)
+
+
+@contextmanager
+def nothing_laid(_: Site) -> Iterator[None]:
+    """The item itself is the fault."""
+    yield
+
+
+@contextmanager
+def refused(site: Site, code: str) -> Iterator[None]:
+    site.market.fault(action="CreateFleet", error=code, times=1000)
+    yield
+    site.market.ask("DELETE", "/market/faults")
+
+
+@contextmanager
+def forbidden(site: Site) -> Iterator[None]:
+    with denied(site.cloud, site.cloud.outputs["PoolDueFunction"], "ec2:CreateFleet"):
+        yield
+
+
+FAULTS: dict[str, tuple[Callable[[Site], Any], dict[str, Any], str, Trouble, str]] = {
+    "no capacity": (no_capacity, {}, "pool-below-target", Trouble.NO_CAPACITY, "no capacity"),
+    "price": (nothing_laid, {"spot_max_price": "0.002"}, "price-above-cap", Trouble.PRICE_ABOVE_MAX, "0.002"),
+    "quota": (
+        lambda site: refused(site, "MaxSpotInstanceCountExceeded"),
+        {},
+        "quota-reached",
+        Trouble.QUOTA,
+        "MaxSpotInstanceCountExceeded",
+    ),
+    "denied by IAM": (forbidden, {}, "launches-refused", Trouble.CONFIG, "ec2:CreateFleet"),
+    "no service-linked role": (
+        lambda site: refused(site, "AuthFailure.ServiceLinkedRoleCreationNotPermitted"),
+        {},
+        "launches-refused",
+        Trouble.CONFIG,
+        "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com",
+    ),
+    "throttling": (
+        lambda site: refused(site, "RequestLimitExceeded"),
+        {},
+        "ec2-throttles",
+        Trouble.THROTTLED,
+        "RequestLimitExceeded",
+    ),
+    "invalid item": (nothing_laid, {"max_instnaces": 3}, "pool-item-invalid", Trouble.ITEM_INVALID, "max_instances"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_rings_its_alarm_and_is_explained(site: Site, name: str) -> None:
+    lay, attributes, alarm, trouble, cause = FAULTS[name]
+    pool = f"fault-{name.replace(' ', '-').lower()}"
+    until_quiet(site, alarm)
+    since = datetime.now(UTC)
+    with lay(site):
+        site.put(pool, instance_types=[TYPE], target_size=1, **attributes)
+        rung = site.watcher.until(lambda: site.watcher.alarm(alarm, since=since), f"{alarm} rings", seconds=60)
+        told = explained(site, pool)
+    assert cause in told
+    assert GUIDE[trouble].do in told
+    assert GUIDE[trouble].do in RUNBOOK.read_text(encoding="utf-8")
+    assert f"#{alarm}" in rung.description
+
+
+def until_quiet(site: Site, alarm: str) -> None:
+    """Wait until the alarm does not ring for an earlier fault."""
+    cloudwatch, name = site.cloud.client("cloudwatch"), f"{site.cloud.stack}-{alarm}"
+    site.watcher.until(
+        lambda: cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]["StateValue"] != "ALARM",
+        f"{alarm} does not ring",
+        seconds=90,
+    )
