@@ -103,7 +103,8 @@ def parse(line: str, pool_name: str, at: datetime) -> Decision | None:
     if not isinstance(told, Mapping):
         return None
     if told.get("message") in FAILED and json.dumps(pool_name) in str(told.get("body", "")):
-        failure = f"{told.get('exception_name', 'error')}: {str(told.get('exception', '')).strip().splitlines()[-1:]}"
+        raised = str(told.get("exception", "")).strip().splitlines()
+        failure = raised[-1] if raised else str(told["message"])
         return Decision(at, at, 1, None, None, 0, None, None, (), (failure,))
     if told.get("pool") != pool_name or told.get("message") not in (DECIDED, FORGOTTEN):
         return None

@@ -58,12 +58,16 @@ class Dashboard(Construct):
         dashboard.add_widgets(*self._pools())
         dashboard.add_widgets(*self._spot())
         dashboard.add_widgets(*self._machinery(queues, functions))
+        if deployment.stage.saved_queries:
+            self._save_questions(deployment.stack, functions)
+
+    def _save_questions(self, stack: str, functions: Functions) -> None:
         groups = [each.function.log_group for each in functions]
         for question, (fields, condition) in QUESTIONS.items():
             logs.QueryDefinition(
                 self,
                 question.title().replace(" ", ""),
-                query_definition_name=f"{deployment.stack}/{question}",
+                query_definition_name=f"{stack}/{question}",
                 query_string=logs.QueryString(
                     fields=list(fields), filter_statements=[condition], sort="@timestamp desc", limit=100
                 ),

@@ -64,6 +64,8 @@ class Stage:
     """A pool that lacks instances for this long raises the alarm."""
     waiting_long_seconds: int
     """A pool whose shortfall is this old raises a second one."""
+    saved_queries: bool
+    """Whether CloudWatch Logs keeps saved queries; the local cloud has none."""
     alarms_by_query: bool
     """Whether alarms on pools are Metrics Insights queries, with a contributor for each pool. The local cloud refuses
     them; there the same alarms look at the fleet's worst."""
@@ -104,6 +106,7 @@ AWS = Stage(
     alarm_period=60,
     below_target_seconds=600,
     waiting_long_seconds=14_400,
+    saved_queries=True,
     alarms_by_query=True,
 )
 
@@ -126,6 +129,7 @@ LOCAL = Stage(
     alarm_period=10,
     below_target_seconds=15,
     waiting_long_seconds=60,
+    saved_queries=False,
     alarms_by_query=False,
 )
 

@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
@@ -37,7 +38,6 @@ from localcloud.market.offerings import default_offerings
 from localcloud.market.server import MarketServer
 from localcloud.market.settings import Settings
 from tests.empty_aws import CREDENTIALS, client_of, empty_aws
-
 
 _numbers = count(1)
 QUICK = Settings(pending_seconds=0, status_check_seconds=0)
@@ -153,6 +153,7 @@ def site(aws_url: str, ec2: tuple[str, Market], monkeypatch: pytest.MonkeyPatch)
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it would keep another test's credentials
     settings, outputs = deployed(stack, aws_url)
     data = {"ImageId": "ami-1"}
     client_of("ec2", ec2_url).create_launch_template(

@@ -40,6 +40,7 @@ def test_these_are_all_the_differences_between_aws_and_the_local_cloud() -> None
         "alarm_period": (60, 10),
         "below_target_seconds": (600, 15),
         "waiting_long_seconds": (14_400, 60),
+        "saved_queries": (True, False),
         "alarms_by_query": (True, False),
     }
 

@@ -137,7 +137,9 @@ class Events:
 
         def entries(fault: dict[str, Any]) -> dict[str, Any]:
             """A success, of which each entry is a failure."""
-            return {"Entries": [{"ErrorCode": fault["code"], "ErrorMessage": "of one entry"} for _ in params["Entries"]]}
+            return {
+                "Entries": [{"ErrorCode": fault["code"], "ErrorMessage": "of one entry"} for _ in params["Entries"]]
+            }
 
         return self._world.call("PutEvents", effect, entries=entries)
 
