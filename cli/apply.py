@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -132,7 +132,7 @@ def _change(pool: str, item: dict[str, Any], before: Stored | None) -> Change:
     return Change(pool, kind, differing, item, before)
 
 
-def write(changes: Iterable[Change], pools: PoolItems) -> Iterator[Change]:
+def write(changes: Iterable[Change], pools: PoolItems) -> Generator[Change]:
     """Write what is new or changed, one after the other, each only if it still is as it was; tell each that was."""
     for one in changes:
         if one.change != UNCHANGED:
@@ -140,16 +140,16 @@ def write(changes: Iterable[Change], pools: PoolItems) -> Iterator[Change]:
             yield one
 
 
-def write_all(changes: list[Change], pools: PoolItems) -> int:
-    """Write them with a progress bar on standard error if there are many; the number written."""
+def write_all(changes: list[Change], pools: PoolItems, console: Console = err) -> int:
+    """Write them, with a progress bar if they are many and there is a terminal; the number written."""
     total = sum(one.change != UNCHANGED for one in changes)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=err,
-        disable=total < MANY or not err.is_terminal,
+        console=console,
+        disable=total < MANY or not console.is_terminal,
     )
     written = 0
     try:

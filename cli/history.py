@@ -21,7 +21,7 @@ from cli.output import clock, plain
 RECONCILERS = ("PoolDueFunction", "SpotNoticeFunction")
 """The functions that decide."""
 
-DECIDED, FORGOTTEN, FAILED = "reconciled", "forgotten", ("reconcile failed", "event failed")
+DECIDED, FORGOTTEN, FAILED = "reconciled", "forgotten", "reconcile failed"
 SPAN = re.compile(r"(\d{1,6})(s|m|min|h|d)")
 UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days"}
 SHOWN_IDS = 3
@@ -102,7 +102,7 @@ def parse(line: str, pool_name: str, at: datetime) -> Decision | None:
         return None
     if not isinstance(told, Mapping):
         return None
-    if told.get("message") in FAILED and json.dumps(pool_name) in str(told.get("body", "")):
+    if told.get("message") == FAILED and json.dumps({"pool_name": pool_name})[1:-1] in str(told.get("body", "")):
         raised = str(told.get("exception", "")).strip().splitlines()
         failure = raised[-1] if raised else str(told["message"])
         return Decision(at, at, 1, None, None, 0, None, None, (), (failure,))

@@ -13,8 +13,7 @@ from typing import Any
 
 import boto3
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from cli.deployment import FUNCTIONS
 from cli.main import app

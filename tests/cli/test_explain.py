@@ -31,9 +31,9 @@ def told(world: World, pool: str = "p") -> Story:
 
 def page(of: Story) -> str:
     """A story as a person reads it, in one line."""
-    console = Console(file=io.StringIO(), width=200)
-    console.print(story.picture(of))
-    return " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]  it is a StringIO
+    written = io.StringIO()
+    Console(file=written, width=200).print(story.picture(of))
+    return " ".join(written.getvalue().split())
 
 
 def world(**item: Any) -> World:

@@ -12,9 +12,10 @@ import pyte
 import pytest
 from rich.console import Console
 
-from cli import deployment, show, watch
+from cli import show, watch
 from cli.output import Format
 from cli.show import Listing, Row
+from lambdas.aws import clients
 from localcloud.market.settings import Fault
 from tests.cli.conftest import Site
 
@@ -54,14 +55,14 @@ def test_two_hundred_pools_take_one_scan_a_table_one_listing_and_one_price_call(
 def _count_dynamodb(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is asked of DynamoDB from now on."""
     asked: list[str] = []
-    make = deployment.client
+    make = clients.client
 
     def counting(service: str, *arguments: Any) -> Any:
         made = make(service, *arguments)
         made.meta.events.register("before-call.dynamodb", lambda model, **_: asked.append(model.name))
         return made
 
-    monkeypatch.setattr(deployment, "client", counting)
+    monkeypatch.setattr("cli.deployment.client", counting)
     return asked
 
 
@@ -86,9 +87,9 @@ def test_a_row_tells_since_when_and_for_how_long() -> None:
 
 
 def _text(picture: Any) -> str:
-    console = Console(file=io.StringIO(), width=160)
-    console.print(picture)
-    return str(console.file.getvalue())  # type: ignore[attr-defined]  it is a StringIO
+    page = io.StringIO()
+    Console(file=page, width=160).print(picture)
+    return page.getvalue()
 
 
 class Terminal(io.StringIO):

@@ -1,0 +1,175 @@
+"""``get``, ``edit``, ``pause``, ``resume``, ``drain``, ``drill``: one pool, by name."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli import change, drill
+from cli.files import read_entries
+from cli.items import same
+from lambdas.domain.observed import Instance, State
+from lambdas.domain.pool import Market
+from tests.cli.conftest import Site
+
+ENTRY = {"cron": "0 8 * * *", "target_size": 3}
+
+
+def test_what_get_shows_is_what_apply_takes(site: Site) -> None:
+    site.put("a", target_size=1, user_data="#!/bin/bash\nmount /data\n", schedule=[ENTRY])
+    (entry,) = read_entries(site.run("get", "a").stdout)
+    assert same(entry.item, site.item("a"))
+    assert site.told("get", "a")["schedule"] == [ENTRY]
+
+
+def test_pause_and_resume_change_that_alone(site: Site) -> None:
+    site.put("a", target_size=1)
+    before = site.item("a")
+    assert site.told("pause", "a")["change"] == "changed"
+    assert site.item("a") == {**(before or {}), "paused": True}
+    assert site.told("pause", "a")["change"] == "unchanged"
+    assert site.told("resume", "a")["change"] == "changed"
+    assert site.item("a") == before
+
+
+def test_drain_sets_the_sizes_to_zero_and_keeps_the_item(site: Site) -> None:
+    site.put("a", target_size=2, min_instances=1)
+    assert site.told("drain", "a")["change"] == "changed"
+    item = site.item("a")
+    assert item is not None
+    assert (item["target_size"], item["min_instances"], item["instance_types"]) == (0, 0, ["g5.xlarge"])
+
+
+def test_drain_is_refused_if_a_schedule_would_bring_instances_back(site: Site) -> None:
+    site.put("a", target_size=2, schedule=[ENTRY])
+    result = site.run("drain", "a")
+    assert result.exit_code == 1
+    assert "0 8 * * * (UTC): target_size 3" in result.stderr
+    assert "spotpools pause a" in result.stderr
+    item = site.item("a")
+    assert item is not None
+    assert item["target_size"] == 2
+
+
+@pytest.mark.parametrize("command", ["get", "edit", "pause", "resume", "drain", "drill", "explain", "history"])
+def test_a_pool_that_is_not_there_ends_every_command_alike(site: Site, command: str) -> None:
+    site.put("training", target_size=0)
+    result = site.run(command, "traning")
+    assert result.exit_code == 4
+    assert result.stderr.strip() == "There is no pool traning. Did you mean training?"
+
+
+def editor(folder: Path, monkeypatch: pytest.MonkeyPatch, *commands: str) -> None:
+    """An editor that runs one sed command a call on the file, in turn."""
+    script = folder / "editor.sh"
+    turns = "".join(f"  {number}) sed -i '{one}' \"$1\" ;;\n" for number, one in enumerate(commands, 1))
+    count = f'echo x >> "{folder}/turns"\ncase $(wc -l < "{folder}/turns" | tr -d " ") in\n{turns}esac\n'
+    script.write_text(count)
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("EDITOR", f"/bin/sh {script}")
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr("tempfile.tempdir", None)
+
+
+def test_edit_writes_what_was_edited(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.put("a", target_size=1, spot_max_price="0.45")
+    editor(tmp_path, monkeypatch, "s/target_size: 1/target_size: 3/")
+    result = site.run("edit", "a")
+    assert result.exit_code == 0, result.output
+    assert "1 → 3" in result.stdout
+    item = site.item("a")
+    assert item is not None
+    assert (item["target_size"], item["spot_max_price"]) == (3, "0.45")
+
+
+def test_an_edit_that_changes_nothing_writes_nothing(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.put("a", target_size=1)
+    editor(tmp_path, monkeypatch, "s/x/x/")
+    assert site.told("edit", "a")["written"] == 0
+
+
+def test_an_invalid_edit_is_told_with_its_line_and_kept_in_a_file(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.put("a", target_size=1)
+    editor(tmp_path, monkeypatch, "s/target_size: 1/target_size: 9/")
+    result = site.run("edit", "a")
+    assert result.exit_code == 1
+    kept = Path(result.stderr.split(":")[0])
+    assert result.stderr.startswith(f"{kept}:4: a: target_size = 9")
+    assert "target_size: 9" in kept.read_text()
+
+
+def test_an_edit_that_came_too_late_is_refused(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.put("a", target_size=1)
+    editor(tmp_path, monkeypatch, "s/target_size: 1/target_size: 3/")
+    told = site.client("dynamodb")
+    opened = change._open  # noqa: SLF001  somebody else writes while the editor is open
+
+    def meanwhile(path: Path) -> None:
+        opened(path)
+        told.update_item(
+            TableName=site.settings.pools_table,
+            Key={"pool_name": {"S": "a"}},
+            UpdateExpression="SET paused = :x",
+            ExpressionAttributeValues={":x": {"BOOL": True}},
+        )
+
+    monkeypatch.setattr(change, "_open", meanwhile)
+    result = site.run("edit", "a")
+    assert result.exit_code == 5
+    item = site.item("a")
+    assert item is not None
+    assert (item["target_size"], item["paused"]) == (1, True)
+
+
+def test_a_local_drill_gives_notice_at_the_market(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPOTPOOLS_MARKET_URL", site.ec2_url)
+    site.put("a", target_size=3)
+    site.market.advance()
+    told = site.told("drill", "a", "--count", "2")
+    noticed = [one.id for one in site.market.instances.values() if one.notice]
+    assert sorted(noticed) == told["instances"]
+    assert len(noticed) == 2
+
+
+def test_on_aws_a_drill_without_a_role_says_which_it_needs(site: Site) -> None:
+    site.put("a", target_size=1)
+    site.market.advance()
+    result = site.run("drill", "a")
+    assert result.exit_code == 1
+    assert "fis.amazonaws.com" in result.stderr
+
+
+def test_more_than_there_are_cannot_be_interrupted(site: Site) -> None:
+    site.put("a", target_size=1)
+    result = site.run("drill", "a", "--count", "5")
+    assert result.exit_code == 1
+    assert "so 5 cannot be interrupted" in result.stderr
+
+
+def test_an_experiment_interrupts_all_at_once_five_an_action() -> None:
+    ids = tuple(f"i-{number}" for number in range(7))
+    body: dict[str, Any] = drill.template("p", ids, stack="s", arn="arn:aws:ec2:r:1:instance/", role_arn="arn:role")
+    targeted = [one["resourceArns"] for one in body["targets"].values()]
+    assert [len(some) for some in targeted] == [5, 2]
+    assert sorted(arn.rpartition("/")[2] for some in targeted for arn in some) == sorted(ids)
+    for name, action in body["actions"].items():
+        assert action["actionId"] == "aws:ec2:send-spot-instance-interruptions"
+        assert action["targets"] == {"SpotInstances": name}
+        assert "startAfter" not in action
+
+
+def test_only_running_spot_instances_are_drawn() -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    kinds = [(State.RUNNING, Market.SPOT), (State.PENDING, Market.SPOT), (State.RUNNING, Market.ON_DEMAND)]
+    several = [
+        Instance(f"i-{number}", "p", state, "g5.xlarge", "z", at, market=market)
+        for number, (state, market) in enumerate(kinds)
+    ]
+    assert drill.drawn(several, 1, "p") == ("i-0",)

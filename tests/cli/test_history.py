@@ -1,0 +1,121 @@
+"""``history``: what was decided and why, from the functions' own log lines."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from cli import history
+from cli.exits import RefusedError
+from lambdas.reconcile import reconcile
+from lambdas.telemetry import logger
+from tests.cli.conftest import Site
+from tests.fakes import World
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+class Log:
+    """What the control plane logs."""
+
+    def __init__(self) -> None:
+        self.stream = io.StringIO()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The lines since it was last asked."""
+        text = self.stream.getvalue()
+        self.stream.truncate(0)
+        self.stream.seek(0)
+        return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Log:
+    made = Log()
+    monkeypatch.setattr(logger.registered_handler, "stream", made.stream)
+    return made
+
+
+def decisions(lines: list[dict[str, Any]], pool: str = "p") -> Iterator[history.Decision]:
+    for number, line in enumerate(lines):
+        found = history.parse(json.dumps(line), pool, NOW + timedelta(minutes=number))
+        if found:
+            yield found
+
+
+def test_what_the_control_plane_logs_is_read_as_its_decisions(log: Log) -> None:
+    world = World()
+    world.edit(target_size=3)
+    world.minutes(2)
+    world.interrupt(world.alive()[0])
+    world.set_all(capacity=0)
+    world.edit(target_size=5)
+    told = history.merged(decisions(log.lines()))
+    steps = [step for one in told for step in one.steps]
+    assert steps[0].startswith("launch 3 (spot) from g5.xlarge/us-east-1a")
+    assert steps[0].endswith("3 wanted, 0 there")
+    assert any(step.startswith("announce the end of i-") for step in steps)
+    assert told[-1].reason == "NO_CAPACITY"
+    assert told[-1].waiting == 2
+
+
+def test_a_pool_that_waits_is_one_line_and_not_one_a_minute(log: Log) -> None:
+    world = World()
+    world.edit(target_size=1, spot_max_price="0.01")
+    world.minutes(10)
+    lines = [line for line in log.lines() if line.get("message") == "reconciled"]
+    (one,) = history.merged(decisions(lines))
+    assert one.times == len(lines) > 5
+    assert one.until - one.at == timedelta(minutes=len(lines) - 1)
+
+
+@pytest.mark.parametrize("line", ["", "START RequestId", "[]", "7", '{"pool": "q", "message": "reconciled"}', "{"])
+def test_other_lines_are_none(line: str) -> None:
+    assert history.parse(line, "p", NOW) is None
+
+
+def test_a_reconcile_that_failed_is_told() -> None:
+    line = {
+        "level": "ERROR",
+        "message": "reconcile failed",
+        "body": '{"pool_name": "p", "why": "it is new"}',
+        "exception_name": "FleetError",
+        "exception": "Traceback\nFleetError: UnauthorizedOperation: no",
+    }
+    found = history.parse(json.dumps(line), "p", NOW)
+    assert found is not None
+    assert found.failures == ("FleetError: UnauthorizedOperation: no",)
+    assert history.parse(json.dumps(line), "pool_name", NOW) is None
+
+
+@pytest.mark.parametrize(("text", "lasts"), [("90m", 90), ("6h", 360), ("2d", 2880), ("5min", 5)])
+def test_a_span_is_a_number_and_a_unit(text: str, lasts: int) -> None:
+    assert history.span(text) == timedelta(minutes=lasts)
+
+
+@pytest.mark.parametrize("text", ["", "6", "h", "-1h", "1w", "9999999d"])
+def test_other_spans_are_refused(text: str) -> None:
+    with pytest.raises(RefusedError, match="such as 90m, 6h or 2d"):
+        history.span(text)
+
+
+def test_the_logs_of_both_deciding_functions_are_read(site: Site, log: Log) -> None:
+    site.put("a", target_size=2)
+    site.put("b", target_size=1)
+    site.log("PoolDueFunction", *log.lines())
+    reconcile("a", site.plane)
+    site.log("SpotNoticeFunction", *log.lines())
+    told = site.told("history", "a")
+    assert told["decisions"][0]["steps"][0].startswith("launch 2 (spot)")
+    assert {one["wanted"] for one in told["decisions"]} == {2}
+    assert "launch 2 (spot)" in site.run("history", "a", "--since", "5m").stdout
+
+
+def test_a_pool_that_was_left_in_peace_says_so(site: Site) -> None:
+    site.put("a", target_size=0)
+    assert "nothing was different" in site.run("history", "a").stdout
