@@ -64,5 +64,5 @@ class NoSuchPoolError(ExpectedError):
     def __init__(self, pool_name: str, known: Iterable[str]) -> None:
         names = sorted(known)
         nearest = difflib.get_close_matches(pool_name, names, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(nearest)}?" if nearest else f"There are {len(names)}: spotpools list."
+        hint = f"Did you mean {' or '.join(nearest)}?" if nearest else "See those that there are: spotpools list"
         super().__init__(f"There is no pool {pool_name}. {hint}")

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cli.deployment import Deployment
-from cli.exits import NoSuchPoolError
 from cli.faults import refused
 from cli.output import ago
 from lambdas.domain.capacity import Stock
@@ -139,7 +138,7 @@ def look(deployment: Deployment, pool_name: str) -> Look:
     except UnreadableStatusError as fault:
         unreadable = str(fault)
     if stored is None and status is None and not unreadable:
-        raise NoSuchPoolError(pool_name, items.names())
+        raise items.no_such(pool_name)
     settings = deployment.settings
     now = deployment.now()
     intent = intent_of(stored.item if stored else None, status, now, timedelta(seconds=settings.drain_grace_seconds))

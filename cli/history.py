@@ -15,7 +15,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from cli.deployment import Deployment
-from cli.exits import NoSuchPoolError, RefusedError
+from cli.exits import RefusedError
 from cli.output import clock, plain
 
 RECONCILERS = ("PoolDueFunction", "SpotNoticeFunction")
@@ -75,7 +75,7 @@ def look(deployment: Deployment, pool_name: str, *, since: datetime, most: int) 
         ]
     decisions = merged(decision for line in sorted(lines) if (decision := parse(line[1], pool_name, line[0])))
     if not decisions and deployment.pools.find(pool_name) is None and pool_name not in deployment.statuses.scan():
-        raise NoSuchPoolError(pool_name, deployment.pools.names())
+        raise deployment.pools.no_such(pool_name)
     return History(pool_name, since, tuple(decisions[-most:]))
 
 

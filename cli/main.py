@@ -20,7 +20,7 @@ from cli.output import Format, clock, complain, err, out, plain
 from cli.output import show as put_out
 from lambdas import __version__
 
-EXITS = "Exit status: " + " ".join(f"{int(status)}: {meaning}" for status, meaning in MEANING.items())
+EXITS = "Exit status:\n\n" + "\n\n".join(f"{int(status)}: {meaning}" for status, meaning in MEANING.items())
 
 
 class Commands(TyperGroup):
@@ -67,7 +67,10 @@ def _pool_names(ctx: typer.Context, incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
-File = Annotated[str, typer.Argument(help="YAML or JSON: pool items, or a Determined resource_pools list; - is stdin.")]
+File = Annotated[
+    str,
+    typer.Argument(metavar="FILE", help="YAML or JSON: pool items, or a Determined resource_pools list; - is stdin."),
+]
 PoolName = Annotated[str, typer.Argument(metavar="POOL", help="The pool's name.", autocompletion=_pool_names)]
 Stack = Annotated[str | None, typer.Option(help="The stack's name, if it is not SPOTPOOLS_STACK or spotpools.")]
 Output = Annotated[Format, typer.Option("--output", "-o", help="A picture for people, or JSON for programs.")]

@@ -1,13 +1,29 @@
-"""``python -m cli.reference``: writes the reference of a pool item and its JSON Schema from the model into docs/."""
+"""``python -m cli.reference``: writes into docs/ what is made from code.
+
+The reference of a pool item and its JSON Schema come from the model, that of the command from its own help.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
+import typer
 from pydantic.fields import FieldInfo
+from typer.cli import get_docs_for_click
 
+from cli.apply import Applied, Attribute, Change
+from cli.change import Changed
+from cli.doctor import Check
+from cli.drill import Drill
+from cli.exits import MEANING
+from cli.explain import Member, Next, Story, Told, Wish
+from cli.files import Fault
+from cli.history import Decision, History
+from cli.main import app
+from cli.show import Listing, Row
 from lambdas.domain.machine import Machine
 from lambdas.domain.pool import Pool
 
@@ -22,6 +38,136 @@ least min_instances.
 | attribute | rule | default | meaning |
 | --- | --- | --- | --- |
 """
+
+COMMANDS_HEAD = """# The command `spotpools`
+
+Made from the command's own help by `python -m cli.reference`.
+
+It runs where you are, with your own AWS credentials and Region, which it finds as the AWS CLI does. It looks for the
+stack named by `--stack`, else by `SPOTPOOLS_STACK`, else `spotpools`, and reads the tables' names from the stack's
+outputs; `SPOTPOOLS_POOLS_TABLE` and `SPOTPOOLS_STATUS_TABLE` name them without a question. On the local cloud
+`source .localcloud/env` sets all of that.
+
+`spotpools --install-completion` teaches your shell the commands, their options and the names of your pools.
+
+## Exit status
+
+| status | meaning |
+| --- | --- |
+"""
+
+RIGHTS = {
+    "validate": (),
+    "apply": ("dynamodb:Scan", "dynamodb:PutItem"),
+    "get": ("dynamodb:GetItem",),
+    "edit, pause, resume, drain": ("dynamodb:GetItem", "dynamodb:PutItem"),
+    "list, watch": (
+        "dynamodb:Scan",
+        "ec2:DescribeInstances",
+        "ec2:DescribeSpotPriceHistory",
+        "ec2:DescribeSubnets",
+        "pricing:GetProducts",
+    ),
+    "explain": (
+        "dynamodb:GetItem",
+        "lambda:GetFunctionConfiguration",
+        "ec2:DescribeInstances",
+        "ec2:DescribeInstanceStatus",
+        "ec2:DescribeSpotPriceHistory",
+        "ec2:DescribeSubnets",
+        "ec2:GetInstanceTypesFromInstanceRequirements",
+        "pricing:GetProducts",
+        "ssm:GetCommandInvocation",
+    ),
+    "history": ("lambda:GetFunctionConfiguration", "logs:FilterLogEvents"),
+    "drill": (
+        "dynamodb:GetItem",
+        "ec2:DescribeInstances",
+        "fis:CreateExperimentTemplate",
+        "fis:StartExperiment",
+        "fis:DeleteExperimentTemplate",
+        "fis:TagResource",
+        "iam:PassRole",
+    ),
+    "doctor": (
+        "cloudformation:DescribeStackResources",
+        "cloudwatch:DescribeAlarms",
+        "cloudwatch:GetMetricData",
+        "cloudwatch:GetMetricStatistics",
+        "dynamodb:DescribeTable",
+        "dynamodb:Scan",
+        "iam:GetRole",
+        "lambda:GetFunctionConfiguration",
+        "logs:FilterLogEvents",
+        "servicequotas:ListServiceQuotas",
+        "sns:ListSubscriptionsByTopic",
+        "sqs:GetQueueAttributes",
+    ),
+}
+RIGHTS_HEAD = """
+## Rights
+
+Every command that asks AWS also needs `cloudformation:DescribeStacks`, unless the tables are named by variables. What
+`list`, `explain` and `doctor` may not ask they leave out and say so.
+
+| command | actions |
+| --- | --- |
+"""
+
+FIELDS: dict[str, tuple[type | str, dict[str, type]]] = {
+    "validate": ("valid, file, pools, faults", {"faults": Fault}),
+    "apply, edit": (Applied, {"pools": Change, "attributes": Attribute}),
+    "list, watch": (Listing, {"pools": Row}),
+    "explain": (Story, {"wanted": Wish, "instances": Member, "advice": Told, "next": Next}),
+    "history": (History, {"decisions": Decision}),
+    "pause, resume, drain": (Changed, {}),
+    "drill": (Drill, {}),
+    "doctor": ("checks", {"checks": Check}),
+}
+NOT_PRINTED = ("item", "before")
+FIELDS_HEAD = """
+## JSON
+
+`--output json` prints one object with these fields, whose names stay; amounts are texts, for they are exact, and
+moments are ISO 8601 in UTC. `get` prints the item itself; `watch` prints a line for each look, with `at` and `listing`.
+`waiting`, `last_error`, `spec_errors`, `rollout` and `drains` of `explain` are as in the PoolStatus item. A field
+without a value is null.
+
+| command | fields |
+| --- | --- |
+"""
+
+
+def commands() -> str:
+    """The manual of the command as Markdown."""
+    root: Any = typer.main.get_command(app)
+    exits = "".join(f"| {int(status)} | {meaning} |\n" for status, meaning in MEANING.items())
+    rights = "".join(f"| `{name}` | {_listed(actions) or 'none'} |\n" for name, actions in RIGHTS.items())
+    fields = "".join(f"| `{name}` | {_fields(*told)} |\n" for name, told in FIELDS.items())
+    with root.make_context("spotpools", [], resilient_parsing=True) as context:
+        each = [
+            get_docs_for_click(
+                obj=root.get_command(context, name), ctx=context, indent=1, name=name, call_prefix="spotpools"
+            )
+            for name in root.list_commands(context)
+        ]
+    # Usage is a form to fill in and no session that could be repeated.
+    manual = "\n".join(each).replace("```console\n$ ", "```text\n")
+    return COMMANDS_HEAD + exits + RIGHTS_HEAD + rights + FIELDS_HEAD + fields + "\n" + manual.rstrip() + "\n"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _fields(whole: type | str, parts: dict[str, type]) -> str:
+    names = tuple(whole.split(", ")) if isinstance(whole, str) else _names(whole)
+    below = [f"each of `{name}`: {_listed(_names(part))}" for name, part in parts.items()]
+    return "; ".join([_listed(names), *below])
+
+
+def _names(part: type) -> tuple[str, ...]:
+    return tuple(one.name for one in dataclasses.fields(part) if one.name not in NOT_PRINTED)
 
 
 def reference() -> str:
@@ -59,7 +205,8 @@ def _default(value: object) -> str:
 
 
 def main() -> None:
-    """Write both files."""
+    """Write the files."""
+    (DOCS / "commands.md").write_text(commands(), encoding="utf-8")
     (DOCS / "pool-reference.md").write_text(reference(), encoding="utf-8")
     (DOCS / "pool.schema.json").write_text(json.dumps(schema(), indent=2) + "\n", encoding="utf-8")
 

@@ -34,7 +34,7 @@ class PoolItems:
     def get(self, pool_name: str) -> Stored:
         """One item. Raises NoSuchPoolError with the nearest names."""
         if (found := self.find(pool_name)) is None:
-            raise NoSuchPoolError(pool_name, self.names())
+            raise self.no_such(pool_name)
         return found
 
     def find(self, pool_name: str) -> Stored | None:
@@ -51,6 +51,13 @@ class PoolItems:
         """The names of all pools that have an item."""
         found = self._scan(ProjectionExpression="pool_name")
         return sorted(str(from_item(one)["pool_name"]) for one in found)
+
+    def no_such(self, pool_name: str) -> NoSuchPoolError:
+        """That there is no such pool; with the nearest names, if the caller may see them."""
+        try:
+            return NoSuchPoolError(pool_name, self.names())
+        except ClientError:
+            return NoSuchPoolError(pool_name, ())
 
     def write(self, item: Mapping[str, Any], before: Stored | None) -> None:
         """Write an item whole, if it still is as it was. Raises ChangedMeanwhileError if not."""

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cli.files import read_entries
-from cli.reference import DOCS, reference, schema
+from cli.main import app
+from cli.reference import DOCS, FIELDS, RIGHTS, commands, reference, schema
 from lambdas.domain.errors import CODES
 
 ROOT = DOCS.parent
@@ -22,6 +23,16 @@ def test_the_schema_is_up_to_date() -> None:
     assert json.loads((DOCS / "pool.schema.json").read_text(encoding="utf-8")) == schema(), (
         "run python -m cli.reference"
     )
+
+
+def test_the_manual_of_the_command_is_up_to_date() -> None:
+    assert (DOCS / "commands.md").read_text(encoding="utf-8") == commands(), "run python -m cli.reference"
+
+
+def test_every_command_has_its_rights_and_its_fields() -> None:
+    names = {one.name or getattr(one.callback, "__name__", "") for one in app.registered_commands}
+    assert {name for group in RIGHTS for name in group.split(", ")} == names
+    assert {name for group in FIELDS for name in group.split(", ")} == names - {"get"}
 
 
 def test_every_known_code_is_in_the_table() -> None:
