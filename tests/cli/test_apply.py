@@ -13,7 +13,7 @@ from rich.console import Console
 from cli import apply as applying
 from cli.deployment import Deployment
 from cli.exits import ChangedMeanwhileError
-from tests.cli.conftest import Site
+from tests.cli.site import Site
 
 File = Callable[[str], str]
 

@@ -13,7 +13,7 @@ from cli.files import read_entries
 from cli.items import same
 from lambdas.domain.observed import Instance, State
 from lambdas.domain.pool import Market
-from tests.cli.conftest import Site
+from tests.cli.site import Site
 
 ENTRY = {"cron": "0 8 * * *", "target_size": 3}
 

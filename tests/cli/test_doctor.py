@@ -14,7 +14,7 @@ from cli.exits import AwsFaultError
 from cli.faults import told_plainly
 from lambdas import telemetry
 from lambdas.wiring import utc_now
-from tests.cli.conftest import Site
+from tests.cli.site import Site
 
 
 def checks(site: Site, *, fails: bool) -> dict[str, dict[str, str]]:

@@ -16,7 +16,7 @@ from lambdas.domain.guide import GUIDE, Trouble, advice
 from lambdas.domain.intent import intent_of
 from lambdas.domain.status import Reason
 from localcloud.market.settings import Fault
-from tests.cli.conftest import Site
+from tests.cli.site import Site
 from tests.fakes import World
 
 

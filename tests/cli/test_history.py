@@ -14,7 +14,7 @@ from cli import history
 from cli.exits import RefusedError
 from lambdas.reconcile import reconcile
 from lambdas.telemetry import logger
-from tests.cli.conftest import Site
+from tests.cli.site import Site
 from tests.fakes import World
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -17,7 +17,7 @@ from cli.output import Format
 from cli.show import Listing, Row
 from lambdas.aws import clients
 from localcloud.market.settings import Fault
-from tests.cli.conftest import Site
+from tests.cli.site import Site
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

@@ -24,7 +24,7 @@ TYPE = "c7i.4xlarge"
 def explained(site: Site, pool: str) -> str:
     """What ``spotpools explain`` says, without the spaces and breaks that a table puts between and within words."""
     command = [sys.executable, "-m", "cli.main", "explain", pool]
-    environment = {"PATH": "", "COLUMNS": "200", **site.cloud.exports()}
+    environment = {"PATH": "", "COLUMNS": "5000", **site.cloud.exports()}
     told = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603  our own command
     assert told.returncode == 0, told.stderr
     return squeezed(told.stdout)
