@@ -15,13 +15,14 @@ from functools import cache
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from unittest import mock
 
 from botocore.exceptions import ClientError
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from cli import main
 from cli.files import read_entries
-from cli.main import app
 from cli.tables import Tables
 from lambdas.domain.pool import Pool, parse_pool
 from lambdas.domain.status import Attempt, Backoff, Hold, Memory, Notice, Reason, Status
@@ -100,6 +101,7 @@ def status_item(faults: list[tuple[list[int], dict[str, Any] | None]]) -> str:
             site.dynamodb.put_item(TableName=site.statuses, Item=item)
         except ClientError:
             return BY_DYNAMODB
+        _is_listed(site)
         victim = site.world.alive("p")[0]
         gauges = site.tick()
         site.drain_queue()
@@ -188,7 +190,7 @@ def file(data: bytes) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "pools.yaml")
         path.write_bytes(data)
-        told = CliRunner().invoke(app, ["validate", str(path)])
+        told = CliRunner().invoke(main.app, ["validate", str(path)])
         assert monotonic() - began < PATIENCE_SECONDS
         assert isinstance(told.exception, SystemExit | None), repr(told.exception)
         if told.exit_code == 1:
@@ -290,6 +292,17 @@ def _goes_when_deleted(site: Site, key: str) -> None:
         site.due([due_body(key)])
     assert site.status(key) is None, "the pool is not forgotten"
     _others_untouched(site)
+
+
+def _is_listed(site: Site) -> None:
+    """The command shows every pool, those with a status that is none too."""
+    with mock.patch.object(main, "find_tables", return_value=Tables(site.dynamodb, site.pools, site.statuses)):
+        told = CliRunner().invoke(main.app, ["list"])
+    assert told.exit_code == 0, repr(told.exception)
+    if not all(
+        any(line.strip().startswith(f"{name} ") for line in told.stdout.splitlines()) for name in ("p", *NEIGHBOURS)
+    ):
+        raise SilentDropError(told.stdout)
 
 
 def _mends_when_made_anew(site: Site) -> None:
