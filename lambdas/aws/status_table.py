@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any
 
 from botocore.exceptions import ClientError
@@ -23,7 +24,8 @@ FREE = 0
 LONGEST_LEASE_SECONDS = 3600
 """A lease that reaches further was not taken by a reconcile, whatever its clock: it would keep the pool for ever."""
 
-Whole = Annotated[int, Field(ge=0, lt=10**15)]
+Whole = Annotated[Decimal, Field(strict=True, ge=0, lt=10**15, multiple_of=1)]
+"""A number to DynamoDB's conditions as well: true and "1" are none."""
 
 
 class _Controller(Frozen):
@@ -32,7 +34,7 @@ class _Controller(Frozen):
     fence: Whole
     lease_until: Whole
     owner: str = ""
-    dirty: bool
+    dirty: Annotated[bool, Field(strict=True)]
     notices: dict[str, Notice]
     memory: Memory
 
@@ -85,12 +87,12 @@ class StatusTable:
             },
         )
         if not isinstance(old, _Refused):
-            return Lease(pool_name, self._controller(old).fence)
+            return Lease(pool_name, int(self._controller(old).fence))
         if old.item is None:
             return None
         held = self._controller(old.item)
         # A write that took effect and whose answer was lost: the retry is refused by its own lease.
-        return Lease(pool_name, held.fence) if held.owner == owner else old.item
+        return Lease(pool_name, int(held.fence)) if held.owner == owner else old.item
 
     def _mark_dirty(self, pool_name: str, now: datetime) -> bool:
         marked = self._update(

@@ -42,9 +42,9 @@ class Reason(StrEnum):
 
 
 class Frozen(BaseModel):
-    """Values, compared and never changed in place."""
+    """Values, compared and never changed in place; all can be written again, bytes that a hand left there too."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_bytes="base64")
 
 
 class Waiting(Frozen):

@@ -219,6 +219,7 @@ HAND_EDITS = {
     "no controller": ("REMOVE controller", {}),
     "no fence": ("REMOVE controller.fence", {}),
     "a fence that is no number": ("SET controller.fence = :x", {":x": {"S": "many"}}),
+    "a fence that is true": ("SET controller.fence = :x", {":x": {"BOOL": True}}),
     "no notices": ("REMOVE controller.notices", {}),
     "another version": ("SET controller.memory.version = :x", {":x": {"N": "2"}}),
     "a time without a zone": ("SET controller.memory.below_since = :x", {":x": {"S": "2026-11-23T12:00:00"}}),

@@ -15,16 +15,30 @@ from functools import cache
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from unittest import mock
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from cli.deployment import Deployment
 from cli.files import read_entries
 from cli.main import app
 from cli.tables import PoolItems
-from lambdas.domain.pool import Pool, parse_pool
-from lambdas.domain.status import Attempt, Backoff, Hold, Memory, Notice, Reason, Status
+from lambdas.domain.plan import Launch
+from lambdas.domain.pool import Market, Pool, parse_pool
+from lambdas.domain.status import (
+    Attempt,
+    Backoff,
+    Batch,
+    Ended,
+    Hold,
+    Memory,
+    Notice,
+    Reason,
+    Status,
+    Template,
+)
 from lambdas.events import MalformedEventError, edited_pools
 from lambdas.ports import UnreadableStatusError
 from tests.hostile import strategies
@@ -100,6 +114,7 @@ def status_item(faults: list[tuple[list[int], dict[str, Any] | None]]) -> str:
             site.dynamodb.put_item(TableName=site.statuses, Item=item)
         except ClientError:
             return BY_DYNAMODB
+        _is_listed(site)
         victim = site.world.alive("p")[0]
         gauges = site.tick()
         site.drain_queue()
@@ -292,6 +307,32 @@ def _goes_when_deleted(site: Site, key: str) -> None:
     _others_untouched(site)
 
 
+class _Unreachable:
+    """A service that does not answer."""
+
+    def __getattr__(self, name: str) -> Any:
+        def call(**_: Any) -> Any:
+            raise EndpointConnectionError(endpoint_url=name)
+
+        return call
+
+
+def _is_listed(site: Site) -> None:
+    """The command shows every pool, those with a status that is none too."""
+    here = {"SPOTPOOLS_POOLS_TABLE": site.pools, "SPOTPOOLS_STATUS_TABLE": site.statuses}
+
+    def client(_: Deployment, service: str) -> Any:
+        return site.dynamodb if service == "dynamodb" else _Unreachable()
+
+    with mock.patch.object(Deployment, "client", client):
+        told = CliRunner().invoke(app, ["list"], env=here)
+    assert told.exit_code == 0, repr(told.exception)
+    if not all(
+        any(line.strip().startswith(f"{name} ") for line in told.stdout.splitlines()) for name in ("p", *NEIGHBOURS)
+    ):
+        raise SilentDropError(told.stdout)
+
+
 def _mends_when_made_anew(site: Site) -> None:
     """What UnreadableStatusError says: ten minutes later the item may be deleted, and all is well."""
     site.world.clock.forward(600)
@@ -313,16 +354,22 @@ def _remember_much(site: Site) -> None:
     before = site.plane.statuses.get("p")
     assert lease is not None
     assert before is not None
-    request = site.plane.fleet.request(pool, 1, site.plane.fleet.offers(pool), "lost")
+    step = Launch(1, tuple(site.plane.fleet.offers(pool)), why="a test")
+    request = site.plane.fleet.request(pool, step, "lost", None)
+    offering = "g5.xlarge/us-east-1c"
     memory = before.memory.model_copy(
         update={
             "attempt": Attempt(id="lost", count=1, at=now, request=request, terms=pool.launch_terms()),
-            "terminated": {"i-00000001": now},
-            "backoff": {"g5.xlarge/us-east-1c": Backoff(until=now, failures=1)},
-            "hold": Hold(reason=Reason.THROTTLED, until=now, failures=1, message="slower"),
+            "launched": (Batch(at=now, attempt="earlier", machine="m", ids={offering: ("i-00000003",)}),),
+            "terminated": (Ended(at=now, ids=("i-00000001",)),),
+            "startup": ("i-00000003",),
+            "backoff": {offering: Backoff(until=now, failures=1)},
+            "holds": {Market.SPOT: Hold(reason=Reason.THROTTLED, until=now, failures=1, message="slower")},
+            "taken": {offering: now},
+            "template": Template(machine="m", id="lt-1", version=1),
         }
     )
-    site.plane.statuses.note("p", {"i-00000002": Notice(at=now, offering="g5.xlarge/us-east-1a")})
+    site.plane.statuses.note("p", "i-00000002", Notice(at=now, offering="g5.xlarge/us-east-1a"))
     site.plane.statuses.save(lease, before, Status(answer=before.answer, memory=Memory.model_validate(memory)))
     site.plane.statuses.release(lease, even_if_dirty=True)
 

@@ -41,6 +41,7 @@ def meet(kind: str, inputs: int, seed: int | None = None) -> Met:
         derandomize=seed is None,
         database=None,
         deadline=None,
+        report_multiple_bugs=False,
         suppress_health_check=list(hypothesis.HealthCheck),
         phases=set(hypothesis.Phase) - {hypothesis.Phase.explain},  # it traces each line, for hours
     )

@@ -177,6 +177,7 @@ LIKELY = st.sampled_from(
     [
         {"N": "2"}, {"N": "-1"}, {"N": "1E+100"}, {"S": "many"}, {"M": {}}, {"L": []}, {"NULL": True}, {"S": ""},
         {"S": "2026-11-23T12:00:00"}, {"S": "9999-12-31T23:59:59Z"}, {"S": "{}"}, {"S": "[" * 5000}, {"BOOL": True},
+        {"N": "99999999999"},
     ]
 )  # fmt: skip
 """What a hand edit or another version would leave there."""

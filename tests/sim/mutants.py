@@ -19,9 +19,9 @@ from typing import Any
 from unittest import mock
 
 from lambdas import act
-from lambdas.aws import asking, ec2_fleet, errors, offerings
+from lambdas.aws import asking, ec2_fleet, offerings
 from lambdas.aws.ec2_fleet import Ec2Fleet
-from lambdas.domain import answer, capacity, decide, intent, offers, pauses, picture, remember
+from lambdas.domain import answer, capacity, decide, errors, intent, offers, pauses, picture, remember
 from lambdas.domain.capacity import Stock
 from lambdas.domain.intent import Intent
 from lambdas.domain.observed import Instance
