@@ -16,7 +16,7 @@ NODE_MODULES := node_modules/.installed
 # What `make demo` and `make local` hand on; empty ones are left out.
 option = $(if $(strip $($(1))),$(2) '$(strip $($(1)))')
 
-.PHONY: help demo local test check sim sim-mutants kills hostile deploy need-python need-node
+.PHONY: help demo local test check sim sim-mutants kills hostile bench deploy need-python need-node
 
 help: ## Say what there is
 	@echo "make <target>:"
@@ -52,6 +52,9 @@ kills: need-python need-node $(VENV) $(NODE_MODULES) ## Kill functions at drawn 
 
 hostile: need-python $(VENV) ## Send something hostile to every input there is; [INPUTS=n SEED=n]
 	@$(BIN)/python -m tests.hostile $(call option,INPUTS,--inputs) $(call option,SEED,--seed) $(ARGS)
+
+bench: need-python $(VENV) ## Time the spotpools command for many pools; ARGS="--pools 200"
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 deploy: need-python need-node $(VENV) $(NODE_MODULES) ## Deploy to your AWS account; ARGS="-c key=value" chooses
 	@$(BIN)/python -m infra.deploy $(ARGS)

@@ -142,7 +142,8 @@ def look(deployment: Deployment, pool_name: str) -> Look:
     settings = deployment.settings
     now = deployment.now()
     intent = intent_of(stored.item if stored else None, status, now, timedelta(seconds=settings.drain_grace_seconds))
-    fleet, drainer = deployment.fleet(settings), deployment.drainer()
+    fleet = deployment.fleet(settings)
+    drainer = deployment.drainer() if status and any(one.runs(now) for one in status.answer.drains) else None
     minute = timedelta(seconds=settings.minute_seconds)
     seen = fresh(pool_name, intent, status, fleet, drainer, now=now, minute=minute)
     return replace(seen, unreadable=unreadable)
@@ -153,12 +154,12 @@ def fresh(
     intent: Intent,
     status: Status | None,
     fleet: Fleet,
-    drainer: Drainer,
+    drainer: Drainer | None,
     *,
     now: datetime,
     minute: timedelta = MINUTE,
 ) -> Look:
-    """What a reconcile would see and decide at this moment; it is not carried out."""
+    """What a reconcile would see and decide at this moment; it is not carried out. ``drainer``: if any command runs."""
     known = status or Status()
     eyes: Any = ReadOnly(fleet)
     try:
@@ -166,7 +167,9 @@ def fresh(
     except FleetError as error:
         blind = refused(error.failure.code, error.failure.message)
         return Look(pool_name, intent, status, take_picture(intent, (), known, now, minute=minute), blind=blind)
-    picture, refusal = with_offers(with_drains(picture, drainer), eyes)
+    if drainer is not None:
+        picture = with_drains(picture, drainer)
+    picture, refusal = with_offers(picture, eyes)
     failure = refusal.failures[0] if refusal and refusal.failures else None
     return Look(pool_name, intent, status, picture, decide(picture), failure)
 
