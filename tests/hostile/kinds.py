@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from time import monotonic
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -309,6 +310,8 @@ def _goes_when_deleted(site: Site, key: str) -> None:
 
 class _Unreachable:
     """A service that does not answer."""
+
+    meta = SimpleNamespace(region_name="us-east-1")
 
     def __getattr__(self, name: str) -> Any:
         def call(**_: Any) -> Any:
