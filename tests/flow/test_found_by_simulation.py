@@ -46,4 +46,4 @@ def test_the_end_is_announced_at_once_although_a_lost_launch_is_to_be_settled_fi
     world.fault(action="CreateFleet", drop_connection=True, times=9)
     world.edit(target_size=2)
     world.interrupt(taken)
-    assert [id_ for _, id_, _ in world.drainer.told] == [taken]
+    assert [one["instance-id"] for one in world.bus.details] == [taken]
