@@ -25,7 +25,9 @@ MOST_LAG, LOOK = 240.0, 60.0
 
 GOES_ON = timedelta(seconds=MOST_LAG + LOOK)
 SMALLEST = Decimal("0.000001")
-BROKEN_WORDS = tuple(str(word) for one in BROKEN for word in one.values())
+BROKEN_WORDS = tuple(
+    word for one in BROKEN for said in one.values() for word in ([said] if isinstance(said, str) else said)
+)
 
 
 class Books:
@@ -92,6 +94,21 @@ class Books:
             or bool(spec.instance_types and one.instance_type not in spec.instance_types)
             or bool(subnets and one.subnet_id not in subnets)
             or (not spec.spot and one.lifecycle == "spot")
+        )
+
+    def as_described(self, one: Instance, spec: Pool) -> bool:
+        """Whether the launch template's version says what the item says."""
+        if spec.launch_template is not None or one.template is None:
+            return one.template is not None
+        image = one.template.image_id.removeprefix("resolve:")
+        return one.template.user_data == (spec.user_data or "") and spec.image_id in (None, image)
+
+    def lacks_base(self, alive: list[Instance], spec: Pool, wanted: int) -> bool:
+        """Whether less than the base is on demand, and it is not for protected instances' sake."""
+        free = [one for one in alive if one.lifecycle == "spot" and one.tags.get("spotpools:protect") != "true"]
+        lacking = min(spec.on_demand_base, wanted) - units(on_demand_of(alive), spec)
+        return (
+            spec.spot and lacking >= heaviest(spec) and any(spec.weight(one.instance_type) <= lacking for one in free)
         )
 
     def drifts(self, pool: str, spec: Pool, wanted: int) -> bool:
@@ -188,18 +205,21 @@ class Books:
         zones = ZONES[:1] if spec.subnet_ids else ZONES
         keys = [(one, zone) for one in self.types(spec) for zone in zones]
         offerings = [self.market.offerings[key] for key in keys if key in self.market.offerings]
-        found = {self._hindrance(spec, one, lifecycle, free) for one in offerings}
+        found: set[Reason | None] = set()
+        for one in offerings:
+            found |= self._hindrances_of(spec, one, lifecycle, free) or {None}
         return found or {Reason.NO_CAPACITY, Reason.CONFIG}
 
-    def _hindrance(self, spec: Pool, offering: Offering, lifecycle: str, free: int) -> Reason | None:
-        if lifecycle == "spot":
-            cap = self.cap(spec, offering.instance_type)
-            if offering.spot_price > (offering.on_demand_price if cap is None else cap):
-                return Reason.PRICE_ABOVE_MAX
-        if spec.weight(offering.instance_type) > free:
-            return Reason.MAX_INSTANCES
+    def _hindrances_of(self, spec: Pool, offering: Offering, lifecycle: str, free: int) -> set[Reason]:
+        cap = self.cap(spec, offering.instance_type)
+        dear = offering.spot_price > (offering.on_demand_price if cap is None else cap)
         room = self.market.room("spot" if lifecycle == "spot" else "on-demand", [offering.key])
-        return None if room.free[offering.key] else Reason.NO_CAPACITY
+        hindrances = {
+            Reason.PRICE_ABOVE_MAX: lifecycle == "spot" and dear,
+            Reason.MAX_INSTANCES: spec.weight(offering.instance_type) > free,
+            Reason.NO_CAPACITY: not room.free[offering.key],
+        }
+        return {reason for reason, holds in hindrances.items() if holds}
 
 
 def on_demand_of(instances: Iterable[Instance]) -> list[Instance]:

@@ -121,6 +121,8 @@ class Oracle:
         """Instances whose end was announced."""
         self.short_since: dict[str, float] = {}
         """Since when a pool has had fewer spot instances than it wants, as often as it was looked at."""
+        self.excess_since: dict[str, float] = {}
+        """Since when a pool has had more than it wants, as often as it was looked at."""
         self.launches: dict[tuple[str, str], list[tuple[float, list[str]]]] = {}
         """When which instances were launched, by pool and market."""
         self.newest: dict[str, tuple[Lease, float, float]] = {}
@@ -187,6 +189,8 @@ class Oracle:
             self.broken("never more than wanted and replaced", f"{what}: {serving} serve, {most} may")
         for instance in (self.market.instances[id_] for id_ in ids):
             self._judge_price(what, spec, instance)
+            if not self.books.as_described(instance, spec):
+                self.broken("made as described", f"{what}: {instance.template} for {dict(seen.item)}")
         self._judge_market(what, spec, pool, ids)
 
     def _most(self, pool: str, spec: Pool) -> int:
@@ -314,15 +318,31 @@ class Oracle:
             self.broken("a paused pool keeps all", f"{inv.name} terminates {[one.id for one in going]} of {pool}")
         noticed, lost = _noticed(seen), self.books.just_lost(pool)
         working = [one for one in (*self.alive(pool), *lost) if one.id not in noticed and self.books.ready(one, spec)]
-        gone = units([one for one in going if one in working and one.live and one not in lost], spec)
-        before, least = units(working, spec), self._wanted(spec)[0]
+        # Who became ready a moment ago, or by an earlier item only, was not seen so.
+        awaited = set(seen.status.memory.startup) if seen.status else set()
+        known = [one for one in working if one.id not in awaited]
+        taken = [one for one in going if one in known and one.live and one not in lost]
+        left = units([one for one in working if one not in going], spec)
+        least = self._wanted(spec)[0]
         kept = [one for one in self.alive(pool) if one not in working and _protected(one)]
         floor = least - self._spare(pool, spec, working, lost) - units(kept, spec) - (heaviest(spec) - 1)
-        if gone and before - gone < min(before, floor):
-            text = (
-                f"{inv.name} leaves {before - gone} of {before} ready in {pool}; {least} are wanted, {floor} at least"
-            )
+        if taken and left < min(units(known, spec), floor):
+            text = f"{inv.name} leaves {left} of {units(known, spec)} ready in {pool}; {least} wanted, {floor} at least"
             self.broken("enough stay ready", text)
+        plain = [one for one in taken if not self._to_replace(one, pool, spec)]
+        been = self.now() - self.excess_since.get(pool, self.now())
+        if plain and been < spec.scale_in_after_minutes * 60 - MOST_SKEW - LOOK:
+            text = f"{inv.name} takes from {pool}, which has had too many for {been:.0f} s"
+            self.broken("scale-in waits", text)
+
+    def _to_replace(self, one: Instance, pool: str, spec: Pool) -> bool:
+        """Whether an instance may go for another reason than that there are too many."""
+        return (
+            one.id in self.books.at_risk
+            or self.books.outdated(one, spec)
+            or self.books.drifts(pool, spec, self._wanted(spec)[1])
+            or (spec.spot and one.lifecycle == "on-demand")
+        )
 
     def _spare(self, pool: str, spec: Pool, working: list[Instance], lost: list[Instance]) -> int:
         """How many of the wanted units may be missing for a rolling update's sake."""
@@ -389,7 +409,17 @@ class Oracle:
             self.failing[pool, offering] = (failures + 1 if again else 1, self.now())
         for offering in gave - refused.keys():
             self.failing.pop((pool, offering), None)
+        self._look_at_size(inv, pool)
         self._look_at_spot(inv, pool, after)
+
+    def _look_at_size(self, inv: Invocation, pool: str) -> None:
+        """Keep the book of how long a pool has had too many."""
+        seen = inv.of(pool)
+        spec = in_force(seen.item, seen.status) if seen.item is not None else None
+        if spec is not None and units(self.alive(pool), spec) > self._wanted(spec)[0]:
+            self.excess_since.setdefault(pool, self.now())
+        else:
+            self.excess_since.pop(pool, None)
 
     def _look_at_spot(self, inv: Invocation, pool: str, after: Status) -> None:
         """Keep the book of how long a pool has had too few spot instances; what a lost launch brought is not known."""
@@ -511,18 +541,18 @@ class Oracle:
         lent = [one for one in self.books.borrowed(pool, spec, size) if not _protected(one)]
         returns = spec.fallback is not None and spec.fallback.return_to_spot
         stopped = answer.rollout is not None and answer.rollout.state is RolloutState.STOPPED
+        wrong = (
+            (stopped, f"{pool}'s roll is stopped for no reason: {answer.rollout}"),
+            (
+                spec.update == "rolling" and old,
+                f"{pool} still has {len(old)} of an older description: {answer.rollout}",
+            ),
+            (spec.on_rebalance == "replace_first" and risky, f"{pool} still has {len(risky)} at risk"),
+            (returns and lent, f"{pool} still has {len(lent)} on demand that spot could replace"),
+            (spec.update == "rolling" and self.books.lacks_base(alive, spec, size), f"{pool} still lacks its base"),
+        )
         hindered = self.books.broken(spec) or self.books.stillborn(pool, spec) or self._no_room_to_replace(spec, alive)
-        if hindered:
-            return None
-        if stopped:
-            return f"{pool}'s roll is stopped for no reason: {answer.rollout}"
-        if spec.update == "rolling" and old:
-            return f"{pool} still has {len(old)} of an older description: {answer.rollout}"
-        if spec.on_rebalance == "replace_first" and risky:
-            return f"{pool} still has {len(risky)} at risk"
-        if returns and lent:
-            return f"{pool} still has {len(lent)} on demand that spot could replace"
-        return None
+        return None if hindered else next((text for holds, text in wrong if holds), None)
 
     def _no_room_to_replace(self, spec: Pool, alive: list[Instance]) -> bool:
         """Whether no spot, or on-demand, instance could be had in anybody's place."""

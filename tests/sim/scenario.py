@@ -37,20 +37,20 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 READY_TAG = "ready=true"
 """What the simulated workload sets on its instance."""
 
-GOOD = (
+GOOD: tuple[dict[str, Any], ...] = (
     {"image_id": "ami-0a"}, {"image_id": "ami-0b"}, {"image_id": "ami-0c", "tags": {"team": "vision"}},
     {"user_data": "echo 1"}, {"user_data": "echo 2", "security_group_ids": ["sg-1"]},
     {"root_volume_size_gib": Decimal(50)}, {"key_name": "ops"}, {}, {"launch_template": {"name": "test-default"}},
 )  # fmt: skip
 """Descriptions of machines that live."""
 
-BROKEN = (
+BROKEN: tuple[dict[str, Any], ...] = (
     {"image_id": "ami-dies"}, {"user_data": "halt at once"}, {"user_data": "is impaired"}, {"user_data": "hangs"},
     {"image_id": "ami-missing"}, {"security_group_ids": ["sg-missing"]}, {"image_id": "ssm:/no/such"},
 )  # fmt: skip
 """Descriptions that EC2 refuses, and those of machines that never do their work."""
 
-REQUIREMENTS = (
+REQUIREMENTS: tuple[dict[str, Any], ...] = (
     {"vcpus": {"min": Decimal(4)}}, {"vcpus": {"min": Decimal(1), "max": Decimal(4)}}, {"gpus": {"min": Decimal(1)}},
     {"gpu_names": ["t4", "a10g"]}, {"memory_gib": {"min": Decimal(500)}}, {"excluded_types": ["p3.*", "g5.*"]},
 )  # fmt: skip
@@ -77,11 +77,12 @@ ASKING_CALLS = (
     "SendCommand", "GetCommandInvocation",
 )  # fmt: skip
 SPOT_MOVES = (
-    "interrupt", "interrupt", "interrupt", "storm", "false", "stranger", "rebalance", "rebalance", "maintenance", "dies",
+    "interrupt", "interrupt", "interrupt", "storm", "false", "stranger", "rebalance", "rebalance", "maintenance",
+    "dies",
 )  # fmt: skip
 FAULTS = (
-    "launch", "launch", "launch", "describe", "ask", "ask", "terminate", "table", "table", "kill", "kill", "slow", "queue",
-    "outage",
+    "launch", "launch", "launch", "describe", "ask", "ask", "terminate", "table", "table", "kill", "kill", "slow",
+    "queue", "outage",
 )  # fmt: skip
 LAUNCH_FAULTS = (
     "error", "error", "error_after", "inside", "inside", "zero", "more", "beside", "drop_before", "drop_after",
@@ -250,23 +251,18 @@ class _Maker:
         item = self._plain_item(pool)
         if pool not in self.modern:
             return item
-        rng, limit = self.rng, int(item["max_instances"])
+        rng = self.rng
         wishes = self.modern[pool] if rng.random() < 0.8 else self._wishes()
         if rng.random() < 0.6:
             wishes = {**wishes, "description": self._description()}
         if rng.random() < 0.3:
             wishes = {**wishes, "sizes": {name: item[name] for name in ("max_instances", "target_size")}}
-        if (types := wishes["types"]) != {}:
-            for name in ("instance_type", "instance_types"):
-                item.pop(name, None)
-        item |= types | wishes["sizes"] | wishes["patience"]
-        if item.get("launch_template") is None or rng.random() < 0.5:
-            item.pop("launch_template", None)
-            item |= wishes["description"]
+        for name in ("instance_type", "instance_types", "launch_template"):
+            item.pop(name, None)
+        item |= wishes["types"] | wishes["sizes"] | wishes["patience"] | wishes["description"]
         limit = int(item["max_instances"])
-        for name in ("target_size", "min_instances", "on_demand_base"):
-            if name in item:
-                item[name] = min(Decimal(item[name]), Decimal(limit))
+        for name in {"target_size", "min_instances", "on_demand_base"} & item.keys():
+            item[name] = min(Decimal(item[name]), Decimal(limit))
         if rng.random() < 0.2:
             item["schedule"] = self._schedule(at, limit)
         if item.get("spot") is False:

@@ -100,7 +100,12 @@ class World:
             surroundings=surroundings,
             offerings=[
                 Offering(
-                    one.instance_type, one.zone, one.capacity, one.price, one.on_demand, vcpus=TYPES[one.instance_type][0],
+                    one.instance_type,
+                    one.zone,
+                    one.capacity,
+                    one.price,
+                    one.on_demand,
+                    vcpus=TYPES[one.instance_type][0],
                     machine=_machine(one.instance_type),
                 )
                 for one in scenario.offerings
@@ -110,7 +115,7 @@ class World:
                 pending_seconds=scenario.pending_seconds,
                 status_check_seconds=scenario.check_seconds,
             ),
-        )  # fmt: skip
+        )
         self.market.boots += BOOTS
         surroundings.missing |= {"ami-missing", "sg-missing"}
         self.pools = MemoryPools()
