@@ -191,7 +191,7 @@ class Oracle:
             self._judge_price(what, spec, instance)
             if not self.books.as_described(instance, spec):
                 self.broken("made as described", f"{what}: {instance.template} for {dict(seen.item)}")
-        self._judge_market(what, spec, pool, ids)
+        self._judge_market(what, spec, pool, ids, noticed)
 
     def _most(self, pool: str, spec: Pool) -> int:
         """How many units may serve a pool: those wanted, and those that replace others."""
@@ -210,7 +210,7 @@ class Oracle:
                 text = f"{what} at {offering.spot_price}, bidding {instance.max_price}; spot_max_price is {cap}"
                 self.broken("never above spot_max_price", text)
 
-    def _judge_market(self, what: str, spec: Pool, pool: str, ids: list[str]) -> None:
+    def _judge_market(self, what: str, spec: Pool, pool: str, ids: list[str], noticed: set[str]) -> None:
         """Spot or on demand as told: the base at once, what spot lacks only after a while."""
         new = [self.market.instances[id_] for id_ in ids]
         bought = on_demand_of(new)
@@ -221,7 +221,8 @@ class Oracle:
         stays = [
             one
             for one in on_demand_of(self.alive(pool))
-            if not (self.books.outdated(one, spec) or one.id in self.books.at_risk or one.id in self.books.extras)
+            if one.id not in noticed
+            and not (self.books.outdated(one, spec) or one.id in self.books.at_risk or one.id in self.books.extras)
         ]
         base = min(spec.on_demand_base, self._wanted(spec)[1])
         if not bought or units(stays, spec) <= base + heaviest(spec) - 1:

@@ -20,7 +20,7 @@ from itertools import count
 from typing import Any, TypeVar, cast
 from unittest import mock
 
-from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
+from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
 from lambdas import notices, report, telemetry
 from lambdas.aws.drainer import EventsAndCommands
@@ -337,7 +337,13 @@ class World:
     def _spoil(self, name: str, fault: Mapping[str, Any], effect: Callable[[], T]) -> T:
         how, seconds = fault["how"], fault.get("seconds", 0.0)
         when = how.removeprefix("timed_out_").removeprefix("drop_").removeprefix("kill_")
-        answer = None if when == "before" or how in ("error", "after_terminate", "throttled") else effect()
+        answer = None
+        if when != "before" and how not in ("error", "after_terminate", "throttled"):
+            try:
+                answer = effect()
+            except ClientError:
+                if how != "drop_after":  # of which the caller learns nothing
+                    raise
         if how.startswith("kill"):
             raise KilledError
         if how.startswith("timed_out"):
