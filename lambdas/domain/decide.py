@@ -58,18 +58,20 @@ def _drain(picture: Picture) -> Plan:
 
 def _finish(picture: Picture, pool: Pool, attempt: Attempt) -> Plan:
     """Recover an attempt whose answer is unknown: send it again if it may still be, else wait until it has settled."""
+    told = tuple(_told(picture, pool))
     if _settled(picture):
-        return Plan(drop_attempt=True)
+        return Plan(steps=told, drop_attempt=True)
     recent = picture.now - attempt.at < RESEND_FOR
     if recent and attempt.terms == pool.launch_terms() and picture.stock.alive <= pool.max_instances:
-        return Plan(steps=(Resend(attempt, why="its answer was lost; the same token launches nothing twice"),))
+        return Plan(steps=(*told, Resend(attempt, why="its answer was lost; the same token launches nothing twice")))
     waiting = Hindrance(
         Reason.UNKNOWN,
         "A launch's answer was lost and it may not be sent again; its instances, if any, are awaited before the next.",
         attempt.at + RECENT,
     )
-    steps = (*_told(picture, pool), *_too_many(picture))
-    return Plan(steps=steps, hindrance=waiting if picture.stock.wanted > picture.stock.serving else None)
+    return Plan(
+        (*told, *_too_many(picture)), hindrance=waiting if picture.stock.wanted > picture.stock.serving else None
+    )
 
 
 def _settled(picture: Picture) -> bool:

@@ -134,8 +134,14 @@ def leaving(replacing: Iterable[Replacement]) -> frozenset[str]:
 
 def surge(stock: Stock, replacing: Iterable[Replacement]) -> int:
     """Units to launch beyond the wanted size, for those that are to be replaced."""
-    used = max(0, stock.serving + stock.in_flight - stock.wanted)
-    return max(0, sum(one.surge for one in replacing) - used)
+    several = tuple(replacing)
+    going = leaving(several)
+    old = [one for one in stock.members if one.id in going]
+    # What whole instances count for beyond the wanted size replaces none of them.
+    rounded = max((one.units for one in old), default=1) - 1
+    level = max(stock.wanted, min(units(old), stock.wanted + rounded))
+    used = max(0, stock.serving + stock.in_flight - level)
+    return max(0, sum(one.surge for one in several) - used)
 
 
 def replaced(stock: Stock, replacing: Iterable[Replacement]) -> list[tuple[Instance, str]]:

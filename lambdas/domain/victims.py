@@ -22,14 +22,14 @@ def victims(
     outdated: Collection[str] = (),
     on_demand_base: int = 0,
 ) -> tuple[str, ...]:
-    """Ids of up to ``excess`` units to let go: never protected ones, nor ones that EC2 does not show yet, nor the base.
+    """Ids of up to ``excess`` units to let go: never protected ones, nor the base.
 
-    Not ready before ready, then outdated ones, then the dearest (on demand before spot), then of the
-    fullest zone, then the oldest, then by id.
+    Not ready before ready, then outdated ones, then the dearest (on demand before spot), then of the fullest zone, then
+    the oldest, then by id. One that EC2 does not show yet goes when it does; no other goes in its place.
     """
     unseen = {one.id for one in stock.unseen}
     prices = {offer.offering: offer.spot_price or Decimal(0) for offer in offers}
-    left = [one for one in among if not one.protected and one.id not in unseen]
+    left = [one for one in among if not one.protected]
     zones = Counter(one.zone for one in left)
     on_demand = stock.on_demand
     chosen: list[str] = []
@@ -40,7 +40,7 @@ def victims(
         return stock.is_ready(one), one.id not in outdated, -price, -zones[one.zone], age, one.id
 
     if units(left) <= excess:
-        return tuple(sorted(one.id for one in left))
+        return tuple(sorted(one.id for one in left if one.id not in unseen))
 
     def may_go(one: Instance) -> bool:
         of_base = one.market is Market.ON_DEMAND and on_demand - one.units < on_demand_base
@@ -53,4 +53,4 @@ def victims(
         excess -= one.units
         zones[one.zone] -= 1
         on_demand -= one.units if one.market is Market.ON_DEMAND else 0
-    return tuple(chosen)
+    return tuple(id_ for id_ in chosen if id_ not in unseen)

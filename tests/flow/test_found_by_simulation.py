@@ -35,3 +35,15 @@ def test_an_instance_that_becomes_ready_lifts_no_back_off_that_began_after_its_l
     assert waiting is not None
     assert waiting.reason is Reason.NO_CAPACITY
     assert world.calls["CreateFleet"] == 1
+
+
+def test_the_end_is_announced_at_once_although_a_lost_launch_is_to_be_settled_first() -> None:
+    world = World()
+    world.edit(target_size=1)
+    world.forward(5)
+    world.tick()
+    (taken,) = world.alive()
+    world.fault(action="CreateFleet", drop_connection=True, times=9)
+    world.edit(target_size=2)
+    world.interrupt(taken)
+    assert [one["instance-id"] for one in world.bus.details] == [taken]

@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from functools import partial
 from itertools import count
 from typing import Any
@@ -21,12 +21,17 @@ from unittest import mock
 from lambdas import act
 from lambdas.aws import asking, ec2_fleet, offerings
 from lambdas.aws.ec2_fleet import Ec2Fleet
-from lambdas.domain import answer, capacity, decide, errors, intent, offers, pauses, picture, remember
+from lambdas.aws.launch_templates import LaunchTemplates
+from lambdas.domain import answer, capacity, decide, errors, intent, offers, pauses, picture, remember, schedule
+from lambdas.domain import pool as pool_item
+from lambdas.domain import replace as replacing
 from lambdas.domain.capacity import Stock
 from lambdas.domain.intent import Intent
 from lambdas.domain.observed import Instance
+from lambdas.domain.picture import Picture
 from lambdas.domain.plan import Terminate
-from lambdas.domain.pool import Pool
+from lambdas.domain.pool import Market, Pool
+from lambdas.domain.replace import Replacement
 from lambdas.domain.results import Launched, Terminated
 from lambdas.domain.status import RECENT, Attempt, Reason, Status
 from lambdas.ports import FleetError, Lease
@@ -267,6 +272,148 @@ def _bad_is_deleted(put: Put) -> None:
 @mutant("a failed launch leaves no error behind")
 def _silent(put: Put) -> None:
     put(answer, "_last_error", lambda _, seen: seen.status.answer.last_error)
+
+
+@mutant("a surge need not fit into max_instances")
+def _surge_overflows(put: Put) -> None:
+    def wish(seen: Picture) -> int:
+        return seen.stock.missing + seen.surge
+
+    real = offers.ask
+    put(Picture, "wish", property(wish))
+    put(decide, "ask", lambda pool, count, headroom, *rest: real(pool, count, headroom + pool.max_unavailable, *rest))
+
+
+@mutant("instances count against max_instances, whatever their weight")
+def _weightless(put: Put) -> None:
+    def headroom(stock: Stock) -> int:
+        return max(0, stock.limit - len(stock.members) - len(stock.noticed) - stock.in_flight)
+
+    put(Stock, "headroom", property(headroom))
+
+
+@mutant("MaxPrice is an instance's price, not a unit's")
+def _max_price_of_instance(put: Put) -> None:
+    put(Pool, "unit_cap", lambda self, price, _: self.cap(price))
+
+
+@mutant("caps are rounded up")
+def _rounded_up(put: Put) -> None:
+    put(pool_item, "rounded_down", lambda price: price.quantize(Decimal("0.000001"), ROUND_UP))
+
+
+@mutant("what has been launched counts as ready")
+def _launched_is_ready(put: Put) -> None:
+    put(Stock, "ready", property(lambda stock: stock.members))
+    put(Stock, "is_ready", lambda *_: True)
+
+
+@mutant("a roll goes on although its first instance never got ready")
+def _roll_regardless(put: Put) -> None:
+    def rolling(pool: Pool, _: Any, __: Any, old: tuple[Instance, ...], ___: int) -> Replacement:
+        return Replacement(old, pool.max_unavailable, pool.max_unavailable, "an older description made it")
+
+    put(replacing, "_rolling", rolling)
+
+
+@mutant("max_unavailable counts for nothing")
+def _all_at_once(put: Put) -> None:
+    real = replacing._rolling  # noqa: SLF001  mutants reach inside
+
+    def rolling(pool: Pool, stock: Stock, *rest: Any) -> Replacement:
+        found = real(pool, stock, *rest)
+        return replace(found, spare=stock.wanted) if found.spare else found
+
+    put(replacing, "_rolling", rolling)
+
+
+def _wishing(put: Put, module: Any, name: str, change: Callable[[Pool], Pool]) -> None:
+    real = getattr(module, name)
+
+    def changed(*given: Any) -> Any:
+        return real(*(change(one) if isinstance(one, Pool) else one for one in given))
+
+    put(module, name, changed)
+
+
+def _falling_back(pool: Pool, **changes: Any) -> Pool:
+    fallback = pool.fallback.model_copy(update=changes) if pool.fallback else None
+    return pool.model_copy(update={"fallback": fallback})
+
+
+@mutant("what spot lacks is bought on demand at once")
+def _no_wait(put: Put) -> None:
+    _wishing(put, decide, "_fallback", partial(_falling_back, after_minutes=0))
+
+
+@mutant("on-demand instances are never given back")
+def _never_returned(put: Put) -> None:
+    _wishing(put, replacing, "replacements", partial(_falling_back, return_to_spot=False))
+
+
+@mutant("an on-demand instance's successor is surplus")
+def _successor_is_surplus(put: Put) -> None:
+    def surplus(pool: Pool, stock: Stock) -> list[Instance]:
+        on_demand = [one for one in stock.members if one.market is Market.ON_DEMAND] if pool.spot else []
+        on_demand.sort(key=lambda one: (stock.is_ready(one), one.launched_at, one.id))
+        return on_demand[: max(0, len(on_demand) - replacing.base(pool, stock))]
+
+    put(replacing, "surplus_on_demand", surplus)
+
+
+@mutant("instances that die before they are ready are not counted")
+def _deaths_ignored(put: Put) -> None:
+    put(remember, "_deaths", lambda _, __, holds, ___: (0, holds))
+
+
+@mutant("what is at risk goes before its replacement is ready")
+def _at_risk_first(put: Put) -> None:
+    real = replacing.replacements
+
+    def replacements(*given: Any) -> tuple[Replacement, ...]:
+        return tuple(
+            replace(one, spare=sum(each.units for each in one.instances)) if "risk" in one.why else one
+            for one in real(*given)
+        )
+
+    put(replacing, "replacements", replacements)
+
+
+@mutant("risks are not heeded")
+def _risks_ignored(put: Put) -> None:
+    _wishing(put, replacing, "replacements", lambda pool: pool.model_copy(update={"on_rebalance": "ignore"}))
+
+
+@mutant("a changed description is launched from the template's old version")
+def _old_version(put: Put) -> None:
+    real = LaunchTemplates.version
+    put(
+        LaunchTemplates,
+        "version",
+        lambda self, pool, known: known if known and pool.described else real(self, pool, known),
+    )
+
+
+@mutant("scale-in does not wait")
+def _scale_in_at_once(put: Put) -> None:
+    put(Picture, "calm_until", property(lambda seen: seen.now))
+
+
+@mutant("the schedule is read in UTC")
+def _schedule_in_utc(put: Put) -> None:
+    real = schedule.Entry.last_came
+    put(schedule.Entry, "last_came", lambda self, now: real(self.model_copy(update={"timezone": "UTC"}), now))
+
+
+@mutant("nobody is told of an end")
+def _untold(put: Put) -> None:
+    put(decide, "_told", lambda *_: ())
+
+
+@mutant("an instance that never gets ready stays")
+def _late_stay(put: Put) -> None:
+    for module in (decide, remember):
+        put(module, "late_ones", lambda _: ())
 
 
 @dataclass(frozen=True)

@@ -14,20 +14,35 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.domain.pool import Pool, parse_pool
-from lambdas.domain.status import NOTICE_COUNTS, Attempt, NoticeKind, Reason, Status, Waiting
+from lambdas.domain.status import (
+    NOTICE_COUNTS,
+    Answer,
+    Attempt,
+    NoticeKind,
+    Reason,
+    RolloutState,
+    Status,
+    Waiting,
+)
 from lambdas.ports import FleetError, Lease, LeaseLostError
-from localcloud.market.instances import Instance
+from localcloud.market.instances import BY_SPOT_MARKET, BY_USER, Instance
 from localcloud.market.model import Market
-from localcloud.market.offerings import Offering
-from tests.fakes import STACK, TEMPLATE, MemoryPools, MemoryStatuses
+from tests.fakes import STACK, MemoryPools, MemoryStatuses
 from tests.sim.baton import Strand
-from tests.sim.scenario import A_SUBNET, ZONES
+from tests.sim.books import LOOK, Books, heaviest, on_demand_of, units, wanted
+from tests.sim.scenario import HOUR
 
 LARGEST_STATUS = 100_000
 LEASE_SECONDS = 75
 BASE, LONGEST = 60.0, 900.0
 MOST_SKEW = 120.0
 """Seconds by which the clocks of two invocations may differ."""
+
+MOST_IN_VAIN = 16
+"""Launches on one market within an hour, if none brings what lives: pauses of 45 s to 11 min, and two clocks' skew."""
+
+OF_THE_MARKET = (BY_USER.code, BY_SPOT_MARKET.code, "Server.InsufficientInstanceCapacity")
+"""Why instances end that says nothing against their description, as far as EC2 tells."""
 
 FORGOTTEN = 3600.0
 """Seconds after which a refusal counts as the first again."""
@@ -99,34 +114,25 @@ class Oracle:
 
     def __init__(self, market: Market, pools: MemoryPools, statuses: MemoryStatuses) -> None:
         self.market, self.pools, self.statuses = market, pools, statuses
+        self.books = Books(market)
+        self.alive = self.books.alive
         self.violations: list[Violation] = []
-        self.stopped: set[str] = set()
-        self.extras: set[str] = set()
         self.told: set[str] = set()
+        """Instances whose end was announced."""
+        self.short_since: dict[str, float] = {}
+        """Since when a pool has had fewer spot instances than it wants, as often as it was looked at."""
+        self.excess_since: dict[str, float] = {}
+        """Since when a pool has had more than it wants, as often as it was looked at."""
+        self.launches: dict[tuple[str, str], list[tuple[float, list[str]]]] = {}
+        """When which instances were launched, by pool and market."""
         self.newest: dict[str, tuple[Lease, float, float]] = {}
-        self.wanted_at_begin: dict[str, int] = {}
+        self.most_at_begin: dict[str, int] = {}
         self.failing: dict[tuple[str, str], tuple[int, float]] = {}
         self.now: Callable[[], float] = lambda: 0.0
 
     def broken(self, rule: str, text: str) -> None:
         """Write a violation down."""
         self.violations.append(Violation(rule, text))
-
-    # What EC2 has
-
-    def alive(self, pool: str) -> list[Instance]:
-        """Instances of ours that run or start."""
-        return [
-            one
-            for one in self.market.instances.values()
-            if one.live
-            and one.tags.get("spotpools:pool") == pool
-            and one.tags.get("spotpools:stack") == STACK
-            and one.id not in self.stopped
-        ]
-
-    def _wanted(self, spec: Pool) -> int:
-        return spec.wanted(self.market.clock())
 
     # Launches
 
@@ -143,10 +149,24 @@ class Oracle:
             self.broken("written down first", f"{inv.name} sends {token}, the open attempt of {pool} is {attempt}")
         answer = call()
         ids = [id_ for entry in answer["Instances"] for id_ in entry["InstanceIds"]]
-        self.extras.update(ids[asked:])
         if not replayed:
+            self.books.extras.update(self._beyond(asked, params, ids))
             self._judge_launch(f"{inv.name} launches {len(ids)} for {pool}", seen, pool, token, ids, first=first)
+            self._judge_loop(pool, market_of(params), ids)
         return answer
+
+    def _beyond(self, asked: int, params: dict[str, Any], ids: list[str]) -> list[str]:
+        """What EC2 gave although it had given all that was asked for."""
+        weights = {
+            one["InstanceType"]: int(one.get("WeightedCapacity", 1))
+            for one in params["LaunchTemplateConfigs"][0]["Overrides"]
+        }
+        beyond = []
+        for id_ in ids:
+            if asked <= 0:
+                beyond.append(id_)
+            asked -= weights[self.market.instances[id_].instance_type]
+        return beyond
 
     def _judge_launch(self, what: str, seen: Seen, pool: str, token: str, ids: list[str], *, first: bool) -> None:
         if not seen.has_item or seen.item is None:
@@ -158,28 +178,93 @@ class Oracle:
             return
         if spec.paused:
             self.broken("no launch while paused", what)
-        alive = [one for one in self.alive(pool) if one.id not in self.extras]
-        if len(alive) > spec.max_instances:
-            text = f"{what}: {len(alive)} alive, max_instances is {spec.max_instances}"
+        alive = [one for one in self.alive(pool) if one.id not in self.books.extras]
+        if units(alive, spec) > spec.max_instances:
+            text = f"{what}: {units(alive, spec)} alive, max_instances is {spec.max_instances}"
             self.broken("never above max_instances", text)
         noticed = _noticed(seen)
-        serving = [one.id for one in alive if one.id not in noticed]
-        wanted = self._wanted(spec) if first else max(self._wanted(spec), self.wanted_at_begin.get(token, 0))
-        if len(serving) > wanted and ids:
-            self.broken("never launch twice", f"{what}: {len(serving)} serve, {wanted} are wanted")
+        serving = units([one for one in alive if one.id not in noticed], spec)
+        most = self._most(pool, spec) if first else max(self._most(pool, spec), self.most_at_begin.get(token, 0))
+        if serving > most + heaviest(spec) - 1 and ids:
+            self.broken("never more than wanted and replaced", f"{what}: {serving} serve, {most} may")
         for instance in (self.market.instances[id_] for id_ in ids):
             self._judge_price(what, spec, instance)
+            if not self.books.as_described(instance, spec):
+                self.broken("made as described", f"{what}: {instance.template} for {dict(seen.item)}")
+        self._judge_market(what, spec, pool, ids, noticed)
+
+    def _most(self, pool: str, spec: Pool) -> int:
+        """How many units may serve a pool: those wanted, and those that replace others."""
+        most = self._wanted(spec)[1]
+        return most + self.books.beyond_wanted(pool, spec, most)
+
+    def _wanted(self, spec: Pool) -> tuple[int, int]:
+        return wanted(spec, self.market.clock(), timedelta(seconds=2 * MOST_SKEW))
 
     def _judge_price(self, what: str, spec: Pool, instance: Instance) -> None:
         offering = self.market.offerings[instance.instance_type, instance.zone]
-        cap = spec.cap(offering.on_demand_price)
-        if spec.spot != (instance.lifecycle == "spot"):
-            self.broken("spot or on demand as told", f"{what}: {instance.lifecycle}")
-        if spec.spot and cap is not None:
+        cap = self.books.cap(spec, instance.instance_type)
+        if instance.lifecycle == "spot" and cap is not None:
             dear = offering.spot_price > cap or instance.max_price is None or instance.max_price > cap
             if dear:
                 text = f"{what} at {offering.spot_price}, bidding {instance.max_price}; spot_max_price is {cap}"
                 self.broken("never above spot_max_price", text)
+
+    def _judge_market(self, what: str, spec: Pool, pool: str, ids: list[str], noticed: set[str]) -> None:
+        """Spot or on demand as told: the base at once, what spot lacks only after a while."""
+        new = [self.market.instances[id_] for id_ in ids]
+        bought = on_demand_of(new)
+        if not spec.spot:
+            if len(bought) < len(new):
+                self.broken("spot or on demand as told", f"{what}: spot in a pool on demand")
+            return
+        stays = [
+            one
+            for one in on_demand_of(self.alive(pool))
+            if one.id not in noticed
+            and not (self.books.outdated(one, spec) or one.id in self.books.at_risk or one.id in self.books.extras)
+        ]
+        base = min(spec.on_demand_base, self._wanted(spec)[1])
+        if not bought or units(stays, spec) <= base + heaviest(spec) - 1:
+            return
+        if spec.fallback is None:
+            self.broken("spot or on demand as told", f"{what}: {units(stays, spec)} on demand, the base is {base}")
+            return
+        lacked = self.now() - self.short_since.get(pool, self.now())
+        if lacked < spec.fallback.after_minutes * 60 - MOST_SKEW - LOOK:
+            text = (
+                f"{what} on demand after {lacked:.0f} s without spot; {spec.fallback.after_minutes} minutes were told"
+            )
+            self.broken("on demand only when spot has been short for long", text)
+
+    def _judge_loop(self, pool: str, lifecycle: str, ids: list[str]) -> None:
+        """Launches that bring nothing that lives become rare."""
+        if not ids:
+            return
+        lately = [(at, some) for at, some in self.launches.get((pool, lifecycle), []) if self.now() - at < HOUR]
+        while lately and not any(self._was_stillborn(pool, id_) for id_ in lately[-1][1]):
+            lately.clear()
+        self.launches[pool, lifecycle] = [*lately, (self.now(), ids)]
+        if len(lately) >= MOST_IN_VAIN:
+            self.broken("launches in vain become rare", f"{pool}: {len(lately)} within an hour")
+
+    def _was_stillborn(self, pool: str, id_: str) -> bool:
+        item = self.pools.items.get(pool)
+        spec = parse_pool(item) if item else None
+        instance = self.market.instances.get(id_)
+        if instance is None or not isinstance(spec, Pool) or instance.live:
+            return False
+        taken = instance.ending is not None and instance.ending.code in OF_THE_MARKET
+        return not taken and not self.books.ready(instance, spec)
+
+    def edited(self, pool: str) -> None:
+        """An item is about to be put or deleted: who was ready stays so, and launches in vain are forgiven."""
+        item = self.pools.items.get(pool)
+        spec = parse_pool(item) if item else None
+        if isinstance(spec, Pool):
+            self.books.look(pool, spec)
+        for lifecycle in ("spot", "on-demand"):
+            self.launches.pop((pool, lifecycle), None)
 
     def calling(self, inv: Invocation, params: dict[str, Any]) -> None:
         """A launch is asked for: not of an offering that has kept refusing until just now."""
@@ -221,6 +306,53 @@ class Oracle:
             if id_ in _noticed(inv.of(pool), margin=timedelta(seconds=60)):
                 self.broken("noticed instances are left to EC2", what)
             self._judge_fence(inv, pool, what)
+        for pool in {inv.shown.get(id_, {}).get("spotpools:pool", "") for id_ in ids}:
+            self._judge_loss(inv, pool, [self.market.instances[id_] for id_ in ids if id_ in self.market.instances])
+
+    def _judge_loss(self, inv: Invocation, pool: str, going: list[Instance]) -> None:
+        """Whoever works may go only if enough others work, by what EC2 has."""
+        seen = inv.of(pool)
+        spec = in_force(seen.item, seen.status) if seen.item is not None else None
+        if spec is None:
+            return
+        if spec.paused:
+            self.broken("a paused pool keeps all", f"{inv.name} terminates {[one.id for one in going]} of {pool}")
+        noticed, lost = _noticed(seen), self.books.just_lost(pool)
+        working = [one for one in (*self.alive(pool), *lost) if one.id not in noticed and self.books.ready(one, spec)]
+        # Who became ready a moment ago, or by an earlier item only, was not seen so.
+        awaited = set(seen.status.memory.startup) if seen.status else set()
+        known = [one for one in working if one.id not in awaited]
+        taken = [one for one in going if one in known and one.live and one not in lost]
+        left = units([one for one in working if one not in going], spec)
+        least = self._wanted(spec)[0]
+        kept = [one for one in self.alive(pool) if one not in working and _protected(one)]
+        floor = least - self._spare(pool, spec, working, lost) - units(kept, spec) - (heaviest(spec) - 1)
+        if taken and left < min(units(known, spec), floor):
+            text = f"{inv.name} leaves {left} of {units(known, spec)} ready in {pool}; {least} wanted, {floor} at least"
+            self.broken("enough stay ready", text)
+        plain = [one for one in taken if not self._to_replace(one, pool, spec)]
+        been = self.now() - self.excess_since.get(pool, self.now())
+        if plain and been < spec.scale_in_after_minutes * 60 - MOST_SKEW - LOOK:
+            text = f"{inv.name} takes from {pool}, which has had too many for {been:.0f} s"
+            self.broken("scale-in waits", text)
+
+    def _to_replace(self, one: Instance, pool: str, spec: Pool) -> bool:
+        """Whether an instance may go for another reason than that there are too many."""
+        return (
+            one.id in self.books.at_risk
+            or self.books.outdated(one, spec)
+            or self.books.drifts(pool, spec, self._wanted(spec)[1])
+            or (spec.spot and one.lifecycle == "on-demand")
+        )
+
+    def _spare(self, pool: str, spec: Pool, working: list[Instance], lost: list[Instance]) -> int:
+        """How many of the wanted units may be missing for a rolling update's sake."""
+        if spec.update != "rolling" or not self.books.drifts(pool, spec, self._wanted(spec)[1]):
+            return 0
+        if any(not self.books.outdated(one, spec) for one in working):
+            return max(spec.max_unavailable, heaviest(spec))
+        full = units([*self.alive(pool), *lost], spec) >= spec.max_instances
+        return heaviest(spec) if full else 0
 
     def _judge_fence(self, inv: Invocation, pool: str, what: str) -> None:
         seen = inv.of(pool)
@@ -252,7 +384,8 @@ class Oracle:
         seen = inv.of(lease.pool_name)
         spec = in_force(seen.item, seen.status) if seen.item else None
         # Sent again later, it may find that those then under notice were not taken after all.
-        self.wanted_at_begin[attempt.id] = (self._wanted(spec) if spec else 0) + len(_noticed(seen))
+        noticed = [one for one in self.alive(lease.pool_name) if one.id in _noticed(seen)]
+        self.most_at_begin[attempt.id] = self._most(lease.pool_name, spec) + units(noticed, spec) if spec else 0
 
     def saved(self, inv: Invocation, lease: Lease, before: Status, after: Status) -> None:
         """A status was written."""
@@ -265,7 +398,9 @@ class Oracle:
         if size > LARGEST_STATUS:
             self.broken("a status stays small", f"{pool}: {size} bytes")
         waiting, expected = after.answer.waiting, inv.expected.pop(pool, None)
-        if expected and waiting and waiting.reason is not expected:
+        spec = in_force(inv.of(pool).item or {}, inv.of(pool).status)
+        on_one_market = spec is not None and not spec.on_demand_base and spec.fallback is None
+        if expected and on_one_market and waiting and waiting.reason is not expected:
             text = f"{pool} waits for {waiting.reason}, EC2 said {expected}: {waiting.message[:100]}"
             self.broken("the right reason", text)
         refused, gave = inv.refused.pop(pool, ({}, frozenset()))
@@ -275,6 +410,42 @@ class Oracle:
             self.failing[pool, offering] = (failures + 1 if again else 1, self.now())
         for offering in gave - refused.keys():
             self.failing.pop((pool, offering), None)
+        self._look_at_size(inv, pool)
+        self._look_at_spot(inv, pool, after)
+
+    def _look_at_size(self, inv: Invocation, pool: str) -> None:
+        """Keep the book of how long a pool has had too many."""
+        seen = inv.of(pool)
+        spec = in_force(seen.item, seen.status) if seen.item is not None else None
+        if spec is not None and units(self.alive(pool), spec) > self._wanted(spec)[0]:
+            self.excess_since.setdefault(pool, self.now())
+        else:
+            self.excess_since.pop(pool, None)
+
+    def _look_at_spot(self, inv: Invocation, pool: str, after: Status) -> None:
+        """Keep the book of how long a pool has had too few spot instances; what a lost launch brought is not known."""
+        seen = inv.of(pool)
+        spec = in_force(seen.item, seen.status) if seen.item is not None else None
+        if spec is None or spec.fallback is None:
+            self.short_since.pop(pool, None)
+            return
+        notices = {id_ for id_, one in after.notices.items() if one.kind is NoticeKind.INTERRUPTION}
+        spot = [one for one in self.alive(pool) if one.lifecycle == "spot" and one.id not in notices and not one.notice]
+        most = self._wanted(spec)[1]
+        if units(spot, spec) < most - min(spec.on_demand_base, most):
+            self.short_since.setdefault(pool, self.now())
+        elif after.memory.attempt is None:
+            self.short_since.pop(pool, None)
+
+    def released(self, inv: Invocation, lease: Lease) -> None:
+        """A reconcile has done all it could: those under notice that it saw have been told of."""
+        seen = inv.of(lease.pool_name)
+        spec = in_force(seen.item, seen.status) if seen.item is not None else None
+        if spec is None or spec.paused or any(call == "PutEvents" for call, *_ in inv.faults):
+            return
+        for one in self.alive(lease.pool_name):
+            if one.id in _noticed(seen, margin=timedelta(seconds=60)) & inv.shown.keys() - self.told:
+                self.broken("the end is announced", f"{inv.name} saw the notice of {one.id} and told nobody")
 
     def deleted(self, lease: Lease) -> None:
         """A status was deleted, and all memory of its back-off with it."""
@@ -302,7 +473,7 @@ class Oracle:
         if how in ("error", "error_after", "drop_before", "drop_after", "late", "after_terminate"):
             return inv.errors_told > 0
         if how == "zero":
-            return any(status.answer.waiting for _, status in inv.saved)
+            return any(status.answer.waiting or _at_size(status.answer) for _, status in inv.saved)
         if how in ("inside", "beside") and code not in OF_AN_OFFERING:
             return inv.errors_told > 0
         return how not in ("throttled", "timed_out_before", "timed_out_after")
@@ -319,50 +490,76 @@ class Oracle:
 
     def _amiss(self, pool: str) -> str | None:
         alive, item, status = self.alive(pool), self.pools.items.get(pool), self.statuses.statuses.get(pool)
-        protected = sum(1 for one in alive if one.tags.get("spotpools:protect") == "true")
         if item is None:
-            left = len(alive) > protected or (status and not alive)
-            return f"{pool} was deleted; alive {len(alive)}, protected {protected}, status {status}" if left else None
+            return self._not_gone(pool, alive, status)
         answer, spec = (status or Status()).answer, in_force(item, status)
         if bool(answer.spec_errors) != isinstance(parse_pool(item), tuple):
             return f"{pool}: spec_errors are {answer.spec_errors[:1]} for {item}"
-        if answer.noticed or answer.running != len([one for one in alive if one.state == "running"]):
+        running = [one for one in alive if one.state == "running"]
+        if answer.noticed or answer.running != (units(running, spec) if spec else len(running)):
             return f"{pool}: status tells of {answer.running} running, {answer.noticed} noticed; EC2 has {len(alive)}"
-        wanted = self._wanted(spec) if spec and not spec.paused else None
-        if wanted is not None and len(alive) > max(wanted, protected):
-            return f"{pool} has {len(alive)} alive, {wanted} wanted, {protected} protected"
-        if spec and wanted is not None and len(alive) < wanted:
-            return self._rightly_waits(pool, spec, wanted - len(alive), answer.waiting)
+        if spec is None or spec.paused:
+            return f"{pool} wants nothing, yet waits: {answer.waiting}" if answer.waiting else None
+        return self._wrong_size(pool, spec, alive, answer) or self._not_replaced(pool, spec, alive, answer)
+
+    def _not_gone(self, pool: str, alive: list[Instance], status: Status | None) -> str | None:
+        protected = [one for one in alive if _protected(one)]
+        template = any(one.name == f"{STACK}-pool-{pool}" for one in self.market.surroundings.templates.values())
+        if len(alive) > len(protected) or (status and not alive) or (template and not alive):
+            return f"{pool} was deleted; alive {len(alive)}, protected {len(protected)}, template {template}, {status}"
+        return None
+
+    def _wrong_size(self, pool: str, spec: Pool, alive: list[Instance], answer: Answer) -> str | None:
+        size, serving = self._wanted(spec)[1], units(alive, spec)
+        most = size + self.books.beyond_wanted(pool, spec, size)
+        free = [one for one in alive if not _protected(one) and not self.books.of_base(one, alive, spec, size)]
+        spare = [one for one in free if spec.weight(one.instance_type) <= serving - most]
+        if spare:
+            return f"{pool} has {serving} alive, {size} wanted, {most} allowed; {spare[0].id} could go"
+        if serving < size:
+            return self._rightly_waits(pool, spec, alive, answer.waiting)
         return f"{pool} wants no more, yet waits: {answer.waiting}" if answer.waiting else None
 
-    def _rightly_waits(self, pool: str, spec: Pool, short: int, waiting: Waiting | None) -> str | None:
-        if waiting is None or waiting.count != short:
+    def _rightly_waits(self, pool: str, spec: Pool, alive: list[Instance], waiting: Waiting | None) -> str | None:
+        size = self._wanted(spec)[1]
+        short = size - units(alive, spec)
+        if waiting is None or (waiting.count != short and not self.books.broken(spec)):
             return f"{pool} lacks {short} and says {waiting}"
-        right = self.right_reasons(spec)
+        right = self.books.right_reasons(spec, alive, size)
+        if self.books.stillborn(pool, spec):
+            right |= {Reason.CONFIG, Reason.UNKNOWN}
         if waiting.reason not in right:
             return f"{pool} lacks {short} for {sorted(right)} and says {waiting.reason}: {waiting.message[:150]}"
         return None
 
-    def right_reasons(self, spec: Pool) -> set[Reason]:
-        """Why a pool may rightly wait, by the market's own books."""
-        if spec.launch_template and spec.launch_template.name != TEMPLATE:
-            return {Reason.CONFIG, Reason.PRICE_ABOVE_MAX} if spec.spot_max_price else {Reason.CONFIG}
-        if spec.subnet_ids and spec.subnet_ids != (A_SUBNET,):
-            return {Reason.CONFIG}
-        zones = ZONES[:1] if spec.subnet_ids else ZONES
-        keys = [(one, zone) for one in spec.instance_types for zone in zones]
-        offerings = [self.market.offerings[key] for key in keys if key in self.market.offerings]
-        reasons = {self._hindrance(spec, offering) for offering in offerings}
-        if not reasons:
-            return {Reason.NO_CAPACITY, Reason.CONFIG}
-        return set() if None in reasons else {one for one in reasons if one}
+    def _not_replaced(self, pool: str, spec: Pool, alive: list[Instance], answer: Answer) -> str | None:
+        """What should have given way to others and has not, although nothing hinders it."""
+        size = self._wanted(spec)[1]
+        if units(alive, spec) < size:
+            return None
+        old = [one for one in alive if self.books.outdated(one, spec) and not _protected(one)]
+        risky = [one for one in alive if one.id in self.books.at_risk and not _protected(one)]
+        lent = [one for one in self.books.borrowed(pool, spec, size) if not _protected(one)]
+        returns = spec.fallback is not None and spec.fallback.return_to_spot
+        stopped = answer.rollout is not None and answer.rollout.state is RolloutState.STOPPED
+        wrong = (
+            (stopped, f"{pool}'s roll is stopped for no reason: {answer.rollout}"),
+            (
+                spec.update == "rolling" and old,
+                f"{pool} still has {len(old)} of an older description: {answer.rollout}",
+            ),
+            (spec.on_rebalance == "replace_first" and risky, f"{pool} still has {len(risky)} at risk"),
+            (returns and lent, f"{pool} still has {len(lent)} on demand that spot could replace"),
+            (spec.update == "rolling" and self.books.lacks_base(alive, spec, size), f"{pool} still lacks its base"),
+        )
+        hindered = self.books.broken(spec) or self.books.stillborn(pool, spec) or self._no_room_to_replace(spec, alive)
+        return None if hindered else next((text for holds, text in wrong if holds), None)
 
-    def _hindrance(self, spec: Pool, offering: Offering) -> Reason | None:
-        cap = spec.cap(offering.on_demand_price) or offering.on_demand_price
-        if spec.spot and offering.spot_price > cap:
-            return Reason.PRICE_ABOVE_MAX
-        room = self.market.room("spot" if spec.spot else "on-demand", [offering.key])
-        return None if room.free[offering.key] else Reason.NO_CAPACITY
+    def _no_room_to_replace(self, spec: Pool, alive: list[Instance]) -> bool:
+        """Whether no spot, or on-demand, instance could be had in anybody's place."""
+        markets = (("spot",) if spec.spot else ()) + (("on-demand",) if spec.on_demand_base or not spec.spot else ())
+        free = spec.max_instances - units(alive, spec)
+        return any(None not in self.books.hindrances(spec, market, free) for market in markets)
 
 
 def in_force(item: Mapping[str, Any], status: Status | None) -> Pool | None:
@@ -385,6 +582,14 @@ def _noticed(seen: Seen, margin: timedelta = timedelta(0)) -> set[str]:
 
 def _ours(instance: Instance) -> bool:
     return instance.tags.get("spotpools:stack") == STACK and "spotpools:pool" in instance.tags
+
+
+def _at_size(answer: Answer) -> bool:
+    return answer.running + answer.starting >= answer.wanted
+
+
+def _protected(instance: Instance) -> bool:
+    return instance.tags.get("spotpools:protect") == "true"
 
 
 def market_of(params: dict[str, Any]) -> str:

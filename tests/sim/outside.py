@@ -28,9 +28,6 @@ from tests.sim.oracle import REASONS, Invocation, tag_of
 if TYPE_CHECKING:
     from tests.sim.world import World
 
-COMMAND_APPEARS, COMMAND_RUNS = 2.0, 30.0
-"""Seconds after which Systems Manager knows of a command, and after which the command has run."""
-
 DIES_PENDING = Ending(
     code="Server.InsufficientInstanceCapacity", text="Server.InsufficientInstanceCapacity", initiator="Service"
 )
@@ -43,12 +40,29 @@ def client_error(call: str, code: str) -> ClientError:
     return ClientError(answer, call)
 
 
-class Ec2:
-    """The market's client with something going wrong."""
+class Service:
+    """One of the market's services; each call of its client may go wrong."""
+
+    def __init__(self, world: World, name: str = "ec2") -> None:
+        self._world = world
+        self._client = MarketClient(world.market, service=name)
+
+    def __getattr__(self, name: str) -> Callable[..., dict[str, Any]]:
+        call, method = "".join(part.capitalize() for part in name.split("_")), getattr(self._client, name)
+
+        def ask(**params: Any) -> dict[str, Any]:
+            if "MaxResults" in params:
+                params["MaxResults"] = min(params["MaxResults"], max(self._world.scenario.page_size, 2))
+            return self._world.call(call, lambda: method(**params))
+
+        return ask
+
+
+class Ec2(Service):
+    """EC2, whose launches, terminations and listings are watched."""
 
     def __init__(self, world: World) -> None:
-        self._world = world
-        self._client = MarketClient(world.market)
+        super().__init__(world)
         self._more: dict[str, int] = {}
 
     def create_fleet(self, **params: Any) -> dict[str, Any]:
@@ -65,7 +79,7 @@ class Ec2:
             answer = describe_instances(world.market, params)
             for one in (one for group in answer["Reservations"] for one in group["Instances"]):
                 inv.shown[one["InstanceId"]] = {tag["Key"]: tag["Value"] for tag in one["Tags"]}
-                if one["InstanceId"] in world.oracle.stopped and one["State"]["Name"] == "running":
+                if one["InstanceId"] in world.oracle.books.stopped and one["State"]["Name"] == "running":
                     one["State"] = {"Code": 80, "Name": "stopped"}
             return answer
 
@@ -111,17 +125,6 @@ class Ec2:
 
         return world.call("DescribeInstanceStatus", effect)
 
-    def __getattr__(self, name: str) -> Callable[..., dict[str, Any]]:
-        """The other calls: questions, and what is done to launch templates."""
-        call, method = "".join(part.capitalize() for part in name.split("_")), getattr(self._client, name)
-
-        def ask(**params: Any) -> dict[str, Any]:
-            if "MaxResults" in params:
-                params["MaxResults"] = min(params["MaxResults"], max(self._world.scenario.page_size, 2))
-            return self._world.call(call, lambda: method(**params))
-
-        return ask
-
 
 class Events:
     """EventBridge: who was told of which instance's end."""
@@ -142,31 +145,6 @@ class Events:
             }
 
         return self._world.call("PutEvents", effect, entries=entries)
-
-
-class Commands:
-    """Systems Manager: a command runs for a while, then it has succeeded, or it is forgotten."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._sent: dict[str, float] = {}
-
-    def send_command(self, **params: Any) -> dict[str, Any]:
-        def effect() -> dict[str, Any]:
-            command_id = f"command-{len(self._sent) + 1}"
-            self._sent[command_id] = self._world.t
-            return {"Command": {"CommandId": command_id}}
-
-        return self._world.call("SendCommand", effect)
-
-    def get_command_invocation(self, **params: Any) -> dict[str, Any]:
-        def effect() -> dict[str, Any]:
-            age = self._world.t - self._sent[params["CommandId"]]
-            if age < COMMAND_APPEARS:
-                raise client_error("GetCommandInvocation", "InvocationDoesNotExist")
-            return {"Status": "InProgress" if age < COMMAND_RUNS else "Success"}
-
-        return self._world.call("GetCommandInvocation", effect)
 
 
 class _Launch:
@@ -201,7 +179,9 @@ class _Launch:
             self._inv, self._seen, self._params, lambda: self._client.create_fleet(**sent), first=self._first
         )
         ids = _ids(answer)
-        world.stats["launched"] += 0 if known else len(ids)
+        if not known:
+            world.stats["launched"] += len(ids)
+            world.work(ids)
         codes = sorted({entry["ErrorCode"] for entry in answer["Errors"]})
         world.log(f"CreateFleet {self._token} asks {self._asked}, EC2 launched {ids} {codes}")
         return answer
@@ -319,7 +299,13 @@ class Statuses:
         return self._world.call("statuses.acquire", effect)
 
     def release(self, lease: Lease, *, even_if_dirty: bool = False) -> bool:
-        return self._world.call("statuses.release", lambda: self._table.release(lease, even_if_dirty=even_if_dirty))
+        def effect() -> bool:
+            released = self._table.release(lease, even_if_dirty=even_if_dirty)
+            if released and not even_if_dirty:
+                self._world.oracle.released(running(self._world), lease)
+            return released
+
+        return self._world.call("statuses.release", effect)
 
     def begin(self, lease: Lease, attempt: Attempt) -> None:
         def effect() -> None:

@@ -8,11 +8,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
-TYPES = ("g5.xlarge", "g4dn.xlarge", "p3.2xlarge", "c6i.large")
+TYPES = {
+    "g5.xlarge": (4, 16, 1, "a10g"),
+    "g4dn.xlarge": (4, 16, 1, "t4"),
+    "p3.2xlarge": (8, 61, 1, "v100"),
+    "c6i.large": (2, 4, 0, ""),
+    "c7g.large": (2, 4, 0, ""),
+}
+"""Of each type: vCPUs, GiB of memory, GPUs and their name."""
+
+ARM = "c7g.large"
 ZONES = ("us-east-1a", "us-east-1b", "us-east-1c")
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 SETTLING = 25 * MINUTE
@@ -21,6 +32,29 @@ SETTLING = 25 * MINUTE
 CENT_OF_A_CENT = Decimal("0.000001")
 A_SUBNET = "subnet-00000000000000001"
 """Of the first zone."""
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+READY_TAG = "ready=true"
+"""What the simulated workload sets on its instance."""
+
+GOOD: tuple[dict[str, Any], ...] = (
+    {"image_id": "ami-0a"}, {"image_id": "ami-0b"}, {"image_id": "ami-0c", "tags": {"team": "vision"}},
+    {"user_data": "echo 1"}, {"user_data": "echo 2", "security_group_ids": ["sg-1"]},
+    {"root_volume_size_gib": Decimal(50)}, {"key_name": "ops"}, {}, {"launch_template": {"name": "test-default"}},
+)  # fmt: skip
+"""Descriptions of machines that live."""
+
+BROKEN: tuple[dict[str, Any], ...] = (
+    {"image_id": "ami-dies"}, {"user_data": "halt at once"}, {"user_data": "is impaired"}, {"user_data": "hangs"},
+    {"image_id": "ami-missing"}, {"security_group_ids": ["sg-missing"]}, {"image_id": "ssm:/no/such"},
+)  # fmt: skip
+"""Descriptions that EC2 refuses, and those of machines that never do their work."""
+
+REQUIREMENTS: tuple[dict[str, Any], ...] = (
+    {"vcpus": {"min": Decimal(4)}}, {"vcpus": {"min": Decimal(1), "max": Decimal(4)}}, {"gpus": {"min": Decimal(1)}},
+    {"gpu_names": ["t4", "a10g"]}, {"memory_gib": {"min": Decimal(500)}}, {"excluded_types": ["p3.*", "g5.*"]},
+)  # fmt: skip
+TIME_ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata")
 
 LAUNCH_CODES = (
     "RequestLimitExceeded", "Unavailable", "InternalError", "MaxSpotInstanceCountExceeded", "UnauthorizedOperation",
@@ -36,16 +70,28 @@ TABLE_CALLS = (
     "statuses.get", "statuses.scan", "statuses.acquire", "statuses.release", "statuses.begin", "statuses.save",
     "statuses.delete", "statuses.note", "pools.get", "pools.scan",
 )  # fmt: skip
-SPOT_MOVES = ("interrupt", "interrupt", "interrupt", "storm", "false", "stranger", "rebalance", "dies")
+ASKING_CALLS = (
+    "DescribeSubnets", "DescribeSpotPriceHistory", "DescribeInstanceStatus", "DescribeInstanceStatus",
+    "DescribeLaunchTemplateVersions", "CreateLaunchTemplate", "CreateLaunchTemplateVersion", "DeleteLaunchTemplate",
+    "DeleteLaunchTemplateVersions", "GetProducts", "GetInstanceTypesFromInstanceRequirements", "PutEvents",
+    "SendCommand", "GetCommandInvocation",
+)  # fmt: skip
+SPOT_MOVES = (
+    "interrupt", "interrupt", "interrupt", "storm", "false", "stranger", "rebalance", "rebalance", "maintenance",
+    "dies",
+)  # fmt: skip
 FAULTS = (
-    "launch", "launch", "launch", "describe", "ask", "terminate", "table", "table", "kill", "kill", "slow", "queue",
-    "outage",
+    "launch", "launch", "launch", "describe", "ask", "ask", "terminate", "table", "table", "kill", "kill", "slow",
+    "queue", "outage",
 )  # fmt: skip
 LAUNCH_FAULTS = (
     "error", "error", "error_after", "inside", "inside", "zero", "more", "beside", "drop_before", "drop_after",
     "drop_after", "late",
 )  # fmt: skip
-KILL_POINTS = ("CreateFleet", "TerminateInstances", "DescribeInstances", *TABLE_CALLS, "queue.send")
+KILL_POINTS = (
+    "CreateFleet", "TerminateInstances", "DescribeInstances", *TABLE_CALLS, "queue.send", "CreateLaunchTemplateVersion",
+    "PutEvents",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -82,6 +128,8 @@ class Scenario:
     ticks: tuple[float, ...]
     end: float
     page_size: int
+    pending_seconds: float = 1.5
+    check_seconds: float = 2.0
 
     def without(self, dropped: Iterable[Happening]) -> Scenario:
         """The same scenario in which these things do not happen."""
@@ -90,7 +138,7 @@ class Scenario:
 
     def having(self, kept: Iterable[Happening]) -> Scenario:
         """The same scenario with these happenings alone."""
-        return Scenario(self.seed, self.offerings, tuple(kept), self.ticks, self.end, self.page_size)
+        return replace(self, happenings=tuple(kept))
 
 
 def make(seed: int, *, small: bool = False) -> Scenario:
@@ -106,9 +154,14 @@ class _Maker:
         self.small = small
         number = rng.choice((1, 1, 2, 3)) if small else rng.choice((1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 12, 20, 30))
         self.pools = [f"pool-{n:02}" for n in range(1, number + 1)]
-        self.types = rng.sample(TYPES, rng.randint(1, len(TYPES)))
+        several = [one for one in TYPES if one != ARM]
+        self.types = rng.sample(several, rng.randint(1, len(several)))
+        self.arm = rng.random() < 0.2
         self.zones = sorted(rng.sample(ZONES, rng.randint(1, len(ZONES))))
-        self.offerings = [self._offering(one, zone) for one in self.types for zone in self.zones]
+        sold = [*self.types, ARM] if self.arm else self.types
+        self.offerings = [self._offering(one, zone) for one in sold for zone in self.zones]
+        self.modern = {pool: self._wishes() for pool in self.pools if rng.random() < 0.5}
+        """Pools that use what came with the third step, each with what it mostly wishes."""
         self.skewed = rng.random() < 0.4
         self.happenings: list[Happening] = []
 
@@ -127,13 +180,18 @@ class _Maker:
         # A little off the full minute: other things happen on it.
         jittered = tuple(tick + rng.uniform(0, 2) for tick in ticks)
         happenings = tuple(sorted(self.happenings, key=lambda one: one.at))
-        return Scenario(self.seed, tuple(self.offerings), happenings, jittered, at, rng.choice((1, 2, 3, 7, 1000)))
+        pages, pending, checks = (
+            rng.choice((1, 2, 3, 7, 1000)),
+            rng.choice((1.5, 1.5, 30.0)),
+            rng.choice((2.0, 60.0, 150.0)),
+        )
+        return Scenario(self.seed, tuple(self.offerings), happenings, jittered, at, pages, pending, checks)
 
     def _episode(self, start: float, length: float) -> None:
         rng, pools = self.rng, self.pools
         if not start:
             for pool in pools:
-                self._put(rng.uniform(0, 90), self._item(pool))
+                self._put(rng.uniform(0, 90), self._item(pool, 0.0))
         if rng.random() < 0.2:  # nothing else, or it would hide what comes of it
             self._flood(start + 2 * MINUTE)
             self._lost_answers(start + rng.uniform(3, 5) * MINUTE)
@@ -159,12 +217,12 @@ class _Maker:
 
     def _user(self, at: float) -> None:
         rng, pool = self.rng, self.rng.choice(self.pools)
-        item, then = self._item(pool), at + rng.uniform(1, 900)
+        item, then = self._item(pool, at), at + rng.uniform(1, 900)
         match rng.choice(("put", "put", "put", "put", "bad", "bad", "pause", "delete", "protect", "stop", "flap")):
             case "put":
                 self._put(at, item)
             case "bad":
-                self._put(at, self._bad(pool))
+                self._put(at, self._bad(pool, at))
                 self._perhaps_put(then, item)
             case "pause":
                 self._put(at, {**item, "paused": True})
@@ -179,7 +237,7 @@ class _Maker:
                 self._add(at, "stop", pool=pool)
             case _:  # sizes changed faster than anybody can follow
                 for n in range(rng.randint(2, 6)):
-                    self._put(at + n * rng.uniform(0.1, 4), self._item(pool))
+                    self._put(at + n * rng.uniform(0.1, 4), self._item(pool, at))
 
     def _put(self, at: float, item: dict[str, Any]) -> None:
         self._add(at, "put", pool=item["pool_name"], item=item)
@@ -188,7 +246,88 @@ class _Maker:
         if self.rng.random() < 0.65:
             self._put(at, item)
 
-    def _item(self, pool: str) -> dict[str, Any]:
+    def _item(self, pool: str, at: float) -> dict[str, Any]:
+        """A new item; of a modern pool mostly the usual one in another size or with another description."""
+        item = self._plain_item(pool)
+        if pool not in self.modern:
+            return item
+        rng = self.rng
+        wishes = self.modern[pool] if rng.random() < 0.8 else self._wishes()
+        if rng.random() < 0.6:
+            wishes = {**wishes, "description": self._description()}
+        if rng.random() < 0.3:
+            wishes = {**wishes, "sizes": {name: item[name] for name in ("max_instances", "target_size")}}
+        for name in ("instance_type", "instance_types", "launch_template"):
+            item.pop(name, None)
+        item |= wishes["types"] | wishes["sizes"] | wishes["patience"] | wishes["description"]
+        limit = int(item["max_instances"])
+        for name in {"target_size", "min_instances", "on_demand_base"} & item.keys():
+            item[name] = min(Decimal(item[name]), Decimal(limit))
+        if rng.random() < 0.2:
+            item["schedule"] = self._schedule(at, limit)
+        if item.get("spot") is False:
+            item.pop("fallback", None)
+        return item
+
+    def _wishes(self) -> dict[str, Any]:
+        rng = self.rng
+        limit = rng.choice((3, 5, 8, 12, 12))
+        target = rng.choice((limit, rng.randint(1, limit), rng.randint(1, limit)))
+        return {
+            "types": self._types(),
+            "sizes": {"max_instances": Decimal(limit), "target_size": Decimal(target)},
+            "description": self._description(),
+            "patience": self._patience(limit),
+        }
+
+    def _types(self) -> dict[str, Any]:
+        rng = self.rng
+        chosen = rng.sample(self.types, rng.randint(1, len(self.types)))
+        match rng.choice(("types", "types", "weights", "weights", "weights", "requirements", "arm")):
+            case "weights":
+                weights = {one: Decimal(rng.choice((1, 1, 2, 3, 4))) for one in chosen if rng.random() < 0.8}
+                return {"instance_types": chosen, "weights": weights}
+            case "requirements":
+                return {"requirements": rng.choice(REQUIREMENTS)}
+            case "arm" if self.arm:
+                return {"instance_types": [ARM]}
+            case _:
+                return {"instance_types": chosen}
+
+    def _description(self) -> dict[str, Any]:
+        return dict(self.rng.choice(BROKEN if self.rng.random() < 0.15 else GOOD))
+
+    def _patience(self, limit: int) -> dict[str, Any]:
+        """How a pool spreads, updates, buys, waits and lets go."""
+        rng = self.rng
+        wishes: dict[str, Any] = {
+            "spread_zones": True,
+            "allocation": rng.choice(("capacity-optimized", "lowest-price")),
+            "spot_max_price": rng.choice(("25%", "40%", "60%", "100%", "33.3%")),
+            "on_demand_base": Decimal(rng.randint(1, max(1, limit // 2))),
+            "fallback": {"after_minutes": Decimal(rng.choice((0, 3, 10, 20))), "return_to_spot": rng.random() < 0.7},
+            "update": "rolling",
+            "max_unavailable": Decimal(rng.choice((1, 1, 2, 4))),
+            "ready_timeout_minutes": Decimal(rng.choice((5, 10, 20))),
+            "ready_tag": rng.choice((READY_TAG, READY_TAG, "ready", "never")),
+            "on_rebalance": "replace_first",
+            "drain_command": "/opt/drain",
+            "scale_in_after_minutes": Decimal(rng.choice((1, 5, 15))),
+        }
+        often = {"update": 0.7, "on_rebalance": 0.6, "max_unavailable": 0.6, "fallback": 0.4, "ready_tag": 0.2}
+        return {name: wish for name, wish in wishes.items() if rng.random() < often.get(name, 0.3)}
+
+    def _schedule(self, at: float, limit: int) -> list[dict[str, Any]]:
+        """Entries of which most come soon, each in the words of some time zone."""
+        rng, entries = self.rng, []
+        for _ in range(rng.randint(1, 3)):
+            zone = rng.choice(TIME_ZONES)
+            local = (START + timedelta(seconds=at + rng.uniform(-6 * HOUR, 1.5 * HOUR))).astimezone(ZoneInfo(zone))
+            entry = {"cron": f"{local.minute} {local.hour} * * *", "timezone": zone}
+            entries.append({**entry, "target_size": Decimal(rng.randint(0, limit))})
+        return entries
+
+    def _plain_item(self, pool: str) -> dict[str, Any]:
         rng = self.rng
         limit = rng.choice((1, 2, 3, 4, 5, 8, 12))
         target = rng.choice((0, limit, rng.randint(0, limit), rng.randint(0, limit)))
@@ -218,7 +357,7 @@ class _Maker:
         step = self.rng.choice((Decimal(0), CENT_OF_A_CENT, -CENT_OF_A_CENT, base / 10, -base / 10, base / 2))
         return max(Decimal("0.01"), (base + step).quantize(CENT_OF_A_CENT))
 
-    def _bad(self, pool: str) -> dict[str, Any]:
+    def _bad(self, pool: str, at: float) -> dict[str, Any]:
         spoil: dict[str, Any] = self.rng.choice(
             (
                 {"target_size": Decimal(-1)},
@@ -233,7 +372,7 @@ class _Maker:
                 {f"unknown-{n}": "value " * 20 for n in range(300)},
             )
         )
-        return {**self._item(pool), **spoil}
+        return {**self._item(pool, at), **spoil}
 
     # The market
 
@@ -245,12 +384,15 @@ class _Maker:
     def _market(self, at: float) -> None:
         rng, offering = self.rng, self.rng.choice(self.offerings)
         where = {"instance_type": offering.instance_type, "zone": offering.zone}
-        match rng.choice(("capacity", "capacity", "price", "price", "drought", "flood")):
+        match rng.choice(("capacity", "capacity", "price", "price", "drought", "flood", "on_demand")):
             case "capacity":
                 self._add(at, "offering", **where, capacity=rng.choice((0, 0, 1, 2, 5, 20)))
             case "price":
                 factor = Decimal(rng.choice(("0.5", "0.9", "1", "1.000001", "1.1", "2", "5")))
                 self._add(at, "offering", **where, price=(offering.price * factor).quantize(CENT_OF_A_CENT))
+            case "on_demand":
+                self._add(at, "offering", **where, on_demand=rng.choice((0, 0, 1, 3)))
+                self._add(at + rng.uniform(5, 60) * MINUTE, "offering", **where, on_demand=1000)
             case "drought":
                 for one in self.offerings:
                     self._add(at, "offering", instance_type=one.instance_type, zone=one.zone, capacity=0)
@@ -276,8 +418,8 @@ class _Maker:
                 self._add(at, "false_notice", pool=pool, count=rng.randint(1, 2))
             case "stranger":
                 self._add(at, "stranger_notice", pool=pool)
-            case "rebalance":
-                self._add(at, "rebalance", pool=pool)
+            case "rebalance" | "maintenance" as what:
+                self._add(at, what, pool=pool)
             case _:
                 self._add(at, "fault", call="CreateFleet", how="dies", times=rng.randint(1, 3), seconds=5.0)
 
@@ -292,8 +434,8 @@ class _Maker:
                 how = rng.choice(("error", "error", "drop_before"))
                 self._arm(at, "DescribeInstances", how, code=rng.choice(ASKING_CODES))
             case "ask":
-                call = rng.choice(("DescribeSubnets", "DescribeSpotPriceHistory"))
-                self._arm(at, call, rng.choice(("error", "drop_before")), code=rng.choice(ASKING_CODES))
+                how = rng.choice(("error", "drop_before", "drop_after"))
+                self._arm(at, rng.choice(ASKING_CALLS), how, code=rng.choice(ASKING_CODES))
             case "terminate":
                 how = rng.choice(("error", "vanish", "vanish_forbidden", "drop_before", "drop_after"))
                 code = rng.choice(("RequestLimitExceeded", "UnauthorizedOperation", "InvalidInstanceID.NotFound"))

@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import count
 from typing import Any, TypeVar, cast
 from unittest import mock
 
-from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
+from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
 from lambdas import notices, report, telemetry
 from lambdas.aws.drainer import EventsAndCommands
@@ -29,14 +30,15 @@ from lambdas.reconcile import ControlPlane, reconcile
 from lambdas.tick import tick
 from localcloud.market.clock import ManualClock
 from localcloud.market.model import Market
-from localcloud.market.offerings import Offering
+from localcloud.market.offerings import Machine, Offering
+from localcloud.market.settings import Boot
 from localcloud.market.settings import Settings as MarketSettings
 from localcloud.market.surroundings import PlainSurroundings
 from tests.fakes import STACK, TEMPLATE, MemoryPools, MemoryStatuses, fleet_of
 from tests.sim.baton import KilledError, Strand
 from tests.sim.oracle import BASE, LEASE_SECONDS, LONGEST, Invocation, Oracle, Violation
-from tests.sim.outside import Commands, Ec2, Events, Pools, Queue, Statuses, client_error
-from tests.sim.scenario import ZONES, Happening, Scenario
+from tests.sim.outside import Ec2, Events, Pools, Queue, Service, Statuses, client_error
+from tests.sim.scenario import ARM, READY_TAG, TYPES, ZONES, Happening, Scenario
 
 T = TypeVar("T")
 
@@ -53,8 +55,19 @@ QUIET_TICKS = 45
 """Minutes after the last fault within which each pool is at its size or says why not. It is the longest chain there
 is: a lost launch settles (10), is refused for what only a person can mend (15), finds no capacity (15); and a tick."""
 
+WORKING = 95
+"""Of a hundred instances so many get to work by themselves."""
+
 STILL_TICKS = 3
 """Once all is well it must stay so for this many ticks more."""
+
+BOOTS = (
+    Boot(image_id="ami-dies", outcome="dies", after_seconds=20),
+    Boot(user_data_contains="halt", outcome="dies", code="Client.InstanceInitiatedShutdown"),
+    Boot(user_data_contains="impaired", outcome="impaired"),
+    Boot(user_data_contains="hangs", outcome="never_ready"),
+)
+"""How the machines of the scenarios' broken descriptions fare."""
 
 LATENCY = {"CreateFleet": 1.5, "TerminateInstances": 0.6, "DescribeInstances": 0.3}
 
@@ -86,11 +99,25 @@ class World:
             seed=scenario.seed,
             surroundings=surroundings,
             offerings=[
-                Offering(one.instance_type, one.zone, one.capacity, one.price, one.on_demand)
+                Offering(
+                    one.instance_type,
+                    one.zone,
+                    one.capacity,
+                    one.price,
+                    one.on_demand,
+                    vcpus=TYPES[one.instance_type][0],
+                    machine=_machine(one.instance_type),
+                )
                 for one in scenario.offerings
             ],
-            settings=MarketSettings(describe_lag_seconds=2),
+            settings=MarketSettings(
+                describe_lag_seconds=2,
+                pending_seconds=scenario.pending_seconds,
+                status_check_seconds=scenario.check_seconds,
+            ),
         )
+        self.market.boots += BOOTS
+        surroundings.missing |= {"ami-missing", "sg-missing"}
         self.pools = MemoryPools()
         self.statuses = MemoryStatuses(self.clock, LEASE_SECONDS)
         self.oracle = Oracle(self.market, self.pools, self.statuses)
@@ -104,8 +131,8 @@ class World:
             stack=STACK,
             pools=Pools(self),
             statuses=Statuses(self),
-            fleet=fleet_of(Ec2(self), self._skewed_now),
-            drainer=EventsAndCommands(Events(self), Commands(self), stack=STACK, clock=self._skewed_now),
+            fleet=fleet_of(Ec2(self), self._skewed_now, Service(self, "pricing")),
+            drainer=EventsAndCommands(Events(self), Service(self, "ssm"), stack=STACK, clock=self._skewed_now),
             queue=Queue(self),
             clock=self._skewed_now,
             pauses=Pauses(base=timedelta(seconds=BASE), longest=timedelta(seconds=LONGEST)),
@@ -146,6 +173,7 @@ class World:
             held.clear()
         self._skews.clear()
         self.log("quiet")
+        self._calm = True
         self._do_lag(2.0)
         well = 0
         for minute in range(1, QUIET_TICKS + 1):
@@ -232,6 +260,7 @@ class World:
         self._switch_to(inv, job)
 
     _ending = False
+    _calm = False
 
     def _switch_to(self, inv: Invocation, job: Callable[[], None] | None = None) -> None:
         strand = inv.strand
@@ -308,7 +337,13 @@ class World:
     def _spoil(self, name: str, fault: Mapping[str, Any], effect: Callable[[], T]) -> T:
         how, seconds = fault["how"], fault.get("seconds", 0.0)
         when = how.removeprefix("timed_out_").removeprefix("drop_").removeprefix("kill_")
-        answer = None if when == "before" or how in ("error", "after_terminate", "throttled") else effect()
+        answer = None
+        if when != "before" and how not in ("error", "after_terminate", "throttled"):
+            try:
+                answer = effect()
+            except ClientError:
+                if how != "drop_after":  # of which the caller learns nothing
+                    raise
         if how.startswith("kill"):
             raise KilledError
         if how.startswith("timed_out"):
@@ -389,10 +424,12 @@ class World:
         getattr(self, f"_do_{happening.what}")(**happening.args)
 
     def _do_put(self, pool: str, item: dict[str, Any]) -> None:
+        self.oracle.edited(pool)
         self.pools.items[pool] = copy.deepcopy(item)
         self.send("stream", pool, 0.4)
 
     def _do_delete(self, pool: str) -> None:
+        self.oracle.edited(pool)
         if self.pools.items.pop(pool, None):
             self.send("stream", pool, 0.4)
 
@@ -406,12 +443,17 @@ class World:
 
     def _do_stop(self, pool: str) -> None:
         running = [one for one in self.oracle.alive(pool) if one.state == "running" and not one.notice]
-        self.oracle.stopped.update(one.id for one in running[:1])
+        self.oracle.books.stopped.update(one.id for one in running[:1])
 
     def _do_offering(
-        self, instance_type: str, zone: str, capacity: int | None = None, price: Decimal | None = None
+        self,
+        instance_type: str,
+        zone: str,
+        capacity: int | None = None,
+        price: Decimal | None = None,
+        on_demand: int | None = None,
     ) -> None:
-        self.market.set_offering(instance_type, zone, capacity=capacity, spot_price=price)
+        self.market.set_offering(instance_type, zone, capacity=capacity, spot_price=price, on_demand_capacity=on_demand)
 
     def _do_interrupt(self, pool: str, count: int, seconds: float) -> None:
         victims = [one for one in self.oracle.alive(pool) if one.lifecycle == "spot" and not one.notice]
@@ -439,8 +481,28 @@ class World:
         }  # fmt: skip
 
     def _do_rebalance(self, pool: str) -> None:
-        for one in self.oracle.alive(pool)[:2]:
+        for one in [one for one in self.oracle.alive(pool) if one.lifecycle == "spot"][:2]:
+            self.oracle.books.at_risk.add(one.id)
             self.market.recommend_rebalance(one)
+
+    def _do_maintenance(self, pool: str) -> None:
+        for one in self.oracle.alive(pool)[:2]:
+            self.oracle.books.at_risk.add(one.id)
+            starts_at = self.clock.now + timedelta(days=14)
+            self.market.announce_maintenance(one, "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED", "scheduledChange", starts_at)
+
+    def work(self, ids: Iterable[str]) -> None:
+        """The workload of new instances tags its own as ready after a while; some never do, until all is quiet."""
+        for id_ in ids:
+            lot = zlib.crc32(id_.encode()) % 100
+            if lot < WORKING or self._calm:
+                self.at(self.t + (20.0 if lot % 2 else 150.0), partial(self._works, id_))
+
+    def _works(self, id_: str) -> None:
+        instance = self.market.instances.get(id_)
+        if instance is not None and instance.live and instance.boot is None:
+            key, _, value = READY_TAG.partition("=")
+            instance.tags[key] = value
 
     def _do_fault(self, call: str, **fault: Any) -> None:
         self._armed.setdefault(call, []).append(fault)
@@ -460,6 +522,13 @@ class World:
 
     def _do_lag(self, seconds: float) -> None:
         self.market.settings = self.market.settings.changed({"describe_lag_seconds": seconds})
+
+
+def _machine(instance_type: str) -> Machine:
+    _, gib, gpus, gpu_name = TYPES[instance_type]
+    return Machine(
+        memory_mib=gib * 1024, architecture="arm64" if instance_type == ARM else "x86_64", gpus=gpus, gpu_name=gpu_name
+    )
 
 
 def _unheard(*_: object, **__: object) -> None:

@@ -178,6 +178,10 @@ class TestKinds:
         assert surge(stock(*several(7), wanted=4), replacing) == 1
         assert surge(stock(*several(5), wanted=4, in_flight=3), replacing) == 0
 
+    def test_what_a_heavy_instance_is_too_much_replaces_nothing(self) -> None:
+        heavy = stock(instance("i-old", tags=OLD, units=2), wanted=1)
+        assert surge(heavy, replacements(rolling(weights={"g5.xlarge": 2}), heavy, Memory())) == 1
+
 
 class TestLettingGo:
     def test_as_many_as_are_made_up_for_by_ready_ones(self) -> None:

@@ -104,6 +104,12 @@ def test_protected_and_unseen_ones_never_go() -> None:
     assert chosen(several, 3) == ("i-2",)
 
 
+def test_none_goes_in_place_of_one_that_ec2_does_not_show_yet() -> None:
+    several = stock(instance("i-1"), instance("i-2"), unseen=(instance("i-3", state=State.PENDING),))
+    assert chosen(several, 1) == ()
+    assert chosen(several, 2) == ("i-1",)
+
+
 @pytest.mark.parametrize("value", ["true", "True", "TRUE"])
 def test_protection_is_the_word_true(value: str) -> None:
     assert chosen(stock(instance("i-1", tags={"spotpools:protect": value})), 1) == ()

@@ -1,0 +1,287 @@
+"""What a pool has and ought to have by the market's own books, reckoned apart from the code under test.
+
+Nothing here asks the control plane what it believes; of its code only the reading of an item is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from decimal import ROUND_DOWN, Decimal
+from zoneinfo import ZoneInfo
+
+from lambdas.domain.observed import STACK_TAG
+from lambdas.domain.pool import Pool
+from lambdas.domain.status import Reason
+from localcloud.market.health import health
+from localcloud.market.instances import BY_USER, Instance
+from localcloud.market.model import Market
+from localcloud.market.offerings import Offering
+from tests.fakes import STACK, TEMPLATE
+from tests.sim.scenario import A_SUBNET, BROKEN, TYPES, ZONES
+
+MOST_LAG, LOOK = 240.0, 60.0
+"""Seconds by which a listing may be late, and for which a reconcile may hold what it saw."""
+
+GOES_ON = timedelta(seconds=MOST_LAG + LOOK)
+SMALLEST = Decimal("0.000001")
+BROKEN_WORDS = tuple(
+    word for one in BROKEN for said in one.values() for word in ([said] if isinstance(said, str) else said)
+)
+
+
+class Books:
+    """The market, read as a pool's owner would who sees everything."""
+
+    def __init__(self, market: Market) -> None:
+        self.market = market
+        self.stopped: set[str] = set()
+        self.extras: set[str] = set()
+        self.at_risk: set[str] = set()
+        self._worked: set[str] = set()
+        """Instances that were once ready, by what their pool's item then asked for."""
+
+    def alive(self, pool: str) -> list[Instance]:
+        """Instances of ours that run or start."""
+        return [one for one in self.of(pool) if one.live and one.id not in self.stopped]
+
+    def of(self, pool: str) -> list[Instance]:
+        """All of ours that EC2 still knows."""
+        tags = {"spotpools:pool": pool, STACK_TAG: STACK}
+        return [one for one in self.market.instances.values() if tags.items() <= one.tags.items()]
+
+    # Readiness
+
+    def look(self, pool: str, spec: Pool) -> None:
+        """Remember who is ready now, before an edit changes what ready means."""
+        self._worked |= {one.id for one in self.alive(pool) if self._passes(one, spec)}
+
+    def ready(self, one: Instance, spec: Pool, *, once: bool = True) -> bool:
+        """Whether an instance does its work, or did when it was last alive; ``once``: by an earlier item will do."""
+        return (once and one.id in self._worked) or self._passes(one, spec)
+
+    def _passes(self, one: Instance, spec: Pool) -> bool:
+        if one.running_at() is None:
+            return False
+        if spec.ready_tag:
+            key, given, value = spec.ready_tag.partition("=")
+            return key in one.tags and (not given or one.tags[key] == value)
+        until = self.market.clock() if one.live else _ended_at(one)
+        return health(self.market, one, "running", until) == ("ok", "ok")
+
+    def just_lost(self, pool: str) -> list[Instance]:
+        """Instances that ended or stopped by themselves just now, so that a lagging listing may still show them."""
+        since = self.market.clock() - GOES_ON
+        return [
+            one
+            for one in self.of(pool)
+            if one.id in self.stopped
+            or (not one.live and (one.ending is None or one.ending.code != BY_USER.code) and _ended_at(one) > since)
+        ]
+
+    def stillborn(self, pool: str, spec: Pool) -> bool:
+        """Whether an instance of the pool ended lately without having been ready."""
+        since = self.market.clock() - timedelta(minutes=40)
+        return any(not one.live and _ended_at(one) > since and not self.ready(one, spec) for one in self.of(pool))
+
+    # Drift
+
+    def outdated(self, one: Instance, spec: Pool) -> bool:
+        """Whether the item as it stands would have made the instance otherwise; markets apart."""
+        subnets = spec.subnet_ids
+        return (
+            one.tags.get("spotpools:machine", "") not in ("", spec.machine_digest)
+            or bool(spec.instance_types and one.instance_type not in spec.instance_types)
+            or bool(subnets and one.subnet_id not in subnets)
+            or (not spec.spot and one.lifecycle == "spot")
+        )
+
+    def as_described(self, one: Instance, spec: Pool) -> bool:
+        """Whether the launch template's version says what the item says."""
+        if spec.launch_template is not None or one.template is None:
+            return one.template is not None
+        image = one.template.image_id.removeprefix("resolve:")
+        return one.template.user_data == (spec.user_data or "") and spec.image_id in (None, image)
+
+    def lacks_base(self, alive: list[Instance], spec: Pool, wanted: int) -> bool:
+        """Whether less than the base is on demand, and it is not for protected instances' sake."""
+        free = [one for one in alive if one.lifecycle == "spot" and one.tags.get("spotpools:protect") != "true"]
+        lacking = min(spec.on_demand_base, wanted) - units(on_demand_of(alive), spec)
+        return (
+            spec.spot and lacking >= heaviest(spec) and any(spec.weight(one.instance_type) <= lacking for one in free)
+        )
+
+    def drifts(self, pool: str, spec: Pool, wanted: int) -> bool:
+        """Whether anything of the pool is outdated, or bought on the wrong market."""
+        alive = self.alive(pool)
+        return any(self.outdated(one, spec) for one in alive) or self._wrongly_bought(alive, spec, wanted)
+
+    def _wrongly_bought(self, alive: list[Instance], spec: Pool, wanted: int) -> bool:
+        if not spec.spot:
+            return False
+        on_demand, base = units(on_demand_of(alive), spec), min(spec.on_demand_base, wanted)
+        return on_demand < base or (spec.fallback is None and on_demand > base)
+
+    def borrowed(self, pool: str, spec: Pool, wanted: int) -> list[Instance]:
+        """What a spot pool runs on demand beyond its base, if each of them is beyond it."""
+        found = on_demand_of(self.alive(pool))
+        beyond = units(found, spec) - min(spec.on_demand_base, wanted)
+        return [one for one in found if spec.spot and spec.weight(one.instance_type) <= beyond]
+
+    def of_base(self, one: Instance, alive: list[Instance], spec: Pool, wanted: int) -> bool:
+        """Whether without this instance less than the base would be on demand."""
+        rest = units([each for each in on_demand_of(alive) if each is not one], spec)
+        return spec.spot and one.lifecycle == "on-demand" and rest < min(spec.on_demand_base, wanted)
+
+    def beyond_wanted(self, pool: str, spec: Pool, wanted: int) -> int:
+        """How many units may run beyond the wanted size while others replace them."""
+        alive = self.alive(pool)
+        risky = [one for one in alive if one.id in self.at_risk and spec.on_rebalance == "replace_first"]
+        returns = spec.fallback is not None and spec.fallback.return_to_spot
+        beyond = units(on_demand_of(alive), spec) - min(spec.on_demand_base, wanted)
+        lent = max(0, beyond) if returns and spec.spot else 0
+        rolling = spec.update == "rolling" and self.drifts(pool, spec, wanted)
+        return units(risky, spec) + lent + (max(spec.max_unavailable, heaviest(spec)) if rolling else 0)
+
+    # Prices, room
+
+    def cap(self, spec: Pool, instance_type: str) -> Decimal | None:
+        """The most that a spot instance-hour of a type may cost; a share is one of the price list's price.
+
+        EC2 takes it by the unit, to a millionth of a dollar: what is lost by that is not paid either.
+        """
+        whole, weight = self._whole_cap(spec, instance_type), spec.weight(instance_type)
+        return None if whole is None else (whole / weight).quantize(SMALLEST, ROUND_DOWN) * weight
+
+    def _whole_cap(self, spec: Pool, instance_type: str) -> Decimal | None:
+        text = spec.spot_max_price
+        if text is None or not text.endswith("%"):
+            return None if text is None else Decimal(text)
+        listed = max(
+            one.on_demand_price for one in self.market.offerings.values() if one.instance_type == instance_type
+        )
+        return listed * Decimal(text[:-1]) / 100
+
+    def types(self, spec: Pool) -> tuple[str, ...]:
+        """The types that a pool may have: those it names, or those that meet its requirements."""
+        if spec.requirements is None:
+            return spec.instance_types
+        sold = {name for name, _ in self.market.offerings}
+        return tuple(name for name in sorted(sold) if _meets(name, spec))
+
+    def broken(self, spec: Pool) -> bool:
+        """Whether what the pool describes cannot be launched, or never does its work."""
+        words = (spec.image_id or "", spec.user_data or "", *spec.security_group_ids)
+        unknown = spec.launch_template is not None and spec.launch_template.name != TEMPLATE
+        return unknown or spec.ready_tag == "never" or any(word in BROKEN_WORDS for word in words)
+
+    def right_reasons(self, spec: Pool, alive: list[Instance], wanted: int) -> set[Reason]:
+        """Why instances may rightly be missing; empty if nothing hinders."""
+        if spec.subnet_ids and spec.subnet_ids != (A_SUBNET,):
+            return {Reason.CONFIG}
+        if not self.types(spec):
+            return {Reason.CONFIG}
+        lifecycles = self._lacking(spec, alive, wanted)
+        free = spec.max_instances - units(alive, spec)
+        each = [self.hindrances(spec, lifecycle, free) for lifecycle in lifecycles]
+        if self.broken(spec):
+            return {Reason.CONFIG, Reason.UNKNOWN, *(one for some in each for one in some if one)}
+        if spec.fallback is not None and any(None in self.hindrances(spec, one, free) for one in ("spot", "on-demand")):
+            return set()
+        return set() if any(None in some for some in each) else {one for some in each for one in some if one}
+
+    def _lacking(self, spec: Pool, alive: list[Instance], wanted: int) -> tuple[str, ...]:
+        if not spec.spot:
+            return ("on-demand",)
+        base = min(spec.on_demand_base, wanted)
+        lacks_base = units(on_demand_of(alive), spec) < base
+        spot = [one for one in alive if one.lifecycle == "spot"]
+        lacks_spot = units(spot, spec) < wanted - base
+        named = (("on-demand", lacks_base or spec.fallback is not None), ("spot", lacks_spot))
+        return tuple(name for name, lacks in named if lacks)
+
+    def hindrances(self, spec: Pool, lifecycle: str, free: int) -> set[Reason | None]:
+        """What hinders each offering of a market; None among them if one could be launched now."""
+        zones = ZONES[:1] if spec.subnet_ids else ZONES
+        keys = [(one, zone) for one in self.types(spec) for zone in zones]
+        offerings = [self.market.offerings[key] for key in keys if key in self.market.offerings]
+        found: set[Reason | None] = set()
+        for one in offerings:
+            found |= self._hindrances_of(spec, one, lifecycle, free) or {None}
+        return found or {Reason.NO_CAPACITY, Reason.CONFIG}
+
+    def _hindrances_of(self, spec: Pool, offering: Offering, lifecycle: str, free: int) -> set[Reason]:
+        cap = self.cap(spec, offering.instance_type)
+        dear = offering.spot_price > (offering.on_demand_price if cap is None else cap)
+        room = self.market.room("spot" if lifecycle == "spot" else "on-demand", [offering.key])
+        hindrances = {
+            Reason.PRICE_ABOVE_MAX: lifecycle == "spot" and dear,
+            Reason.MAX_INSTANCES: spec.weight(offering.instance_type) > free,
+            Reason.NO_CAPACITY: not room.free[offering.key],
+        }
+        return {reason for reason, holds in hindrances.items() if holds}
+
+
+def on_demand_of(instances: Iterable[Instance]) -> list[Instance]:
+    return [one for one in instances if one.lifecycle == "on-demand"]
+
+
+def units(instances: Iterable[Instance], spec: Pool) -> int:
+    """What instances count for by the weights of an item."""
+    return sum(spec.weight(one.instance_type) for one in instances)
+
+
+def heaviest(spec: Pool) -> int:
+    """The most that one instance counts for."""
+    return max(spec.weights.values(), default=1)
+
+
+def wanted(spec: Pool, now: datetime, around: timedelta = timedelta(0)) -> tuple[int, int]:
+    """The fewest and the most units that the item asks for within a span of time around a moment."""
+    moments = [now - around, now, now + around, *(at for at in _changes(spec, now) if abs(at - now) <= around)]
+    sizes = [_wanted_at(spec, moment) for moment in moments]
+    return min(sizes), max(sizes)
+
+
+def steady_since(spec: Pool, now: datetime) -> datetime | None:
+    """When the schedule last changed the pool's size."""
+    return max(_changes(spec, now), default=None)
+
+
+def _wanted_at(spec: Pool, now: datetime) -> int:
+    came = [(_last(entry.cron, entry.timezone, now), number) for number, entry in enumerate(spec.schedule)]
+    target = spec.schedule[max(came)[1]].target_size if came else spec.target_size
+    return max(spec.min_instances, min(target, spec.max_instances))
+
+
+def _changes(spec: Pool, now: datetime) -> list[datetime]:
+    later = now + timedelta(minutes=10)
+    return [_last(entry.cron, entry.timezone, moment) for entry in spec.schedule for moment in (now, later)]
+
+
+def _last(cron: str, zone: str, now: datetime) -> datetime:
+    """When a daily entry, the only kind in scenarios, came last; there is no change of clocks in early January."""
+    minute, hour = map(int, cron.split()[:2])
+    came = now.astimezone(ZoneInfo(zone)).replace(hour=hour, minute=minute, second=0, microsecond=0)
+    return came if came <= now else came - timedelta(days=1)
+
+
+def _meets(name: str, spec: Pool) -> bool:
+    asked, (vcpus, gib, gpus, gpu) = spec.requirements, TYPES[name]
+    assert asked is not None
+
+    def within(has: int, least: int, most: int | None) -> bool:
+        return least <= has <= (has if most is None else most)
+
+    return (
+        name != "c7g.large"
+        and within(vcpus, asked.vcpus.min, asked.vcpus.max)
+        and within(gib, asked.memory_gib.min, asked.memory_gib.max)
+        and (asked.gpus is None or within(gpus, asked.gpus.min, asked.gpus.max))
+        and (not asked.gpu_names or gpu in asked.gpu_names)
+        and not any(name.startswith(one.rstrip("*")) for one in asked.excluded_types)
+    )
+
+
+def _ended_at(one: Instance) -> datetime:
+    return next(step.at for step in one.transitions if step.state == "shutting-down")
