@@ -252,19 +252,22 @@ def picture(listed: Listing, now: datetime) -> RenderableType:
             plain(row.pool), *map(str, sizes), _why(row, now), _price(row), dollars(row.hourly_cost), style=style
         )
     below = f"{len(listed.pools)} pools, {dollars(listed.hourly_cost)} USD/h" if listed.pools else "No pools yet."
+    if any(row.reason or row.spec_errors or row.fault for row in listed.pools):
+        below += ". The whole story of one: spotpools explain POOL"
     notes = [Text(plain(note), style="yellow") for note in listed.notes]
     return Group(table, Text(below, style="dim"), *notes)
 
 
 def _why(row: Row, now: datetime) -> str:
+    """In a few words; explain has all of them."""
     parts = [
-        f"{row.reason} for {ago(row.since, now)}: {row.message}" if row.reason and row.since else "",
-        *(f"{one.field} = {one.value}: must be {one.rule}" for one in row.spec_errors),
+        f"{row.reason} for {ago(row.since, now)}" if row.reason and row.since else "",
+        f"item invalid: {', '.join(one.field for one in row.spec_errors)}" if row.spec_errors else "",
         "paused" if row.paused and not row.spec_errors else "",
         f"draining for {ago(row.draining_since, now)}" if row.draining_since else "",
         f"{row.noticed} under notice" if row.noticed else "",
         f"{row.starting} starting" if row.starting else "",
-        row.fault or "",
+        row.fault.partition(". ")[0] if row.fault else "",
     ]
     return plain("; ".join(part for part in parts if part))
 
