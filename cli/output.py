@@ -18,6 +18,7 @@ class Format(StrEnum):
     JSON = "json"
 
 
+PIPE_WIDTH = 100_000
 out = Console(soft_wrap=True, markup=False, emoji=False, highlight=False)
 err = Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False)
 
@@ -27,7 +28,12 @@ def show(found: object, picture: RenderableType, output: Format) -> None:
     if output is Format.JSON:
         print(json.dumps(to_jsonable_python(found), indent=2, ensure_ascii=False))  # noqa: T201  a console would wrap or colour it
     else:
-        out.print(picture, soft_wrap=not out.is_terminal)
+        draw(picture, out)
+
+
+def draw(picture: RenderableType, console: Console) -> None:
+    """Print a picture: wrapped for a terminal, whole lines for a pipe, where nothing may be cut off."""
+    console.print(picture, soft_wrap=False, width=None if console.is_terminal else PIPE_WIDTH)
 
 
 def complain(message: str, style: str = "red") -> None:

@@ -12,8 +12,6 @@ from rich.text import Text
 from cli.explain import Member, Story
 from cli.output import ago, clock, plain
 
-INDENT = (0, 0, 0, 2)
-
 
 def picture(story: Story) -> RenderableType:
     """A story as a page: what is wanted, what runs, why the rest waits, what comes next, what to do."""
@@ -33,7 +31,7 @@ def _parts(story: Story) -> Iterator[RenderableType]:
     yield from _troubles(story)
     if story.instances:
         yield _head("What runs where")
-        yield Padding(_instances(story), INDENT)
+        yield _indented(_instances(story))
     yield from _course(story)
     for told in story.advice:
         yield _head(f"About {told.what}")
@@ -106,4 +104,8 @@ def _line(label: str, text: str, style: str = "") -> Text:
 
 
 def _item(text: str, style: str = "") -> RenderableType:
-    return Padding(Text(plain(text), style=style), INDENT)
+    return _indented(Text(plain(text), style=style))
+
+
+def _indented(part: RenderableType) -> Padding:
+    return Padding(part, (0, 0, 0, 2), expand=False)

@@ -18,7 +18,7 @@ from cli import show
 from cli.deployment import Deployment
 from cli.exits import AwsFaultError
 from cli.faults import told_plainly
-from cli.output import Format, clock
+from cli.output import Format, clock, draw
 
 PRICES_LAST = timedelta(minutes=1)
 """Prices change a few times a day; they are not asked for with every frame."""
@@ -58,7 +58,7 @@ def watch(found: Iterator[Frame], console: Console, output: Format, write: Calla
         return
     if not console.is_terminal:
         for listed, at in found:
-            console.print(_page(listed, at))
+            draw(_page(listed, at), console)
         return
     # On the alternate screen a frame is written over the last one and clears nothing, so there is no flicker.
     first = Text("Looking at the pools …", style="dim")

@@ -174,6 +174,14 @@ def test_on_aws_it_asks_little_and_only_looks(site: Site) -> None:
     assert site.told("explain", "a")["waiting"]["reason"] == "NO_CAPACITY"
 
 
+def test_in_a_pipe_no_line_is_cut_or_wrapped(site: Site) -> None:
+    site.market.faults.append(Fault(action="CreateFleet", error="MaxSpotInstanceCountExceeded", times=99))
+    site.put("a", target_size=1)
+    lines = [line.strip() for line in site.run("explain", "a").stdout.splitlines()]
+    assert f"You can: {advice(Reason.QUOTA).do}" in lines
+    assert max(map(len, lines)) < 1000
+
+
 def test_a_status_edited_by_hand_is_told_and_the_rest_too(site: Site) -> None:
     site.put("a", target_size=1)
     site.client("dynamodb").update_item(
