@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from localcloud.cloud import LocalCloud
-from localcloud.pools import resize_pool
+from localcloud.pools import delete_pool, resize_pool
 from tests.callers import ec2_as
 from tests.e2e.conftest import Site
 from tests.e2e.test_whole_path import without_fast_ticks
@@ -21,6 +21,31 @@ from tests.e2e.test_whole_path import without_fast_ticks
 ABOUT_EC2 = ("ec2:", "iam:", "ssm:")
 LOOK, END = "ec2:DescribeInstances", "ec2:TerminateInstances"
 SPOT_ROLES = "/aws-service-role/spot.amazonaws.com/"
+INLINE = {"user_data": "#!/bin/sh\ntrue\n"}
+BY_PROPERTIES = {
+    "instance_types": None,
+    "requirements": {"vcpus": {"min": 2, "max": 2}, "memory_gib": {"min": 8, "max": 8}},
+}
+NEEDED_BY: dict[str, dict[str, Any]] = {
+    "CreatePoolTemplates": INLINE,
+    "TagPoolTemplates": INLINE,
+    "ec2:DescribeLaunchTemplateVersions": INLINE,
+    "ec2:GetInstanceTypesFromInstanceRequirements": BY_PROPERTIES,
+}
+"""Statements and actions that only pools of a kind need, with what makes a pool such."""
+
+NO_LAUNCH = (
+    LOOK,
+    END,
+    "ec2:DescribeInstanceStatus",
+    "ec2:CreateLaunchTemplateVersion",
+    "ec2:DeleteLaunchTemplate",
+    "ec2:DeleteLaunchTemplateVersions",
+    "ssm:SendCommand",
+    "ssm:GetCommandInvocation",
+)
+"""Rights that a first launch does without; the tests below take them away one by one."""
+
 SOON = 60
 """Seconds within which whatever is refused must be told."""
 
@@ -118,33 +143,41 @@ def test_without_any_one_right_to_launch_a_pool_waits_and_tells_which(
     site: Site, reconcilers: tuple[Role, Role]
 ) -> None:
     after_edits, after_notices = reconcilers
-    lacks = [(sid, action) for sid, action in after_edits.rights() if action not in (LOOK, END)]
+    lacks = [(sid, action) for sid, action in after_edits.rights() if action not in NO_LAUNCH]
     assert set(after_notices.rights()) == set(after_edits.rights())
     assert {"ec2:CreateFleet", "ec2:RunInstances", "ec2:CreateTags"} < {action for _, action in lacks}
     pools = [f"lacking-{number}" for number in range(len(lacks))]
     since = until_quiet(site, "launches-refused")
     for pool, (sid, action) in zip(pools, lacks, strict=True):
         with lacking(site.cloud, after_edits, sid, action):
-            site.put(pool, target_size=1)
+            site.put(pool, target_size=1, **kind_of(sid, action))
             until_told(site, pool, action, after_edits)
             assert site.status(pool)["waiting"]["reason"] == "CONFIG", (sid, action)
     until_rung(site, "launches-refused", since=since)
-    until_mended(site, pools, max_instances=4)
+    kinds = {pool: kind_of(*lack) for pool, lack in zip(pools, lacks, strict=True)}
+    until_mended(site, kinds, max_instances=4)
     with standing_still(site.cloud, after_edits):
         for pool, (sid, action) in zip(pools, lacks, strict=True):
+            if kinds[pool] is INLINE:
+                continue  # its template is there and known
             with lacking(site.cloud, after_notices, sid, action):
                 (victim,) = site.instances(pool, "running")
                 site.market.interrupt(victim["instance_id"], notice_seconds=5)
                 until_told(site, pool, action, after_notices)
                 assert site.status(pool)["waiting"]["reason"] == "CONFIG", (sid, action)
-    until_mended(site, pools, max_instances=5)
+    until_mended(site, kinds, max_instances=5)
 
 
-def until_mended(site: Site, pools: list[str], max_instances: int) -> None:
+def kind_of(sid: str, action: str) -> dict[str, Any]:
+    """What makes a pool need this right."""
+    return NEEDED_BY.get(sid, NEEDED_BY.get(action, {}))
+
+
+def until_mended(site: Site, kinds: dict[str, dict[str, Any]], max_instances: int) -> None:
     """Edit the pools, which is tried at once, and wait until they have what they want."""
-    for pool in pools:
-        site.put(pool, target_size=1, max_instances=max_instances)
-    for pool in pools:
+    for pool, kind in kinds.items():
+        site.put(pool, target_size=1, max_instances=max_instances, **kind)
+    for pool in kinds:
         site.until_running(pool, 1, seconds=90)
 
 
@@ -227,6 +260,45 @@ def test_without_the_right_to_terminate_what_is_too_much_stays_and_alarms(
             until_told(site, "shrinking", END, after_notices)
         assert len(site.instances("shrinking", "running")) >= 2
     site.until_running("shrinking", 1, seconds=60)
+
+
+def test_without_the_rights_of_a_running_pool_each_lack_is_told(site: Site, reconcilers: tuple[Role, Role]) -> None:
+    """Status checks, a changed description, a drain command and its result, the end of a pool's own template."""
+    after_edits, _ = reconcilers
+    item = {"max_instances": 4, "drain_command": "true", "update": "rolling"}
+
+    def without(action: str) -> AbstractContextManager[None]:
+        return both_without(reconcilers, statement_of(after_edits, action), action)
+
+    def until_one_tells(action: str) -> None:
+        def told() -> bool:
+            return action in str(site.status("lives").get("last_error", {}).get("message", ""))
+
+        site.watcher.until(told, f"a refused {action} is told", seconds=SOON)
+
+    with without("ec2:DescribeInstanceStatus"):
+        site.put("lives", target_size=1, user_data="#!/bin/sh\n: one\n", **item)
+        until_one_tells("ec2:DescribeInstanceStatus")
+    site.watcher.until(lambda: site.status("lives").get("ready") == 1, "it is ready", seconds=SOON)
+    with without("ec2:CreateLaunchTemplateVersion"):
+        site.put("lives", target_size=1, user_data="#!/bin/sh\n: two\n", **item)
+        until_one_tells("ec2:CreateLaunchTemplateVersion")
+        assert site.status("lives")["rollout"]["state"] == "STOPPED"
+    site.put("lives", target_size=1, user_data="#!/bin/sh\n: three\n", **item)
+    site.watcher.until(lambda: "rollout" not in site.status("lives"), "it has rolled", seconds=90)
+    since = until_quiet(site, "drains-refused")
+    with both_without(reconcilers, "DrainOwnInstances", "ssm:SendCommand"):
+        site.market.interrupt(site.instances("lives", "running")[0]["instance_id"], notice_seconds=30)
+        until_one_tells("ssm:SendCommand")
+        until_rung(site, "drains-refused", since=since)
+    with without("ssm:GetCommandInvocation"):
+        site.until_running("lives", 1)
+        site.market.interrupt(site.instances("lives", "running")[-1]["instance_id"], notice_seconds=30)
+        until_one_tells("ssm:GetCommandInvocation")
+    with without("ec2:DeleteLaunchTemplate"):
+        delete_pool(site.cloud, "lives")
+        until_one_tells("ec2:DeleteLaunchTemplate")
+    site.watcher.until(lambda: not site.status("lives"), "the pool and its template are gone", seconds=90)
 
 
 def test_iam_itself_protects_instances_of_others(site: Site, reconcilers: tuple[Role, Role]) -> None:
