@@ -129,7 +129,9 @@ def _from(market: Market, count: int, picture: Picture, pool: Pool) -> Launch | 
         return Hindrance(hold.reason, hold.message, hold.until, market)
     if picture.offers is None:
         return Hindrance(Reason.UNKNOWN, "EC2 is asked what it offers.", picture.now, market)
-    choice = choose(pool, market, picture.offers, picture.status, picture.now)
+    # What hinders those that would fit counts, and not that others are too heavy.
+    fitting = [offer for offer in picture.offers if offer.market is market and offer.units <= picture.stock.headroom]
+    choice = choose(pool, market, fitting or picture.offers, picture.status, picture.now)
     if not choice.usable:
         return _no_offer(picture, pool, market, choice)
     stock = picture.stock

@@ -47,3 +47,14 @@ def test_the_end_is_announced_at_once_although_a_lost_launch_is_to_be_settled_fi
     world.edit(target_size=2)
     world.interrupt(taken)
     assert [one["instance-id"] for one in world.bus.details] == [taken]
+
+
+def test_what_spot_lacks_of_the_only_fitting_type_is_bought_on_demand_although_others_are_too_heavy() -> None:
+    world = World(offering("g5.xlarge", "us-east-1a", capacity=0), offering("g5.2xlarge", "us-east-1a"))
+    weights = {"g5.xlarge": 1, "g5.2xlarge": 2}
+    world.edit(
+        instance_types=[*weights], weights=weights, target_size=3, max_instances=3, fallback={"after_minutes": 5}
+    )
+    world.minutes(8)
+    assert world.status().answer.waiting is None
+    assert world.status().answer.on_demand == 1

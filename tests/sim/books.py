@@ -173,7 +173,8 @@ class Books:
         """Whether what the pool describes cannot be launched, or never does its work."""
         words = (spec.image_id or "", spec.user_data or "", *spec.security_group_ids)
         unknown = spec.launch_template is not None and spec.launch_template.name != TEMPLATE
-        return unknown or spec.ready_tag == "never" or any(word in BROKEN_WORDS for word in words)
+        nowhere = not self.types(spec) or spec.subnet_ids not in ((), (A_SUBNET,))
+        return unknown or nowhere or spec.ready_tag == "never" or any(word in BROKEN_WORDS for word in words)
 
     def right_reasons(self, spec: Pool, alive: list[Instance], wanted: int) -> set[Reason]:
         """Why instances may rightly be missing; empty if nothing hinders."""
