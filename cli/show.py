@@ -236,12 +236,13 @@ def _is_above(pool: Pool, lowest: tuple[Decimal, str], prices: Prices) -> bool |
 def picture(listed: Listing, now: datetime) -> RenderableType:
     """The listing as a table."""
     table = Table(
-        Column("pool", no_wrap=True),
+        Column("pool", overflow="fold"),
         *(Column(name, justify="right") for name in ("wanted", "running", "ready", "waiting")),
-        Column("why", overflow="fold"),
-        Column("spot price / cap", no_wrap=True),
+        Column("price / cap"),
         Column("USD/h", justify="right", no_wrap=True),
+        Column("why", overflow="fold"),
         box=None,
+        padding=(0, 1, 0, 0),
         header_style="bold",
         pad_edge=False,
     )
@@ -249,7 +250,7 @@ def picture(listed: Listing, now: datetime) -> RenderableType:
         sizes = (row.wanted, row.running, row.ready, row.waiting or "")
         style = "red" if row.fault or row.spec_errors else "yellow" if row.waiting else ""
         table.add_row(
-            plain(row.pool), *map(str, sizes), _why(row, now), _price(row), dollars(row.hourly_cost), style=style
+            plain(row.pool), *map(str, sizes), _price(row), dollars(row.hourly_cost), _why(row, now), style=style
         )
     below = f"{len(listed.pools)} pools, {dollars(listed.hourly_cost)} USD/h" if listed.pools else "No pools yet."
     if any(row.reason or row.spec_errors or row.fault for row in listed.pools):
@@ -267,7 +268,7 @@ def _why(row: Row, now: datetime) -> str:
         f"draining for {ago(row.draining_since, now)}" if row.draining_since else "",
         f"{row.noticed} under notice" if row.noticed else "",
         f"{row.starting} starting" if row.starting else "",
-        row.fault.partition(". ")[0] if row.fault else "",
+        row.fault.partition(": ")[0] if row.fault else "",
     ]
     return plain("; ".join(part for part in parts if part))
 
@@ -275,5 +276,5 @@ def _why(row: Row, now: datetime) -> str:
 def _price(row: Row) -> Text:
     if row.lowest_spot_price is None:
         return Text("-" if row.cap is None else f"- / {plain(row.cap)}")
-    style = "red" if row.above_cap else ""
-    return Text(f"{dollars(row.lowest_spot_price)} / {plain(row.cap or 'on demand')}", style=style)
+    cap = f" / {plain(row.cap)}" if row.cap else ""
+    return Text(f"{dollars(row.lowest_spot_price)}{cap}", style="red" if row.above_cap else "")

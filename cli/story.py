@@ -51,7 +51,7 @@ def _troubles(story: Story) -> Iterator[RenderableType]:
     for fault in story.spec_errors:
         text = f"{fault.field} = {fault.value}: must be {fault.rule}. {fault.remedy}"
         yield _line("Item invalid", text, "red")
-    if error := story.last_error:
+    if (error := story.last_error) and not (waiting and error.message in waiting.message):
         yield _line("Last error", f"{error.code}, {ago(error.at, story.at)} ago: {error.message}")
 
 
@@ -66,7 +66,9 @@ def _course(story: Story) -> Iterator[RenderableType]:
     yield _head("What the next reconcile would do")
     for step in story.next.steps:
         yield _item(step, "cyan")
-    if story.next.otherwise:
+    if story.waiting and story.waiting.message in story.next.otherwise:
+        yield _item("Nothing before the next try." if not story.next.steps else "The rest waits for the next try.")
+    elif story.next.otherwise:
         yield _item(story.next.otherwise)
     if story.next.due:
         yield _item(f"It comes with the next tick, within a minute: {story.next.due}.")

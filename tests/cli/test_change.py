@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cli import change, drill
+from cli.deployment import Deployment
 from cli.files import read_entries
 from cli.items import same
 from lambdas.domain.observed import Instance, State
@@ -163,6 +166,32 @@ def test_an_experiment_interrupts_all_at_once_five_an_action() -> None:
         assert action["actionId"] == "aws:ec2:send-spot-instance-interruptions"
         assert action["targets"] == {"SpotInstances": name}
         assert "startAfter" not in action
+
+
+def test_an_experiment_is_made_started_and_its_template_removed(site: Site) -> None:
+    """FIS is not to be had on this machine: boto3 checks the requests against AWS's model, the answers are given."""
+    deployment = Deployment()
+    asked: list[tuple[str, dict[str, Any]]] = []
+    answers = {
+        "CreateExperimentTemplate": {"experimentTemplate": {"id": "EXT1"}},
+        "StartExperiment": {"experiment": {"id": "EXP1"}},
+        "DeleteExperimentTemplate": {"experimentTemplate": {"id": "EXT1"}},
+    }
+
+    def answered(model: Any, params: dict[str, Any], **_: Any) -> tuple[Any, dict[str, Any]]:
+        asked.append((model.name, json.loads(params["body"]) if params["body"] else {}))
+        return SimpleNamespace(status_code=200), answers[model.name]
+
+    deployment.client("fis").meta.events.register("before-call.fis", answered)
+    site.put("a", target_size=2)
+    site.market.advance()
+    drilled = drill.start(deployment, "a", count=2, role_arn="arn:aws:iam::000000000000:role/drills")
+    assert drilled.experiment == "EXP1"
+    assert [name for name, _ in asked] == [*answers]
+    (target,) = asked[0][1]["targets"].values()
+    assert [arn.rpartition("/")[2] for arn in target["resourceArns"]] == list(drilled.instances)
+    assert target["resourceArns"][0].startswith("arn:aws:ec2:us-east-1:000000000000:instance/i-")
+    assert asked[1][1]["experimentTemplateId"] == "EXT1"
 
 
 def test_only_running_spot_instances_are_drawn() -> None:

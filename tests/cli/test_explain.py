@@ -82,8 +82,10 @@ def test_why_the_rest_waits_is_told_with_the_guides_advice(
     text = page(found)
     assert f"Waiting 3 for 5 min: {reason}" in text
     assert guide.do in text
+    assert text.count(found.waiting.message) == 1, "it is said once"
     if "error" in faults:
-        assert f"Last error {faults['error']}" in text
+        assert found.last_error is not None
+        assert found.last_error.code == faults["error"]
 
 
 def test_the_next_reconcile_is_what_the_decision_says_and_nothing_is_done() -> None:

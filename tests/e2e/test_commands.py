@@ -37,7 +37,7 @@ def test_a_pool_from_its_file_to_its_end(site: Site, tmp_path: Path) -> None:
     file.write_text("{pool_name: at-hand, instance_types: [m5.large], target_size: 2}", encoding="utf-8")
     site.pools.append("at-hand")
     assert "+ at-hand  new" in run(site, "apply", str(file))
-    site.until_running("at-hand", 2)
+    site.until_running("at-hand", 2, seconds=90)  # functions may start for the first time
     site.watcher.until(lambda: site.status("at-hand").get("ready") == 2, "at-hand: 2 ready", seconds=30)
     (row,) = [one for one in told(site, "list")["pools"] if one["pool"] == "at-hand"]
     assert (row["wanted"], row["running"], row["ready"]) == (2, 2, 2)
