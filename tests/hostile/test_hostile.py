@@ -7,7 +7,7 @@ import pytest
 from tests.hostile.kinds import KINDS, OUTCOMES, REFUSED
 from tests.hostile.run import meet
 
-INPUTS = 1000
+INPUTS = 600
 
 
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")  # large inputs are what we want

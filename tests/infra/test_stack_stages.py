@@ -53,7 +53,7 @@ def test_both_stages_have_the_same_resources(synthesize: Synthesize, local: Synt
         return {(name, one["Type"]) for name, one in template.resources.items()}
 
     assert kinds(local) <= kinds(plain)
-    assert {kind for _, kind in kinds(plain) - kinds(local)} == {"AWS::SQS::QueuePolicy"}
+    assert {kind for _, kind in kinds(plain) - kinds(local)} == {"AWS::SQS::QueuePolicy", "AWS::Logs::QueryDefinition"}
 
 
 @pytest.mark.parametrize("stage", [AWS, LOCAL, LOCAL.at_pace(50)], ids=lambda stage: stage.name)
