@@ -32,7 +32,7 @@ local: need-python need-node $(VENV) $(NODE_MODULES) ## Run the local cloud unti
 	  $(call option,NAME,--name) $(call option,TICK_SECONDS,--tick-seconds) $(ARGS)
 
 test: need-python need-node $(VENV) $(NODE_MODULES) ## Everything that must pass; ARGS="-k word" picks
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m tests $(ARGS)
 
 check: need-python $(VENV) ## Format, lint, types and house rules; changes nothing
 	$(BIN)/ruff format --check .
