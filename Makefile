@@ -16,7 +16,7 @@ NODE_MODULES := node_modules/.installed
 # What `make demo` and `make local` hand on; empty ones are left out.
 option = $(if $(strip $($(1))),$(2) '$(strip $($(1)))')
 
-.PHONY: help demo local test check sim sim-mutants kills hostile bench deploy need-python need-node
+.PHONY: help demo local test test-long check sim sim-mutants kills hostile bench deploy need-python need-node
 
 help: ## Say what there is
 	@echo "make <target>:"
@@ -31,8 +31,11 @@ local: need-python need-node $(VENV) $(NODE_MODULES) ## Run the local cloud unti
 	@$(BIN)/python -m localcloud $(call option,PORT,--port) $(call option,MARKET_PORT,--market-port) \
 	  $(call option,NAME,--name) $(call option,TICK_SECONDS,--tick-seconds) $(ARGS)
 
-test: need-python need-node $(VENV) $(NODE_MODULES) ## Everything that must pass; ARGS="-k word" picks
-	@$(BIN)/python -m tests $(ARGS)
+test: need-python need-node $(VENV) $(NODE_MODULES) ## What must pass before a commit; ARGS="-k word" picks
+	@$(BIN)/python -m pytest -m "not long" $(ARGS)
+
+test-long: need-python need-node $(VENV) $(NODE_MODULES) ## The longer whole-path stories: workloads, faults, rights, poison, kills
+	@$(BIN)/python -m pytest -m long $(ARGS)
 
 check: need-python $(VENV) ## Format, lint, types and house rules; changes nothing
 	$(BIN)/ruff format --check .

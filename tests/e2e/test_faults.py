@@ -16,6 +16,8 @@ from lambdas.domain.guide import GUIDE, Trouble
 from tests.e2e.conftest import Site
 from tests.e2e.test_whole_path import denied
 
+pytestmark = pytest.mark.long
+
 RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook.md"
 TYPE = "c7i.4xlarge"
 """A type that no other test's pools have."""

@@ -25,6 +25,8 @@ from localcloud.watch import NotSeenError, Watcher
 from tests.e2e.conftest import TICK_SECONDS, Site
 from tests.e2e.kills import Blow, Call, Gate, When
 
+pytestmark = pytest.mark.long
+
 SEED = int(os.environ.get("SEED") or 1)
 KILLS = int(os.environ.get("KILLS") or 20)
 

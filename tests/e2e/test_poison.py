@@ -16,6 +16,8 @@ from botocore.exceptions import ClientError
 from localcloud.pools import delete_pool, resize_pool
 from tests.e2e.conftest import Site
 
+pytestmark = pytest.mark.long
+
 TRY_SECONDS = 20
 """Between the tries of a message, for these tests: a function's time limit. The stack's own are six times as long."""
 

@@ -18,6 +18,8 @@ from tests.callers import ec2_as
 from tests.e2e.conftest import Site
 from tests.e2e.test_whole_path import without_fast_ticks
 
+pytestmark = pytest.mark.long
+
 ABOUT_EC2 = ("ec2:", "iam:", "ssm:")
 LOOK, END = "ec2:DescribeInstances", "ec2:TerminateInstances"
 SPOT_ROLES = "/aws-service-role/spot.amazonaws.com/"

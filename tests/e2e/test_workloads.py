@@ -17,6 +17,8 @@ from cli.files import read_entries
 from localcloud.cloud import ACCOUNT, REGION
 from tests.e2e.conftest import Site
 
+pytestmark = pytest.mark.long
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
