@@ -96,7 +96,8 @@ def _of_wrong_market(pool: Pool, stock: Stock) -> list[Instance]:
         return [one for one in stock.members if one.market is Market.SPOT]
     if pool.fallback is None and (surplus := surplus_on_demand(pool, stock)):
         return surplus
-    too_few = base(pool, stock) - stock.on_demand
+    # What is missing is bought on demand first.
+    too_few = base(pool, stock) - stock.on_demand - stock.missing
     return _up_to(too_few, (one for one in stock.members if one.market is Market.SPOT))
 
 

@@ -538,7 +538,8 @@ class Oracle:
         if units(alive, spec) < size:
             return None
         old = [one for one in alive if self.books.outdated(one, spec) and not _protected(one)]
-        risky = [one for one in alive if one.id in self.books.at_risk and not _protected(one)]
+        noted = self.statuses.statuses[pool].notices  # messages get lost
+        risky = [one for one in alive if one.id in self.books.at_risk & noted.keys() and not _protected(one)]
         lent = [one for one in self.books.borrowed(pool, spec, size) if not _protected(one)]
         returns = spec.fallback is not None and spec.fallback.return_to_spot
         stopped = answer.rollout is not None and answer.rollout.state is RolloutState.STOPPED

@@ -83,6 +83,11 @@ class TestDrift:
         both = stock(*several(3), instance("i-od", market=Market.ON_DEMAND))
         assert len(outdated(pool(on_demand_base=2), both)) == 1
 
+    def test_what_is_missing_fills_the_base_before_any_spot_one_gives_way(self) -> None:
+        assert outdated(pool(on_demand_base=2), stock(*several(3), wanted=4)) == outdated(
+            pool(on_demand_base=1), stock(*several(3))
+        )
+
     def test_beyond_the_base_is_what_is_replaced_anyway_and_not_its_successor(self) -> None:
         """Or the successor would have one too, and so on."""
         old, new = instance("i-0", tags=OLD), instance("i-1")
