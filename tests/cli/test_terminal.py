@@ -32,7 +32,9 @@ def test_the_shell_completes_commands_and_the_names_of_pools(site: Site) -> None
 
 def test_ctrl_c_ends_with_its_own_status_and_no_traceback(site: Site) -> None:
     site.put("a", target_size=0)
-    command = [sys.executable, "-m", "cli.main", "watch", "--every", "60", "-o", "json"]
+    # Whoever runs the tests in the background has Ctrl-C ignored, and hands that down.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from cli.main import app; app()"
+    command = [sys.executable, "-c", code, "watch", "--every", "60", "-o", "json"]
     with subprocess.Popen(  # noqa: S603  our own command
         command,
         env={**os.environ, **site.environment},
