@@ -62,12 +62,11 @@ STILL_TICKS = 3
 """Once all is well it must stay so for this many ticks more."""
 
 BOOTS = (
-    Boot(image_id="ami-dies", outcome="dies", after_seconds=20),
     Boot(user_data_contains="halt", outcome="dies", code="Client.InstanceInitiatedShutdown"),
     Boot(user_data_contains="impaired", outcome="impaired"),
     Boot(user_data_contains="hangs", outcome="never_ready"),
 )
-"""How the machines of the scenarios' broken descriptions fare."""
+"""How the machines of the scenarios' broken descriptions fare; one image dies half-way through its checks, too."""
 
 LATENCY = {"CreateFleet": 1.5, "TerminateInstances": 0.6, "DescribeInstances": 0.3}
 
@@ -116,7 +115,8 @@ class World:
                 status_check_seconds=scenario.check_seconds,
             ),
         )
-        self.market.boots += BOOTS
+        halfway = scenario.pending_seconds + scenario.check_seconds / 2
+        self.market.boots += (*BOOTS, Boot(image_id="ami-dies", outcome="dies", after_seconds=halfway))
         surroundings.missing |= {"ami-missing", "sg-missing"}
         self.pools = MemoryPools()
         self.statuses = MemoryStatuses(self.clock, LEASE_SECONDS)
