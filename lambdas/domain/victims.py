@@ -22,7 +22,7 @@ def victims(
     outdated: Collection[str] = (),
     on_demand_base: int = 0,
 ) -> tuple[str, ...]:
-    """Ids of up to ``excess`` units to let go: never protected ones, nor the base.
+    """Ids of up to ``excess`` units to let go: never protected ones, the base, nor ready ones that are wanted.
 
     Not ready before ready, then outdated ones, then the dearest (on demand before spot), then of the fullest zone, then
     the oldest, then by id. One that EC2 does not show yet goes when it does; no other goes in its place.
@@ -31,7 +31,7 @@ def victims(
     prices = {offer.offering: offer.spot_price or Decimal(0) for offer in offers}
     left = [one for one in among if not one.protected]
     zones = Counter(one.zone for one in left)
-    on_demand = stock.on_demand
+    on_demand, ready = stock.on_demand, units(stock.ready)
     chosen: list[str] = []
 
     def rank(one: Instance) -> tuple[bool, bool, Decimal, int, float, str]:
@@ -39,12 +39,13 @@ def victims(
         age = one.launched_at.timestamp()
         return stock.is_ready(one), one.id not in outdated, -price, -zones[one.zone], age, one.id
 
-    if units(left) <= excess:
+    if units(left) <= excess and not stock.wanted:
         return tuple(sorted(one.id for one in left if one.id not in unseen))
 
     def may_go(one: Instance) -> bool:
         of_base = one.market is Market.ON_DEMAND and on_demand - one.units < on_demand_base
-        return one.units <= excess and not of_base
+        needed = stock.is_ready(one) and ready - one.units < stock.wanted
+        return one.units <= excess and not of_base and not needed
 
     while fitting := [one for one in left if may_go(one)]:
         one = min(fitting, key=rank)
@@ -53,4 +54,5 @@ def victims(
         excess -= one.units
         zones[one.zone] -= 1
         on_demand -= one.units if one.market is Market.ON_DEMAND else 0
+        ready -= one.units if stock.is_ready(one) else 0
     return tuple(id_ for id_ in chosen if id_ not in unseen)

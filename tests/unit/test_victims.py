@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import permutations
@@ -102,6 +103,12 @@ def test_letting_go_in_two_steps_names_no_others_than_in_one() -> None:
 def test_protected_and_unseen_ones_never_go() -> None:
     several = stock(protected("i-1"), instance("i-2"), unseen=(instance("i-3", state=State.PENDING),))
     assert chosen(several, 3) == ("i-2",)
+
+
+def test_a_ready_one_that_is_wanted_waits_for_a_heavy_one_to_be_ready() -> None:
+    rounded_up = stock(instance("i-1"), instance("i-2", units=2), unready=frozenset({"i-2"}))
+    assert chosen(replace(rounded_up, wanted=2), 1) == ()
+    assert chosen(replace(rounded_up, wanted=2, unready=frozenset()), 1) == ("i-1",)
 
 
 def test_none_goes_in_place_of_one_that_ec2_does_not_show_yet() -> None:
