@@ -188,7 +188,7 @@ class _Launch:
 
     def inside(self, fault: dict[str, Any]) -> dict[str, Any]:
         """A success that carries an error for each override, and few instances or none."""
-        if not self._fresh:  # EC2 repeats its first answer
+        if self._token in self._world.market.answered:  # EC2 repeats its first answer, be it a moment old
             self._inv.faults.pop()
             return self.effect()
         laid = Fault(action="CreateFleet", error=fault["code"], where="inside", launches=fault["launches"])
