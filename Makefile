@@ -37,12 +37,12 @@ test: need-python need-node $(VENV) $(NODE_MODULES) ## What must pass before a c
 test-long: need-python need-node $(VENV) $(NODE_MODULES) ## The longer whole-path stories: workloads, faults, rights, poison, kills
 	@$(BIN)/python -m pytest -m long $(ARGS)
 
-check: need-python $(VENV) ## Format, lint, types and house rules; changes nothing
+check: need-python $(VENV) ## Format, lint, types, house rules and links; changes nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy .
 	$(BIN)/python -m pip check
-	$(BIN)/python -m pytest tests/test_house_rules.py
+	$(BIN)/python -m pytest tests/test_house_rules.py tests/unit/test_links.py
 
 sim: need-python $(VENV) ## Attack the promises in simulated time; [SEEDS=n FIRST_SEED=n]
 	@$(BIN)/python -m tests.sim $(call option,SEEDS,--seeds) $(call option,FIRST_SEED,--first-seed) $(ARGS)
