@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from lambdas.domain import replace as replacing
 from lambdas.domain.capacity import Stock, take_stock
@@ -35,7 +36,7 @@ class Picture:
     drains: Mapping[str, str] = field(default_factory=dict)
     untold: tuple[Failure, ...] = ()
 
-    @property
+    @cached_property
     def replacing(self) -> tuple[Replacement, ...]:
         """What is to be replaced while it still serves."""
         pool = self.intent.pool

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -424,7 +425,7 @@ class Pool(Machine):
         """Whether the pool needs a launch template of its own: the stack's is for x86_64 machines without wishes."""
         return self.launch_template is None and not (self.machine.plain and self.architecture == "x86_64")
 
-    @property
+    @cached_property
     def machine_digest(self) -> str:
         """A short name for all that makes its machines what they are; instances carry it, so that drift can be seen."""
         template = self.launch_template.model_dump() if self.launch_template else None

@@ -14,7 +14,7 @@ from localcloud.market.errors import EC2Error
 from localcloud.market.fleet import create_fleet
 from localcloud.market.health import describe_instance_status
 from localcloud.market.instances import BY_USER, described_state
-from localcloud.market.listing import filters_of, matches, page_of
+from localcloud.market.listing import Attributes, filters_of, matching, page_of
 from localcloud.market.model import Market
 from localcloud.market.offerings import Offering
 from localcloud.market.pricing import PRICING_ACTIONS
@@ -24,7 +24,7 @@ from localcloud.market.settings import Fault
 from localcloud.market.ssm import SSM_ACTIONS
 from localcloud.market.surroundings import template_not_found
 from localcloud.market.templates import TEMPLATE_ACTIONS
-from localcloud.market.visible import visible_or_error, visible_state
+from localcloud.market.visible import all_visible, visible_or_error
 
 PRODUCT = "Linux/UNIX"
 _PRICE_HISTORY = timedelta(days=90)
@@ -55,7 +55,7 @@ def describe_instances(market: Market, params: Params) -> Answer:
             )
         chosen = visible_or_error(market, params["InstanceIds"])
     else:
-        chosen = [(one, state) for one in market.instances.values() if (state := visible_state(market, one))]
+        chosen = all_visible(market)
     filters = filters_of(
         params,
         {
@@ -68,13 +68,11 @@ def describe_instances(market: Market, params: Params) -> Answer:
             "tag-key",
         },
     )
-    matching = [
-        (one, state)
-        for one, state in chosen
-        if all(matches(one.attributes(state), *wanted) for wanted in filters.items())
-    ]
-    matching.sort(key=lambda pair: pair[0].number)
-    page, token = page_of(matching, params, key=lambda pair: pair[0].number)
+    chosen.sort(key=lambda pair: pair[0].number)
+    fits = matching(filters)
+    page, token = page_of(
+        chosen, params, key=lambda pair: pair[0].number, where=lambda pair: fits(pair[0].attributes(pair[1]))
+    )
     answer: Answer = {
         "Reservations": [
             {
@@ -169,6 +167,7 @@ def describe_spot_price_history(market: Market, params: Params) -> Answer:
     ):
         if values:
             filters.setdefault(name, []).extend(values)
+    fits = matching(filters)
     rows: list[dict[str, Any]] = [
         {
             "InstanceType": offering.instance_type,
@@ -178,7 +177,7 @@ def describe_spot_price_history(market: Market, params: Params) -> Answer:
             "Timestamp": at.replace(microsecond=0),
         }
         for offering in market.offerings.values()
-        if all(matches(_price_attributes(offering), *wanted) for wanted in filters.items())
+        if fits(_price_attributes(offering))
         for at, price in _prices(offering, start, end)
     ]
     rows.sort(key=lambda row: (row["InstanceType"], row["AvailabilityZone"]))
@@ -189,12 +188,12 @@ def describe_spot_price_history(market: Market, params: Params) -> Answer:
     return {"SpotPriceHistory": [row for _, row in page], "NextToken": token or ""}
 
 
-def _price_attributes(offering: Offering) -> list[tuple[str, str]]:
-    return [
-        ("instance-type", offering.instance_type),
-        ("availability-zone", offering.zone),
-        ("product-description", PRODUCT),
-    ]
+def _price_attributes(offering: Offering) -> Attributes:
+    return {
+        "instance-type": (offering.instance_type,),
+        "availability-zone": (offering.zone,),
+        "product-description": (PRODUCT,),
+    }
 
 
 def _prices(offering: Offering, start: datetime, end: datetime) -> list[tuple[datetime, Decimal]]:
@@ -213,6 +212,7 @@ def describe_subnets(market: Market, params: Params) -> Answer:
     filters = filters_of(params, {"subnet-id", "availability-zone", "default-for-az", "vpc-id"})
     if params.get("SubnetIds"):
         filters.setdefault("subnet-id", []).extend(params["SubnetIds"])
+    fits = matching(filters)
     return {
         "Subnets": [
             {
@@ -223,17 +223,13 @@ def describe_subnets(market: Market, params: Params) -> Answer:
                 "State": "available",
             }
             for subnet in subnets.values()
-            if all(
-                matches(
-                    [
-                        ("subnet-id", subnet.id),
-                        ("availability-zone", subnet.zone),
-                        ("default-for-az", str(subnet.default_for_az).lower()),
-                        ("vpc-id", subnet.vpc_id),
-                    ],
-                    *wanted,
-                )
-                for wanted in filters.items()
+            if fits(
+                {
+                    "subnet-id": (subnet.id,),
+                    "availability-zone": (subnet.zone,),
+                    "default-for-az": (str(subnet.default_for_az).lower(),),
+                    "vpc-id": (subnet.vpc_id,),
+                }
             )
         ]
     }

@@ -5,10 +5,10 @@ from typing import Any, Literal
 
 from localcloud.market.errors import EC2Error
 from localcloud.market.instances import Instance, State, described_state
-from localcloud.market.listing import filters_of, matches, page_of
+from localcloud.market.listing import Attributes, filters_of, matching, page_of
 from localcloud.market.model import Market
 from localcloud.market.requests import Answer, Params, refuse_unknown
-from localcloud.market.visible import view_at, visible_or_error, visible_state
+from localcloud.market.visible import all_visible, view_at, visible_or_error
 
 Health = Literal["initializing", "ok", "impaired", "not-applicable"]
 
@@ -29,7 +29,7 @@ def describe_instance_status(market: Market, params: Params) -> Answer:
             raise EC2Error("InvalidParameterValue", f"At most {_MOST_IDS} instance ids can be named in one call")
         chosen = visible_or_error(market, ids)
     else:
-        chosen = [(one, state) for one in market.instances.values() if (state := visible_state(market, one))]
+        chosen = all_visible(market)
     if not params.get("IncludeAllInstances"):
         chosen = [(one, state) for one, state in chosen if state == "running"]
     filters = filters_of(
@@ -37,7 +37,8 @@ def describe_instance_status(market: Market, params: Params) -> Answer:
         {"availability-zone", "instance-state-name", "instance-status.status", "system-status.status"},
     )
     rows = [(one.number, _described(market, one, state)) for one, state in chosen]
-    rows = [row for row in rows if all(matches(_attributes(row[1]), *wanted) for wanted in filters.items())]
+    fits = matching(filters)
+    rows = [row for row in rows if fits(_attributes(row[1]))]
     rows.sort(key=lambda row: row[0])
     page, token = page_of(rows, params, key=lambda row: row[0])
     answer: Answer = {"InstanceStatuses": [row for _, row in page]}
@@ -77,10 +78,10 @@ def _summary(status: Health) -> dict[str, Any]:
     return {"Status": status, "Details": [{"Name": "reachability", "Status": _REACHABILITY[status]}]}
 
 
-def _attributes(described: dict[str, Any]) -> list[tuple[str, str]]:
-    return [
-        ("availability-zone", described["AvailabilityZone"]),
-        ("instance-state-name", described["InstanceState"]["Name"]),
-        ("instance-status.status", described["InstanceStatus"]["Status"]),
-        ("system-status.status", described["SystemStatus"]["Status"]),
-    ]
+def _attributes(described: dict[str, Any]) -> Attributes:
+    return {
+        "availability-zone": (described["AvailabilityZone"],),
+        "instance-state-name": (described["InstanceState"]["Name"],),
+        "instance-status.status": (described["InstanceStatus"]["Status"],),
+        "system-status.status": (described["SystemStatus"]["Status"],),
+    }

@@ -1,11 +1,11 @@
 """An instance and its life: pending, running, shutting-down, terminated; and its description as EC2 gives it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
+from localcloud.market.listing import Attributes, tag_attributes
 from localcloud.market.settings import Boot
 from localcloud.market.surroundings import Template
 
@@ -118,7 +118,10 @@ class Instance:
 
     def state_at(self, moment: datetime) -> State | None:
         """Return the state it was in at a moment, None before its launch."""
-        return next((step.state for step in reversed(self.transitions) if step.at <= moment), None)
+        for step in reversed(self.transitions):
+            if step.at <= moment:
+                return step.state
+        return None
 
     def describe(self, state: State, account: str) -> dict[str, Any]:
         """Return it as DescribeInstances does, in the given state (which a lagging view may show late)."""
@@ -152,18 +155,17 @@ class Instance:
         """Return since when it has been running, or had been; None: it never was."""
         return next((step.at for step in self.transitions if step.state == "running"), None)
 
-    def attributes(self, state: State) -> Iterator[tuple[str, str]]:
-        """Yield filter names of DescribeInstances with this instance's values, in the given state."""
-        yield "instance-id", self.id
-        yield "instance-type", self.instance_type
-        yield "instance-state-name", state
-        yield "availability-zone", self.zone
-        yield "subnet-id", self.subnet_id
-        if self.lifecycle == "spot":
-            yield "instance-lifecycle", "spot"
-        for key, value in self.tags.items():
-            yield "tag-key", key
-            yield f"tag:{key}", value
+    def attributes(self, state: State) -> Attributes:
+        """Return what filters of DescribeInstances look at, in the given state."""
+        return {
+            "instance-id": (self.id,),
+            "instance-type": (self.instance_type,),
+            "instance-state-name": (state,),
+            "availability-zone": (self.zone,),
+            "subnet-id": (self.subnet_id,),
+            "instance-lifecycle": ("spot",) if self.lifecycle == "spot" else (),
+            **tag_attributes(self.tags),
+        }
 
 
 def _from_template(template: Template) -> dict[str, Any]:

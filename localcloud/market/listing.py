@@ -2,13 +2,18 @@
 
 import base64
 import fnmatch
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import islice
 from typing import TypeVar
 
 from localcloud.market.errors import EC2Error
 from localcloud.market.requests import Params
 
 Row = TypeVar("Row")
+Attributes = Mapping[str, Collection[str]]
+"""The values of one row, by the filters' names."""
+
 MOST_RESULTS = 1000
 
 
@@ -23,23 +28,48 @@ def filters_of(params: Params, known: set[str]) -> dict[str, list[str]]:
     return filters
 
 
-def matches(attributes: Iterable[tuple[str, str]], name: str, patterns: list[str]) -> bool:
-    """Say whether one of the attributes of that name has one of the values, in which * and ? stand for anything."""
-    globs = [pattern.replace("[", "[[]") for pattern in patterns]
-    return any(key == name and any(fnmatch.fnmatchcase(value, glob) for glob in globs) for key, value in attributes)
+def matching(filters: Mapping[str, Iterable[str]]) -> Callable[[Attributes], bool]:
+    """Return a test of attributes: of each filter's name one has one of its values, in which * and ? are anything."""
+    tests = [(name, _any_of(list(patterns))) for name, patterns in filters.items()]
+    return lambda attributes: all(any(map(test, attributes.get(name, ()))) for name, test in tests)
+
+
+def _any_of(patterns: Collection[str]) -> Callable[[str], bool]:
+    if not any(set(pattern) & {"*", "?"} for pattern in patterns):
+        return frozenset(patterns).__contains__
+    globs = [re.compile(fnmatch.translate(pattern.replace("[", "[[]"))) for pattern in patterns]
+    return lambda value: any(glob.match(value) for glob in globs)
+
+
+def tag_attributes(tags: Mapping[str, str]) -> dict[str, Collection[str]]:
+    """Return what filters by tag look at."""
+    return {"tag-key": tags.keys(), **{f"tag:{key}": (value,) for key, value in tags.items()}}
 
 
 def page_of(
-    rows: list[Row], params: Params, *, key: Callable[[Row], int], most: int = MOST_RESULTS
+    rows: Iterable[Row],
+    params: Params,
+    *,
+    key: Callable[[Row], int],
+    where: Callable[[Row], bool] = lambda _: True,
+    most: int = MOST_RESULTS,
 ) -> tuple[list[Row], str | None]:
-    """Return the rows of one page and the token of the next; the token holds the last row's number."""
-    if token := params.get("NextToken"):
-        try:
-            last = int(base64.urlsafe_b64decode(token.encode()))
-        except ValueError:
-            raise EC2Error("InvalidNextToken", f"The token '{token}' is invalid") from None
-        rows = [row for row in rows if key(row) > last]
+    """Return one page of the rows for which ``where`` holds, and the token of the next: the last row's number.
+
+    ``rows`` are in the order of their numbers. No more of them are looked at than the page needs.
+    """
+    last = _last(params.get("NextToken"))
     size = min(params.get("MaxResults") or most, most)
-    if len(rows) <= size:
-        return rows, None
-    return rows[:size], base64.urlsafe_b64encode(str(key(rows[size - 1])).encode()).decode()
+    page = list(islice((row for row in rows if key(row) > last and where(row)), size + 1))
+    if len(page) <= size:
+        return page, None
+    return page[:size], base64.urlsafe_b64encode(str(key(page[size - 1])).encode()).decode()
+
+
+def _last(token: str | None) -> int:
+    if not token:
+        return -1
+    try:
+        return int(base64.urlsafe_b64decode(token.encode()))
+    except ValueError:
+        raise EC2Error("InvalidNextToken", f"The token '{token}' is invalid") from None

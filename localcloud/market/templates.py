@@ -12,7 +12,7 @@ from functools import wraps
 from typing import Any
 
 from localcloud.market.errors import EC2Error
-from localcloud.market.listing import filters_of, matches, page_of
+from localcloud.market.listing import Attributes, filters_of, matching, page_of, tag_attributes
 from localcloud.market.model import Market
 from localcloud.market.requests import Actions, Answer, Params, refuse_unknown, tags_by_kind
 from localcloud.market.surroundings import LaunchTemplate, Version, template_not_found
@@ -120,7 +120,8 @@ def describe_launch_templates(market: Market, params: Params) -> Answer:
                     raise template_not_found(*((one, None) if attribute == "id" else (None, one)))
             chosen = [template for template in chosen if getattr(template, attribute) in wanted]
     filters = filters_of(params, {"launch-template-name", "tag-key"})
-    chosen = [one for one in chosen if all(matches(_attributes(one), *wanted) for wanted in filters.items())]
+    fits = matching(filters)
+    chosen = [one for one in chosen if fits(_attributes(one))]
     page, token = page_of(list(enumerate(chosen, 1)), params, key=lambda pair: pair[0], most=_MOST_RESULTS)
     answer: Answer = {"LaunchTemplates": [_described(market, one) for _, one in page]}
     return {**answer, "NextToken": token} if token else answer
@@ -239,9 +240,8 @@ def _checked(data: Params | None) -> Params:
     return data
 
 
-def _attributes(template: LaunchTemplate) -> list[tuple[str, str]]:
-    tags = [pair for key, value in template.tags.items() for pair in (("tag-key", key), (f"tag:{key}", value))]
-    return [("launch-template-name", template.name), *tags]
+def _attributes(template: LaunchTemplate) -> Attributes:
+    return {"launch-template-name": (template.name,), **tag_attributes(template.tags)}
 
 
 def _described(market: Market, template: LaunchTemplate) -> dict[str, Any]:

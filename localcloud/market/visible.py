@@ -8,22 +8,23 @@ from localcloud.market.instances import Instance, State
 from localcloud.market.model import Market
 
 
-def visible_state(market: Market, instance: Instance) -> State | None:
-    """Return the state in which EC2's lagging view shows an instance now; None: not at all yet."""
-    return instance.state_at(view_at(market))
-
-
 def view_at(market: Market) -> datetime:
     """Return the moment that EC2's lagging view shows now."""
     return market.clock() - market.lasting(market.settings.describe_lag_seconds)
 
 
+def all_visible(market: Market) -> list[tuple[Instance, State]]:
+    """Return the instances that EC2's lagging view shows now, each with the state in which it does."""
+    moment = view_at(market)
+    return [(one, state) for one in market.instances.values() if (state := one.state_at(moment))]
+
+
 def visible_or_error(market: Market, instance_ids: Iterable[str]) -> list[tuple[Instance, State]]:
     """Return the instances of these ids, each once, with the state in which they are seen, or raise EC2's error."""
-    seen, unknown = [], []
+    seen, unknown, moment = [], [], view_at(market)
     for instance_id in dict.fromkeys(instance_ids):
         instance = market.instances.get(instance_id)
-        state = visible_state(market, instance) if instance else None
+        state = instance.state_at(moment) if instance else None
         if instance and state:
             seen.append((instance, state))
         else:

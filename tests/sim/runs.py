@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -49,5 +49,7 @@ def in_parallel(run: Callable[[int], Outcome], seeds: Iterable[int], *, jobs: in
         return
     waiting = iter(seeds)
     with ProcessPoolExecutor(jobs) as pool:
-        while batch := list(islice(waiting, jobs * 16)):
-            yield from pool.map(run, batch, chunksize=4)
+        under_way = deque(pool.submit(run, seed) for seed in islice(waiting, jobs * 8))
+        while under_way:
+            yield under_way.popleft().result()
+            under_way.extend(pool.submit(run, seed) for seed in islice(waiting, 1))
