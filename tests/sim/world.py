@@ -438,7 +438,7 @@ class World:
             one.tags["spotpools:protect"] = "true"
 
     def _do_unprotect(self, pool: str) -> None:
-        for one in self.oracle.alive(pool):
+        for one in self.oracle.books.of(pool):  # stopped ones too
             one.tags.pop("spotpools:protect", None)
 
     def _do_stop(self, pool: str) -> None:
