@@ -124,14 +124,20 @@ FIELDS: dict[str, tuple[type | str, dict[str, type]]] = {
     "drill": (Drill, {}),
     "doctor": ("checks", {"checks": Check}),
 }
+PICTURES = {
+    "list": "Seven pools: at size, invalid, without capacity, updated, above their cap, paused, with one under notice",
+    "watch": "The same list, with the time of the last look below",
+    "explain": "A pool of six of which two wait: since when, why, what runs, what comes next, what to do",
+}
+"""What the pictures show that `python -m tests.pictures` draws."""
 NOT_PRINTED = ("item", "before")
 FIELDS_HEAD = """
 ## JSON
 
 `--output json` prints one object with these fields, whose names stay; amounts are texts, for they are exact, and
 moments are ISO 8601 in UTC. `get` prints the item itself; `watch` prints a line for each look, with `at` and `listing`.
-`waiting`, `last_error`, `spec_errors`, `rollout` and `drains` of `explain` are as in the PoolStatus item. A field
-without a value is null.
+`waiting`, `last_error`, `spec_errors`, `rollout` and `drains` of `explain`, and `rollout` of `list`, are as in the
+PoolStatus item. A field without a value is null.
 
 | command | fields |
 | --- | --- |
@@ -146,14 +152,23 @@ def commands() -> str:
     fields = "".join(f"| `{name}` | {_fields(*told)} |\n" for name, told in FIELDS.items())
     with root.make_context("spotpools", [], resilient_parsing=True) as context:
         each = [
-            get_docs_for_click(
-                obj=root.get_command(context, name), ctx=context, indent=1, name=name, call_prefix="spotpools"
+            _pictured(
+                name,
+                get_docs_for_click(
+                    obj=root.get_command(context, name), ctx=context, indent=1, name=name, call_prefix="spotpools"
+                ),
             )
             for name in root.list_commands(context)
         ]
     # Usage is a form to fill in and no session that could be repeated.
     manual = "\n".join(each).replace("```console\n$ ", "```text\n")
     return COMMANDS_HEAD + exits + RIGHTS_HEAD + rights + FIELDS_HEAD + fields + "\n" + manual.rstrip() + "\n"
+
+
+def _pictured(name: str, manual: str) -> str:
+    """A command's part of the manual with its picture, if there is one."""
+    shown = f"![{PICTURES[name]}](pictures/{name}.svg)\n\n" if name in PICTURES else ""
+    return manual.replace("**Usage**:", f"{shown}**Usage**:", 1)
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -22,7 +22,7 @@ from lambdas.domain.capacity import ALIVE
 from lambdas.domain.intent import Intent, intent_of
 from lambdas.domain.observed import Instance
 from lambdas.domain.pool import Market, Pool, SpecError
-from lambdas.domain.status import Answer, Status
+from lambdas.domain.status import Answer, Rollout, RolloutState, Status
 from lambdas.ports import FleetError, UnreadableStatusError
 
 Found = TypeVar("Found")
@@ -30,6 +30,13 @@ Items = Mapping[str, Mapping[str, Any]]
 Statuses = Mapping[str, Status | UnreadableStatusError]
 AT_ONCE = 8
 """Questions that are asked side by side; AWS answers so many of anybody at once."""
+
+
+ROLLOUTS = {
+    RolloutState.ROLLING: "update rolling: {0.outdated} to go",
+    RolloutState.STOPPED: "update stopped: {0.outdated} to go",
+    RolloutState.ON_REPLACE: "{0.outdated} outdated",
+}
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,7 @@ class Row:
     hourly_cost: Decimal | None = None
     paused: bool = False
     draining_since: datetime | None = None
+    rollout: Rollout | None = None
     spec_errors: tuple[SpecError, ...] = ()
     fault: str | None = None
 
@@ -202,6 +210,7 @@ def _row(name: str, intent: Intent, instances: list[Instance], seen: Seen) -> Ro
         hourly_cost=None if seen.instances is None or None in costs else cost,
         paused=intent.paused,
         draining_since=answer.draining_since,
+        rollout=answer.rollout,
         spec_errors=intent.errors,
         fault=str(status) if isinstance(status, UnreadableStatusError) else _untold(status, intent),
     )
@@ -248,7 +257,8 @@ def picture(listed: Listing, now: datetime) -> RenderableType:
     )
     for row in listed.pools:
         sizes = (row.wanted, row.running, row.ready, row.waiting or "")
-        style = "red" if row.fault or row.spec_errors else "yellow" if row.waiting else ""
+        stopped = row.rollout is not None and row.rollout.state is RolloutState.STOPPED
+        style = "red" if row.fault or row.spec_errors else "yellow" if row.waiting or stopped else ""
         table.add_row(
             plain(row.pool), *map(str, sizes), _price(row), dollars(row.hourly_cost), _why(row, now), style=style
         )
@@ -266,6 +276,7 @@ def _why(row: Row, now: datetime) -> str:
         f"item invalid: {', '.join(one.field for one in row.spec_errors)}" if row.spec_errors else "",
         "paused" if row.paused and not row.spec_errors else "",
         f"draining for {ago(row.draining_since, now)}" if row.draining_since else "",
+        ROLLOUTS[row.rollout.state].format(row.rollout) if row.rollout else "",
         f"{row.noticed} under notice" if row.noticed else "",
         f"{row.starting} starting" if row.starting else "",
         row.fault.partition(": ")[0] if row.fault else "",

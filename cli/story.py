@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from cli.explain import Member, Story
 from cli.output import ago, clock, plain
+
+LABEL_WIDTH = 13
 
 
 def picture(story: Story) -> RenderableType:
@@ -101,8 +103,10 @@ def _head(text: str) -> Text:
     return Text(f"\n{plain(text)}", style="bold")
 
 
-def _line(label: str, text: str, style: str = "") -> Text:
-    return Text.assemble((f"{label:<13}", "bold"), (plain(text), style))
+def _line(label: str, text: str, style: str = "") -> RenderableType:
+    line = Table.grid(Column(width=LABEL_WIDTH, style="bold"), Column(overflow="fold"))
+    line.add_row(label, Text(plain(text), style=style))
+    return line
 
 
 def _item(text: str, style: str = "") -> RenderableType:

@@ -14,15 +14,17 @@ from time import monotonic
 
 from localcloud.__main__ import explain
 from localcloud.cloud import ROOT, LocalCloud
-from localcloud.live import Stage
+from localcloud.live import Stage, told
+from localcloud.pages import recording, svg
 from localcloud.processes import LocalCloudError
 from localcloud.progress import Progress
 from localcloud.replay import Replay, choose_recording
-from localcloud.report import Report, render
+from localcloud.report import Report, picture, render
 from localcloud.story import METAL_TYPES, NOTICE_SECONDS, TICK_SECONDS, ZONES_TYPES, Story
 from localcloud.watch import NotSeenError, Watcher
 
 REPORT = ROOT / "demo-report.html"
+PICTURE_COLUMNS = 120
 WHERE = (
     "The stack is the one that goes to AWS, deployed by the CDK into ministack with IAM enforced; EC2 is the market of "
     "localcloud/market. Nothing here has touched an AWS account."
@@ -43,7 +45,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     progress = Progress()
     try:
-        return _replay(arguments, progress) if arguments.trace else _story(progress)
+        return _replay(arguments, progress) if arguments.trace else _story(arguments, progress)
     except KeyboardInterrupt:
         progress.say("Stopped.")
         return 1
@@ -51,7 +53,7 @@ def main() -> int:
         return explain(error)
 
 
-def _story(progress: Progress) -> int:
+def _story(arguments: argparse.Namespace, progress: Progress) -> int:
     begun = monotonic()
     with LocalCloud(family="demo", progress=progress) as cloud, Watcher(cloud) as watcher:
         ready = monotonic() - begun
@@ -74,7 +76,19 @@ def _story(progress: Progress) -> int:
                 f"The tick runs every {TICK_SECONDS:g} s here, besides the schedule's once a minute.",
             ],
         )
+        if arguments.pictures and failure is None:
+            _draw(report, arguments.pictures)
         return _conclude(report, failure, cloud, begun)
+
+
+def _draw(report: Report, folder: Path) -> None:
+    """Leave what was seen as pictures for a page: the console's lines, and each pool's chart."""
+    page = recording(PICTURE_COLUMNS)
+    for check in report.checks:
+        page.print(told(check))
+    (folder / "demo.svg").write_text(svg(page, "make demo"))
+    for pool in report.pools:
+        (folder / f"demo-{pool.name}.svg").write_text(picture(report, pool))
 
 
 def _replay(arguments: argparse.Namespace, progress: Progress) -> int:
@@ -139,6 +153,7 @@ def _conclude(report: Report, failure: NotSeenError | None, cloud: LocalCloud, b
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m localcloud.demo", description=__doc__)
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="also leave the story there as SVG files")
     replay = parser.add_argument_group("a recorded market instead of the story")
     replay.add_argument("--trace", type=Path, help="CSV of time, type, zone, available, price; may be gzipped")
     replay.add_argument("--speed", type=float, default=60, help="recorded seconds per second (default: 60)")

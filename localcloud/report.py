@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,7 +19,9 @@ Number = TypeVar("Number", int, Decimal)
 
 STYLE = Path(__file__).with_name("report.css")
 
+SVG = "http://www.w3.org/2000/svg"
 WIDTH, LEFT, RIGHT = 1000, 52, 16
+PICTURE_HEAD = 130
 SIZE_HEIGHT, PRICE_HEIGHT, ROW_HEIGHT, AXIS_HEIGHT = 130, 90, 20, 22
 SECONDS_BETWEEN_TICKS = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 MOST_TICKS = 12
@@ -118,6 +121,21 @@ def render(report: Report) -> str:
 <section><h2>Notes</h2><ul>{notes}</ul></section>
 </body>
 </html>
+"""
+
+
+def picture(report: Report, pool: PoolChapter) -> str:
+    """Return one pool's chart with its legend as an SVG file, for a page elsewhere."""
+    chart = _chart(report, pool)
+    height = PICTURE_HEAD + float(re.findall(r'viewBox="0 0 \d+ ([\d.]+)"', chart)[0])
+    return f"""<svg xmlns="{SVG}" viewBox="0 0 {WIDTH + 40} {height:g}">
+<foreignObject width="100%" height="100%">
+<div xmlns="http://www.w3.org/1999/xhtml" class="picture">
+<style>
+{STYLE.read_text()}</style>
+<h2>{escape(pool.name)}</h2>{_legend(pool)}{chart}</div>
+</foreignObject>
+</svg>
 """
 
 
@@ -232,7 +250,8 @@ def _chart(report: Report, pool: PoolChapter) -> str:
     parts += [_bell(axis, alarm, bottom) for alarm in report.alarms if alarm.state == "ALARM"]
     parts.append(axis.ticks(bottom))
     height = bottom + AXIS_HEIGHT
-    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(pool.name)}">{"".join(parts)}</svg>'
+    named = f'role="img" aria-label="{escape(pool.name)}"'
+    return f'<svg xmlns="{SVG}" viewBox="0 0 {WIDTH} {height}" {named}>{"".join(parts)}</svg>'
 
 
 def _bell(axis: _Axis, alarm: AlarmMessage, bottom: float) -> str:

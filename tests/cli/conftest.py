@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import boto3
 import pytest
 
 from localcloud.market.model import Market
@@ -29,11 +28,7 @@ def ec2() -> Iterator[tuple[str, Market]]:
 def site(aws_url: str, ec2: tuple[str, Market], monkeypatch: pytest.MonkeyPatch) -> Site:
     """A stack of its own, which the environment leads to."""
     made = new_site(aws_url, *ec2)
-    for name in ("SPOTPOOLS_MARKET_URL", "SPOTPOOLS_POOLS_TABLE", "SPOTPOOLS_STATUS_TABLE", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in made.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it would keep another test's credentials
+    made.enter(monkeypatch)
     return made
 
 

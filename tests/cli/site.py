@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
+import boto3
+import pytest
 from typer.testing import CliRunner, Result
 
 from cli.deployment import FUNCTIONS
@@ -50,16 +52,17 @@ class Site:
     settings: StackSettings
     outputs: dict[str, str]
     environment: dict[str, str]
+    clock: Callable[[], datetime] = utc_now
     plane: ControlPlane = field(init=False)
 
     def __post_init__(self) -> None:
         client, queue = self.client("ec2"), SqsDueQueue(self.client("sqs"), self.settings.due_queue_url)
-        offerings = Offerings(client, self.client("pricing"), default_subnets=(), region="us-east-1", clock=utc_now)
+        offerings = Offerings(client, self.client("pricing"), default_subnets=(), region="us-east-1", clock=self.clock)
         dynamodb = self.client("dynamodb")
         self.plane = ControlPlane(
             stack=self.settings.stack,
             pools=PoolTable(dynamodb, self.settings.pools_table),
-            statuses=StatusTable(dynamodb, self.settings.status_table, lease_seconds=75, clock=utc_now),
+            statuses=StatusTable(dynamodb, self.settings.status_table, lease_seconds=75, clock=self.clock),
             fleet=Ec2Fleet(
                 client,
                 stack=self.settings.stack,
@@ -67,13 +70,21 @@ class Site:
                 offerings=offerings,
             ),
             drainer=EventsAndCommands(
-                self.client("events"), self.client("ssm"), stack=self.settings.stack, clock=utc_now
+                self.client("events"), self.client("ssm"), stack=self.settings.stack, clock=self.clock
             ),
             queue=queue,
-            clock=utc_now,
+            clock=self.clock,
             pauses=Pauses(base=timedelta(seconds=60), longest=timedelta(seconds=900)),
             drain_grace=timedelta(seconds=300),
         )
+
+    def enter(self, patch: pytest.MonkeyPatch) -> None:
+        """Have this process's environment lead here."""
+        for name in ("SPOTPOOLS_MARKET_URL", "SPOTPOOLS_POOLS_TABLE", "SPOTPOOLS_STATUS_TABLE", "AWS_PROFILE"):
+            patch.delenv(name, raising=False)
+        for name, value in self.environment.items():
+            patch.setenv(name, value)
+        patch.setattr(boto3, "DEFAULT_SESSION", None)  # it would keep another site's credentials
 
     def client(self, service: str) -> Any:
         """A client of a service of this site."""
@@ -117,12 +128,14 @@ class Site:
 
 
 @contextmanager
-def served_market() -> Iterator[tuple[str, Market]]:
-    """A market whose machines start at once, and where it is served."""
+def served_market(
+    clock: Callable[[], datetime] = system_clock, settings: Settings = QUICK
+) -> Iterator[tuple[str, Market]]:
+    """A market, whose machines start at once unless told, and where it is served."""
     market = Market(
-        clock=system_clock, offerings=default_offerings(), surroundings=MotoSurroundings("us-east-1"), settings=QUICK
+        clock=clock, offerings=default_offerings(), surroundings=MotoSurroundings("us-east-1"), settings=settings
     )
-    server = MarketServer(market, Control(market, settings=QUICK))
+    server = MarketServer(market, Control(market, settings=settings))
     server.start()
     try:
         yield server.url, market
@@ -130,9 +143,9 @@ def served_market() -> Iterator[tuple[str, Market]]:
         server.stop()
 
 
-def new_site(aws_url: str, ec2_url: str, market: Market) -> Site:
-    """A stack without pools on a market that begins anew."""
-    Control(market, settings=QUICK).handle("POST", "/market/reset", {}, b"")
+def new_site(aws_url: str, ec2_url: str, market: Market, machines: Settings = QUICK) -> Site:
+    """A stack without pools on a market that begins anew, on the market's clock."""
+    Control(market, settings=machines).handle("POST", "/market/reset", {}, b"")
     stack = f"stack-{next(_numbers)}"
     settings, outputs = deployed(stack, aws_url)
     client_of("ec2", ec2_url).create_launch_template(
@@ -149,7 +162,7 @@ def new_site(aws_url: str, ec2_url: str, market: Market) -> Site:
         "SPOTPOOLS_STACK": stack,
         "COLUMNS": "200",
     }
-    return Site(aws_url, ec2_url, market, settings, outputs, environment)
+    return Site(aws_url, ec2_url, market, settings, outputs, environment, market.clock)
 
 
 def deployed(stack: str, url: str) -> tuple[StackSettings, dict[str, str]]:

@@ -16,6 +16,7 @@ from cli import show, watch
 from cli.output import Format
 from cli.show import Listing, Row
 from lambdas.aws import clients
+from lambdas.domain.status import Rollout, RolloutState
 from localcloud.market.settings import Fault
 from tests.cli.site import Site
 
@@ -85,6 +86,19 @@ def test_a_row_tells_since_when_and_for_how_long() -> None:
     text = _text(show.picture(Listing((row,), Decimal(0)), NOW))
     assert " ".join(text.splitlines()[1].split()) == "a 3 0 0 3 - - QUOTA for 2 h"
     assert "spotpools explain POOL" in text
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        (RolloutState.ROLLING, "update rolling: 3 to go"),
+        (RolloutState.STOPPED, "update stopped: 3 to go"),
+        (RolloutState.ON_REPLACE, "3 outdated"),
+    ],
+)
+def test_a_row_tells_how_far_an_update_is(state: RolloutState, says: str) -> None:
+    row = Row("a", rollout=Rollout(state=state, outdated=3, updated=1, message=""))
+    assert says in _text(show.picture(Listing((row,), Decimal(0)), NOW))
 
 
 def _text(picture: Any) -> str:

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
-from localcloud.report import AlarmMessage, Check, PoolChapter, Report, Waiting, render
+from localcloud.report import AlarmMessage, Check, PoolChapter, Report, Waiting, picture, render
 from localcloud.timeline import (
     PoolTimeline,
     above_cap,
@@ -146,6 +147,15 @@ def test_the_page_is_whole_and_fetches_nothing() -> None:
     for said in ("A story", "1.5 s", "no <capacity> & no hope", "pool-below-target", "A pool has fewer.", "a note"):
         assert said in page.text
     assert "Every step was seen to happen." in page.text
+
+
+def test_a_pools_chart_is_a_picture_by_itself() -> None:
+    told = report()
+    (pool,) = told.pools
+    drawn = ET.fromstring(picture(told, pool))  # noqa: S314  our own text
+    assert drawn.tag == "{http://www.w3.org/2000/svg}svg"
+    assert [one.get("aria-label") for one in drawn.iter("{http://www.w3.org/2000/svg}svg")] == [None, "a"]
+    assert "interruption notice" in "".join(drawn.itertext())
 
 
 def test_a_failed_step_shows() -> None:
