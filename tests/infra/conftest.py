@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-# Read by jsii when aws_cdk starts it: its banner about Node 20 would bury the test results.
-os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
-
-from aws_cdk import App
-
-from infra.pool_stack import PoolStack
-from infra.stages import Deployment
+from infra.synthesis import template
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTANCE_ROLE = "arn:aws:iam::123456789012:role/pool-instances"
@@ -53,27 +45,10 @@ class Synthesized:
         ]
 
 
-def flags() -> dict[str, Any]:
-    """The pinned feature flags, and no wheels installed for templates that nobody deploys."""
-    context: dict[str, Any] = json.loads((ROOT / "cdk.json").read_text())["context"]
-    return {**context, "aws:cdk:bundling-stacks": []}
-
-
-def build(outdir: Path, **context: object) -> tuple[App, PoolStack]:
-    """The app as app.py builds it, with this context."""
-    app = App(context={**flags(), **context}, outdir=str(outdir))
-    return app, PoolStack(app, Deployment.from_context(app.node.try_get_context))
-
-
 @pytest.fixture(scope="session")
-def synthesize(tmp_path_factory: pytest.TempPathFactory) -> Synthesize:
+def synthesize() -> Synthesize:
     """Synthesizes a deployment with the given context."""
-
-    def run(**context: object) -> Synthesized:
-        app, stack = build(tmp_path_factory.mktemp("cdk"), **context)
-        return Synthesized(app.synth().get_stack_by_name(stack.stack_name).template)
-
-    return run
+    return lambda **context: Synthesized(template(**context))
 
 
 @pytest.fixture(scope="session")

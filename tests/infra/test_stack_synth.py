@@ -14,7 +14,8 @@ from cdk_nag import AwsSolutionsChecks
 from cfnlint.api import lint  # type: ignore[import-untyped]  # cfn-lint ships no types
 from cfnlint.config import ManualArgs  # type: ignore[import-untyped]  # cfn-lint ships no types
 
-from tests.infra.conftest import INSTANCE_ROLE, ROOT, build, flags
+from infra.synthesis import build, flags
+from tests.infra.conftest import INSTANCE_ROLE, ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
