@@ -85,9 +85,14 @@ class Deployment:
         return StatusTable(self.client("dynamodb"), table, lease_seconds=0, clock=self.now)
 
     @cached_property
+    def reconciler(self) -> dict[str, Any]:
+        """The configuration of the function that reconciles."""
+        return self.function("PoolDueFunction")
+
+    @cached_property
     def settings(self) -> Settings:
         """What the functions were told at the deployment."""
-        return Settings.load(self.function("PoolDueFunction")["Environment"]["Variables"])
+        return Settings.load(self.reconciler["Environment"]["Variables"])
 
     def function(self, output: str) -> dict[str, Any]:
         """A function's configuration, by the name of its output."""

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from cli import heartbeat as tick
 from cli.deployment import FUNCTIONS, Deployment
 from cli.exits import ExpectedError
 from cli.faults import told_plainly
@@ -26,7 +27,6 @@ from lambdas.domain.pool import Pool, parse_pool
 
 SPOT_ROLE = "AWSServiceRoleForEC2Spot"
 HOUR, FRESH = timedelta(hours=1), timedelta(minutes=5)
-HEARTBEAT_LATE = timedelta(minutes=3)
 SPOT_QUOTA = re.compile(r"All (?P<families>.+) Spot Instance Requests")
 FAMILY = re.compile(r"(?P<letters>[a-z]+)(?P<generation>\d*)")
 
@@ -61,7 +61,7 @@ def examine(deployment: Deployment) -> list[Check]:
         checks.append(_done(name, check, deployment))
         if checks[-1].state is State.FAIL:
             return checks
-    for service in ("cloudwatch", "dynamodb", "iam", "lambda", "logs", "service-quotas", "sns", "sqs"):
+    for service in ("cloudwatch", "dynamodb", "iam", "lambda", "logs", "scheduler", "service-quotas", "sns", "sqs"):
         deployment.client(service)  # made before the threads, which boto3 would trip over
     with ThreadPoolExecutor(len(CHECKS)) as threads:
         return checks + list(threads.map(lambda name: _done(name, CHECKS[name], deployment), CHECKS))
@@ -170,24 +170,12 @@ def _error_in(line: str) -> str:
 
 
 def heartbeat(deployment: Deployment) -> Finding:
-    """How old the tick's last sign of life is."""
-    now = deployment.now()
-    points = deployment.client("cloudwatch").get_metric_statistics(
-        Namespace=f"SpotPools/{deployment.stack}",
-        MetricName="Heartbeat",
-        StartTime=now - HOUR,
-        EndTime=now,
-        Period=60,
-        Statistics=["Sum"],
-    )["Datapoints"]
-    remedy = GUIDE[Trouble.HEARTBEAT].do
-    if not points:
-        return State.FAIL, "none within the hour", remedy
-    # A datapoint bears the beginning of its minute.
-    last = max(one["Timestamp"] for one in points) + timedelta(minutes=1)
-    if now - last > HEARTBEAT_LATE:
-        return State.FAIL, f"the last was {ago(last, now)} ago", remedy
-    return State.OK, "the tick runs"
+    """How old the tick's last sign of life is, and what is switched off if it is too old."""
+    last, now = tick.last_beat(deployment), deployment.now()
+    if last and now - last <= tick.LATE:
+        return State.OK, "the tick runs"
+    found = [f"the last was {ago(last, now)} ago" if last else "none within the hour", *tick.switched_off(deployment)]
+    return State.FAIL, "; ".join(found), GUIDE[Trouble.HEARTBEAT].do
 
 
 def dead_letters(deployment: Deployment) -> Finding:

@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cli.deployment import Deployment
-from cli.faults import refused
+from cli.exits import AwsFaultError
+from cli.faults import refused, told_plainly
+from cli.heartbeat import silent_since
 from cli.output import ago
 from lambdas.domain.capacity import Stock
 from lambdas.domain.decide import decide
@@ -28,11 +30,20 @@ from lambdas.observe import observe, with_drains, with_offers
 from lambdas.ports import Drainer, Fleet, FleetError, UnreadableStatusError
 
 SHOWN_OFFERINGS = 6
+NAMES = {
+    Trouble.HEARTBEAT: "HEARTBEAT_MISSING",
+    Trouble.STATUS_UNREADABLE: "STATUS_UNREADABLE",
+    Trouble.ITEM_INVALID: "INVALID_ITEM",
+}
+"""Of troubles that are no reason to wait."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """All that a story is told from. Without a ``plan`` EC2 could not be looked at; ``blind`` says why."""
+    """All that a story is told from. Without a ``plan`` EC2 could not be looked at; ``blind`` says why.
+
+    ``silent_since`` is when the tick stopped; ``unheard`` says why that is not known.
+    """
 
     pool: str
     intent: Intent
@@ -42,6 +53,8 @@ class Look:
     refusal: Failure | None = None
     blind: str = ""
     unreadable: str = ""
+    silent_since: datetime | None = None
+    unheard: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,6 +114,7 @@ class Story:
     paused: bool
     draining_since: datetime | None
     drain_at: datetime | None
+    tick_silent_since: datetime | None
     instances: tuple[Member, ...]
     waiting: Waiting | None
     last_error: LastError | None
@@ -146,7 +160,16 @@ def look(deployment: Deployment, pool_name: str) -> Look:
     drainer = deployment.drainer() if status and any(one.runs(now) for one in status.answer.drains) else None
     minute = timedelta(seconds=settings.minute_seconds)
     seen = fresh(pool_name, intent, status, fleet, drainer, now=now, minute=minute)
-    return replace(seen, unreadable=unreadable)
+    return listened(replace(seen, unreadable=unreadable), deployment)
+
+
+def listened(seen: Look, deployment: Deployment) -> Look:
+    """The same, with what is known of the tick."""
+    try:
+        with told_plainly():
+            return replace(seen, silent_since=silent_since(deployment))
+    except AwsFaultError as fault:
+        return replace(seen, unheard=f"Whether the tick runs cannot be told: {fault}")
 
 
 def fresh(
@@ -190,6 +213,7 @@ def tell(seen: Look) -> Story:
         paused=seen.intent.paused,
         draining_since=seen.intent.draining_since,
         drain_at=seen.intent.drain_at,
+        tick_silent_since=seen.silent_since,
         instances=tuple(_members(seen.picture)),
         waiting=answer.waiting,
         last_error=answer.last_error,
@@ -257,11 +281,12 @@ def _members(picture: Picture) -> Iterator[Member]:
 
 def _advice(seen: Look, answer: Answer) -> Iterator[Told]:
     """What to know of each trouble, the present one first, none twice."""
-    troubles: dict[str, Advice] = {}
-    if seen.unreadable:
-        troubles[Trouble.STATUS_UNREADABLE] = GUIDE[Trouble.STATUS_UNREADABLE]
-    if seen.intent.errors:
-        troubles["item"] = GUIDE[Trouble.ITEM_INVALID]
+    general = {
+        Trouble.HEARTBEAT: seen.silent_since is not None,
+        Trouble.STATUS_UNREADABLE: bool(seen.unreadable),
+        Trouble.ITEM_INVALID: bool(seen.intent.errors),
+    }
+    troubles: dict[str, Advice] = {NAMES[trouble]: GUIDE[trouble] for trouble, holds in general.items() if holds}
     reasons: list[Reason] = [answer.waiting.reason] if answer.waiting else []
     if seen.refusal:
         reasons.append(seen.refusal.reason)
@@ -269,9 +294,8 @@ def _advice(seen: Look, answer: Answer) -> Iterator[Told]:
         reasons.append(Reason.CONFIG)
     if answer.last_error and (answer.waiting or answer.rollout):
         reasons.append(reason_of(answer.last_error.code))
-    troubles |= {reason: advice(reason) for reason in reasons}
-    for what, told in troubles.items():
-        name = {"item": "INVALID_ITEM", Trouble.STATUS_UNREADABLE: "STATUS_UNREADABLE"}.get(what, str(what))
+    troubles |= {str(reason): advice(reason) for reason in reasons}
+    for name, told in troubles.items():
         yield Told(name, told.means, told.does, told.do)
 
 
@@ -282,6 +306,8 @@ def _notes(seen: Look) -> Iterator[str]:
         yield "It is new: the control plane has not looked at it yet, which it does within a minute."
     if seen.blind:
         yield f"EC2 could not be looked at, so what runs is told as the status has it: {seen.blind}"
+    if seen.unheard:
+        yield seen.unheard
     for one in seen.picture.untold:
         yield f"EC2 did not tell everything: {one.code}: {one.message}"
 

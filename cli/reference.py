@@ -71,6 +71,7 @@ RIGHTS = {
     "explain": (
         "dynamodb:GetItem",
         "lambda:GetFunctionConfiguration",
+        "cloudwatch:GetMetricStatistics",
         "ec2:DescribeInstances",
         "ec2:DescribeInstanceStatus",
         "ec2:DescribeSpotPriceHistory",
@@ -97,8 +98,10 @@ RIGHTS = {
         "dynamodb:DescribeTable",
         "dynamodb:Scan",
         "iam:GetRole",
+        "lambda:GetFunctionConcurrency",
         "lambda:GetFunctionConfiguration",
         "logs:FilterLogEvents",
+        "scheduler:GetSchedule",
         "servicequotas:ListServiceQuotas",
         "sns:ListSubscriptionsByTopic",
         "sqs:GetQueueAttributes",

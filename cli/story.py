@@ -30,6 +30,9 @@ def _parts(story: Story) -> Iterator[RenderableType]:
     if story.draining_since:
         end = f"; instances go at {clock(story.drain_at)}" if story.drain_at else ""
         yield _line("Draining", f"since {clock(story.draining_since)}{end}", "yellow")
+    if story.tick_silent_since:
+        silence = ago(story.tick_silent_since, story.at)
+        yield _line("Tick", f"stopped for {silence}: only edits and notices are acted on", "red")
     yield from _troubles(story)
     if story.instances:
         yield _head("What runs where")
@@ -47,14 +50,18 @@ def _troubles(story: Story) -> Iterator[RenderableType]:
     if waiting := story.waiting:
         yield _line("Waiting", f"{waiting.count} for {ago(waiting.since, story.at)}: {waiting.reason}", "yellow")
         yield _item(waiting.message)
-        ahead = waiting.next_attempt_at > story.at
-        when = f"in {ago(waiting.next_attempt_at, story.at)}" if ahead else "with the next look, within a minute"
+        ahead = waiting.next_attempt_at > story.at and not story.tick_silent_since
+        when = f"in {ago(waiting.next_attempt_at, story.at)}" if ahead else _next_look(story)
         yield _item(f"Since {clock(waiting.since)}; {waiting.attempts} launches tried; next try {when}.")
     for fault in story.spec_errors:
         text = f"{fault.field} = {fault.value}: must be {fault.rule}. {fault.remedy}"
         yield _line("Item invalid", text, "red")
     if (error := story.last_error) and not (waiting and error.message in waiting.message):
         yield _line("Last error", f"{error.code}, {ago(error.at, story.at)} ago: {error.message}")
+
+
+def _next_look(story: Story) -> str:
+    return "when the tick runs again" if story.tick_silent_since else "with the next tick, within a minute"
 
 
 def _course(story: Story) -> Iterator[RenderableType]:
@@ -73,7 +80,7 @@ def _course(story: Story) -> Iterator[RenderableType]:
     elif story.next.otherwise:
         yield _item(story.next.otherwise)
     if story.next.due:
-        yield _item(f"It comes with the next tick, within a minute: {story.next.due}.")
+        yield _item(f"It comes {_next_look(story)}: {story.next.due}.")
 
 
 def _instances(story: Story) -> Table:

@@ -213,11 +213,23 @@ def template(settings: StackSettings) -> dict[str, Any]:
             "Environment": {"Variables": settings.environment()},
         },
     }
+    schedule = {
+        "Type": "AWS::Scheduler::Schedule",
+        "Properties": {
+            "FlexibleTimeWindow": {"Mode": "OFF"},
+            "ScheduleExpression": "rate(1 day)",
+            "Target": {
+                "Arn": {"Fn::GetAtt": ["TickFunctionItself", "Arn"]},
+                "RoleArn": "arn:aws:iam::000000000000:role/none",
+            },
+        },
+    }
     resources = {
         "Pools": table(settings.pools_table),
         "Status": table(settings.status_table),
         "Topic": {"Type": "AWS::SNS::Topic"},
         "DueDead": {"Type": "AWS::SQS::Queue"},
+        "Tick": schedule,
         **{f"{name}Itself": function for name in FUNCTIONS},
     }
     outputs = {

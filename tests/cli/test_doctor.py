@@ -55,6 +55,20 @@ def test_a_dead_tick_fails(local: Site) -> None:
     assert found["heartbeat"]["remedy"]
 
 
+def test_what_switched_the_tick_off_is_named(local: Site) -> None:
+    function = local.outputs["TickFunction"]
+    local.client("lambda").put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=0)
+    resources = local.client("cloudformation").describe_stack_resources(StackName=local.settings.stack)
+    (name,) = [one["PhysicalResourceId"] for one in resources["StackResources"] if one["LogicalResourceId"] == "Tick"]
+    scheduler = local.client("scheduler")
+    asked = ("FlexibleTimeWindow", "ScheduleExpression", "Target")
+    kept = {key: value for key, value in scheduler.get_schedule(Name=name).items() if key in asked}
+    scheduler.update_schedule(Name=name, State="DISABLED", **kept)
+    found = checks(local, fails=True)["heartbeat"]["found"]
+    assert f"schedule {name} is DISABLED" in found
+    assert f"function {function} has a reserved concurrency of 0" in found
+
+
 def test_dead_letters_fail_and_an_error_is_quoted(local: Site) -> None:
     beat(local)
     resources = local.client("cloudformation").describe_stack_resources(StackName=local.settings.stack)

@@ -11,10 +11,13 @@ import pytest
 from rich.console import Console
 
 from cli import explain, story
+from cli.deployment import Deployment
 from cli.explain import Story
+from lambdas import telemetry
 from lambdas.domain.guide import GUIDE, Trouble, advice
 from lambdas.domain.intent import intent_of
 from lambdas.domain.status import Reason
+from lambdas.wiring import utc_now
 from localcloud.market.settings import Fault
 from tests.cli.site import Site
 from tests.fakes import World
@@ -174,6 +177,30 @@ def test_on_aws_it_asks_little_and_only_looks(site: Site) -> None:
     assert {name: times for name, times in calls.items() if times > 1} == {}
     assert not [name for name in calls if not name.startswith("Describe")]
     assert site.told("explain", "a")["waiting"]["reason"] == "NO_CAPACITY"
+
+
+def test_a_tick_that_has_stopped_is_told_with_the_guides_advice(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.put("a", target_size=1)
+    assert site.told("explain", "a")["tick_silent_since"] is None, "the stack is new"
+    at = utc_now() + timedelta(minutes=4)
+    monkeypatch.setattr(Deployment, "now", lambda _: at)
+    assert site.told("explain", "a")["tick_silent_since"] is not None
+    page = site.run("explain", "a").stdout
+    assert "stopped for 4 min" in page
+    assert "It comes when the tick runs again: its instances changed." in page
+    assert GUIDE[Trouble.HEARTBEAT].do in page
+    datum = {"MetricName": "Heartbeat", "Value": 1, "Timestamp": at - timedelta(minutes=2)}
+    namespace = telemetry.namespace(site.settings.stack)
+    site.client("cloudwatch").put_metric_data(Namespace=namespace, MetricData=[datum])
+    assert "It comes with the next tick, within a minute" in site.run("explain", "a").stdout
+
+
+def test_if_the_heartbeat_may_not_be_seen_the_rest_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.put("a", target_size=1)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDWATCH", "http://127.0.0.1:9")
+    found = site.told("explain", "a")
+    assert found["wanted"]["count"] == 1
+    assert "Whether the tick runs cannot be told" in found["notes"][0]
 
 
 def test_in_a_pipe_no_line_is_cut_or_wrapped(site: Site) -> None:
