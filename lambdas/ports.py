@@ -119,7 +119,7 @@ class Fleet(Protocol):
         """Send an attempt. ``answered`` is False if the answer was lost, so that it must be sent again."""
 
     def terminate(self, instance_ids: Iterable[str]) -> Terminated:
-        """Terminate instances that carry this stack's tag; ids already gone count as terminated."""
+        """Terminate instances that carry this stack's tag; what EC2 neither knows nor shows is ``unknown``."""
 
 
 class Drainer(Protocol):

@@ -174,13 +174,14 @@ class Ec2Fleet:
     def terminate(self, instance_ids: Iterable[str]) -> Terminated:
         """Terminate in batches; the others of a batch go even if one id is unknown to EC2 or not ours."""
         ids = sorted(set(instance_ids))
-        ended: list[str] = []
-        failures: list[Failure] = []
-        for start in range(0, len(ids), TERMINATE_BATCH):
-            batch = self._terminate_batch(ids[start : start + TERMINATE_BATCH])
-            ended += batch.instance_ids
-            failures += batch.failures
-        return Terminated(tuple(ended), tuple(failures))
+        answers = [
+            self._terminate_batch(ids[start : start + TERMINATE_BATCH]) for start in range(0, len(ids), TERMINATE_BATCH)
+        ]
+        return Terminated(
+            tuple(id_ for one in answers for id_ in one.instance_ids),
+            tuple(failed for one in answers for failed in one.failures),
+            tuple(id_ for one in answers for id_ in one.unknown),
+        )
 
     def _terminate_batch(self, ids: list[str]) -> Terminated:
         try:
@@ -194,11 +195,10 @@ class Ec2Fleet:
                 present = [one.id for one in self.find(ids) if one.state is not State.TERMINATED]
             except FleetError as unknown:  # not raised on: what was launched before must be remembered
                 return Terminated(failures=(unknown.failure,))
-            gone = tuple(id_ for id_ in ids if id_ not in present)
-            if not gone:
+            if len(present) == len(ids):
                 return Terminated(failures=(failure(code, message),))
             rest = self._terminate_batch(present) if present else Terminated()
-            return Terminated((*gone, *rest.instance_ids), rest.failures)
+            return replace(rest, unknown=(*rest.unknown, *(id_ for id_ in ids if id_ not in present)))
         except BotoCoreError as error:
             return Terminated(failures=(Failure(Reason.UNKNOWN, "NoAnswer", f"EC2 did not answer: {error}"),))
         return Terminated(tuple(ids))

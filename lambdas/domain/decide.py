@@ -191,8 +191,8 @@ def _no_offer(picture: Picture, pool: Pool, market: Market, choice: Choice) -> H
         return Hindrance(Reason.NO_CAPACITY, message, choice.retry_at or next_look, market)
     if choice.too_dear:
         message = (
-            f"Spot prices are above spot_max_price {_cap_in_words(pool, choice.least_dear)}: {choice.prices()}. "
-            "No launch is tried until it falls."
+            f"Spot prices are above {_cap_in_words(pool, choice.least_dear)}: {choice.prices()}. "
+            "It is looked at each minute."
         )
         return Hindrance(Reason.PRICE_ABOVE_MAX, message, next_look, market)
     message = (
@@ -203,8 +203,11 @@ def _no_offer(picture: Picture, pool: Pool, market: Market, choice: Choice) -> H
 
 
 def _cap_in_words(pool: Pool, offer: Offer) -> str:
+    if pool.spot_max_price is None:
+        return "what EC2 takes without one, the on-demand price"
     in_dollars = f"{format_price(pool.cap(offer.on_demand_price) or Decimal(0))} USD/h"
-    return f"{pool.spot_max_price} of the on-demand price ({in_dollars})" if pool.share else in_dollars
+    share = f"{pool.spot_max_price} of the on-demand price ({in_dollars})"
+    return f"spot_max_price {share if pool.share else in_dollars}"
 
 
 def _told(picture: Picture, pool: Pool) -> Iterator[Step]:

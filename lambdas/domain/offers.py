@@ -1,7 +1,8 @@
 """Which offerings may be tried now, and when the others may: back-off after no capacity, price against the cap.
 
 An offering that just lost an instance to an interruption is avoided while another one can be tried. One that had no
-capacity is not tried before its back-off ends. One dearer than ``spot_max_price`` is not tried at all.
+capacity is not tried before its back-off ends. One dearer than ``spot_max_price`` is not tried at all; one that EC2 has
+just refused as too dear (without a cap of ours its own holds) is looked at again by the next tick.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def choose(pool: Pool, market: Market, offers: Iterable[Offer], status: Status, 
     too_dear: list[Offer] = []
     for offer in sorted(one for one in offers if one.market is market):
         backoff = memory.backoff.get(offer.offering)
-        if above_cap(pool, offer):
+        if above_cap(pool, offer) or memory.dear.get(offer.offering, now) > now:
             too_dear.append(offer)
         elif backoff is not None and backoff.until > now:
             backed_off.append(offer)

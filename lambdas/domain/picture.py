@@ -117,6 +117,6 @@ def take_picture(
 ) -> Picture:
     """Count the pool's instances against what holds now. A deleted pool wants none; an edit ends what holds it up."""
     if intent.pool is not None and intent.spec != status.memory.spec:
-        eased = status.memory.model_copy(update={"holds": {}, "stillborn": 0, "replace_at": None})
+        eased = status.memory.model_copy(update={"holds": {}, "dear": {}, "stillborn": 0, "replace_at": None})
         status = status.model_copy(update={"memory": eased})
     return Picture(intent, take_stock(intent.pool, instances, status, now, checked), status, now, minute)

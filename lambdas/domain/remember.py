@@ -1,9 +1,9 @@
 """Folds what a reconcile saw and brought about into what is remembered: each reason for a failure has its own policy.
 
-NO_CAPACITY backs off per offering, doubling. PRICE_ABOVE_MAX is looked at again on the next tick, without a launch
-call. QUOTA and CONFIG hold the pool for the longest pause: they need a person. THROTTLED and UNKNOWN hold it for a
-doubling pause; UNKNOWN for the third time is CONFIG. Launches whose instances end before they are ready hold it for a
-doubling pause too, from the second on as CONFIG.
+NO_CAPACITY backs off per offering, doubling. PRICE_ABOVE_MAX is looked at again on the next tick; where the price says
+so already, without a launch call. QUOTA and CONFIG hold the pool for the longest pause: they need a person. THROTTLED
+and UNKNOWN hold it for a doubling pause; UNKNOWN for the third time is CONFIG. Launches whose instances end before they
+are ready hold it for a doubling pause too, from the second on as CONFIG.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ def remember(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> 
         backoff=backoff,
         holds=holds,
         taken=_taken(picture, dead, pauses),
+        dear=_dear(memory.dear, launched, now),
         template=_template(picture, launched),
         below_since=(memory.below_since or now) if below else None,
         spot_short_since=memory.spot_short_since,
@@ -192,7 +193,16 @@ def _deaths(
         failures=count,
         message=f"{len(telling)} instances ended before they were ready, launch {count} in a row: {_cause(first)}",
     )
-    return count, {**holds, **dict.fromkeys({one.market for one in telling}, hold)}
+    return count, {
+        **holds,
+        **{market: _graver(holds.get(market), hold, now) for market in {one.market for one in telling}},
+    }
+
+
+def _graver(known: Hold | None, new: Hold, now: datetime) -> Hold:
+    """What EC2 refuses just now may tell more than what has died."""
+    stays = known is not None and known.until > now and GRAVITY.index(known.reason) < GRAVITY.index(new.reason)
+    return known if known is not None and stays else new
 
 
 def _cause(instance: Instance) -> str:
@@ -212,6 +222,13 @@ def _taken(picture: Picture, dead: Iterable[Instance], pauses: Pauses) -> dict[s
     known = picture.status.memory.taken
     latest = {key: max(until, known.get(key, until)) for key, until in (known | struck).items()}
     return {key: until for key, until in sorted(latest.items()) if until > picture.now}
+
+
+def _dear(known: Mapping[str, datetime], launched: Launched | None, now: datetime) -> dict[str, datetime]:
+    """Offerings that EC2 itself found too dear, whatever the prices said that we saw; others are tried meanwhile."""
+    refused = (one for one in (launched.failures if launched else ()) if one.reason is Reason.PRICE_ABOVE_MAX)
+    new = {one.offering: now + NEXT_LOOK for one in refused if one.offering is not None}
+    return {key: until for key, until in sorted({**known, **new}.items()) if until > now}
 
 
 def _backoff_after(
@@ -247,6 +264,8 @@ def _hold_after(launched: Launched, hold: Hold | None, now: datetime, pauses: Pa
         return None
     failures = hold.failures + 1 if hold is not None else 1
     reason, message = worst.reason, f"{worst.code}: {worst.message}"
+    if reason is Reason.PRICE_ABOVE_MAX and worst.offering is not None:
+        return None
     if reason is Reason.PRICE_ABOVE_MAX:
         return Hold(reason=reason, until=now + NEXT_LOOK, failures=failures, message=message)
     if reason is Reason.UNKNOWN and failures >= UNKNOWN_TRIES:

@@ -47,10 +47,11 @@ class Launched:
 
 @dataclass(frozen=True)
 class Terminated:
-    """The answer to a termination."""
+    """The answer to a termination. ``unknown`` are ids that EC2 does not know: no more, or, just launched, not yet."""
 
     instance_ids: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,5 +81,11 @@ class Results:
         return (
             *(self.launched.failures if self.launched else ()),
             *(f for one in self.terminated for f in one.failures),
+            *(_not_known(one.unknown) for one in self.terminated if one.unknown),
             *(f for one in self.told for f in one.failures),
         )
+
+
+def _not_known(ids: tuple[str, ...]) -> Failure:
+    message = f"EC2 does not know {', '.join(ids[:5])}: not yet, or no more. The next listing tells."
+    return Failure(Reason.UNKNOWN, "InvalidInstanceID.NotFound", message)

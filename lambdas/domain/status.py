@@ -127,8 +127,8 @@ class Memory(Frozen):
 
     ``startup`` are instances not seen ready yet, ``announced`` those under notice whose end was announced,
     ``stillborn`` how many launches in a row brought none that became ready, ``taken`` offerings that an interruption
-    struck, with the time until which they are avoided. Before ``replace_at`` no replacement is tried for an instance
-    that still serves.
+    struck, with the time until which they are avoided, ``dear`` those that EC2 refused for their price. Before
+    ``replace_at`` no replacement is tried for an instance that still serves.
     """
 
     version: Literal[1] = 1
@@ -142,6 +142,7 @@ class Memory(Frozen):
     backoff: dict[str, Backoff] = Field(default_factory=dict)
     holds: dict[Market, Hold] = Field(default_factory=dict)
     taken: dict[str, Moment] = Field(default_factory=dict)
+    dear: dict[str, Moment] = Field(default_factory=dict)
     template: Template | None = None
     below_since: Moment | None = None
     spot_short_since: Moment | None = None

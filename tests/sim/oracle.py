@@ -151,6 +151,8 @@ class Oracle:
         ids = [id_ for entry in answer["Instances"] for id_ in entry["InstanceIds"]]
         if not replayed:
             self.books.extras.update(self._beyond(asked, params, ids))
+            for one in (self.market.instances[id_] for id_ in ids):  # though the answer may be lost, they will be seen
+                self.failing.pop((pool, f"{one.instance_type}/{one.zone}/{market_of(params)}"), None)
             self._judge_launch(f"{inv.name} launches {len(ids)} for {pool}", seen, pool, token, ids, first=first)
             self._judge_loop(pool, market_of(params), ids)
         return answer
