@@ -94,6 +94,11 @@ class Deployment:
         """What the functions were told at the deployment."""
         return Settings.load(self.reconciler["Environment"]["Variables"])
 
+    def resources(self, kind: str) -> dict[str, str]:
+        """The names of the stack's resources of a CloudFormation type, by their logical ids."""
+        found = self.client("cloudformation").describe_stack_resources(StackName=self.stack)["StackResources"]
+        return {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in found if one["ResourceType"] == kind}
+
     def function(self, output: str) -> dict[str, Any]:
         """A function's configuration, by the name of its output."""
         name = self.output(output)

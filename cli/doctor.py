@@ -180,12 +180,8 @@ def heartbeat(deployment: Deployment) -> Finding:
 
 def dead_letters(deployment: Deployment) -> Finding:
     """Whether anything failed for good."""
-    pages = deployment.client("cloudformation").describe_stack_resources(StackName=deployment.stack)
-    queues = {
-        str(one["LogicalResourceId"]): str(one["PhysicalResourceId"])
-        for one in pages["StackResources"]
-        if one["ResourceType"] == "AWS::SQS::Queue" and "Dead" in one["LogicalResourceId"]
-    }
+    found = deployment.resources("AWS::SQS::Queue")
+    queues = {name: url for name, url in found.items() if "Dead" in name}
     depths = {name: _depth(deployment.client("sqs"), url) for name, url in queues.items()}
     full = [f"{name}: {depth}" for name, depth in depths.items() if depth]
     if full:
@@ -268,9 +264,10 @@ def subscribers(deployment: Deployment) -> Finding:
 
 def alarms(deployment: Deployment) -> Finding:
     """What rings now."""
+    ours = set(deployment.resources("AWS::CloudWatch::Alarm").values())
     pages = deployment.client("cloudwatch").get_paginator("describe_alarms")
     found = pages.paginate(AlarmNamePrefix=f"{deployment.stack}-", StateValue="ALARM")
-    ringing = sorted(one["AlarmName"] for page in found for one in page.get("MetricAlarms", []))
+    ringing = sorted({one["AlarmName"] for page in found for one in page.get("MetricAlarms", [])} & ours)
     if not ringing:
         return State.OK, "none rings"
     return State.WARN, f"ringing: {', '.join(ringing)}", "Each alarm's description says what to do; see spotpools list."

@@ -36,12 +36,7 @@ def silent_since(deployment: Deployment) -> datetime | None:
 def switched_off(deployment: Deployment) -> list[str]:
     """What is switched off of that which makes the tick run."""
     function = deployment.output("TickFunction")
-    resources = deployment.client("cloudformation").describe_stack_resources(StackName=deployment.stack)
-    names = [
-        one["PhysicalResourceId"]
-        for one in resources["StackResources"]
-        if one["ResourceType"] == "AWS::Scheduler::Schedule"
-    ]
+    names = deployment.resources("AWS::Scheduler::Schedule").values()
     schedules = [deployment.client("scheduler").get_schedule(Name=name) for name in names]
     found = [f"schedule {one['Name']} is {one['State']}" for one in schedules if one["State"] != "ENABLED"]
     limit = deployment.client("lambda").get_function_concurrency(FunctionName=function)

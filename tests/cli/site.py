@@ -28,6 +28,7 @@ from lambdas.aws.tables import from_item, to_attribute
 from lambdas.domain.pauses import Pauses
 from lambdas.reconcile import ControlPlane, reconcile
 from lambdas.settings import Settings as StackSettings
+from lambdas.telemetry import namespace
 from lambdas.wiring import utc_now
 from localcloud.market.clock import system_clock
 from localcloud.market.control import Control
@@ -230,6 +231,19 @@ def template(settings: StackSettings) -> dict[str, Any]:
         "Topic": {"Type": "AWS::SNS::Topic"},
         "DueDead": {"Type": "AWS::SQS::Queue"},
         "Tick": schedule,
+        "Alarm": {
+            "Type": "AWS::CloudWatch::Alarm",
+            "Properties": {
+                "AlarmName": f"{settings.stack}-pool-below-target",
+                "ComparisonOperator": "GreaterThanThreshold",
+                "EvaluationPeriods": 1,
+                "MetricName": "SecondsBelowTarget",
+                "Namespace": namespace(settings.stack),
+                "Period": 60,
+                "Statistic": "Maximum",
+                "Threshold": 600,
+            },
+        },
         **{f"{name}Itself": function for name in FUNCTIONS},
     }
     outputs = {

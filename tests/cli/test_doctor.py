@@ -69,6 +69,19 @@ def test_what_switched_the_tick_off_is_named(local: Site) -> None:
     assert f"function {function} has a reserved concurrency of 0" in found
 
 
+def test_another_stacks_alarm_is_not_this_ones(local: Site) -> None:
+    beat(local)
+    cloudwatch, stack = local.client("cloudwatch"), local.settings.stack
+    neighbours = f"{stack}-too-pool-below-target"
+    asked = ("ComparisonOperator", "EvaluationPeriods", "MetricName", "Namespace", "Period", "Statistic", "Threshold")
+    (ours,) = cloudwatch.describe_alarms(AlarmNames=[f"{stack}-pool-below-target"])["MetricAlarms"]
+    cloudwatch.put_metric_alarm(AlarmName=neighbours, **{name: ours[name] for name in asked})
+    cloudwatch.set_alarm_state(AlarmName=neighbours, StateValue="ALARM", StateReason="a test")
+    assert checks(local, fails=False)["alarms"]["state"] == "ok"
+    cloudwatch.set_alarm_state(AlarmName=ours["AlarmName"], StateValue="ALARM", StateReason="a test")
+    assert checks(local, fails=False)["alarms"]["found"] == f"ringing: {stack}-pool-below-target"
+
+
 def test_dead_letters_fail_and_an_error_is_quoted(local: Site) -> None:
     beat(local)
     resources = local.client("cloudformation").describe_stack_resources(StackName=local.settings.stack)
