@@ -22,16 +22,18 @@ def victims(
     outdated: Collection[str] = (),
     on_demand_base: int = 0,
 ) -> tuple[str, ...]:
-    """Ids of up to ``excess`` units to let go: never protected ones, the base, nor ready ones that are wanted.
+    """Ids of up to ``excess`` units of ``among`` to let go: never protected ones, the base, nor ready ones wanted.
 
     Not ready before ready, then outdated ones, then the dearest (on demand before spot), then of the fullest zone, then
     the oldest, then by id. One that EC2 does not show yet goes when it does; no other goes in its place.
     """
     unseen = {one.id for one in stock.unseen}
     prices = {offer.offering: offer.spot_price or Decimal(0) for offer in offers}
-    left = [one for one in among if not one.protected]
+    staying = tuple(among)
+    left = [one for one in staying if not one.protected]
     zones = Counter(one.zone for one in left)
-    on_demand, ready = stock.on_demand, units(stock.ready)
+    on_demand = units(one for one in staying if one.market is Market.ON_DEMAND)
+    ready = units(one for one in staying if stock.is_ready(one))
     chosen: list[str] = []
 
     def rank(one: Instance) -> tuple[bool, bool, Decimal, int, float, str]:

@@ -416,10 +416,11 @@ class Oracle:
         self._look_at_spot(inv, pool, after)
 
     def _look_at_size(self, inv: Invocation, pool: str) -> None:
-        """Keep the book of how long a pool has had too many."""
+        """Keep the book of how long a pool has had too many; a deleted one wants none."""
         seen = inv.of(pool)
         spec = in_force(seen.item, seen.status) if seen.item is not None else None
-        if spec is not None and units(self.alive(pool), spec) > self._wanted(spec)[0]:
+        alive = self.alive(pool)
+        if (units(alive, spec) > self._wanted(spec)[0]) if spec else alive:
             self.excess_since.setdefault(pool, self.now())
         else:
             self.excess_since.pop(pool, None)
