@@ -242,8 +242,9 @@ def _is_above(pool: Pool, lowest: tuple[Decimal, str], prices: Prices) -> bool |
     return cap is not None and lowest[0] > cap
 
 
-def picture(listed: Listing, now: datetime) -> RenderableType:
-    """The listing as a table."""
+def picture(listed: Listing, now: datetime, most: int | None = None) -> RenderableType:
+    """The listing as a table; of so many pools at most, those in trouble before others."""
+    chosen = sorted(listed.pools, key=lambda row: not _style(row))[:most]
     table = Table(
         Column("pool", overflow="fold"),
         *(Column(name, justify="right") for name in ("wanted", "running", "ready", "waiting")),
@@ -255,18 +256,23 @@ def picture(listed: Listing, now: datetime) -> RenderableType:
         header_style="bold",
         pad_edge=False,
     )
-    for row in listed.pools:
-        sizes = (row.wanted, row.running, row.ready, row.waiting or "")
-        stopped = row.rollout is not None and row.rollout.state is RolloutState.STOPPED
-        style = "red" if row.fault or row.spec_errors else "yellow" if row.waiting or stopped else ""
-        table.add_row(
-            plain(row.pool), *map(str, sizes), _price(row), dollars(row.hourly_cost), _why(row, now), style=style
-        )
+    for row in sorted(chosen, key=lambda row: row.pool):
+        sizes = map(str, (row.wanted, row.running, row.ready, row.waiting or ""))
+        cost = dollars(row.hourly_cost)
+        table.add_row(plain(row.pool), *sizes, _price(row), cost, _why(row, now), style=_style(row))
     below = f"{len(listed.pools)} pools, {dollars(listed.hourly_cost)} USD/h" if listed.pools else "No pools yet."
+    if len(chosen) < len(listed.pools):
+        below += f", {len(listed.pools) - len(chosen)} of them not shown"
     if any(row.reason or row.spec_errors or row.fault for row in listed.pools):
         below += ". The whole story of one: spotpools explain POOL"
     notes = [Text(plain(note), style="yellow") for note in listed.notes]
     return Group(table, Text(below, style="dim"), *notes)
+
+
+def _style(row: Row) -> str:
+    """A colour for what is in trouble."""
+    stopped = row.rollout is not None and row.rollout.state is RolloutState.STOPPED
+    return "red" if row.fault or row.spec_errors else "yellow" if row.waiting or stopped else ""
 
 
 def _why(row: Row, now: datetime) -> str:

@@ -58,14 +58,17 @@ def watch(found: Iterator[Frame], console: Console, output: Format, write: Calla
         return
     if not console.is_terminal:
         for listed, at in found:
-            draw(_page(listed, at), console)
+            draw(page(listed, at), console)
         return
     # On the alternate screen a frame is written over the last one and clears nothing, so there is no flicker.
     first = Text("Looking at the pools …", style="dim")
     with Live(first, console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
         for listed, at in found:
-            live.update(_page(listed, at), refresh=True)
+            live.update(page(listed, at, console.height), refresh=True)
 
 
-def _page(listed: show.Listing, at: datetime) -> Group:
-    return Group(show.picture(listed, at), Text(f"{clock(at)}, Ctrl-C ends", style="dim"))
+def page(listed: show.Listing, at: datetime, lines: int | None = None) -> Group:
+    """A frame, of so many lines if told: what does not fit is left out of the list, and not below it."""
+    around = 3 + len(listed.notes)
+    most = max(1, lines - around) if lines else None
+    return Group(show.picture(listed, at, most), Text(f"{clock(at)}, Ctrl-C ends", style="dim"))

@@ -8,12 +8,10 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import pyte
 import pytest
 from rich.console import Console
 
 from cli import show, watch
-from cli.output import Format
 from cli.show import Listing, Row
 from lambdas.aws import clients
 from lambdas.domain.status import Rollout, RolloutState
@@ -107,53 +105,14 @@ def _text(picture: Any) -> str:
     return page.getvalue()
 
 
-class Terminal(io.StringIO):
-    """A terminal emulator: feeds what is written to it piece by piece, and remembers each state it showed."""
-
-    def __init__(self, columns: int, lines: int) -> None:
-        super().__init__()
-        self.screen = pyte.Screen(columns, lines)
-        self.screen.set_mode(pyte.modes.LNM)  # as a terminal driver does: a new line begins at its left
-        self.stream = pyte.Stream(self.screen)
-        self.written: list[str] = []
-        self.shown: list[list[str]] = []
-
-    def write(self, text: str) -> int:
-        self.written.append(text)
-        # One cell after the other, as the slowest terminal would draw it.
-        for one in text:
-            self.stream.feed(one)
-            self.shown.append(list(self.screen.display))
-        return len(text)
-
-    def isatty(self) -> bool:
-        return True
-
-
-def test_watch_draws_over_the_last_frame_and_never_clears_it() -> None:
-    terminal = Terminal(80, 6)
-    console = Console(file=terminal, force_terminal=True, width=80, height=6, color_system=None, legacy_windows=False)
-    frames = [
-        (Listing((Row("steady", running=2), Row("training", running=running)), Decimal(running)), NOW)
-        for running in (0, 3, 10)
-    ]
-    marks: list[int] = []
-
-    def marked() -> Any:
-        for frame in frames:
-            marks.append(len(terminal.shown))
-            yield frame
-        marks.append(len(terminal.shown))
-
-    watch.watch(marked(), console, Format.TABLE, print)
-    after_first = terminal.shown[marks[1] : marks[-1]]
-    assert after_first
-    steady = {tuple(line for line in state if line.startswith("steady")) for state in after_first}
-    assert len(steady) == 1, "a row that does not change is there at each instant"
-    assert not [state for state in after_first if not state[0].startswith("pool")], "and so is the heading"
-    assert "10" in next(line for line in terminal.shown[marks[-1] - 1] if line.startswith("training"))
-    text = "".join(terminal.written)
-    assert "\x1b[2J" not in text[text.index("steady") :]
+@pytest.mark.parametrize(("lines", "shown"), [(20, "abcdef"), (9, "abcdef"), (7, "abcf"), (2, "f")])
+def test_watch_leaves_out_what_does_not_fit_and_no_pool_in_trouble_first(lines: int, shown: str) -> None:
+    rows = tuple(Row(name, waiting=int(name == "f")) for name in "abcdef")
+    drawn = _text(watch.page(Listing(rows, Decimal(0)), NOW, lines)).splitlines()
+    assert [line[0] for line in drawn if line.startswith(tuple(f"{name} " for name in "abcdef"))] == list(shown)
+    assert f"{6 - len(shown)} of them not shown" in drawn[-2] or len(shown) == 6
+    assert "6 pools, 0.0000 USD/h" in drawn[-2]
+    assert "Ctrl-C ends" in drawn[-1]
 
 
 def test_watch_as_json_is_a_line_a_look(site: Site) -> None:

@@ -1,12 +1,14 @@
-"""The command as a shell meets it: completion, Ctrl-C, the stack by option."""
+"""The command as a shell and a terminal meet it: completion, Ctrl-C, the stack by option, and no flicker."""
 
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
 
+import pyte
 import pytest
 
 from cli.main import app
@@ -47,6 +49,55 @@ def test_ctrl_c_ends_with_its_own_status_and_no_traceback(site: Site) -> None:
         watching.send_signal(signal.SIGINT)
         _, complaint = watching.communicate(timeout=30)
     assert (watching.returncode, complaint) == (130, "")
+
+
+class Emulator:
+    """A terminal that draws byte after byte, as the slowest would, and remembers each state that it showed."""
+
+    def __init__(self, columns: int, lines: int) -> None:
+        self.screen = pyte.Screen(columns, lines)
+        self.stream = pyte.ByteStream(self.screen)
+        self.shown: list[list[str]] = []
+
+    def show(self, written: bytes) -> None:
+        for one in written:
+            self.stream.feed(bytes([one]))
+            self.shown.append(list(self.screen.display))
+
+    def whole(self) -> bool:
+        """Whether a frame is there to its last line."""
+        return any("Ctrl-C ends" in line for line in self.screen.display)
+
+
+def test_watch_draws_each_frame_over_the_last_one(site: Site) -> None:
+    site.put("always", target_size=1)
+    terminal = Emulator(100, 10)
+    command = [sys.executable, "-m", "cli.main", "watch", "--every", "1", "--times", "4"]
+    size = {"COLUMNS": "100", "LINES": "10", "TERM": "xterm-256color"}
+    ours, its = pty.openpty()
+    first = 0
+    with subprocess.Popen(command, env={**os.environ, **site.environment, **size}, stdout=its) as watching:  # noqa: S603  our own command
+        os.close(its)
+        while written := _read(ours):
+            terminal.show(written)
+            if not first and terminal.whole():
+                first = len(terminal.shown)
+                site.put("second", target_size=2)
+    os.close(ours)
+    assert watching.returncode == 0
+    later = terminal.shown[first:]
+    assert [line for line in later[-1] if line.startswith("second")], "a later frame was drawn"
+    assert {state[0] for state in later} == {terminal.shown[first - 1][0]}, "the heading is there at each instant"
+    assert len({state[1] for state in later}) == 1, "and so is a row that does not change"
+    assert later[-1][1].startswith("always")
+
+
+def _read(terminal: int) -> bytes:
+    """What was written since; nothing when the command has ended."""
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # as Linux tells of a terminal that nobody has open any more
+        return b""
 
 
 def test_the_stack_can_be_named(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
