@@ -14,13 +14,13 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 OUR_FOLDERS = ("cli", "docs", "examples", "infra", "lambdas", "localcloud", "tests")
 
-FENCE = re.compile(r"^(```+)[^\n]*\n(.*?)^\1[ \t]*$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^ *(```+)[^\n]*\n(.*?)^ *\1[ \t]*$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|^\[[^\]]+\]:\s+(\S+)|(?:href|src)=\"([^\"]+)\"", re.MULTILINE)
 SECURE = re.compile(r"https://[\w-]+(\.[\w-]+)+(/\S*)?")
 HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 OUR_PATH = re.compile(rf"(?<![\w./-])((?:{'|'.join(OUR_FOLDERS)})/[\w./*-]*)")
-TARGET = re.compile(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*make ([a-z][a-z-]*)", re.MULTILINE)
+TARGET = re.compile(r"^ *(?:\$ )?(?:[A-Z_]+=\S+ )*make ([a-z][a-z-]*)", re.MULTILINE)
 MODULE = re.compile(r"python3? -m ([a-z_]+(?:\.[a-z_]+)*)")
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
