@@ -38,6 +38,8 @@ class Books:
         self.stopped: set[str] = set()
         self.extras: set[str] = set()
         self.at_risk: set[str] = set()
+        self.newest: set[str] = set()
+        """Instances that the invocation under judgement launched: it acts on what there was before."""
         self._worked: set[str] = set()
         """Instances that were once ready, by what their pool's item then asked for."""
 
@@ -119,7 +121,8 @@ class Books:
     def _wrongly_bought(self, alive: list[Instance], spec: Pool, wanted: int) -> bool:
         if not spec.spot:
             return False
-        on_demand, base = units(on_demand_of(alive), spec), min(spec.on_demand_base, wanted)
+        before = [one for one in alive if one.id not in self.newest]
+        on_demand, base = units(on_demand_of(before), spec), min(spec.on_demand_base, wanted)
         return on_demand < base or (spec.fallback is None and on_demand > base)
 
     def borrowed(self, pool: str, spec: Pool, wanted: int) -> list[Instance]:

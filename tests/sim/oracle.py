@@ -94,6 +94,7 @@ class Invocation:
     last_call: str = ""
     launches_for: str = ""
     ending: set[str] = field(default_factory=set)
+    brought: set[str] = field(default_factory=set)
     errors_told: int = 0
 
     def of(self, pool: str) -> Seen:
@@ -150,6 +151,8 @@ class Oracle:
         answer = call()
         ids = [id_ for entry in answer["Instances"] for id_ in entry["InstanceIds"]]
         if not replayed:
+            inv.brought.update(ids)
+            self.books.newest = inv.brought
             self.books.extras.update(self._beyond(asked, params, ids))
             for one in (self.market.instances[id_] for id_ in ids):  # though the answer may be lost, they will be seen
                 self.failing.pop((pool, f"{one.instance_type}/{one.zone}/{market_of(params)}"), None)
@@ -313,6 +316,7 @@ class Oracle:
 
     def _judge_loss(self, inv: Invocation, pool: str, going: list[Instance]) -> None:
         """Whoever works may go only if enough others work, by what EC2 has."""
+        self.books.newest = inv.brought
         seen = inv.of(pool)
         spec = in_force(seen.item, seen.status) if seen.item is not None else None
         if spec is None:
@@ -485,6 +489,7 @@ class Oracle:
 
     def unsettled(self) -> list[Violation]:
         """What is not yet as it must be, some time after the last fault."""
+        self.books.newest = set()
         names = sorted({*self.pools.items, *self.statuses.statuses, *self._tagged()})
         return [Violation("converges", text) for name in names if (text := self._amiss(name))]
 
