@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from lambdas.domain.status import Reason
 from tests.fakes import World, offering
 
@@ -58,3 +60,48 @@ def test_what_spot_lacks_of_the_only_fitting_type_is_bought_on_demand_although_o
     world.minutes(8)
     assert world.status().answer.waiting is None
     assert world.status().answer.on_demand == 1
+
+
+def test_a_zone_too_dear_for_ec2_keeps_no_other_zone_from_being_tried() -> None:
+    """Without spot_max_price EC2's own cap holds, the on-demand price, which the pool does not ask for."""
+    world = World(offering("g5.xlarge", "us-east-1a", price="2.5"), offering("g5.xlarge", "us-east-1b"))
+    world.edit(target_size=2, spread_zones=True)
+    assert [world.market.instances[id_].zone for id_ in world.alive()] == ["us-east-1b", "us-east-1b"]
+    assert world.status().answer.waiting is None
+
+
+def test_without_a_cap_prices_above_that_of_on_demand_are_told_as_such() -> None:
+    world = World(offering("g5.xlarge", "us-east-1a", price="2.5"))
+    world.edit(target_size=1)
+    waiting = world.status().answer.waiting
+    assert waiting is not None
+    assert waiting.reason is Reason.PRICE_ABOVE_MAX
+    world.set_all(spot_price=Decimal("1.9"))
+    world.minutes(2)
+    assert len(world.alive()) == 1
+
+
+def test_a_refused_launch_is_told_before_instances_that_were_not_ready_in_time() -> None:
+    world = World(offering("g5.xlarge", "us-east-1a", capacity=1))
+    world.edit(target_size=1, ready_tag="never", ready_timeout_minutes=5)
+    world.minutes(4)
+    world.fault(action="CreateFleet", error="UnauthorizedOperation", times=9)
+    world.put(target_size=2, ready_tag="never", ready_timeout_minutes=5)
+    for _ in range(3):
+        world.minutes(1)
+        waiting = world.status().answer.waiting
+        assert waiting is not None
+        assert waiting.message.startswith("UnauthorizedOperation")
+    assert world.alive() == []
+
+
+def test_the_base_on_demand_stays_when_a_pool_shrinks() -> None:
+    world = World()
+    item = {"max_instances": 8, "on_demand_base": 3, "fallback": {"after_minutes": 5}}
+    world.edit(target_size=6, **item)
+    world.minutes(3)
+    world.edit(target_size=1, **item)
+    world.minutes(3)
+    (left,) = world.alive()
+    assert world.market.instances[left].lifecycle == "on-demand"
+    assert world.calls["CreateFleet"] == 2

@@ -13,7 +13,7 @@ from lambdas.aws.offerings import Offerings
 from lambdas.domain.observed import State
 from lambdas.domain.plan import Launch
 from lambdas.domain.pool import Pool, parse_pool
-from lambdas.domain.results import Launched
+from lambdas.domain.results import Launched, Results
 from lambdas.domain.status import Attempt, Reason
 from lambdas.ports import FleetError
 from tests.market.faces import Face
@@ -153,6 +153,16 @@ def test_terminating_ids_that_are_gone_does_not_keep_the_others(fleet: Ec2Fleet)
     assert ended.unknown == ("i-0000000000000dead",)
     assert ended.failures == ()
     assert not {one.state for one in fleet.instances()} & {State.PENDING, State.RUNNING}
+
+
+def test_what_is_too_new_for_ec2_to_know_has_not_gone(fleet: Ec2Fleet, face: Face) -> None:
+    face.tell("POST", "/market/faults", {"describe_lag_seconds": 60})
+    face.tell("POST", "/market/faults", {"action": "TerminateInstances", "error": "InvalidInstanceID.NotFound"})
+    ids = set(launch(fleet, pool(), 2).instances)
+    ended = fleet.terminate(ids)
+    assert ended.instance_ids == ()
+    assert set(ended.unknown) == ids
+    assert [one.code for one in Results(terminated=(ended,)).failures] == ["InvalidInstanceID.NotFound"]
 
 
 def test_a_forbidden_termination_is_told(fleet: Ec2Fleet, face: Face) -> None:
