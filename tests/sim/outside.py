@@ -329,8 +329,10 @@ class Statuses:
 
     def delete(self, lease: Lease) -> None:
         def effect() -> None:
+            known = lease.pool_name in self._table.statuses
             self._table.delete(lease)
-            self._world.oracle.deleted(lease)
+            if known:  # what is forgotten already needs no fence
+                self._world.oracle.deleted(lease)
 
         self._world.call("statuses.delete", effect)
 
