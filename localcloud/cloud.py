@@ -19,6 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -27,7 +28,7 @@ import boto3
 from botocore.config import Config
 
 from localcloud.control import MarketControl
-from localcloud.mirror import copy_launch_templates
+from localcloud.mirror import copy_launch_template
 from localcloud.processes import HOST, Child, LocalCloudError, port_to_use
 from localcloud.progress import Progress
 from localcloud.relay import Relay
@@ -120,6 +121,22 @@ class LocalCloud:
         self.ticks = Ticks(self.client, self.outputs["TickFunction"], seconds=seconds)
         self.ticks.start()
 
+    @contextmanager
+    def beside(self, stack: str) -> Iterator[Self]:
+        """This cloud with a second stack of this name, which is there meanwhile and deleted at the end.
+
+        What is asked of it concerns the second stack; AWS and the market are those of both.
+        """
+        other = copy(self)
+        other.ticks = None
+        assembly = self.directory / "tmp" / f"cdk-{stack}"
+        self._cdk("synth", "--quiet", *self._context(stack), "--output", str(assembly)).wait(seconds=CDK_SECONDS)
+        other._deploy(assembly)  # noqa: SLF001 - it is one of us
+        with ExitStack() as undo:
+            other._connect(undo)  # noqa: SLF001 - it is one of us
+            yield other
+        self._cdk("destroy", "--app", str(assembly), "--force").wait(seconds=CDK_SECONDS)
+
     def restart_aws(self) -> None:
         """End ministack and all functions under way, and start it with the state it wrote down; EC2 stays up.
 
@@ -173,7 +190,8 @@ class LocalCloud:
         self.market = MarketControl(f"http://{HOST}:{market_port}")
 
         # Synthesis needs no cloud, so it runs while the cloud starts and is bootstrapped.
-        synth = self._cdk("synth", "--quiet", *self._context(), "--output", str(self.directory / "cdk.out"))
+        assembly = self.directory / "cdk.out"
+        synth = self._cdk("synth", "--quiet", *self._context(), "--output", str(assembly))
         with self.progress.step("Starting AWS (ministack) and the EC2 market on free ports of this machine"):
             self._start_servers(market_port)
         # Away from cdk.json, so that bootstrapping does not synthesize the app once more.
@@ -183,7 +201,7 @@ class LocalCloud:
                 self.client(service)  # reads the service's model, a good part of a second for all of them
             bootstrap.wait(seconds=CDK_SECONDS, watch=show)
             synth.wait(seconds=CDK_SECONDS, watch=show)
-        self._deploy()
+        self._deploy(assembly)
         with self.progress.step("Connecting the launch template, the alarm queue and the metrics"):
             self._connect(undo)
         self._write_environment(undo)
@@ -223,12 +241,12 @@ class LocalCloud:
         ready = f"{self.endpoint_url}/_ministack/ready"
         self._ministack.wait_until(lambda: answers(ready), seconds=START_SECONDS)
 
-    def _deploy(self) -> None:
-        outputs = self.directory / "outputs.json"
+    def _deploy(self, assembly: Path) -> None:
+        outputs = assembly / "outputs.json"
         deploy = self._cdk(
             "deploy",
             "--app",
-            str(self.directory / "cdk.out"),
+            str(assembly),
             "--require-approval",
             "never",
             "--method",
@@ -241,7 +259,8 @@ class LocalCloud:
         ((self.stack, self.outputs),) = json.loads(outputs.read_text()).items()
 
     def _connect(self, undo: ExitStack) -> None:
-        copy_launch_templates(client_of("ec2", self.endpoint_url), self.client("ec2"))
+        template = self.outputs["DefaultLaunchTemplate"]
+        copy_launch_template(template, client_of("ec2", self.endpoint_url), self.client("ec2"))
         self.alarm_queue_url = self._subscribe_queue()
         functions = [value for key, value in self.outputs.items() if key.endswith("Function")]
         relay = Relay(self.client, functions)
@@ -280,9 +299,10 @@ class LocalCloud:
             path.write_text(text)
             undo.callback(_remove_if_still, path, text)
 
-    def _context(self) -> list[str]:
+    def _context(self, stack: str | None = None) -> list[str]:
         pace = ["-c", f"pace={self._pace:g}"] if self._pace != 1 else []
-        return ["--app", f"{shlex.quote(sys.executable)} app.py", "-c", "stage=local", *pace]
+        named = ["-c", f"stack={stack}"] if stack else []
+        return ["--app", f"{shlex.quote(sys.executable)} app.py", "-c", "stage=local", *pace, *named]
 
     def _cdk(self, command: str, *arguments: str, directory: Path = ROOT) -> Child:
         if not CDK.exists():

@@ -1,4 +1,4 @@
-"""Copies the launch templates that the stack declares into the market, by name.
+"""Copies the launch template that a stack declares into the market, by name.
 
 CloudFormation makes EC2 resources in ministack's EC2, while the functions see the market's. Copying keeps the stack the
 same everywhere: on AWS, too, the template is a declared resource, versioned and deleted with the stack. The other way,
@@ -12,8 +12,8 @@ from typing import Any
 NOT_MIRRORED = ("SecurityGroupIds", "SecurityGroups", "NetworkInterfaces", "IamInstanceProfile")
 
 
-def copy_launch_templates(source: Any, target: Any) -> list[str]:
-    """Copy each launch template with tags and default version from one EC2 to the other; answers their names.
+def copy_launch_template(name: str, source: Any, target: Any) -> None:
+    """Copy a launch template with tags and default version from one EC2 to the other.
 
     Left out are references to what exists in ``source`` only: networks and instance profiles, which the market does
     not model.
@@ -21,19 +21,15 @@ def copy_launch_templates(source: Any, target: Any) -> list[str]:
     data_shape = target.meta.service_model.operation_model("CreateLaunchTemplate").input_shape.members[
         "LaunchTemplateData"
     ]
-    names = []
-    for template in source.describe_launch_templates()["LaunchTemplates"]:
-        name = template["LaunchTemplateName"]
-        version = source.describe_launch_template_versions(LaunchTemplateName=name, Versions=["$Default"])
-        data = _as_input(data_shape, version["LaunchTemplateVersions"][0]["LaunchTemplateData"])
-        tags = template.get("Tags", [])
-        target.create_launch_template(
-            LaunchTemplateName=name,
-            LaunchTemplateData={key: value for key, value in data.items() if key not in NOT_MIRRORED},
-            **({"TagSpecifications": [{"ResourceType": "launch-template", "Tags": tags}]} if tags else {}),
-        )
-        names.append(name)
-    return names
+    (template,) = source.describe_launch_templates(LaunchTemplateNames=[name])["LaunchTemplates"]
+    version = source.describe_launch_template_versions(LaunchTemplateName=name, Versions=["$Default"])
+    data = _as_input(data_shape, version["LaunchTemplateVersions"][0]["LaunchTemplateData"])
+    tags = template.get("Tags", [])
+    target.create_launch_template(
+        LaunchTemplateName=name,
+        LaunchTemplateData={key: value for key, value in data.items() if key not in NOT_MIRRORED},
+        **({"TagSpecifications": [{"ResourceType": "launch-template", "Tags": tags}]} if tags else {}),
+    )
 
 
 def _as_input(shape: Any, answer: Any) -> Any:
