@@ -16,7 +16,7 @@ NODE_MODULES := node_modules/.installed
 # What `make demo` and `make local` hand on; empty ones are left out.
 option = $(if $(strip $($(1))),$(2) '$(strip $($(1)))')
 
-.PHONY: help demo local test test-long check sim sim-mutants kills hostile bench pictures deploy need-python need-node
+.PHONY: help demo local test test-long check sim sim-mutants kills hostile bench pictures first-contact deploy need-python need-node
 
 help: ## Say what there is
 	@echo "make <target>:"
@@ -62,6 +62,9 @@ bench: need-python $(VENV) ## Time the spotpools command for many pools; ARGS="-
 pictures: need-python need-node $(VENV) $(NODE_MODULES) ## Draw docs/pictures anew: the command's on pools in many states, the demo's by playing it
 	@$(BIN)/python -m tests.pictures
 	@$(BIN)/python -m localcloud.demo --pictures docs/pictures
+
+first-contact: need-python need-node ## Time the first minutes of somebody new, in a fresh clone
+	@$(PYTHON) -m tests.first_contact $(ARGS)
 
 deploy: need-python need-node $(VENV) $(NODE_MODULES) ## Deploy to your AWS account; ARGS="-c key=value" chooses
 	@$(BIN)/python -m infra.deploy $(ARGS)

@@ -47,9 +47,3 @@ def test_every_example_is_valid(path: Path) -> None:
     entries = read_entries(path.read_text(encoding="utf-8"))
     assert entries
     assert [entry.faults for entry in entries] == [()] * len(entries)
-
-
-def test_the_readmes_first_pool_is_valid() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (entry,) = read_entries(text.split("```yaml\n")[1].split("```")[0])
-    assert entry.faults == ()

@@ -1,0 +1,67 @@
+"""Every code block of the documents is valid, and every command in one is either tried or known not to be."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from cli.main import app
+from tests.documents import ELSEWHERE, Block, blocks, commands, session
+
+BLOCKS = list(blocks())
+KNOWN = (*session(), *ELSEWHERE)
+LANGUAGES = ("console", "json", "python", "text", "yaml")
+LOOKS_LIKE_A_COMMAND = re.compile(r"^(\$ |(aws|curl|make|npm|python3?|source|spotpools) )", re.MULTILINE)
+
+
+def of(language: str) -> list[Block]:
+    return [one for one in BLOCKS if one.language == language]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_a_block_says_what_it_is_and_commands_are_in_console_blocks(block: Block) -> None:
+    assert block.language in LANGUAGES
+    assert block.language == "console" or not LOOKS_LIKE_A_COMMAND.search(block.text) or _is_usage(block)
+
+
+def _is_usage(block: Block) -> bool:
+    """A form to fill in, which is no command yet."""
+    return block.language == "text" and bool(re.search(r"\[[A-Z-]", block.text))
+
+
+@pytest.mark.parametrize("block", of("console"), ids=str)
+def test_a_command_is_tried_on_the_local_cloud_or_named_with_the_reason_why_not(block: Block) -> None:
+    unknown = [one for one in commands(block.text) if one not in KNOWN]
+    assert not unknown, "say in tests/documents.py what becomes of it"
+
+
+def test_nothing_is_known_that_no_document_says() -> None:
+    assert set(KNOWN) <= {one for block in of("console") for one in commands(block.text)}
+    assert not [one for one, times in Counter(KNOWN).items() if times > 1]
+
+
+@pytest.mark.parametrize("block", of("yaml"), ids=str)
+def test_pools_in_yaml_are_valid(block: Block, tmp_path: Path) -> None:
+    assert yaml.safe_load(block.text)
+    if "pool_name" in block.text:
+        file = tmp_path / "pool.yaml"
+        file.write_text(block.text, encoding="utf-8")
+        result = CliRunner().invoke(app, ["validate", str(file)])
+        assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("block", of("json"), ids=str)
+def test_json_can_be_read(block: Block) -> None:
+    json.loads(block.text)
+
+
+@pytest.mark.parametrize("block", of("python"), ids=str)
+def test_python_can_be_read(block: Block) -> None:
+    ast.parse(block.text)
