@@ -26,7 +26,7 @@ def answer(after: Picture, left: Plan, results: Results) -> Answer:
         noticed=units(stock.noticed),
         on_demand=stock.on_demand,
         waiting=_waiting(after, left.hindrance, results.launched),
-        rollout=_rollout(after),
+        rollout=_rollout(after, left.delayed),
         drains=_drains(after, results),
         spec_errors=after.intent.errors,
         last_error=_last_error(results, after),
@@ -61,7 +61,7 @@ def _under_way(after: Picture, launched: Launched | None) -> Hindrance:
     return Hindrance(worst.reason, f"{worst.code}: {worst.message} {then}", after.now)
 
 
-def _rollout(after: Picture) -> Rollout | None:
+def _rollout(after: Picture, delayed: Hindrance | None) -> Rollout | None:
     pool, stock = after.intent.pool, after.stock
     old = outdated(pool, stock) if pool else []
     if pool is None or not old:
@@ -75,6 +75,8 @@ def _rollout(after: Picture) -> Rollout | None:
             RolloutState.STOPPED,
             " ".join(dict.fromkeys(one.message for one in holds)) or "Instances died.",
         )
+    elif delayed is not None:
+        state, message = RolloutState.ROLLING, f"It waits for a successor: {delayed.reason}: {delayed.message}"
     else:
         state, message = RolloutState.ROLLING, f"At most {pool.max_unavailable} are missing at a time."
     return Rollout(state=state, outdated=units(old), updated=updated, message=message)

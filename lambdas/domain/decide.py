@@ -14,8 +14,7 @@ from itertools import groupby
 
 from lambdas.domain.capacity import Stock
 from lambdas.domain.fields import format_price
-from lambdas.domain.observed import Offer
-from lambdas.domain.offers import Choice, ask, choose
+from lambdas.domain.offers import Choice, above_cap, ask, choose
 from lambdas.domain.picture import Picture
 from lambdas.domain.plan import Drain, Hindrance, Launch, Plan, Resend, Step, Terminate
 from lambdas.domain.pool import Market, Pool
@@ -89,7 +88,7 @@ def _fill(picture: Picture, pool: Pool) -> Plan:
         *((launch,) if launch else ()),
         *_told(picture, pool),
         *((Terminate(late, why=f"not ready {pool.ready_timeout_minutes} minutes after launch"),) if late else ()),
-        *_replaced(left),
+        *_replaced(left, may_miss=not (picture.waits_to_replace or _is_out_of(hindrance))),
         *_too_many(left),
     )
     missing = picture.stock.missing > 0
@@ -190,11 +189,7 @@ def _no_offer(picture: Picture, pool: Pool, market: Market, choice: Choice) -> H
         message = f"EC2 had no capacity in {where}; each is tried again after a growing pause.{dear}"
         return Hindrance(Reason.NO_CAPACITY, message, choice.retry_at or next_look, market)
     if choice.too_dear:
-        message = (
-            f"Spot prices are above {_cap_in_words(pool, choice.least_dear)}: {choice.prices()}. "
-            "It is looked at each minute."
-        )
-        return Hindrance(Reason.PRICE_ABOVE_MAX, message, next_look, market)
+        return Hindrance(Reason.PRICE_ABOVE_MAX, _too_dear(pool, choice), next_look, market)
     message = (
         "No zone of the pool's subnets offers its instance types, or there is no subnet: check instance_types, list "
         "subnet_ids in the item, or give the stack or the Region's default VPC some."
@@ -202,12 +197,14 @@ def _no_offer(picture: Picture, pool: Pool, market: Market, choice: Choice) -> H
     return Hindrance(Reason.CONFIG, message, next_look, market)
 
 
-def _cap_in_words(pool: Pool, offer: Offer) -> str:
-    if pool.spot_max_price is None:
-        return "what EC2 takes without one, the on-demand price"
+def _too_dear(pool: Pool, choice: Choice) -> str:
+    offer = choice.least_dear
+    if not above_cap(pool, offer):
+        cap = "spot_max_price" if pool.spot_max_price else "EC2's own cap, the on-demand price"
+        return f"EC2 refused every offering as above {cap}; {choice.prices()}. It is tried again each minute."
     in_dollars = f"{format_price(pool.cap(offer.on_demand_price) or Decimal(0))} USD/h"
-    share = f"{pool.spot_max_price} of the on-demand price ({in_dollars})"
-    return f"spot_max_price {share if pool.share else in_dollars}"
+    cap = f"{pool.spot_max_price} of the on-demand price ({in_dollars})" if pool.share else in_dollars
+    return f"Spot prices are above spot_max_price {cap}: {choice.prices()}. No launch is tried until it falls."
 
 
 def _told(picture: Picture, pool: Pool) -> Iterator[Step]:
@@ -230,9 +227,18 @@ def late_ones(picture: Picture) -> tuple[str, ...]:
     )
 
 
-def _replaced(picture: Picture) -> Iterator[Step]:
+def _is_out_of(hindrance: Hindrance | None) -> bool:
+    """Whether EC2 would not give a successor; a pool at its limit has to make room for one."""
+    return hindrance is not None and hindrance.reason is not Reason.MAX_INSTANCES
+
+
+def _replaced(picture: Picture, *, may_miss: bool) -> Iterator[Step]:
     unseen = {one.id for one in picture.stock.unseen}
-    go = [(one.id, why) for one, why in replaced(picture.stock, picture.replacing) if one.id not in unseen]
+    go = [
+        (one.id, why)
+        for one, why in replaced(picture.stock, picture.replacing, may_miss=may_miss)
+        if one.id not in unseen
+    ]
     for why, some in groupby(go, key=lambda each: each[1]):
         yield Terminate(tuple(id_ for id_, _ in some), why=why)
 

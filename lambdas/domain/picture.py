@@ -47,10 +47,13 @@ class Picture:
     @property
     def surge(self) -> int:
         """Units to launch beyond the wanted size, if one may try now."""
+        return 0 if self.waits_to_replace else replacing.surge(self.stock, self.replacing)
+
+    @property
+    def waits_to_replace(self) -> bool:
+        """Whether EC2 had no replacement to give just now."""
         again = self.status.memory.replace_at
-        if again is not None and again > self.now:
-            return 0
-        return replacing.surge(self.stock, self.replacing)
+        return again is not None and again > self.now
 
     @property
     def excess(self) -> int:

@@ -145,12 +145,15 @@ def surge(stock: Stock, replacing: Iterable[Replacement]) -> int:
     return max(0, sum(one.surge for one in several) - used)
 
 
-def replaced(stock: Stock, replacing: Iterable[Replacement]) -> list[tuple[Instance, str]]:
-    """Those that can go now, each with the reason: enough others serve, and do their work, without them."""
+def replaced(stock: Stock, replacing: Iterable[Replacement], *, may_miss: bool = True) -> list[tuple[Instance, str]]:
+    """Those that can go now, each with the reason: enough others serve, and do their work, without them.
+
+    Without ``may_miss`` no unit of the wanted size may be missing: what EC2 does not give now is no successor.
+    """
     serving, ready = stock.serving, units(stock.ready)
     go: dict[str, tuple[Instance, str]] = {}
     for each in replacing:
-        floor = stock.wanted - each.spare
+        floor = stock.wanted - (each.spare if may_miss else 0)
         for one in (one for one in each.instances if one.id not in go):
             works = stock.is_ready(one)
             if serving - one.units >= floor and (not works or ready - one.units >= floor):
