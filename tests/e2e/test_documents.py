@@ -1,0 +1,77 @@
+"""The commands of README.md and docs, one after the other, as a person on the local cloud would type them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from localcloud.cloud import LocalCloud
+from localcloud.watch import Watcher
+from tests.documents import ROOT, blocks, session
+
+pytestmark = pytest.mark.long
+
+ENDS = {"spotpools doctor": (0, 1)}
+"""Other exit statuses than 0. Of a busy machine doctor says that a function's first call ran out of time."""
+
+Shell = Callable[[str], subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def own_cloud() -> Iterator[LocalCloud]:
+    """A cloud without what other tests leave behind."""
+    with LocalCloud(family="documents", tick_seconds=2) as started:
+        yield started
+
+
+@pytest.fixture
+def shell(own_cloud: LocalCloud, tmp_path: Path) -> Shell:
+    """A shell in a folder that looks like a clone in which make local runs."""
+    binaries, state = tmp_path / ".venv" / "bin", tmp_path / ".localcloud"
+    binaries.mkdir(parents=True)
+    state.mkdir()
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    shutil.copy(own_cloud.env_files[0], state / "env")
+    (binaries / "activate").write_text(f"export PATH={shlex.quote(str(binaries))}:$PATH\n")
+    for name, module in {"spotpools": "cli.main", "aws": "tests.aws"}.items():
+        (binaries / name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m {module} "$@"\n')
+        (binaries / name).chmod(0o755)
+    (pool,) = [one.text for one in blocks() if one.language == "yaml" and one.document == "README.md"]
+    (tmp_path / "pool.yaml").write_text(pool, encoding="utf-8")
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+
+    def run(command: str) -> subprocess.CompletedProcess[str]:
+        ready = re.sub(r"\bPOOL\b", "training", re.sub(r"\bTOPIC\b", "$SPOTPOOLS_ALARM_TOPIC", command))
+        return subprocess.run(  # noqa: S603  what our own documents say
+            ["/bin/bash", "-ec", f". .localcloud/env; . .venv/bin/activate; {ready}"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def test_each_command_of_the_documents_answers_as_it_should(own_cloud: LocalCloud, shell: Shell) -> None:
+    with Watcher(own_cloud) as watcher:
+        for command, says in session().items():
+            watcher.until(partial(answered, shell, command, says), f"{command}: {says}", seconds=60)
+
+
+def answered(shell: Shell, command: str, says: str) -> bool:
+    """Whether it ends as it should and says what it should; what it is about may take its time."""
+    done = shell(command)
+    sys.stdout.write(f"$ {command}\n{done.stdout}{done.stderr}")  # for whoever reads why it failed
+    assert "Traceback" not in done.stderr
+    return done.returncode in ENDS.get(command, (0,)) and says in done.stdout
