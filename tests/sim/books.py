@@ -212,7 +212,8 @@ class Books:
         found: set[Reason | None] = set()
         for one in offerings:
             found |= self._hindrances_of(spec, one, lifecycle, free) or {None}
-        return found or {Reason.NO_CAPACITY, Reason.CONFIG}
+        heavy = all(spec.weight(name) > free for name in self.types(spec))
+        return found or {Reason.NO_CAPACITY, Reason.CONFIG, *({Reason.MAX_INSTANCES} if heavy else ())}
 
     def _hindrances_of(self, spec: Pool, offering: Offering, lifecycle: str, free: int) -> set[Reason]:
         cap = self.cap(spec, offering.instance_type)
