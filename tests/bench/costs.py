@@ -283,7 +283,7 @@ is its metrics.
 ## A pool in trouble
 
 A pool at its size is not reconciled: the tick's one listing and two scans serve all. One that waits is reconciled when
-its next try is due: for capacity about every 15 minutes, for its price each minute.
+its next try is due: for capacity after a pause of up to 15 minutes, for its price each minute.
 
 {trouble}
 
