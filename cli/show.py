@@ -19,6 +19,7 @@ from cli.faults import refused
 from cli.output import ago, dollars, plain
 from lambdas.aws.offerings import Offerings
 from lambdas.domain.capacity import ALIVE
+from lambdas.domain.cost import Prices, cost_of
 from lambdas.domain.intent import Intent, intent_of
 from lambdas.domain.observed import Instance
 from lambdas.domain.pool import Market, Pool, SpecError
@@ -37,20 +38,6 @@ ROLLOUTS = {
     RolloutState.STOPPED: "update stopped: {0.outdated} to go",
     RolloutState.ON_REPLACE: "{0.outdated} outdated",
 }
-
-
-@dataclass(frozen=True)
-class Prices:
-    """USD per instance-hour: spot by offering, on demand by instance type; what is not known is not there."""
-
-    spot: Mapping[str, Decimal] = field(default_factory=dict)
-    on_demand: Mapping[str, Decimal] = field(default_factory=dict)
-
-    def of(self, instance: Instance) -> Decimal | None:
-        """What an instance costs now."""
-        if instance.market is Market.ON_DEMAND:
-            return self.on_demand.get(instance.instance_type)
-        return self.spot.get(instance.offering)
 
 
 @dataclass(frozen=True)
@@ -188,8 +175,7 @@ def _row(name: str, intent: Intent, instances: list[Instance], seen: Seen) -> Ro
     waiting = answer.waiting
     pool = intent.pool
     lowest = _lowest(pool, seen) if pool and pool.spot else None
-    costs = [seen.prices.of(one) for one in instances]
-    cost = sum((one for one in costs if one is not None), Decimal(0))
+    cost = cost_of(instances, seen.prices)
     return Row(
         pool=name,
         wanted=answer.wanted,
@@ -207,7 +193,7 @@ def _row(name: str, intent: Intent, instances: list[Instance], seen: Seen) -> Ro
         lowest_spot_offering=lowest[1] if lowest else None,
         cap=pool.spot_max_price if pool else None,
         above_cap=_is_above(pool, lowest, seen.prices) if pool and lowest else None,
-        hourly_cost=None if seen.instances is None or None in costs else cost,
+        hourly_cost=None if seen.instances is None or cost.unpriced else cost.hourly,
         paused=intent.paused,
         draining_since=answer.draining_since,
         rollout=answer.rollout,

@@ -19,6 +19,7 @@ from cli.deployment import Deployment
 from cli.exits import AwsFaultError
 from cli.faults import told_plainly
 from cli.output import Format, clock, draw
+from lambdas.domain.cost import Prices
 
 PRICES_LAST = timedelta(minutes=1)
 """Prices change a few times a day; they are not asked for with every frame."""
@@ -29,7 +30,7 @@ Frame = tuple[show.Listing, datetime]
 def frames(deployment: Deployment, *, every: float, times: int | None) -> Iterator[Frame]:
     """A listing every so many seconds, without end unless told; a later look that fails shows the last one again."""
     priced: datetime | None = None
-    prices: show.Prices | None = None
+    prices: Prices | None = None
     listed: show.Listing | None = None
     for number in count(1):
         now = deployment.now()

@@ -14,10 +14,10 @@ from infra.functions import Functions
 from infra.queues import Queues
 from infra.stages import Deployment
 from lambdas import telemetry
-from lambdas.telemetry import Metric
+from lambdas.telemetry import COST_EVERY, Metric
 
 MINUTE = Duration.minutes(1)
-HALF, THIRD, WIDTH, HEIGHT = 12, 8, 24, 6
+THIRD, HEIGHT = 8, 6
 
 REASONS = {
     "no capacity": Metric.POOLS_NO_CAPACITY,
@@ -76,8 +76,17 @@ class Dashboard(Construct):
 
     def _sizes(self) -> list[cloudwatch.IWidget]:
         return [
-            self._graph("Instances", {"wanted": Metric.WANTED, "running": Metric.RUNNING}, width=HALF),
-            self._graph("Pools in trouble, by reason", REASONS, width=HALF),
+            self._graph("Instances", {"wanted": Metric.WANTED, "running": Metric.RUNNING}),
+            self._graph("Pools in trouble, by reason", REASONS),
+            self._graph(
+                "USD an hour",
+                {
+                    "cost": Metric.HOURLY_COST,
+                    "saved against on demand": Metric.HOURLY_SAVING,
+                    "instances without a price": Metric.INSTANCES_UNPRICED,
+                },
+                period=Duration.minutes(COST_EVERY),
+            ),
         ]
 
     def _pools(self) -> list[cloudwatch.IWidget]:
@@ -119,15 +128,15 @@ class Dashboard(Construct):
         ]
 
     def _graph(
-        self, title: str, metrics: Mapping[str, Metric], statistic: str = "Maximum", *, width: int = THIRD
+        self, title: str, metrics: Mapping[str, Metric], statistic: str = "Maximum", *, period: Duration = MINUTE
     ) -> cloudwatch.GraphWidget:
         left = [
             cloudwatch.Metric(
-                namespace=self._namespace, metric_name=metric.value, statistic=statistic, period=MINUTE, label=label
+                namespace=self._namespace, metric_name=metric.value, statistic=statistic, period=period, label=label
             )
             for label, metric in metrics.items()
         ]
-        return cloudwatch.GraphWidget(title=title, left=left, width=width, height=HEIGHT)
+        return cloudwatch.GraphWidget(title=title, left=left, width=THIRD, height=HEIGHT)
 
 
 def _query_graph(title: str, query: str) -> cloudwatch.GraphWidget:

@@ -54,7 +54,8 @@ class Permissions(Construct):
             functions.tick,
             _allow("ReadAllPools", ["dynamodb:Scan"], [pools]),
             _allow("ReadAllStatuses", ["dynamodb:Scan"], [status]),
-            self._describe("ec2:DescribeInstances"),
+            self._describe("ec2:DescribeInstances", "ec2:DescribeSpotPriceHistory"),
+            _see_price_list(),
             send,
         )
         _add(functions.pool_edit, send)
@@ -75,8 +76,7 @@ class Permissions(Construct):
                     "ec2:DescribeSubnets",
                     "ec2:GetInstanceTypesFromInstanceRequirements",
                 ),
-                # The price list is served from a few Regions, for all.
-                _allow("SeePriceList", ["pricing:GetProducts"], ["*"]),
+                _see_price_list(),
                 *self._launch(),
                 *self._keep_templates(),
                 self._terminate(),
@@ -212,6 +212,11 @@ def _allow(
     sid: str, actions: list[str], resources: list[str], conditions: Conditions | None = None
 ) -> iam.PolicyStatement:
     return iam.PolicyStatement(sid=sid, actions=actions, resources=resources, conditions=conditions)
+
+
+def _see_price_list() -> iam.PolicyStatement:
+    """The price list is served from a few Regions, for all."""
+    return _allow("SeePriceList", ["pricing:GetProducts"], ["*"])
 
 
 def _add(function: Function, *statements: iam.PolicyStatement) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from lambdas.domain.cost import Prices
 from lambdas.domain.observed import Instance, Offer
 from lambdas.domain.plan import Launch
 from lambdas.domain.pool import Pool
@@ -102,6 +103,9 @@ class Fleet(Protocol):
 
         Spot offers come with their present prices; with the on-demand price if the cap is a share of it.
         """
+
+    def prices(self, instances: Iterable[Instance]) -> Prices:
+        """What the given instances cost now, on their market and on demand."""
 
     def template(self, pool: Pool, known: Template | None) -> Template | None:
         """The version of the pool's own launch template that says what its item says, made if it is not there.

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from lambdas.domain.cost import Cost
 from lambdas.domain.plan import Drain, Launch, Plan, Resend, Step, Terminate
 from lambdas.domain.pool import Market
 from lambdas.domain.results import Results
@@ -80,6 +81,18 @@ def ticked(
     }
     publish(stack, fleet | tallied() | troubles(answers, zeros=True))
     logger.info("ticked", pools=len(statuses), due=due)
+
+
+def cost(stack: str, now: Cost) -> None:
+    """Publish what the fleet costs. Metrics are floats; nothing is decided by them."""
+    publish(
+        stack,
+        {
+            Metric.HOURLY_COST: float(now.hourly),
+            Metric.HOURLY_SAVING: float(now.saving),
+            Metric.INSTANCES_UNPRICED: now.unpriced,
+        },
+    )
 
 
 def troubles(answers: Iterable[Answer], *, zeros: bool) -> dict[Metric, float]:

@@ -43,6 +43,11 @@ class Metric(StrEnum):
     STATUSES_UNREADABLE = "StatusesUnreadable"
     HEARTBEAT = "Heartbeat"
 
+    # The fleet's, every fifth minute: USD an hour, and how many instances are in neither sum for lack of a price.
+    HOURLY_COST = "HourlyCost"
+    HOURLY_SAVING = "HourlySaving"
+    INSTANCES_UNPRICED = "InstancesUnpriced"
+
     # Counters: summed over a period.
     SPOT_LAUNCHED = "SpotInstancesLaunched"
     ON_DEMAND_LAUNCHED = "OnDemandInstancesLaunched"
@@ -59,8 +64,13 @@ class Metric(StrEnum):
 POOL_GAUGES = (Metric.WANTED, Metric.RUNNING)
 """What every pool publishes each minute."""
 
+COST_EVERY = 5
+"""Minutes from one look at what the fleet costs to the next: one price question, and one a type and day."""
+
 SECONDS = (Metric.SECONDS_IN_TROUBLE, Metric.SECONDS_BELOW_TARGET, Metric.SECONDS_WAITING)
-UNITS = dict.fromkeys(SECONDS, MetricUnit.Seconds)
+UNITS = dict.fromkeys(SECONDS, MetricUnit.Seconds) | dict.fromkeys(
+    (Metric.HOURLY_COST, Metric.HOURLY_SAVING), MetricUnit.NoUnit
+)
 
 logger = Logger(service="spotpools", utc=True)
 tracer = Tracer(service="spotpools")

@@ -1,4 +1,7 @@
-"""The safety net: with every event lost, this alone brings each pool to its size. A steady pool costs it nothing."""
+"""The safety net: with every event lost, this alone brings each pool to its size. A steady pool costs it nothing.
+
+Every fifth minute it also looks what the fleet costs, after all else is done.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from lambdas import report
+from lambdas.domain.capacity import ALIVE
+from lambdas.domain.cost import cost_of
 from lambdas.domain.due import why_due
 from lambdas.domain.intent import intent_of
 from lambdas.domain.observed import Instance
@@ -14,6 +19,7 @@ from lambdas.domain.picture import take_picture
 from lambdas.domain.status import Status
 from lambdas.ports import UnreadableStatusError
 from lambdas.reconcile import ControlPlane
+from lambdas.telemetry import COST_EVERY
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -21,7 +27,8 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 def tick(plane: ControlPlane) -> None:
     """Ask for a reconcile of every pool that needs one, the longest waiting first; publish the gauges.
 
-    A pool whose status cannot be read is told of and left alone: its reconcile would only fail.
+    A pool whose status cannot be read is told of and left alone: its reconcile would only fail. Raises FleetError if
+    EC2 does not answer.
     """
     now = plane.clock()
     items = plane.pools.scan()
@@ -40,6 +47,9 @@ def tick(plane: ControlPlane) -> None:
             due[pool_name] = why
     plane.queue.send(due)
     report.ticked(plane.stack, statuses, unreadable, due, now=now)
+    if now.timestamp() % (COST_EVERY * plane.minute).total_seconds() < plane.minute.total_seconds():
+        alive = [one for some in instances.values() for one in some if one.state in ALIVE]
+        report.cost(plane.stack, cost_of(alive, plane.fleet.prices(alive)))
 
 
 def _age(pool_name: str, statuses: Mapping[str, Status]) -> tuple[datetime, str]:

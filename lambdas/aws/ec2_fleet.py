@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lambdas.aws.asking import code_of, pages
 from lambdas.aws.launch_templates import LaunchTemplates
 from lambdas.aws.offerings import Offerings
+from lambdas.domain.cost import Prices
 from lambdas.domain.errors import NO_ANSWER, failure
 from lambdas.domain.fields import format_price
 from lambdas.domain.observed import (
@@ -88,6 +89,10 @@ class Ec2Fleet:
     def offers(self, pool: Pool) -> list[Offer]:
         """What may be launched where, at what price."""
         return self._offerings.of(pool)
+
+    def prices(self, instances: Iterable[Instance]) -> Prices:
+        """What the given instances cost now."""
+        return self._offerings.prices_of(instances)
 
     def template(self, pool: Pool, known: Template | None) -> Template | None:
         """The version of the pool's own launch template; None if it needs none."""

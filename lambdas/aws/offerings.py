@@ -9,7 +9,8 @@ from decimal import Decimal
 from typing import Any
 
 from lambdas.aws.asking import ask, pages
-from lambdas.domain.observed import Offer, offering_key
+from lambdas.domain.cost import Prices
+from lambdas.domain.observed import Instance, Offer, offering_key
 from lambdas.domain.pool import Market, Pool
 from lambdas.domain.requirements import Range, Requirements
 from lambdas.domain.results import Failure
@@ -116,17 +117,32 @@ class Offerings:
                     latest[key] = entry["Timestamp"], Decimal(entry["SpotPrice"])
         return {key: price for key, (_, price) in latest.items()}
 
+    def prices_of(self, instances: Iterable[Instance]) -> Prices:
+        """What these instances cost now; a type that the price list does not have is left out."""
+        several = tuple(instances)
+        spot = sorted({one.instance_type for one in several if one.market is Market.SPOT})
+        listed = {name: self._listed_price(name) for name in sorted({one.instance_type for one in several})}
+        return Prices(
+            spot=self.spot_prices(spot) if spot else {},
+            on_demand={name: price for name, price in listed.items() if price is not None},
+        )
+
     def on_demand_price(self, instance_type: str) -> Decimal:
         """USD per hour, Linux, shared tenancy; raises FleetError for a type that the price list does not have."""
+        price = self._listed_price(instance_type)
+        if price is None:
+            message = f"The price list has no {instance_type} in {self._region}: give spot_max_price in USD."
+            raise FleetError(Failure(Reason.CONFIG, "NoOnDemandPrice", message))
+        return price
+
+    def _listed_price(self, instance_type: str) -> Decimal | None:
         known = self._on_demand.get(instance_type)
         if known is not None and self._clock() - known[0] < PRICES_LAST:
             return known[1]
         page = ask(self._pricing.get_products, ServiceCode="AmazonEC2", Filters=_product(instance_type, self._region))
         price = max((found for text in page["PriceList"] for found in _hourly(json.loads(text))), default=None)
-        if price is None:
-            message = f"The price list has no {instance_type} in {self._region}: give spot_max_price in USD."
-            raise FleetError(Failure(Reason.CONFIG, "NoOnDemandPrice", message))
-        self._on_demand[instance_type] = self._clock(), price
+        if price is not None:
+            self._on_demand[instance_type] = self._clock(), price
         return price
 
 

@@ -21,7 +21,7 @@ from tests.e2e.test_whole_path import without_fast_ticks
 pytestmark = pytest.mark.long
 
 ABOUT_EC2 = ("ec2:", "iam:", "ssm:")
-LOOK, END = "ec2:DescribeInstances", "ec2:TerminateInstances"
+LOOK, END, PRICES = "ec2:DescribeInstances", "ec2:TerminateInstances", "ec2:DescribeSpotPriceHistory"
 SPOT_ROLES = "/aws-service-role/spot.amazonaws.com/"
 INLINE = {"user_data": "#!/bin/sh\ntrue\n"}
 BY_PROPERTIES = {
@@ -231,6 +231,10 @@ def test_without_the_right_to_look_each_function_fails_loudly(site: Site, reconc
         for alarm in alarms:
             until_rung(site, alarm, since=since)
         assert site.ever_launched("unseen") == []
+    with tick.without(statement_of(tick, PRICES), PRICES):
+        site.watcher.until(
+            lambda: f"{PRICES} on resource" in log_of(site.cloud, tick, since), "the tick's error", seconds=SOON
+        )
     site.until_running("unseen", 1, seconds=60)
     site.until_running("watched", 1, seconds=60)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 from lambdas.domain.status import Reason
 from tests.fakes import World, offering
@@ -97,7 +98,7 @@ def test_a_refused_launch_is_told_before_instances_that_were_not_ready_in_time()
 
 def test_the_base_on_demand_stays_when_a_pool_shrinks() -> None:
     world = World()
-    item = {"max_instances": 8, "on_demand_base": 3, "fallback": {"after_minutes": 5}}
+    item: dict[str, Any] = {"max_instances": 8, "on_demand_base": 3, "fallback": {"after_minutes": 5}}
     world.edit(target_size=6, **item)
     world.minutes(3)
     world.edit(target_size=1, **item)

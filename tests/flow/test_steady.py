@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lambdas.telemetry import COST_EVERY
 from tests.fakes import World
 
 EACH: dict[str, dict[str, Any]] = {
@@ -27,10 +28,12 @@ EACH: dict[str, dict[str, Any]] = {
 
 
 def steady(world: World, *, minutes: int = 10) -> None:
-    """Nothing but one listing a tick, no write, the status as it was."""
+    """Nothing but one listing a tick, no write, the status as it was; now and then what the whole fleet costs."""
     calls, writes, status = world.calls.copy(), world.statuses.writes.copy(), world.status()
     world.minutes(minutes)
-    assert world.calls - calls == {"DescribeInstances": minutes}
+    asked = world.calls - calls
+    assert asked.pop("DescribeSpotPriceHistory", 0) <= minutes / COST_EVERY
+    assert asked == {"DescribeInstances": minutes}
     assert world.statuses.writes == writes
     assert world.status() == status
 

@@ -42,7 +42,16 @@ def with_action(template: Synthesized, function: str, action: str) -> list[dict[
 @pytest.mark.parametrize(
     ("function", "allowed"),
     [
-        ("OnTick", {"dynamodb:Scan", "ec2:DescribeInstances", *TO_ITS_DEAD_LETTERS}),
+        (
+            "OnTick",
+            {
+                *TO_ITS_DEAD_LETTERS,
+                "dynamodb:Scan",
+                "ec2:DescribeInstances",
+                "ec2:DescribeSpotPriceHistory",
+                "pricing:GetProducts",
+            },
+        ),
         (
             "OnPoolEdit",
             {
