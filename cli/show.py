@@ -48,7 +48,7 @@ class Seen:
     items: Items
     statuses: Statuses
     instances: tuple[Instance, ...] | None = None
-    prices: Prices = Prices()
+    prices: Prices = field(default_factory=Prices)
     zones: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

@@ -26,7 +26,7 @@ ALLOWED = {
     "lambdas.observe": ("lambdas.domain", "lambdas.ports"),
     "lambdas.report": ("lambdas.domain", "lambdas.ports", "lambdas.telemetry"),
     "lambdas.reconcile": ("lambdas.act", "lambdas.domain", "lambdas.observe", "lambdas.ports", "lambdas.report"),
-    "lambdas.tick": ("lambdas.domain", "lambdas.ports", "lambdas.reconcile", "lambdas.report"),
+    "lambdas.tick": ("lambdas.domain", "lambdas.ports", "lambdas.reconcile", "lambdas.report", "lambdas.telemetry"),
     "lambdas.notices": ("lambdas.domain", "lambdas.events", "lambdas.reconcile", "lambdas.telemetry"),
     "lambdas.wiring": (
         "lambdas.aws",

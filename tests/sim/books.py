@@ -190,7 +190,10 @@ class Books:
         each = [self.hindrances(spec, lifecycle, free) for lifecycle in lifecycles]
         if self.broken(spec):
             return {Reason.CONFIG, Reason.UNKNOWN, *(one for some in each for one in some if one)}
-        if spec.fallback is not None and any(None in self.hindrances(spec, one, free) for one in ("spot", "on-demand")):
+        fills = (
+            spec.fallback is not None and "spot" in lifecycles
+        )  # on demand stands in for spot, not spot for the base
+        if fills and any(None in self.hindrances(spec, one, free) for one in ("spot", "on-demand")):
             return set()
         return set() if any(None in some for some in each) else {one for some in each for one in some if one}
 

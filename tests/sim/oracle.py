@@ -312,6 +312,8 @@ class Oracle:
                 self.broken("noticed instances are left to EC2", what)
             self._judge_fence(inv, pool, what)
         for pool in {inv.shown.get(id_, {}).get("spotpools:pool", "") for id_ in ids}:
+            if self.newest.get(pool, (None,))[0] is not inv.of(pool).lease:
+                continue  # overtaken by a clock that is ahead, it knows nothing of what the taker did
             self._judge_loss(inv, pool, [self.market.instances[id_] for id_ in ids if id_ in self.market.instances])
 
     def _judge_loss(self, inv: Invocation, pool: str, going: list[Instance]) -> None:
