@@ -14,7 +14,7 @@ import pytest
 
 from lambdas.domain.guide import GUIDE, Trouble
 from tests.e2e.conftest import Site
-from tests.e2e.test_whole_path import denied
+from tests.e2e.test_whole_path import denied, without_fast_ticks
 
 pytestmark = pytest.mark.long
 
@@ -23,13 +23,13 @@ TYPE = "c7i.4xlarge"
 """A type that no other test's pools have."""
 
 
-def explained(site: Site, pool: str) -> str:
-    """What ``spotpools explain`` says, without the spaces and breaks that a table puts between and within words."""
-    command = [sys.executable, "-m", "cli.main", "explain", pool]
+def told(site: Site, *words: str, status: int = 0) -> str:
+    """What a command says, without the spaces and breaks that a table puts between and within words."""
+    command = [sys.executable, "-m", "cli.main", *words]
     environment = {"PATH": "", "COLUMNS": "5000", **site.cloud.exports()}
-    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603  our own command
-    assert told.returncode == 0, told.stderr
-    return squeezed(told.stdout)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603  our own command
+    assert done.returncode == status, done.stdout + done.stderr
+    return squeezed(done.stdout)
 
 
 def squeezed(text: str) -> str:
@@ -100,11 +100,56 @@ def test_a_fault_rings_its_alarm_and_is_explained(site: Site, name: str) -> None
     with lay(site):
         site.put(pool, instance_types=[TYPE], target_size=1, **attributes)
         rung = site.watcher.until(lambda: site.watcher.alarm(alarm, since=since), f"{alarm} rings", seconds=60)
-        told = explained(site, pool)
-    assert squeezed(cause) in told
-    assert squeezed(GUIDE[trouble].do) in told
+        story = told(site, "explain", pool)
+    assert squeezed(cause) in story
+    assert squeezed(GUIDE[trouble].do) in story
     assert GUIDE[trouble].do in RUNBOOK.read_text(encoding="utf-8")
     assert f"#{alarm}" in rung.description
+
+
+@contextmanager
+def schedule_disabled(site: Site) -> Iterator[str]:
+    """As somebody did in the console, and forgot; its name."""
+    scheduler = site.cloud.client("scheduler")
+    resources = site.cloud.client("cloudformation").describe_stack_resources(StackName=site.cloud.stack)
+    (name,) = [
+        one["PhysicalResourceId"]
+        for one in resources["StackResources"]
+        if one["ResourceType"] == "AWS::Scheduler::Schedule"
+    ]
+    asked = ("Description", "FlexibleTimeWindow", "ScheduleExpression", "Target")
+    kept = {key: value for key, value in scheduler.get_schedule(Name=name).items() if key in asked}
+    scheduler.update_schedule(Name=name, State="DISABLED", **kept)
+    try:
+        yield name
+    finally:
+        scheduler.update_schedule(Name=name, State="ENABLED", **kept)
+
+
+def test_a_dead_tick_rings_and_is_explained(site: Site) -> None:
+    """The alarm takes its three minutes here too: what it measures is time."""
+    until_quiet(site, "heartbeat-missing")
+    since = datetime.now(UTC)
+    site.put("unattended", instance_types=[TYPE], target_size=1)
+    site.until_running("unattended", 1)
+    remedy = squeezed(GUIDE[Trouble.HEARTBEAT].do)
+    with schedule_disabled(site) as schedule, without_fast_ticks(site.cloud):
+        rung = site.watcher.until(
+            lambda: site.watcher.alarm("heartbeat-missing", since=since), "the heartbeat alarm rings", seconds=270
+        )
+        story = site.watcher.until(
+            lambda: found if remedy in (found := told(site, "explain", "unattended")) else None,
+            "explain tells of the tick",
+            seconds=90,  # it counts from the end of the minute
+        )
+        checks = told(site, "doctor", status=1)
+    assert squeezed("Tick stopped for") in story
+    assert squeezed(f"schedule {schedule} is DISABLED") in checks
+    assert remedy in checks
+    assert GUIDE[Trouble.HEARTBEAT].do in RUNBOOK.read_text(encoding="utf-8")
+    assert "#heartbeat-missing" in rung.description
+    until_quiet(site, "heartbeat-missing")
+    assert remedy not in told(site, "explain", "unattended")
 
 
 def until_quiet(site: Site, alarm: str) -> None:
