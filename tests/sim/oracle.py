@@ -538,6 +538,13 @@ class Oracle:
         right = self.books.right_reasons(spec, alive, size)
         if self.books.stillborn(pool, spec):
             right |= {Reason.CONFIG, Reason.UNKNOWN}
+        if (
+            spec.fallback
+            and self.now() - self.short_since.get(pool, self.now()) < spec.fallback.after_minutes * 60 + 60
+        ):
+            # A rolling update at its limit opens a gap that spot lacks anew, each time for after_minutes.
+            free = spec.max_instances - units(alive, spec)
+            right |= {one for one in self.books.hindrances(spec, "spot", free) if one}
         if waiting.reason not in right:
             return f"{pool} lacks {short} for {sorted(right)} and says {waiting.reason}: {waiting.message[:150]}"
         return None
