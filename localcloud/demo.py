@@ -12,9 +12,12 @@ from decimal import Decimal
 from pathlib import Path
 from time import monotonic
 
+from rich.table import Table
+from rich.text import Text
+
 from localcloud.__main__ import explain
 from localcloud.cloud import ROOT, LocalCloud
-from localcloud.live import Stage, told
+from localcloud.live import Stage
 from localcloud.pages import recording, svg
 from localcloud.processes import LocalCloudError
 from localcloud.progress import Progress
@@ -82,10 +85,13 @@ def _story(arguments: argparse.Namespace, progress: Progress) -> int:
 
 
 def _draw(report: Report, folder: Path) -> None:
-    """Leave what was seen as pictures for a page: the console's lines, and each pool's chart."""
-    page = recording(PICTURE_COLUMNS)
+    """Leave what was seen as pictures for a page: the steps in a table, and each pool's chart."""
+    steps = Table("", "step", "what was seen", "time", box=None, padding=(0, 2, 0, 0), header_style="bold")
     for check in report.checks:
-        page.print(told(check))
+        time = "" if check.seconds is None else f"{check.seconds:.1f} s"
+        steps.add_row(Text("✓", style="green"), check.name, check.seen, Text(time, style="dim", justify="right"))
+    page = recording(PICTURE_COLUMNS)
+    page.print(steps)
     (folder / "demo.svg").write_text(svg(page, "make demo"))
     for pool in report.pools:
         (folder / f"demo-{pool.name}.svg").write_text(picture(report, pool))

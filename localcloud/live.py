@@ -56,7 +56,11 @@ class Stage:
 
     def done(self, check: Check) -> None:
         """Say what was seen."""
-        self._console.print(told(check), soft_wrap=True)
+        mark, style = ("✓", "green") if check.passed else ("✗", "red")
+        time = "" if check.seconds is None else f"  {check.seconds:.1f} s"
+        bound = "" if check.bound is None else f" (at most {check.bound:g} s)"
+        line = Text.assemble((mark, style), f" {check.name}: {check.seen}", (time + bound, "dim"))
+        self._console.print(line, soft_wrap=True)
 
     def _draw(self) -> RenderableType:
         view = self._watcher.view
@@ -81,14 +85,6 @@ class Stage:
         for instance_type, cells in rows.items():
             table.add_row(instance_type, "   ".join(cells))
         return table
-
-
-def told(check: Check) -> Text:
-    """A check as one line."""
-    mark, style = ("✓", "green") if check.passed else ("✗", "red")
-    time = "" if check.seconds is None else f"  {check.seconds:.1f} s"
-    bound = "" if check.bound is None else f" (at most {check.bound:g} s)"
-    return Text.assemble((mark, style), f" {check.name}: {check.seen}", (time + bound, "dim"))
 
 
 def _pool_cells(status: Item) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from cli.reference import DOCS, FIELDS, RIGHTS, commands, reference, schema
 from lambdas.domain.errors import CODES
 
 ROOT = DOCS.parent
+PICTURES = DOCS / "pictures"
 
 
 def test_the_pool_reference_is_up_to_date() -> None:
@@ -47,3 +49,23 @@ def test_every_example_is_valid(path: Path) -> None:
     entries = read_entries(path.read_text(encoding="utf-8"))
     assert entries
     assert [entry.faults for entry in entries] == [()] * len(entries)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("demo", ("✓", "target_size", "NO_CAPACITY", "pool-below-target", "0.918", "max_instnaces", "untouched")),
+        ("demo-aws-spot-g4dn-metal", ("wanted", "running", "interruption notice", "NO_CAPACITY")),
+        ("demo-training-multi-zone", ("wanted", "running", "PRICE_ABOVE_MAX", "cap 0.918 USD/h")),
+    ],
+)
+def test_a_picture_of_the_demo_tells_its_story(name: str, words: tuple[str, ...]) -> None:
+    """Its times are another run's each time, so what it shows is not held to anything."""
+    text = html.unescape((PICTURES / f"{name}.svg").read_text(encoding="utf-8"))
+    assert not [word for word in words if word not in text.replace("\xa0", " ")]
+
+
+def test_every_picture_is_in_a_document() -> None:
+    documents = [ROOT / "README.md", *DOCS.rglob("*.md")]
+    text = "".join(path.read_text(encoding="utf-8") for path in documents)
+    assert not [path.name for path in PICTURES.iterdir() if f"pictures/{path.name})" not in text]
