@@ -20,6 +20,7 @@ from lambdas.events import parse_ec2_event
 from lambdas.notices import note, ours
 from lambdas.ports import Lease, LeaseLostError, UnreadableStatusError
 from lambdas.reconcile import ControlPlane, reconcile
+from lambdas.telemetry import COST_EVERY
 from lambdas.tick import tick
 from localcloud.market.client import MarketClient
 from localcloud.market.clock import ManualClock
@@ -290,3 +291,9 @@ class World:
     def calls(self) -> Counter[str]:
         """EC2 calls by action."""
         return self.market.calls
+
+
+def apart_from_costs(calls: Counter[str]) -> Counter[str]:
+    """The calls without those by which a tick looks what the whole fleet costs, at most one in five minutes."""
+    assert calls["DescribeSpotPriceHistory"] <= calls["DescribeInstances"] / COST_EVERY
+    return Counter({name: n for name, n in calls.items() if name not in ("DescribeSpotPriceHistory", "GetProducts")})

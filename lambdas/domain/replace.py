@@ -142,7 +142,9 @@ def surge(stock: Stock, replacing: Iterable[Replacement]) -> int:
     rounded = max((one.units for one in old), default=1) - 1
     level = max(stock.wanted, min(units(old), stock.wanted + rounded))
     used = max(0, stock.serving + stock.in_flight - level)
-    return max(0, sum(one.surge for one in several) - used)
+    # Where those that stay are enough, nothing need be launched in the place of those that go.
+    lacking = stock.wanted - (stock.serving - units(old)) - stock.in_flight
+    return max(0, min(sum(one.surge for one in several) - used, lacking))
 
 
 def replaced(stock: Stock, replacing: Iterable[Replacement], *, may_miss: bool = True) -> list[tuple[Instance, str]]:

@@ -439,9 +439,11 @@ class Oracle:
             self.short_since.pop(pool, None)
             return
         notices = {id_ for id_, one in after.notices.items() if one.kind is NoticeKind.INTERRUPTION}
-        spot = [one for one in self.alive(pool) if one.lifecycle == "spot" and one.id not in notices and not one.notice]
+        serving = [one for one in self.alive(pool) if one.id not in notices and not one.notice]
+        spot = [one for one in serving if one.lifecycle == "spot"]
         most = self._wanted(spec)[1]
-        if units(spot, spec) < most - min(spec.on_demand_base, most):
+        returns = spec.fallback.return_to_spot
+        if units(spot if returns else serving, spec) < most - (min(spec.on_demand_base, most) if returns else 0):
             self.short_since.setdefault(pool, self.now())
         elif after.memory.attempt is None:
             self.short_since.pop(pool, None)

@@ -187,6 +187,10 @@ class TestKinds:
         heavy = stock(instance("i-old", tags=OLD, units=2), wanted=1)
         assert surge(heavy, replacements(rolling(weights={"g5.xlarge": 2}), heavy, Memory())) == 1
 
+    def test_where_those_that_stay_are_enough_nothing_is_launched_for_those_that_go(self) -> None:
+        some = stock(*several(3, tags=OLD), *several(2, "i-new"), wanted=2)
+        assert surge(some, replacements(rolling(), some, Memory())) == 0
+
 
 class TestLettingGo:
     def test_as_many_as_are_made_up_for_by_ready_ones(self) -> None:
