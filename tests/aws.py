@@ -15,6 +15,8 @@ import boto3
 import jmespath  # type: ignore[import-untyped]  # jmespath ships no types
 from botocore import xform_name
 
+RENAMED = {"notification-endpoint": "endpoint"}
+"""Options that have another name than their parameter, since the AWS CLI has an option of that name itself."""
 PAIR = re.compile(r"(\w+)=([^=]*)(?:,(?=\w+=)|$)")
 
 
@@ -26,7 +28,8 @@ def main(service: str, operation: str, *words: str) -> None:
     members = {xform_name(name, "-"): name for name in shape.members}
     told = options(words)
     query, _ = told.pop("query", [""])[0], told.pop("output", None)
-    asked = {members[name]: value(shape.members[members[name]], given) for name, given in told.items()}
+    named = {members[RENAMED.get(name, name)]: given for name, given in told.items()}
+    asked = {name: value(shape.members[name], given) for name, given in named.items()}
     answer = getattr(client, xform_name(names[operation]))(**asked)
     print(json.dumps(jmespath.search(query, answer) if query else answer, default=str, indent=2))  # noqa: T201  its answer
 
