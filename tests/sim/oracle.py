@@ -277,7 +277,8 @@ class Oracle:
         for override in params["LaunchTemplateConfigs"][0]["Overrides"]:
             offering = f"{override['InstanceType']}/{override['AvailabilityZone']}/{market_of(params)}"
             failures, at = self.failing.get((pool, offering), (0, 0.0))
-            least = 0.75 * min(BASE * 2 ** max(0, failures - 1), LONGEST) - MOST_SKEW
+            # By a clock behind, what was launched beside the first refusal may seem launched after it, and begin anew.
+            least = 0.75 * min(BASE * 2 ** max(0, failures - 2), LONGEST) - MOST_SKEW
             if failures and self.now() - at < least:
                 text = f"{inv.name} asks {offering} for {pool} again {self.now() - at:.0f} s after refusal {failures}"
                 self.broken("back-off grows", text)
