@@ -155,7 +155,9 @@ def replaced(stock: Stock, replacing: Iterable[Replacement], *, may_miss: bool =
     serving, ready = stock.serving, units(stock.ready)
     go: dict[str, tuple[Instance, str]] = {}
     for each in replacing:
-        floor = stock.wanted - (each.spare if may_miss else 0)
+        # What needs no successor makes the room that a pool at its limit lacks.
+        spare = 0 if go and not each.surge else each.spare
+        floor = stock.wanted - (spare if may_miss else 0)
         for one in (one for one in each.instances if one.id not in go):
             works = stock.is_ready(one)
             if serving - one.units >= floor and (not works or ready - one.units >= floor):

@@ -187,6 +187,12 @@ class TestKinds:
         heavy = stock(instance("i-old", tags=OLD, units=2), wanted=1)
         assert surge(heavy, replacements(rolling(weights={"g5.xlarge": 2}), heavy, Memory())) == 1
 
+    def test_a_pool_at_its_limit_takes_none_away_where_others_make_room(self) -> None:
+        lent = several(2, "i-lent", tags=OLD, market=Market.ON_DEMAND)
+        some = stock(*several(4, tags=OLD), *lent, wanted=4, limit=6)
+        lends = rolling(fallback={"after_minutes": 5})
+        assert ids(one for one, _ in replaced(some, replacements(lends, some, Memory()))) == ids(lent)
+
     def test_where_those_that_stay_are_enough_nothing_is_launched_for_those_that_go(self) -> None:
         some = stock(*several(3, tags=OLD), *several(2, "i-new"), wanted=2)
         assert surge(some, replacements(rolling(), some, Memory())) == 0
