@@ -188,7 +188,7 @@ class TestKinds:
         assert surge(heavy, replacements(rolling(weights={"g5.xlarge": 2}), heavy, Memory())) == 1
 
     def test_a_pool_at_its_limit_takes_none_away_where_others_make_room(self) -> None:
-        lent = several(2, "i-lent", tags=OLD, market=Market.ON_DEMAND)
+        lent = several(2, "i-then-lent", tags=OLD, market=Market.ON_DEMAND)
         some = stock(*several(4, tags=OLD), *lent, wanted=4, limit=6)
         lends = rolling(fallback={"after_minutes": 5})
         assert ids(one for one, _ in replaced(some, replacements(lends, some, Memory()))) == ids(lent)
