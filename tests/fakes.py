@@ -42,10 +42,11 @@ class MemoryPools:
         self.items: dict[str, dict[str, Any]] = {}
 
     def get(self, pool_name: str) -> Mapping[str, Any] | None:
-        return deepcopy(self.items.get(pool_name))
+        item = self.items.get(pool_name)
+        return None if item is None else dict(item)
 
     def scan(self) -> Mapping[str, Mapping[str, Any]]:
-        return deepcopy(self.items)
+        return {name: dict(item) for name, item in self.items.items()}
 
 
 class MemoryStatuses:

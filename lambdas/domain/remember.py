@@ -120,9 +120,10 @@ def _shown(picture: Picture) -> tuple[Instance, ...]:
 
 
 def _terminated(picture: Picture, results: Results) -> tuple[Ended, ...]:
+    """What must not count any more though an older listing may show it: what we ended, what was seen to end awaited."""
     recent = [one for one in picture.status.memory.terminated if picture.now - one.at < RECENT]
-    new = [Ended(at=picture.now, ids=tuple(sorted(results.ended)))] if results.ended else []
-    return (*recent, *new)
+    ids = results.ended | {one.id for one in picture.stock.stillborn}
+    return (*recent, *([Ended(at=picture.now, ids=tuple(sorted(ids)))] if ids else []))
 
 
 def _startup(picture: Picture, plan: Plan, results: Results, dead: Iterable[Instance]) -> tuple[str, ...]:

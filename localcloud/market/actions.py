@@ -14,7 +14,7 @@ from localcloud.market.errors import EC2Error
 from localcloud.market.fleet import create_fleet
 from localcloud.market.health import describe_instance_status
 from localcloud.market.instances import BY_USER, described_state
-from localcloud.market.listing import Attributes, filters_of, matching, page_of
+from localcloud.market.listing import Attributes, filters_of, matching, page_of, shown_up_to
 from localcloud.market.model import Market
 from localcloud.market.offerings import Offering
 from localcloud.market.pricing import PRICING_ACTIONS
@@ -53,9 +53,10 @@ def describe_instances(market: Market, params: Params) -> Answer:
             raise EC2Error(
                 "InvalidParameterCombination", "The parameter instancesSet cannot be used with the parameter maxResults"
             )
-        chosen = visible_or_error(market, params["InstanceIds"])
+        named = visible_or_error(market, params["InstanceIds"])
+        chosen = iter(sorted(named, key=lambda pair: pair[0].number))
     else:
-        chosen = all_visible(market)
+        chosen = all_visible(market, after=shown_up_to(params))
     filters = filters_of(
         params,
         {
@@ -68,7 +69,6 @@ def describe_instances(market: Market, params: Params) -> Answer:
             "tag-key",
         },
     )
-    chosen.sort(key=lambda pair: pair[0].number)
     fits = matching(filters)
     page, token = page_of(
         chosen, params, key=lambda pair: pair[0].number, where=lambda pair: fits(pair[0].attributes(pair[1]))

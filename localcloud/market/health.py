@@ -29,7 +29,7 @@ def describe_instance_status(market: Market, params: Params) -> Answer:
             raise EC2Error("InvalidParameterValue", f"At most {_MOST_IDS} instance ids can be named in one call")
         chosen = visible_or_error(market, ids)
     else:
-        chosen = all_visible(market)
+        chosen = list(all_visible(market))
     if not params.get("IncludeAllInstances"):
         chosen = [(one, state) for one, state in chosen if state == "running"]
     filters = filters_of(

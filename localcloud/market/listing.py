@@ -58,7 +58,7 @@ def page_of(
 
     ``rows`` are in the order of their numbers. No more of them are looked at than the page needs.
     """
-    last = _last(params.get("NextToken"))
+    last = shown_up_to(params)
     size = min(params.get("MaxResults") or most, most)
     page = list(islice((row for row in rows if key(row) > last and where(row)), size + 1))
     if len(page) <= size:
@@ -66,7 +66,9 @@ def page_of(
     return page[:size], base64.urlsafe_b64encode(str(key(page[size - 1])).encode()).decode()
 
 
-def _last(token: str | None) -> int:
+def shown_up_to(params: Params) -> int:
+    """Return the number of the last row of the page before; -1: this is the first."""
+    token = params.get("NextToken")
     if not token:
         return -1
     try:

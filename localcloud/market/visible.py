@@ -1,6 +1,6 @@
 """Which instances EC2's lagging view shows now, and in which state."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from localcloud.market.errors import EC2Error
@@ -13,10 +13,15 @@ def view_at(market: Market) -> datetime:
     return market.clock() - market.lasting(market.settings.describe_lag_seconds)
 
 
-def all_visible(market: Market) -> list[tuple[Instance, State]]:
-    """Return the instances that EC2's lagging view shows now, each with the state in which it does."""
+def all_visible(market: Market, after: int = -1) -> Iterator[tuple[Instance, State]]:
+    """Yield the instances that EC2's lagging view shows now, in the order of their launch, each with its state there.
+
+    Those up to the number ``after`` were on an earlier page.
+    """
     moment = view_at(market)
-    return [(one, state) for one in market.instances.values() if (state := one.state_at(moment))]
+    for one in market.instances.values():
+        if one.number > after and (state := one.state_at(moment)):
+            yield one, state
 
 
 def visible_or_error(market: Market, instance_ids: Iterable[str]) -> list[tuple[Instance, State]]:

@@ -121,9 +121,10 @@ class Books:
     def _wrongly_bought(self, alive: list[Instance], spec: Pool, wanted: int) -> bool:
         if not spec.spot:
             return False
+        base = min(spec.on_demand_base, wanted)
         before = [one for one in alive if one.id not in self.newest]
-        on_demand, base = units(on_demand_of(before), spec), min(spec.on_demand_base, wanted)
-        return on_demand < base or (spec.fallback is None and on_demand > base)
+        counts = [units(on_demand_of(some), spec) for some in (before, alive)]
+        return min(counts) < base or (spec.fallback is None and max(counts) > base)
 
     def borrowed(self, pool: str, spec: Pool, wanted: int) -> list[Instance]:
         """What a spot pool runs on demand beyond its base, if each of them is beyond it."""

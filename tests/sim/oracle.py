@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lambdas.domain.pool import Pool, parse_pool
+from lambdas.domain.pool import Pool, SpecError, parse_pool
 from lambdas.domain.status import (
     NOTICE_COUNTS,
     Answer,
@@ -585,11 +586,23 @@ class Oracle:
 
 def in_force(item: Mapping[str, Any], status: Status | None) -> Pool | None:
     """The spec that an item stands for: its own, or while it is invalid the last valid one."""
-    parsed = parse_pool(item)
-    if isinstance(parsed, Pool):
+    if isinstance(parsed := _parsed(_Item(repr(item), item)), Pool):
         return parsed
     remembered = status.memory.spec if status else None
     return Pool.model_validate(remembered) if remembered else None
+
+
+@dataclass(frozen=True)
+class _Item:
+    """An item that can be remembered: the same one is judged again and again."""
+
+    text: str
+    item: Mapping[str, Any] = field(compare=False)
+
+
+@lru_cache(1000)
+def _parsed(one: _Item) -> Pool | tuple[SpecError, ...]:
+    return parse_pool(one.item)
 
 
 def _noticed(seen: Seen, margin: timedelta = timedelta(0)) -> set[str]:

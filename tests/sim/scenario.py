@@ -152,7 +152,7 @@ class _Maker:
         self.rng = rng
         self.seed = seed
         self.small = small
-        number = rng.choice((1, 1, 2, 3)) if small else rng.choice((1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 12, 20, 30))
+        number = rng.choice((1, 1, 2, 3)) if small else rng.choice((1, 1, 2, 2, 3, 3, 3, 4, 5, 6, 8, 15, 30))
         self.pools = [f"pool-{n:02}" for n in range(1, number + 1)]
         several = [one for one in TYPES if one != ARM]
         self.types = rng.sample(several, rng.randint(1, len(several)))
@@ -181,7 +181,7 @@ class _Maker:
         jittered = tuple(tick + rng.uniform(0, 2) for tick in ticks)
         happenings = tuple(sorted(self.happenings, key=lambda one: one.at))
         pages, pending, checks = (
-            rng.choice((1, 2, 3, 7, 1000)),
+            rng.choice((2, 4, 9, 50, 1000)),
             rng.choice((1.5, 1.5, 30.0)),
             rng.choice((2.0, 60.0, 150.0)),
         )
