@@ -6,6 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 from lambdas.domain.status import Reason
+from lambdas.reconcile import reconcile
+from localcloud.market.settings import Boot
 from tests.fakes import World, offering
 
 
@@ -106,3 +108,20 @@ def test_the_base_on_demand_stays_when_a_pool_shrinks() -> None:
     (left,) = world.alive()
     assert world.market.instances[left].lifecycle == "on-demand"
     assert world.calls["CreateFleet"] == 2
+
+
+def test_what_was_seen_to_die_is_not_ready_because_an_older_listing_shows_it_alive() -> None:
+    world = World(pending_seconds=1.5)
+    item: dict[str, Any] = {"target_size": 1, "max_instances": 2, "update": "rolling"}
+    world.edit(image_id="ami-1", **item)
+    world.minutes(3)
+    (old,) = world.alive()
+    world.market.boots.append(Boot(image_id="ami-2", outcome="dies", after_seconds=30))
+    world.edit(image_id="ami-2", **item)
+    world.minutes(1)
+    assert world.status().memory.stillborn == 1
+    world.market.settings = world.market.settings.changed({"describe_lag_seconds": 50})
+    for _ in range(6):
+        world.forward(10)
+        reconcile("p", world.plane)
+    assert old in world.alive()
