@@ -197,7 +197,8 @@ class Oracle:
             self._judge_price(what, spec, instance)
             if not self.books.as_described(instance, spec):
                 self.broken("made as described", f"{what}: {instance.template} for {dict(seen.item)}")
-        self._judge_market(what, spec, pool, ids, noticed)
+        if first:  # sent again, it may find that less is wanted by now
+            self._judge_market(what, spec, pool, ids, noticed)
 
     def _most(self, pool: str, spec: Pool) -> int:
         """How many units may serve a pool: those wanted, and those that replace others."""
@@ -256,9 +257,9 @@ class Oracle:
 
     def _was_stillborn(self, pool: str, id_: str) -> bool:
         item = self.pools.items.get(pool)
-        spec = parse_pool(item) if item else None
+        spec = in_force(item, self.statuses.statuses.get(pool)) if item else None
         instance = self.market.instances.get(id_)
-        if instance is None or not isinstance(spec, Pool) or instance.live:
+        if instance is None or spec is None or instance.live:
             return False
         taken = instance.ending is not None and instance.ending.code in OF_THE_MARKET
         return not taken and not self.books.ready(instance, spec)
@@ -266,8 +267,8 @@ class Oracle:
     def edited(self, pool: str) -> None:
         """An item is about to be put or deleted: who was ready stays so, and launches in vain are forgiven."""
         item = self.pools.items.get(pool)
-        spec = parse_pool(item) if item else None
-        if isinstance(spec, Pool):
+        spec = in_force(item, self.statuses.statuses.get(pool)) if item else None
+        if spec is not None:
             self.books.look(pool, spec)
         for lifecycle in ("spot", "on-demand"):
             self.launches.pop((pool, lifecycle), None)
