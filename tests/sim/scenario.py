@@ -167,7 +167,7 @@ class _Maker:
 
     def scenario(self) -> Scenario:
         rng = self.rng
-        episodes = 1 if self.small else rng.randint(1, 4 if len(self.pools) < 8 else 2)
+        episodes = 1 if self.small else rng.randint(1, 3 if len(self.pools) < 8 else 1)
         at, ticks = 0.0, []
         for _ in range(episodes):
             length = rng.uniform(5, 20 if self.small or len(self.pools) > 8 else 45) * MINUTE
