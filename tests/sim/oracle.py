@@ -28,6 +28,7 @@ from lambdas.domain.status import (
 from lambdas.ports import FleetError, Lease, LeaseLostError
 from localcloud.market.instances import BY_SPOT_MARKET, BY_USER, Instance
 from localcloud.market.model import Market
+from localcloud.market.visible import view_at
 from tests.fakes import STACK, MemoryPools, MemoryStatuses
 from tests.sim.baton import Strand
 from tests.sim.books import LOOK, Books, heaviest, on_demand_of, units, wanted
@@ -330,9 +331,10 @@ class Oracle:
             self.broken("a paused pool keeps all", f"{inv.name} terminates {[one.id for one in going]} of {pool}")
         noticed, lost = _noticed(seen), self.books.just_lost(pool)
         working = [one for one in (*self.alive(pool), *lost) if one.id not in noticed and self.books.ready(one, spec)]
-        # Who became ready a moment ago, or by an earlier item only, was not seen so.
+        # Who became ready a moment ago, or by an earlier item only, was not seen so; nor who starts in an older listing.
         awaited = set(seen.status.memory.startup) if seen.status else set()
-        known = [one for one in working if one.id not in awaited]
+        shown_starting = {one.id for one in working if one.state_at(view_at(self.market)) == "pending"}
+        known = [one for one in working if one.id not in awaited | shown_starting]
         taken = [one for one in going if one in known and one.live and one not in lost]
         left = units([one for one in working if one not in going], spec)
         least = self._wanted(spec)[0]
