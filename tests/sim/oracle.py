@@ -331,7 +331,7 @@ class Oracle:
             self.broken("a paused pool keeps all", f"{inv.name} terminates {[one.id for one in going]} of {pool}")
         noticed, lost = _noticed(seen), self.books.just_lost(pool)
         working = [one for one in (*self.alive(pool), *lost) if one.id not in noticed and self.books.ready(one, spec)]
-        # Who became ready a moment ago, or by an earlier item only, was not seen so; nor who starts in an older listing.
+        # Who became ready just now, or by an earlier item only, was not seen so; nor who starts in an older listing.
         awaited = set(seen.status.memory.startup) if seen.status else set()
         shown_starting = {one.id for one in working if one.state_at(view_at(self.market)) == "pending"}
         known = [one for one in working if one.id not in awaited | shown_starting]
