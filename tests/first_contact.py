@@ -31,7 +31,10 @@ def main() -> None:
         with timed("git clone"):
             subprocess.run(["/usr/bin/env", "git", "clone", "--quiet", str(ROOT), str(clone)], check=True)  # noqa: S603  our own repository
         with timed(f"make demo: {INSTALLS}"):
-            shell("make demo", clone)
+            played = shell("make demo", clone)
+        sys.stdout.writelines(
+            f"{'':11}{line}\n" for line in played.splitlines() if line.endswith((" s.", " s in all."))
+        )
         with timed("make local: until it says Ready"):
             local = started(clone)
         try:
