@@ -64,8 +64,8 @@ def test_twenty_steady_pools_cost_one_listing_a_tick_and_no_write(site: Site) ->
             invoke_tick(site.cloud)
         after = site.market.state()["calls"]
         made = {action: after[action] - calls.get(action, 0) for action in after if after[action] != calls.get(action)}
-        # The schedule's own tick may fall in between.
-        assert made.keys() == {"DescribeInstances"}
+        # Now and then a tick looks what the whole fleet costs. The schedule's own may fall in between.
+        assert made.keys() - {"DescribeSpotPriceHistory", "GetProducts"} == {"DescribeInstances"}
         assert made["DescribeInstances"] in (10, 11)
         assert stored(site.cloud, names) == statuses
 
