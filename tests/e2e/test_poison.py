@@ -59,6 +59,7 @@ def test_a_dead_letter_is_redriven_once_its_cause_is_mended(site: Site) -> None:
         resize_pool(site.cloud, "same", 2)
         site.until_running("same", 2, seconds=60)
         assert len(site.instances("later")) == 1
+        site.watcher.until(lambda: not depth(site, url), "all that names the pool is dead", seconds=60)
         set_version(site, "later", 1)
         redrive(site, dead_url, url)
         site.until_running("later", 2, seconds=60)
