@@ -207,7 +207,7 @@ def test_a_function_killed_before_or_after_any_step_leaves_neither_too_many_nor_
         ledger.put(pool, 0 if "forget" in pool else 3, limit=4)
     ledger.settle(gate)
     for when in WHEN:
-        gate.plan(Blow(f"{when}-notice", at("UpdateItem", "if_not_exists(controller.notices", f"{when}-notice"), when))
+        gate.plan(Blow(f"{when}-notice", at("UpdateItem", "SET controller.notices.#id", f"{when}-notice"), when))
         ledger.interrupt(f"{when}-notice", seconds=20)
         # What comes in one batch with the killed one stays hidden with it.
         site.watcher.until(lambda: not gate.planned, "the kill at the notice", seconds=STUCK_SECONDS)
