@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from cli.deployment import Deployment
+from lambdas.metrics import Metric, namespace
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 LATE = timedelta(minutes=3)
@@ -15,8 +16,8 @@ def last_beat(deployment: Deployment) -> datetime | None:
     """The end of the last minute in which a tick finished; None if there was none within the hour."""
     now = deployment.now()
     points = deployment.client("cloudwatch").get_metric_statistics(
-        Namespace=f"SpotPools/{deployment.stack}",
-        MetricName="Heartbeat",
+        Namespace=namespace(deployment.stack),
+        MetricName=Metric.HEARTBEAT,
         StartTime=now - HOUR,
         EndTime=now,
         Period=60,

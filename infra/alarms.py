@@ -15,9 +15,8 @@ from constructs import Construct
 from infra.functions import Functions
 from infra.queues import Queues
 from infra.stages import Deployment
-from lambdas import telemetry
 from lambdas.domain.guide import GUIDE, Trouble
-from lambdas.telemetry import Metric
+from lambdas.metrics import Metric, namespace
 
 MINUTE, HOUR = Duration.minutes(1), Duration.hours(1)
 HEARTBEAT_PERIODS = 3
@@ -119,7 +118,7 @@ class Alarms(Construct):
 
     @property
     def _namespace(self) -> str:
-        return telemetry.namespace(self._deployment.stack)
+        return namespace(self._deployment.stack)
 
     def _own(self, metric: Metric, statistic: str, period: Duration | None = None) -> cloudwatch.Metric:
         return cloudwatch.Metric(

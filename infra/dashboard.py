@@ -13,8 +13,7 @@ from infra.alarms import worst
 from infra.functions import Functions
 from infra.queues import Queues
 from infra.stages import Deployment
-from lambdas import telemetry
-from lambdas.telemetry import COST_EVERY, Metric
+from lambdas.metrics import COST_EVERY, Metric, namespace
 
 MINUTE = Duration.minutes(1)
 THIRD, HEIGHT = 8, 6
@@ -49,7 +48,7 @@ class Dashboard(Construct):
         self, scope: Construct, construct_id: str, *, deployment: Deployment, queues: Queues, functions: Functions
     ) -> None:
         super().__init__(scope, construct_id)
-        self._namespace = telemetry.namespace(deployment.stack)
+        self._namespace = namespace(deployment.stack)
         dashboard = cloudwatch.Dashboard(
             self, "Fleet", dashboard_name=f"{deployment.stack}-fleet", default_interval=Duration.hours(3)
         )

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from lambdas.domain.observed import Instance
 from lambdas.domain.status import Notice, NoticeKind
 from lambdas.events import Ec2Event, HealthEvent, InterruptionNotice, RebalanceRecommendation
+from lambdas.metrics import Metric
 from lambdas.reconcile import ControlPlane
-from lambdas.telemetry import Metric, logger, publish
+from lambdas.telemetry import logger, publish
 
 KINDS = {
     InterruptionNotice: (NoticeKind.INTERRUPTION, Metric.INTERRUPTION_NOTICES),

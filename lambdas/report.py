@@ -11,8 +11,9 @@ from lambdas.domain.plan import Drain, Launch, Plan, Resend, Step, Terminate
 from lambdas.domain.pool import Market
 from lambdas.domain.results import Results
 from lambdas.domain.status import Answer, Reason, RolloutState, Status
+from lambdas.metrics import Metric
 from lambdas.ports import Lease, UnreadableStatusError
-from lambdas.telemetry import Metric, logger, publish, tallied
+from lambdas.telemetry import logger, publish, tallied
 
 REASON_GAUGES = {
     Reason.NO_CAPACITY: Metric.POOLS_NO_CAPACITY,

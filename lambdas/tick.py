@@ -17,9 +17,9 @@ from lambdas.domain.intent import intent_of
 from lambdas.domain.observed import Instance
 from lambdas.domain.picture import take_picture
 from lambdas.domain.status import Status
+from lambdas.metrics import COST_EVERY
 from lambdas.ports import UnreadableStatusError
 from lambdas.reconcile import ControlPlane
-from lambdas.telemetry import COST_EVERY
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 

@@ -17,9 +17,10 @@ from lambdas.aws.status_table import StatusTable
 from lambdas.domain.errors import reason_of
 from lambdas.domain.pauses import Pauses
 from lambdas.domain.status import Reason
+from lambdas.metrics import Metric
 from lambdas.reconcile import ControlPlane
 from lambdas.settings import Settings
-from lambdas.telemetry import Metric, tally
+from lambdas.telemetry import tally
 
 
 def utc_now() -> datetime:

@@ -17,10 +17,10 @@ from lambdas.aws.offerings import Offerings
 from lambdas.domain.pauses import Pauses
 from lambdas.domain.status import Attempt, Notice, NoticeKind, Status
 from lambdas.events import parse_ec2_event
+from lambdas.metrics import COST_EVERY
 from lambdas.notices import note, ours
 from lambdas.ports import Lease, LeaseLostError, UnreadableStatusError
 from lambdas.reconcile import ControlPlane, reconcile
-from lambdas.telemetry import COST_EVERY
 from lambdas.tick import tick
 from localcloud.market.client import MarketClient
 from localcloud.market.clock import ManualClock

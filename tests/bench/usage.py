@@ -17,7 +17,8 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from lambdas.telemetry import Metric, tally
+from lambdas.metrics import Metric
+from lambdas.telemetry import tally
 from tests.hostile import site as hostile
 from tests.hostile.site import Site, due_body
 

@@ -26,9 +26,9 @@ from lambdas.aws.pool_table import PoolTable
 from lambdas.aws.status_table import StatusTable
 from lambdas.aws.tables import from_item, to_attribute
 from lambdas.domain.pauses import Pauses
+from lambdas.metrics import namespace
 from lambdas.reconcile import ControlPlane, reconcile
 from lambdas.settings import Settings as StackSettings
-from lambdas.telemetry import namespace
 from lambdas.wiring import utc_now
 from localcloud.market.clock import system_clock
 from localcloud.market.control import Control

@@ -12,7 +12,7 @@ from cli import doctor
 from cli.doctor import State
 from cli.exits import AwsFaultError
 from cli.faults import told_plainly
-from lambdas import telemetry
+from lambdas.metrics import namespace
 from lambdas.wiring import utc_now
 from tests.cli.site import Site
 
@@ -27,8 +27,7 @@ def checks(site: Site, *, fails: bool) -> dict[str, dict[str, str]]:
 def beat(site: Site) -> None:
     """The tick's sign of life."""
     datum = {"MetricName": "Heartbeat", "Value": 1, "Timestamp": utc_now()}
-    namespace = telemetry.namespace(site.settings.stack)
-    site.client("cloudwatch").put_metric_data(Namespace=namespace, MetricData=[datum])
+    site.client("cloudwatch").put_metric_data(Namespace=namespace(site.settings.stack), MetricData=[datum])
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from rich.console import Console
 from cli import explain, story
 from cli.deployment import Deployment
 from cli.explain import Story
-from lambdas import telemetry
 from lambdas.domain.guide import GUIDE, Trouble, advice
 from lambdas.domain.intent import intent_of
 from lambdas.domain.status import Reason
+from lambdas.metrics import namespace
 from lambdas.wiring import utc_now
 from localcloud.market.settings import Fault
 from tests.cli.site import Site
@@ -190,8 +190,7 @@ def test_a_tick_that_has_stopped_is_told_with_the_guides_advice(site: Site, monk
     assert "It comes when the tick runs again: its instances changed." in page
     assert GUIDE[Trouble.HEARTBEAT].do in page
     datum = {"MetricName": "Heartbeat", "Value": 1, "Timestamp": at - timedelta(minutes=2)}
-    namespace = telemetry.namespace(site.settings.stack)
-    site.client("cloudwatch").put_metric_data(Namespace=namespace, MetricData=[datum])
+    site.client("cloudwatch").put_metric_data(Namespace=namespace(site.settings.stack), MetricData=[datum])
     assert "It comes with the next tick, within a minute" in site.run("explain", "a").stdout
 
 

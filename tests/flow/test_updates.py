@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from lambdas.domain.status import Reason, Rollout, RolloutState
+from lambdas.metrics import Metric
 from lambdas.reconcile import reconcile
 from lambdas.report import troubles
-from lambdas.telemetry import Metric
 from localcloud.market.settings import Boot
 from tests.fakes import World, offering
 from tests.flow.test_crashes import killed

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lambdas import telemetry
 from lambdas.domain.guide import GUIDE, Trouble
-from lambdas.telemetry import Metric
+from lambdas.metrics import Metric, namespace
 
 if TYPE_CHECKING:
     from tests.infra.conftest import Synthesized
 
 RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook.md"
-OWN = telemetry.namespace("spotpools")
+OWN = namespace("spotpools")
 FUNCTIONS = ("on-tick", "on-pool-edit", "on-pool-due", "on-spot-notice")
 
 
