@@ -48,8 +48,7 @@ def edit(pools: PoolItems, pool_name: str, ask_again: Callable[[FaultyFileError]
             if ask_again(faulty):
                 continue
             raise
-        pools_written = change.change == UNCHANGED
-        if not pools_written:
+        if change.change != UNCHANGED:
             pools.write(change.item, before)
         kept.unlink()
         kept.parent.rmdir()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -19,6 +19,7 @@ from cli import heartbeat as tick
 from cli.deployment import FUNCTIONS, Deployment
 from cli.exits import ExpectedError
 from cli.faults import told_plainly
+from cli.logs import lines, raised
 from cli.output import ago, plain
 from lambdas import __version__
 from lambdas.domain.errors import SERVICE_ROLE_COMMAND
@@ -140,33 +141,18 @@ def functions(deployment: Deployment) -> Finding:
 
 
 def _last_error(deployment: Deployment, outputs: Iterable[str], since: datetime) -> str:
-    newest: tuple[int, str] = (0, "")
-    for output in outputs:
-        pages = (
-            deployment.client("logs")
-            .get_paginator("filter_log_events")
-            .paginate(
-                logGroupName=deployment.log_group(output),
-                startTime=int(since.timestamp() * 1000),
-                filterPattern='{ $.level = "ERROR" }',
-            )
-        )
-        for page in pages:
-            for event in page["events"]:
-                if text := _error_in(event["message"]):
-                    newest = max(newest, (event["timestamp"], text))
-    return f": {newest[1]}" if newest[1] else ""
-
-
-def _error_in(line: str) -> str:
-    try:
-        told = json.loads(line)
-    except ValueError:
+    logs = deployment.client("logs")
+    found = [
+        (at, line)
+        for output in outputs
+        for at, line in lines(logs, deployment.log_group(output), since, '{ $.level = "ERROR" }')
+        if line.get("level") == "ERROR"
+    ]
+    if not found:
         return ""
-    if not isinstance(told, dict) or told.get("level") != "ERROR":
-        return ""
-    raised = str(told.get("exception", "")).strip().splitlines()
-    return f"{told.get('message')}: {raised[-1]}"[:300] if raised else str(told.get("message"))[:300]
+    _, newest = max(found, key=itemgetter(0))
+    told = (str(newest.get("message")), raised(newest))
+    return f": {': '.join(part for part in told if part)[:300]}"
 
 
 def heartbeat(deployment: Deployment) -> Finding:

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -16,6 +17,7 @@ from rich.text import Text
 
 from cli.deployment import Deployment
 from cli.exits import RefusedError
+from cli.logs import Line, lines, raised
 from cli.output import clock, plain
 
 RECONCILERS = ("PoolDueFunction", "SpotNoticeFunction")
@@ -70,42 +72,27 @@ def look(deployment: Deployment, pool_name: str, *, since: datetime, most: int) 
     logs = deployment.client("logs")
     with ThreadPoolExecutor(len(RECONCILERS)) as threads:
         groups = [deployment.log_group(name) for name in RECONCILERS]
-        lines = [
-            line for found in threads.map(lambda group: _lines(logs, group, pool_name, since), groups) for line in found
+        found = [
+            pair for some in threads.map(lambda group: _lines(logs, group, pool_name, since), groups) for pair in some
         ]
-    decisions = merged(decision for line in sorted(lines) if (decision := parse(line[1], pool_name, line[0])))
+    in_order = sorted(found, key=itemgetter(0))
+    decisions = merged(one for at, line in in_order if (one := decision(line, pool_name, at)))
     if not decisions and deployment.pools.find(pool_name) is None and pool_name not in deployment.statuses.scan():
         raise deployment.pools.no_such(pool_name)
     return History(pool_name, since, tuple(decisions[-most:]))
 
 
-def _lines(logs: Any, group: str, pool_name: str, since: datetime) -> list[tuple[datetime, str]]:
+def _lines(logs: Any, group: str, pool_name: str, since: datetime) -> list[tuple[datetime, Line]]:
     """A group's lines about a pool: of its decisions, and of reconciles that failed on a message naming it."""
     named = json.dumps(pool_name)
-    pages = logs.get_paginator("filter_log_events").paginate(
-        logGroupName=group,
-        startTime=int(since.timestamp() * 1000),
-        filterPattern=f'{{ ($.pool = {named}) || ($.level = "ERROR" && $.body = "*{pool_name}*") }}',
-    )
-    return [
-        (datetime.fromtimestamp(event["timestamp"] / 1000, UTC), event["message"])
-        for page in pages
-        for event in page["events"]
-    ]
+    pattern = f'{{ ($.pool = {named}) || ($.level = "ERROR" && $.body = "*{pool_name}*") }}'
+    return list(lines(logs, group, since, pattern))
 
 
-def parse(line: str, pool_name: str, at: datetime) -> Decision | None:
+def decision(told: Line, pool_name: str, at: datetime) -> Decision | None:
     """A log line as a decision about a pool; None if it is none."""
-    try:
-        told = json.loads(line)
-    except ValueError:
-        return None
-    if not isinstance(told, Mapping):
-        return None
     if told.get("message") == FAILED and json.dumps({"pool_name": pool_name})[1:-1] in str(told.get("body", "")):
-        raised = str(told.get("exception", "")).strip().splitlines()
-        failure = raised[-1] if raised else str(told["message"])
-        return Decision(at, at, 1, None, None, 0, None, None, (), (failure,))
+        return Decision(at, at, 1, None, None, 0, None, None, (), (raised(told) or FAILED,))
     if told.get("pool") != pool_name or told.get("message") not in (DECIDED, FORGOTTEN):
         return None
     if told["message"] == FORGOTTEN:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cli import history
+from cli import history, logs
 from cli.exits import RefusedError
 from lambdas.reconcile import reconcile
 from lambdas.telemetry import logger
@@ -43,7 +43,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
 
 def decisions(lines: list[dict[str, Any]], pool: str = "p") -> Iterator[history.Decision]:
     for number, line in enumerate(lines):
-        found = history.parse(json.dumps(line), pool, NOW + timedelta(minutes=number))
+        found = history.decision(line, pool, NOW + timedelta(minutes=number))
         if found:
             yield found
 
@@ -74,9 +74,15 @@ def test_a_pool_that_waits_is_one_line_and_not_one_a_minute(log: Log) -> None:
     assert one.until - one.at == timedelta(minutes=len(lines) - 1)
 
 
-@pytest.mark.parametrize("line", ["", "START RequestId", "[]", "7", '{"pool": "q", "message": "reconciled"}', "{"])
-def test_other_lines_are_none(line: str) -> None:
-    assert history.parse(line, "p", NOW) is None
+@pytest.mark.parametrize("text", ["", "START RequestId", "[]", "7", "{"])
+def test_what_lambda_itself_writes_is_no_line(text: str) -> None:
+    assert logs.parsed(text) is None
+
+
+def test_what_was_decided_for_another_pool_is_not_this_ones() -> None:
+    line = {"pool": "q", "message": "reconciled"}
+    assert history.decision(line, "p", NOW) is None
+    assert history.decision(line, "q", NOW) is not None
 
 
 def test_a_reconcile_that_failed_is_told() -> None:
@@ -87,10 +93,10 @@ def test_a_reconcile_that_failed_is_told() -> None:
         "exception_name": "FleetError",
         "exception": "Traceback\nFleetError: UnauthorizedOperation: no",
     }
-    found = history.parse(json.dumps(line), "p", NOW)
+    found = history.decision(line, "p", NOW)
     assert found is not None
     assert found.failures == ("FleetError: UnauthorizedOperation: no",)
-    assert history.parse(json.dumps(line), "pool_name", NOW) is None
+    assert history.decision(line, "pool_name", NOW) is None
 
 
 @pytest.mark.parametrize(("text", "lasts"), [("90m", 90), ("6h", 360), ("2d", 2880), ("5min", 5)])
