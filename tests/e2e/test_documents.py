@@ -20,8 +20,8 @@ from tests.documents import ROOT, blocks, session
 
 pytestmark = pytest.mark.long
 
-ENDS = {"spotpools doctor": (0, 1)}
-"""Other exit statuses than 0. Of a busy machine doctor says that a function's first call ran out of time."""
+MAY_FAIL = {"spotpools doctor": "functions"}
+"""The one check that may fail: of a busy machine doctor says that a function's first call ran out of time."""
 
 Shell = Callable[[str], subprocess.CompletedProcess[str]]
 
@@ -74,4 +74,6 @@ def answered(shell: Shell, command: str, says: str) -> bool:
     done = shell(command)
     sys.stdout.write(f"$ {command}\n{done.stdout}{done.stderr}")  # for whoever reads why it failed
     assert "Traceback" not in done.stderr
-    return done.returncode in ENDS.get(command, (0,)) and says in done.stdout
+    failed = set(re.findall(r"^fail  *(.+?)  ", done.stdout, re.MULTILINE))
+    excused = done.returncode == 1 and failed == {MAY_FAIL.get(command)}
+    return (done.returncode == 0 or excused) and says in done.stdout
