@@ -221,7 +221,7 @@ def tell(seen: Look) -> Story:
         rollout=answer.rollout,
         drains=answer.drains,
         advice=tuple(_advice(seen, answer)),
-        next=_next(seen) if seen.plan else None,
+        next=_next(seen) if seen.plan and not seen.unreadable else None,
         notes=tuple(_notes(seen)),
     )
 
@@ -315,7 +315,7 @@ def _notes(seen: Look) -> Iterator[str]:
 def _next(seen: Look) -> Next:
     plan, picture = seen.plan or Plan(), seen.picture
     steps = tuple(_in_words(step) for step in plan.steps)
-    due = why_due(picture) if seen.status else "it is new"
+    due = why_due(picture, new=seen.status is None)
     return Next(steps, _otherwise(seen, plan), due)
 
 

@@ -43,7 +43,7 @@ def tick(plane: ControlPlane) -> None:
         status = statuses.get(pool_name)
         intent = intent_of(items.get(pool_name), status, now, plane.drain_grace)
         picture = take_picture(intent, instances[pool_name], status or Status(), now, minute=plane.minute)
-        if why := why_due(picture) if status else "it is new":
+        if why := why_due(picture, new=status is None):
             due[pool_name] = why
     plane.queue.send(due)
     report.ticked(plane.stack, statuses, unreadable, due, now=now)

@@ -7,8 +7,11 @@ from lambdas.domain.decide import decide
 from lambdas.domain.picture import Picture
 
 
-def why_due(picture: Picture) -> str | None:
-    """Why the pool needs a reconcile now; None when it would change nothing."""
+def why_due(picture: Picture, *, new: bool = False) -> str | None:
+    """Why the pool needs a reconcile now; None when it would change nothing. ``new``: there is no status of it."""
+    if new:
+        # One that was forgotten has none either, and EC2 shows for about an hour what it had.
+        return None if picture.intent.deleted and picture.stock.empty else "it is new"
     reasons = (
         ("its item changed", _item_changed(picture)),
         ("its instances changed", _instances_changed(picture)),

@@ -221,4 +221,5 @@ def test_a_status_edited_by_hand_is_told_and_the_rest_too(site: Site) -> None:
     found = site.told("explain", "a")
     assert "cannot be read: wanted" in found["notes"][0]
     assert found["advice"][0]["what"] == "STATUS_UNREADABLE"
+    assert found["next"] is None, "nothing is done until it is mended"
     assert "cannot be read" in site.told("list")["pools"][0]["fault"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 
+from localcloud.cloud import LocalCloud
 from localcloud.watch import Watcher
-from tests.e2e.conftest import Site
+from tests.e2e.conftest import TICK_SECONDS, Site
 
 pytestmark = pytest.mark.long
 
@@ -15,6 +17,13 @@ STACK = "spotpools-too"
 """A name that begins with the other's, so that a prefix taken for a name would show."""
 POOL = "twin"
 """A pool of this name is in both."""
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """The first stack, in a cloud without what other tests leave behind."""
+    with LocalCloud(family="stacks", tick_seconds=TICK_SECONDS) as cloud, Watcher(cloud) as watcher:
+        yield Site(cloud, watcher)
 
 
 def alive(site: Site) -> set[str]:

@@ -125,3 +125,15 @@ def test_paused() -> None:
     world.edit(target_size=9, max_instances=12, paused=True)
     world.minutes(2)
     steady(world)
+
+
+def test_nor_once_it_is_forgotten_though_ec2_shows_for_an_hour_what_it_had() -> None:
+    world = running({})
+    world.delete()
+    world.minutes(10)
+    assert not world.statuses.scan()
+    calls, writes = world.calls.copy(), world.statuses.writes.copy()
+    world.minutes(10)
+    assert world.client.describe_instances()["Reservations"]
+    assert apart_from_costs(world.calls - calls) == {"DescribeInstances": 11}, "the ticks' and the one above"
+    assert world.statuses.writes == writes
