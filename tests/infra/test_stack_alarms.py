@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lambdas.domain.guide import GUIDE, Trouble
-from lambdas.metrics import Metric, namespace
+from lambdas.metrics import POOL_DIMENSION, REASON_DIMENSION, Metric, namespace
 
 if TYPE_CHECKING:
     from tests.infra.conftest import Synthesized
@@ -90,7 +91,9 @@ def test_pools_have_alarms_by_query_with_a_contributor_each(aws: Synthesized, na
     found = parse(query["Expression"])
     assert found["value"] == value
     assert set(found["reasons"]) == reasons
-    assert found["group"] == "Pool"
+    reason = f", {REASON_DIMENSION}" if value == f"MAX({Metric.SECONDS_IN_TROUBLE})" else ""
+    assert found["dimensions"] == f", {POOL_DIMENSION}{reason}"
+    assert found["group"] == POOL_DIMENSION
     assert found["namespace"] == OWN
     assert query["ReturnData"]
     assert alarm["Threshold"] == threshold
@@ -104,8 +107,22 @@ def test_each_reason_for_trouble_rings_one_alarm_at_once(aws: Synthesized) -> No
     assert query["Expression"].count("!=") == len(OWN_ALARM)
 
 
+def test_the_dashboards_queries_are_of_the_same_grammar_and_ask_for_what_is_published(aws: Synthesized) -> None:
+    (dashboard,) = aws.of("AWS::CloudWatch::Dashboard").values()
+    parts = dashboard["Properties"]["DashboardBody"]["Fn::Join"][1]
+    body = json.loads("".join(part if isinstance(part, str) else "reference" for part in parts))
+    series = [one for widget in body["widgets"] for one in widget["properties"]["metrics"]]
+    queries = [one[0]["expression"] for one in series if isinstance(one[0], dict)]
+    assert {parse(query)["value"]: parse(query)["dimensions"] for query in queries} == {
+        f"MAX({Metric.RUNNING})": f", {POOL_DIMENSION}",
+        f"MAX({Metric.WANTED})": f", {POOL_DIMENSION}",
+        f"MAX({Metric.SECONDS_IN_TROUBLE})": f", {POOL_DIMENSION}, {REASON_DIMENSION}",
+    }
+    assert {one[1] for one in series if one[0] == OWN} <= {metric.value for metric in Metric}
+
+
 GRAMMAR = re.compile(
-    r'SELECT (?P<value>(?:MAX|SUM)\(\w+\)) FROM SCHEMA\("(?P<namespace>[\w/]+)"(?:, \w+)+\)'
+    r'SELECT (?P<value>(?:MAX|SUM)\(\w+\)) FROM SCHEMA\("(?P<namespace>[\w/]+)"(?P<dimensions>(?:, \w+)+)\)'
     r"(?: WHERE (?P<where>\w+ !?= '\w+'(?: AND \w+ !?= '\w+')*))?"
     r" GROUP BY (?P<group>\w+) ORDER BY (?:MAX|SUM)\(\) DESC"
 )
