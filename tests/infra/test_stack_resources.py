@@ -247,7 +247,9 @@ def test_rules_pick_the_events_that_we_act_on(aws: Synthesized, event: dict[str,
 
 
 def test_events_reach_the_notices_queue_or_are_put_away(aws: Synthesized) -> None:
-    for rule in aws.of("AWS::Events::Rule").values():
+    rules = aws.of("AWS::Events::Rule")
+    assert len(rules) == 4
+    for rule in rules.values():
         (only,) = rule["Properties"]["Targets"]
         assert logical_id(only["Arn"]).startswith("QueuesNotices")
         assert "Dead" not in logical_id(only["Arn"])
