@@ -37,10 +37,10 @@ class Stage:
             yield
 
     def doing(self, text: str) -> None:
-        """Say what is being waited for."""
-        self._doing = text
-        if not self._console.is_terminal:
+        """Say what is being waited for, once however many parts it has."""
+        if text != self._doing and not self._console.is_terminal:
             self.say(f"… {text}")
+        self._doing = text
 
     def show(self, when: str, text: str) -> None:
         """Say how things stand, in place of what was said before; without a terminal, only when it is something new."""
