@@ -44,7 +44,7 @@ def main() -> None:
             with timed(f"spotpools explain mine: until it says {REASON}"):
                 until_told(clone)
         finally:
-            os.killpg(local.pid, signal.SIGINT)
+            os.killpg(local.pid, signal.SIGTERM)  # Ctrl-C is ignored by what was started in the background
             local.communicate()
     say(monotonic() - begun, "in all")
 
