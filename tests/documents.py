@@ -70,7 +70,7 @@ ELSEWHERE = {
     "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com": "needs an AWS account",
     "make sim SEEDS=2000 FIRST_SEED=0": "takes a quarter of an hour; tests/sim/test_sim.py plays fewer seeds",
     "python -m tests.sim --trace --seeds 1 --first-seed 445": "tests/sim/test_sim.py plays such a seed",
-    "make sim-mutants": "takes many minutes; its figures are in docs/simulation.md",
+    "make sim-mutants": "takes some minutes; its figures are in docs/simulation.md",
 }
 
 
