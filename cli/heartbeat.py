@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from cli.deployment import Deployment
-from lambdas.metrics import Metric, namespace
+from lambdas.metrics import HEARTBEAT_MINUTES, Metric, namespace
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
-LATE = timedelta(minutes=3)
-"""As the heartbeat alarm has it."""
+LATE = timedelta(minutes=HEARTBEAT_MINUTES)
 
 
 def last_beat(deployment: Deployment) -> datetime | None:

@@ -16,10 +16,9 @@ from infra.functions import Functions
 from infra.queues import Queues
 from infra.stages import Deployment
 from lambdas.domain.guide import GUIDE, Trouble
-from lambdas.metrics import Metric, namespace
+from lambdas.metrics import HEARTBEAT_MINUTES, POOL_DIMENSION, REASON_DIMENSION, Metric, namespace
 
 MINUTE, HOUR = Duration.minutes(1), Duration.hours(1)
-HEARTBEAT_PERIODS = 3
 
 KEEP_STATE = cloudwatch.TreatMissingData.IGNORE
 """For gauges: while nobody measures, nothing is known to be well again. The heartbeat alarm tells of the silence."""
@@ -62,8 +61,10 @@ class Alarms(Construct):
     def _pools(self) -> None:
         stage = self._deployment.stage
         for trouble, (reason, gauge, seconds) in OWN_ALARM.items():
-            self._of_pools(trouble, f"WHERE Reason = '{reason}'", gauge, seconds if stage.alarms_by_query else 1)
-        others = " AND ".join(f"Reason != '{reason}'" for reason, *_ in OWN_ALARM.values())
+            self._of_pools(
+                trouble, f"WHERE {REASON_DIMENSION} = '{reason}'", gauge, seconds if stage.alarms_by_query else 1
+            )
+        others = " AND ".join(f"{REASON_DIMENSION} != '{reason}'" for reason, *_ in OWN_ALARM.values())
         below = stage.below_target_seconds
         self._of_pools(Trouble.BELOW_TARGET, f"WHERE {others}", Metric.SECONDS_BELOW_TARGET, below)
         self._of_pools(Trouble.WAITING_LONG, "", Metric.SECONDS_WAITING, stage.waiting_long_seconds)
@@ -72,8 +73,8 @@ class Alarms(Construct):
     def _of_pools(self, trouble: Trouble, where: str, gauge: Metric, threshold: float) -> None:
         """An alarm on how long pools have been in trouble; where queries are not to be had, on the fleet's gauge."""
         if self._deployment.stage.alarms_by_query:
-            schema = f'SCHEMA("{self._namespace}", Pool, Reason)'
-            query = worst(f"MAX({Metric.SECONDS_IN_TROUBLE})", schema, where)
+            value = f"MAX({Metric.SECONDS_IN_TROUBLE})"
+            query = worst(value, self._namespace, POOL_DIMENSION, REASON_DIMENSION, where=where)
             self._alarm(trouble, _query(query, MINUTE), threshold, missing=QUIET)
         else:
             # The highest value of the period: the worst pool counts, and one bad moment is not averaged away.
@@ -82,8 +83,8 @@ class Alarms(Construct):
     def _counters(self) -> None:
         notices, most = Metric.INTERRUPTION_NOTICES, self._deployment.interruptions_per_hour
         if self._deployment.stage.alarms_by_query:
-            schema = f'SCHEMA("{self._namespace}", Pool)'
-            self._alarm(Trouble.INTERRUPTIONS, _query(worst(f"SUM({notices})", schema), HOUR), most)
+            query = worst(f"SUM({notices})", self._namespace, POOL_DIMENSION)
+            self._alarm(Trouble.INTERRUPTIONS, _query(query, HOUR), most)
         else:
             self._alarm(Trouble.INTERRUPTIONS, self._own(notices, "Sum", HOUR), most)
         self._alarm(Trouble.TERMINATIONS_REFUSED, self._own(Metric.TERMINATIONS_REFUSED, "Sum"), 1)
@@ -95,7 +96,7 @@ class Alarms(Construct):
             self._own(Metric.HEARTBEAT, "Sum", MINUTE),
             1,
             below=True,
-            periods=HEARTBEAT_PERIODS,
+            periods=HEARTBEAT_MINUTES,
             missing=cloudwatch.TreatMissingData.BREACHING,
         )
 
@@ -160,10 +161,11 @@ class Alarms(Construct):
         alarm.add_ok_action(action)
 
 
-def worst(value: str, schema: str, where: str = "") -> str:
-    """A Metrics Insights query with a series for each pool, the worst first."""
+def worst(value: str, of_namespace: str, *dimensions: str, where: str = "") -> str:
+    """A Metrics Insights query of metrics with these dimensions: a series for each pool, the worst first."""
     function = value.split("(", maxsplit=1)[0]
-    parts = ("SELECT", value, "FROM", schema, where, "GROUP BY Pool", f"ORDER BY {function}() DESC")
+    schema = f'SCHEMA("{of_namespace}", {", ".join(dimensions)})'
+    parts = ("SELECT", value, "FROM", schema, where, f"GROUP BY {POOL_DIMENSION}", f"ORDER BY {function}() DESC")
     return " ".join(part for part in parts if part)
 
 

@@ -13,7 +13,7 @@ from infra.alarms import worst
 from infra.functions import Functions
 from infra.queues import Queues
 from infra.stages import Deployment
-from lambdas.metrics import COST_EVERY, Metric, namespace
+from lambdas.metrics import COST_EVERY, POOL_DIMENSION, REASON_DIMENSION, Metric, namespace
 
 MINUTE = Duration.minutes(1)
 THIRD, HEIGHT = 8, 6
@@ -89,12 +89,13 @@ class Dashboard(Construct):
         ]
 
     def _pools(self) -> list[cloudwatch.IWidget]:
-        by_pool = f'SCHEMA("{self._namespace}", Pool)'
-        by_reason = f'SCHEMA("{self._namespace}", Pool, Reason)'
+        def graph(title: str, metric: Metric, *dimensions: str) -> cloudwatch.IWidget:
+            return _query_graph(title, worst(f"MAX({metric})", self._namespace, POOL_DIMENSION, *dimensions))
+
         return [
-            _query_graph("Running, by pool", worst(f"MAX({Metric.RUNNING})", by_pool)),
-            _query_graph("Wanted, by pool", worst(f"MAX({Metric.WANTED})", by_pool)),
-            _query_graph("Seconds in trouble, by pool", worst(f"MAX({Metric.SECONDS_IN_TROUBLE})", by_reason)),
+            graph("Running, by pool", Metric.RUNNING),
+            graph("Wanted, by pool", Metric.WANTED),
+            graph("Seconds in trouble, by pool", Metric.SECONDS_IN_TROUBLE, REASON_DIMENSION),
         ]
 
     def _spot(self) -> list[cloudwatch.IWidget]:

@@ -53,6 +53,9 @@ class Metric(StrEnum):
     REBALANCE_RECOMMENDATIONS = "RebalanceRecommendations"
 
 
+HEARTBEAT_MINUTES = 3
+"""After so many without a tick that finished, reconciling has stopped."""
+
 COST_EVERY = 5
 """Minutes from one look at what the fleet costs to the next: one price question, and one a type and day."""
 
