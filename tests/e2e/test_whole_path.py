@@ -67,6 +67,7 @@ def test_twenty_steady_pools_cost_one_listing_a_tick_and_no_write(site: Site) ->
         # Now and then a tick looks what the whole fleet costs. The schedule's own may fall in between.
         assert made.keys() - {"DescribeSpotPriceHistory", "GetProducts"} == {"DescribeInstances"}
         assert made["DescribeInstances"] in (10, 11)
+        assert made.get("DescribeSpotPriceHistory", 0) <= made["DescribeInstances"], "at most one price question a tick"
         assert stored(site.cloud, names) == statuses
 
 
