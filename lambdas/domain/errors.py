@@ -14,10 +14,10 @@ CODES: dict[Reason, tuple[str, ...]] = {
         "InsufficientReservedInstanceCapacity",
         "ReservationCapacityExceeded",
         "InsufficientVolumeCapacity",
-        "InsufficientFreeAddressesInSubnet",
         "InvalidFleetConfiguration",
         "Unsupported",
     ),
+    Reason.NO_ADDRESSES: ("InsufficientFreeAddressesInSubnet",),
     Reason.QUOTA: (
         "MaxSpotInstanceCountExceeded",
         "VcpuLimitExceeded",

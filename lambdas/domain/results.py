@@ -11,13 +11,17 @@ from lambdas.domain.status import Attempt, Drained, Reason
 
 @dataclass(frozen=True)
 class Failure:
-    """One refusal by EC2, with its meaning. ``offering`` names whom it concerns; None is the whole call."""
+    """One refusal by EC2, with its meaning. ``offering`` names whom it concerns; None is the whole call.
+
+    ``subnet`` is where it should have been launched. If ``lasting``, trying again soon is useless.
+    """
 
     reason: Reason
     code: str
     message: str
     offering: str | None = None
     lasting: bool = False
+    subnet: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,16 @@ class Launched:
 
 @dataclass(frozen=True)
 class Terminated:
-    """The answer to a termination. ``unknown`` are ids that EC2 does not know: no more, or, just launched, not yet."""
+    """The answer to a termination.
+
+    ``unknown`` are ids that EC2 does not know: no more, or, just launched, not yet. Of the ``unanswered`` nobody knows
+    whether they are being terminated.
+    """
 
     instance_ids: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
     unknown: tuple[str, ...] = ()
+    unanswered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,16 +73,22 @@ class Told:
 
 @dataclass(frozen=True)
 class Results:
-    """What a reconcile's steps brought about."""
+    """What a reconcile's steps brought about. ``unfinished``: there was no time for all of them."""
 
     launched: Launched | None = None
     terminated: tuple[Terminated, ...] = ()
     told: tuple[Told, ...] = ()
+    unfinished: bool = False
 
     @property
     def ended(self) -> frozenset[str]:
         """Ids of the instances that EC2 agreed to terminate."""
         return frozenset(id_ for one in self.terminated for id_ in one.instance_ids)
+
+    @property
+    def unanswered(self) -> frozenset[str]:
+        """Ids of the instances that may be being terminated."""
+        return frozenset(id_ for one in self.terminated for id_ in one.unanswered)
 
     @property
     def failures(self) -> tuple[Failure, ...]:
