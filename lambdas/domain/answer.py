@@ -58,6 +58,9 @@ def _waiting(after: Picture, hindrance: Hindrance | None, launched: Launched | N
 def _under_way(after: Picture, launched: Launched | None) -> Hindrance:
     """Why instances are missing although the next try is already due: what the last one said, or its lost answer."""
     worst = gravest(launched.failures) if launched else None
+    if after.stock.doubtful and not launched:
+        message = "EC2 did not say whether it terminates instances; what has become of them is looked at again."
+        return Hindrance(Reason.UNKNOWN, message, after.now + NEXT_LOOK)
     if launched is None or worst is None:
         return Hindrance(Reason.UNKNOWN, "A launch is under way; its answer is awaited.", after.now + NEXT_LOOK)
     then = "Other offerings are tried at once." if launched.answered else "The same request will be sent again."
@@ -76,7 +79,7 @@ def _rollout(after: Picture, hindrance: Hindrance | None, delayed: Hindrance | N
         holds = after.status.memory.holds.values()
         words = " ".join(dict.fromkeys(one.message for one in holds))
         state, message = RolloutState.STOPPED, words or "Instances ended before they were ready."
-    elif (hindered := hindrance or delayed) is not None and hindered.reason is Reason.CONFIG:
+    elif (hindered := hindrance or delayed) and hindered.reason is Reason.CONFIG and not hindered.waits:
         state, message = RolloutState.STOPPED, hindered.message
     elif not after.swaps.going & {one.id for one in old} and (stuck := dict(after.swaps.stuck)):
         state, message = RolloutState.ROLLING, "It cannot go on: " + " ".join(dict.fromkeys(stuck.values()))

@@ -55,7 +55,7 @@ class Picture:
     @property
     def surge(self) -> int:
         """Units to launch beyond the wanted size, if one may try now."""
-        return 0 if self.waits_to_replace else self.swaps.surge
+        return 0 if self.waits_to_replace or self.stock.doubtful else self.swaps.surge
 
     @property
     def held(self) -> int:

@@ -328,7 +328,9 @@ def _backoff_after(
 
     One that gave all that was asked is not forgotten before an instance of it is ready: EC2 may find no room after all.
     """
-    refused = {one.offering: one for one in launched.failures if one.offering and _of_its_offering(one)}
+    # Of several refusals of one offering a lack of capacity counts: it alone is remembered through an edit.
+    named = sorted(launched.failures, key=lambda one: one.reason is Reason.NO_CAPACITY)
+    refused = {one.offering: one for one in named if one.offering and _of_its_offering(one)}
     everywhere = [one for one in launched.failures if one.reason is Reason.NO_CAPACITY and one.offering is None]
     if everywhere or (launched.short and launched.answered and not launched.failures):
         words = everywhere[0] if everywhere else Failure(Reason.NO_CAPACITY, "", "It gave fewer than were asked for.")
@@ -350,7 +352,7 @@ def _of_its_offering(failure: Failure) -> bool:
 def _refused(refusal: Failure, before: Backoff | None, launched: Launched, now: datetime, pauses: Pauses) -> Backoff:
     failures = before.failures + 1 if before else 1
     reason = refusal.reason
-    if reason is Reason.UNKNOWN and failures >= UNKNOWN_TRIES:
+    if reason is Reason.UNKNOWN and failures >= UNKNOWN_TRIES and before and before.reason is not Reason.NO_CAPACITY:
         reason = Reason.CONFIG
     needs_a_person = reason in (Reason.CONFIG, Reason.QUOTA)
     pause = pauses.longest if refusal.lasting or needs_a_person else pauses.after(failures, _salt(launched))
