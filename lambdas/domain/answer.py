@@ -5,7 +5,7 @@ from __future__ import annotations
 from lambdas.domain.capacity import units
 from lambdas.domain.decide import NEXT_LOOK
 from lambdas.domain.picture import Picture
-from lambdas.domain.plan import Hindrance, Plan
+from lambdas.domain.plan import Hindrance, Launch, Plan
 from lambdas.domain.remember import gravest
 from lambdas.domain.replace import is_refused, outdated
 from lambdas.domain.results import Launched, Results
@@ -26,7 +26,7 @@ def answer(after: Picture, left: Plan, results: Results) -> Answer:
         starting=units(stock.starting) + units(stock.unseen),
         noticed=units(stock.noticed),
         on_demand=stock.on_demand,
-        waiting=_waiting(after, left.hindrance, results.launched),
+        waiting=_waiting(after, left, results.launched),
         rollout=_rollout(after, left.hindrance, left.delayed),
         replacing=_replacing(after, left.delayed),
         drains=_drains(after, results),
@@ -37,12 +37,15 @@ def answer(after: Picture, left: Plan, results: Results) -> Answer:
     )
 
 
-def _waiting(after: Picture, hindrance: Hindrance | None, launched: Launched | None) -> Waiting | None:
+def _waiting(after: Picture, left: Plan, launched: Launched | None) -> Waiting | None:
     """The queued shortfall, aged from when it began, whatever its reason has been since."""
     count = after.stock.wanted - after.stock.serving
     if count <= 0 or after.intent.paused:
         return None
     before = after.status.answer.waiting
+    at_once = any(isinstance(step, Launch) for step in left.steps)
+    refused = launched is not None and bool(launched.failures)
+    hindrance = None if at_once and refused else left.hindrance
     if hindrance is None:
         hindrance = _under_way(after, launched)
     return Waiting(

@@ -41,6 +41,8 @@ FORGET_BACKOFF = timedelta(hours=1)
 """An offering left alone for so long starts again with the shortest pause."""
 
 UNKNOWN_TRIES = 3
+FAILED_KEPT = 8
+"""Attempts: those of a few launches on two markets, whose instances end one after the other."""
 
 LONGEST_SERIES = A_DAY
 """The longest pause between tries that have not helped, of replacements that nobody needs to wait for."""
@@ -99,6 +101,7 @@ def remember(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> 
         startup=_startup(picture, plan, results, dead),
         announced=_announced(picture, results),
         stillborn=stillborn,
+        failed=_failed(memory.failed, dead),
         backoff=_bounded(backoff),
         holds=holds,
         taken=_bounded(_taken(picture, dead, pauses)),
@@ -267,16 +270,15 @@ def _deaths(
 ) -> tuple[int, dict[Market, Hold]]:
     """Launch-then-die loops burn launches: pause, ever longer, until one instance becomes ready.
 
-    Deaths during such a pause are of the launch that began it.
+    Whatever dies of one launch counts once.
     """
     telling = [one for one in dead if not _ended_by(one, (*TAKEN_BY_EC2, *NO_ROOM, *BY_A_PERSON))]
     before, now = picture.status.memory, picture.now
     if not telling:
         return (0 if _became_ready(picture) else before.stillborn), holds
     first = min(telling, key=lambda one: one.id)
-    pause = before.holds.get(first.market)
-    paused = before.stillborn > 0 and pause is not None and pause.until > now
-    count = before.stillborn + (0 if paused else 1)
+    known = before.stillborn > 0 and {one.attempt_id for one in telling} <= set(before.failed)
+    count = before.stillborn + (0 if known else 1)
     hold = Hold(
         reason=blame(count),
         until=now + pauses.after(count, first.id),
@@ -287,6 +289,11 @@ def _deaths(
         **holds,
         **{market: _graver(holds.get(market), hold, now) for market in {one.market for one in telling}},
     }
+
+
+def _failed(known: Iterable[str], dead: Iterable[Instance]) -> tuple[str, ...]:
+    """The last attempts of which an instance ended before it was ready."""
+    return tuple(dict.fromkeys((*known, *sorted(one.attempt_id for one in dead))))[-FAILED_KEPT:]
 
 
 def _graver(known: Hold | None, new: Hold, now: datetime) -> Hold:

@@ -196,6 +196,8 @@ def _is_uneven(stock: Stock, old: tuple[Instance, ...]) -> bool:
 def _in_place(room: _Room, old: tuple[Instance, ...], step: int) -> tuple[Instance, ...]:
     """The first old ones whose end makes room for one new instance, if no more than ``step`` units are missing then."""
     stock = room.stock
+    if stock.doubtful:  # they may have made the room already
+        return ()
     for number in range(1, len(old) + 1):
         freed = units(old[:number])
         if stock.wanted - (stock.serving - freed) > step:

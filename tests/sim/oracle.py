@@ -376,8 +376,13 @@ class Oracle:
     def _spare(self, pool: str, spec: Pool, working: list[Instance], lost: list[Instance]) -> int:
         """How many of the wanted units may be missing for a rolling update's sake, or while one makes way for spot."""
         lent = self.books.borrowed(pool, spec, self._wanted(spec)[1])
-        if spec.fallback is not None and spec.fallback.return_to_spot and lent and self._is_full(pool, spec, lent):
-            return max(spec.weight(one.instance_type) for one in lent)
+        returns = spec.fallback is not None and spec.fallback.return_to_spot and lent
+        return max(
+            self._spare_of_a_roll(pool, spec, working, lost),
+            max(spec.weight(one.instance_type) for one in lent) if returns and self._is_full(pool, spec, lent) else 0,
+        )
+
+    def _spare_of_a_roll(self, pool: str, spec: Pool, working: list[Instance], lost: list[Instance]) -> int:
         if spec.update != "rolling" or not self.books.drifts(pool, spec, self._wanted(spec)[1]):
             return 0
         if any(not self.books.outdated(one, spec) for one in working):
@@ -442,7 +447,8 @@ class Oracle:
         on_one_market = spec is not None and not spec.on_demand_base and spec.fallback is None
         # Of several weights other types may come into question for what is left.
         alike = spec is not None and (heaviest(spec) == 1 or not inv.brought)
-        if expected and on_one_market and alike and waiting and waiting.reason is not expected:
+        named = waiting is not None and f"{expected}:" in waiting.message  # beside a graver reason
+        if expected and on_one_market and alike and waiting and waiting.reason is not expected and not named:
             text = f"{pool} waits for {waiting.reason}, EC2 said {expected}: {waiting.message[:100]}"
             self.broken("the right reason", text)
         refused, gave = inv.refused.pop(pool, ({}, frozenset()))
