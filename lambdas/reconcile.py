@@ -116,6 +116,7 @@ def _forget(lease: Lease, intent: Intent, status: Status, plane: ControlPlane) -
         since = intent.draining_since
         left = Memory(
             template=status.memory.template,
+            backoff=status.memory.backoff,
             terminated=status.memory.terminated,
             forget_at=now + plane.pauses.longest,
         )

@@ -171,13 +171,14 @@ def _rolling(
     old_ids = {one.id for one in outdated(room.pool, stock)}
     fresh = [one for one in stock.members if one.id not in old_ids]
     few = _in_place(room, alone, step)
+    fitting = [one for one in alone if room.fits(one.units)]
     if any(stock.is_ready(one) for one in fresh):
-        admitted = room.admit(_up_to(max(step, alone[0].units), alone))
+        admitted = room.admit(_up_to(max(step, fitting[0].units), fitting)) if fitting else ()
         if admitted or few:
             return replace(roll, surge=units(admitted), spare=step), []
     elif fresh or stock.in_flight or _is_uneven(stock, old) or room.surge:
         return roll, []  # what is to come is the trial
-    elif room.fits(alone[0].units) or few:
+    elif fitting or few:
         if room.admit_trial():
             return replace(roll, surge=1), []
         return (roll if is_refused(memory, now) else replace(roll, instances=few, spare=step)), []
@@ -198,12 +199,12 @@ def _in_place(room: _Room, old: tuple[Instance, ...], step: int) -> tuple[Instan
     stock = room.stock
     if stock.doubtful:  # they may have made the room already
         return ()
-    for number in range(1, len(old) + 1):
-        freed = units(old[:number])
-        if stock.wanted - (stock.serving - freed) > step:
-            return ()
-        if stock.headroom + freed >= room.lightest:
-            return old[:number]
+    chosen: list[Instance] = []
+    for one in old:
+        if stock.wanted - (stock.serving - units(chosen) - one.units) <= step:
+            chosen.append(one)
+        if chosen and stock.headroom + units(chosen) >= room.lightest:
+            return tuple(chosen)
     return ()
 
 
