@@ -20,7 +20,7 @@ from lambdas.domain.picture import Picture
 from lambdas.domain.plan import Drain, Hindrance, Launch, Plan, Resend, Step, Terminate
 from lambdas.domain.pool import Market, Pool
 from lambdas.domain.replace import base, outdated, replaced
-from lambdas.domain.status import RECENT, Attempt, Backoff, Reason
+from lambdas.domain.status import FORGET_BACKOFF, RECENT, Attempt, Backoff, Reason
 from lambdas.domain.victims import victims
 
 NEXT_LOOK = timedelta(seconds=50)
@@ -325,9 +325,12 @@ def _replaced(picture: Picture, pool: Pool, *, may_miss: bool) -> Iterator[Step]
 
 
 def _spot_is_offered(picture: Picture, pool: Pool) -> bool:
-    """Whether spot could be tried now in the place of an on-demand instance."""
-    offers = picture.offers or ()
-    return bool(choose(pool, Market.SPOT, offers, picture.status, picture.now).usable)
+    """Whether spot may be tried in the place of an on-demand instance: an offering has refused nothing for a while."""
+    usable = choose(pool, Market.SPOT, picture.offers or (), picture.status, picture.now).usable
+    backoff = picture.status.memory.backoff
+    lately = {key for key, one in backoff.items() if picture.now - one.until < FORGET_BACKOFF}
+    room = picture.stock.headroom + min(units(each.instances) for each in picture.swaps.groups if each.returns)
+    return any(offer.offering not in lately and offer.units <= room for offer in usable)
 
 
 def _too_many(picture: Picture, why: str = "more instances than wanted") -> Iterator[Step]:

@@ -24,6 +24,7 @@ from lambdas.domain.plan import Plan, Terminate
 from lambdas.domain.pool import Market
 from lambdas.domain.results import Failure, Launched, Results
 from lambdas.domain.status import (
+    FORGET_BACKOFF,
     RECENT,
     Attempt,
     Backoff,
@@ -36,9 +37,6 @@ from lambdas.domain.status import (
     Series,
     Template,
 )
-
-FORGET_BACKOFF = timedelta(hours=1)
-"""An offering left alone for so long starts again with the shortest pause."""
 
 UNKNOWN_TRIES = 3
 FAILED_KEPT = 8

@@ -209,10 +209,9 @@ def _in_place(room: _Room, old: tuple[Instance, ...], step: int) -> tuple[Instan
 
 
 def _may_return(stock: Stock, memory: Memory, now: datetime, held: int) -> bool:
-    """Whether an on-demand instance may make way for spot: all is well, and spot has refused nothing for a while."""
-    spot = [key for key in (*memory.backoff, *memory.dear) if not key.endswith(f"/{Market.ON_DEMAND}")]
+    """Whether all is so well that an on-demand instance may make way for spot."""
     hold = memory.holds.get(Market.SPOT)
-    calm = not spot and (hold is None or hold.until <= now)
+    calm = hold is None or hold.until <= now
     waits = memory.returns is not None and memory.returns.until > now
     complete = stock.serving == held == stock.wanted and not (stock.in_flight or stock.noticed or stock.doubtful)
     return calm and complete and not waits and all(stock.is_ready(one) for one in stock.members)

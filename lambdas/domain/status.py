@@ -19,6 +19,9 @@ NOTICE_COUNTS = timedelta(minutes=10)
 RISK_COUNTS = timedelta(days=14)
 """How long a rebalance recommendation or announced maintenance matters; EC2 announces maintenance two weeks ahead."""
 
+FORGET_BACKOFF = timedelta(hours=1)
+"""An offering left alone for so long after its back-off starts again with the shortest one."""
+
 CLOSING = timedelta(minutes=3)
 """For how long the metric of an ended trouble says zero: an alarm on one that merely stops stays for minutes."""
 

@@ -13,7 +13,7 @@ from lambdas.domain.capacity import Stock, units
 from lambdas.domain.observed import MACHINE_TAG, Instance, State
 from lambdas.domain.pool import Market, Pool
 from lambdas.domain.replace import Replacement, Swaps, outdated, plan_swaps, replaced
-from lambdas.domain.status import Backoff, Hold, Memory, Reason, Series
+from lambdas.domain.status import Hold, Memory, Reason, Series
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)
@@ -317,7 +317,6 @@ class TestReturningAtTheLimit:
 
     ITEM = pool(fallback={"after_minutes": 30}, max_instances=3)
     FULL = stock(*several(1), *several(2, "i-lent", market=Market.ON_DEMAND), limit=3)
-    REFUSED = Backoff(until=NOW - timedelta(minutes=20), failures=1)
 
     def test_one_makes_way(self) -> None:
         found = swaps(self.ITEM, self.FULL)
@@ -328,20 +327,15 @@ class TestReturningAtTheLimit:
     @pytest.mark.parametrize(
         "memory",
         [
-            Memory(backoff={"g5.xlarge/a": REFUSED}),
-            Memory(dear={"g5.xlarge/a": NOW}),
             Memory(holds={Market.SPOT: Hold(reason=Reason.QUOTA, until=LATER, failures=1, message="")}),
             Memory(returns=Series(since=NOW, tries=1, until=LATER)),
         ],
-        ids=["refused lately", "dear", "a quota", "tried lately"],
+        ids=["a quota", "tried lately"],
     )
     def test_not_while_spot_refuses(self, memory: Memory) -> None:
         found = swaps(self.ITEM, self.FULL, memory)
         assert not found.returning
         assert len(found.stuck) == 2
-
-    def test_a_refusal_on_demand_says_nothing_of_spot(self) -> None:
-        assert swaps(self.ITEM, self.FULL, Memory(backoff={"g5.xlarge/a/on-demand": self.REFUSED})).returning
 
     @pytest.mark.parametrize(
         "changes",
