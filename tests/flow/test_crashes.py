@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from itertools import count
+from typing import Any, ClassVar
 
 import pytest
 
@@ -32,6 +33,24 @@ def killed(target: Any, method: str, *, after: bool) -> Iterator[None]:
     try:
         with pytest.raises(KilledError):
             yield
+    finally:
+        setattr(target, method, real)
+
+
+@contextmanager
+def during(target: Any, method: str, happens: Callable[[], None]) -> Iterator[None]:
+    """Have something happen after the first call of a method, before its answer arrives."""
+    real, calls = getattr(target, method), count()
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        answer = real(*args, **kwargs)
+        if not next(calls):
+            happens()
+        return answer
+
+    setattr(target, method, call)
+    try:
+        yield
     finally:
         setattr(target, method, real)
 
@@ -164,3 +183,87 @@ def test_instances_whose_item_and_status_are_gone_drain_after_the_grace(world: W
 def test_a_due_message_for_an_unknown_pool_leaves_no_trace(world: World) -> None:
     reconcile("nobody", world.plane)
     assert "nobody" not in world.statuses.statuses
+
+
+class TestTerminations:
+    """What is to end is written down before the call, so that whoever comes next knows what may be gone."""
+
+    ITEM: ClassVar[dict[str, Any]] = {"target_size": 6, "max_instances": 8}
+
+    def shrinking(self, world: World, *, after: bool) -> list[str]:
+        """A pool of six that is to have four, whose termination is cut short: before it takes effect or after."""
+        world.edit(**self.ITEM)
+        world.minutes(2)
+        world.put(**self.ITEM | {"target_size": 4})
+        with killed(world.client, "terminate_instances", after=after):
+            reconcile("p", world.plane)
+        ending = world.status().memory.ending
+        assert ending is not None
+        world.clock.forward(80)
+        return list(ending.ids)
+
+    @pytest.mark.parametrize("after", [False, True])
+    def test_a_kill_ends_the_same_two_and_nobody_else(self, world: World, after: bool) -> None:
+        written = self.shrinking(world, after=after)
+        before = world.alive()
+        world.market.settings = world.market.settings.changed({"describe_lag_seconds": 90})
+        world.tick()
+        world.market.settings = world.market.settings.changed({"describe_lag_seconds": 0})
+        world.minutes(3)
+        assert set(before) - set(world.alive()) <= set(written)
+        assert len(world.alive()) == 4
+        assert world.status().memory.ending is None
+
+    def test_who_may_be_gone_counts_against_the_limit_and_serves_nobody(self, world: World) -> None:
+        self.shrinking(world, after=False)
+        world.edit(target_size=8, max_instances=8)
+        assert len(world.alive()) <= 8
+        world.minutes(15)
+        assert len(world.alive()) == 8
+
+    def test_one_that_was_protected_meanwhile_stays(self, world: World) -> None:
+        first, _ = self.shrinking(world, after=False)
+        world.client.create_tags(Resources=[first], Tags=[{"Key": "spotpools:protect", "Value": "true"}])
+        world.minutes(15)
+        assert first in world.alive()
+        assert len(world.alive()) == 4
+
+    def test_without_the_lease_nobody_is_ended(self, world: World) -> None:
+        world.edit(**self.ITEM)
+        world.minutes(2)
+        world.put(**self.ITEM | {"target_size": 4})
+
+        def overtaken() -> None:
+            world.clock.forward(80)
+            assert world.statuses.acquire("p") is not None
+
+        with during(world.client, "describe_spot_price_history", overtaken), pytest.raises(LeaseLostError):
+            reconcile("p", world.plane)
+        assert len(world.alive()) == 6
+
+    def test_nobody_is_ended_for_what_was_seen_a_minute_ago(self, world: World) -> None:
+        """EC2 took long to answer, and somebody protected an instance meanwhile."""
+        world.edit(**self.ITEM)
+        world.minutes(2)
+        world.put(**self.ITEM | {"target_size": 0})
+
+        def slow() -> None:
+            world.clock.forward(50)
+            tags = [{"Key": "spotpools:protect", "Value": "true"}]
+            world.client.create_tags(Resources=world.alive(), Tags=tags)
+
+        with during(world.client, "describe_instances", slow):
+            reconcile("p", world.plane)
+        assert len(world.alive()) == 6
+
+
+def test_a_lost_launch_is_not_sent_again_when_nothing_is_missing_any_more(world: World) -> None:
+    world.fault(action="CreateFleet", drop_connection=True, where="before")
+    world.edit(target_size=5)
+    assert world.status().memory.attempt is not None
+    world.edit(target_size=0)
+    world.minutes(15)
+    assert not [one for one in world.market.record if one["what"] == "pending"]
+    assert world.status().memory.attempt is None
+    world.edit(target_size=2)
+    assert len(world.alive()) == 2
