@@ -136,6 +136,9 @@ class Events:
         def effect() -> dict[str, Any]:
             details = [json.loads(entry["Detail"]) for entry in params["Entries"]]
             self._world.oracle.told.update(detail["instance-id"] for detail in details)
+            for detail in details:
+                self._world.announced.append(detail["instance-id"])
+                self._world.announced_at.setdefault(detail["instance-id"], self._world.t)
             return {"Entries": [{} for _ in details]}
 
         def entries(fault: dict[str, Any]) -> dict[str, Any]:

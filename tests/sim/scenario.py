@@ -130,6 +130,8 @@ class Scenario:
     page_size: int
     pending_seconds: float = 1.5
     check_seconds: float = 2.0
+    ec2_seconds: float = 0.0
+    """By so much each call to EC2 takes longer than usual."""
 
     def without(self, dropped: Iterable[Happening]) -> Scenario:
         """The same scenario in which these things do not happen."""

@@ -10,7 +10,7 @@ import copy
 import heapq
 import json
 import zlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -68,7 +68,18 @@ BOOTS = (
 )
 """How the machines of the scenarios' broken descriptions fare; one image dies half-way through its checks, too."""
 
-LATENCY = {"CreateFleet": 1.5, "TerminateInstances": 0.6, "DescribeInstances": 0.3}
+LATENCY = {
+    "CreateFleet": 1.5, "TerminateInstances": 0.6, "DescribeInstances": 0.3, "DescribeInstanceStatus": 0.3,
+    "DescribeSpotPriceHistory": 0.3, "DescribeSubnets": 0.2, "DescribeLaunchTemplateVersions": 0.2,
+    "CreateLaunchTemplate": 0.4, "CreateLaunchTemplateVersion": 0.4, "GetProducts": 0.3, "SendCommand": 0.3,
+    "GetCommandInvocation": 0.1, "PutEvents": 0.05,
+}  # fmt: skip
+"""Seconds that calls take, more or less; those to tables and queues take 0.02."""
+
+EC2_CALLS = tuple(name for name in LATENCY if name not in ("SendCommand", "GetCommandInvocation", "PutEvents"))
+
+AT_ONCE = 10
+"""How many invocations of one channel run beside each other, as the stack's event source mappings have it."""
 
 
 class World:
@@ -89,6 +100,13 @@ class World:
         self._armed: dict[str, list[dict[str, Any]]] = {}
         self._mischief: dict[str, list[dict[str, Any]]] = {}
         self._out_until: dict[str, float] = {}
+        self._under_way: Counter[str] = Counter()
+        self._waiting: dict[str, deque[Callable[[], None]]] = {}
+        self.arrived: Counter[str] = Counter()
+        """Messages by channel, each as often as it was given out."""
+        self.announced: list[str] = []
+        """Instances whose end was announced, in order, each as often as it was."""
+        self.announced_at: dict[str, float] = {}
         self._skews: list[float] = []
         self.running: Invocation | None = None
         surroundings = PlainSurroundings(" ".join(ZONES))
@@ -310,7 +328,8 @@ class World:
             return effect()
         fault = self._take(name, inv)
         how = fault["how"] if fault else ""
-        latency = LATENCY.get(name, 0.02) * (0.5 + zlib.crc32(f"{self.t}{name}".encode()) / 2**32)
+        usual = LATENCY.get(name, 0.02) + (self.scenario.ec2_seconds if name in EC2_CALLS else 0.0)
+        latency = usual * (0.5 + zlib.crc32(f"{self.t}{name}".encode()) / 2**32)
         self.pause(latency + (fault["seconds"] if fault and how == "slow_before" else 0.0))
         inv.last_call = name
         if fault is None:
@@ -382,7 +401,17 @@ class World:
             self.at(self.t + delay * (1 + copied), lambda: self._deliver(channel, body, RECEIVES))
 
     def _deliver(self, channel: str, body: Any, receives: int) -> None:
+        """Give a message out, or let it wait until one of the channel's invocations is free."""
+        if self._under_way[channel] >= AT_ONCE:
+            self._waiting.setdefault(channel, deque()).append(partial(self._deliver, channel, body, receives))
+            return
+        self._under_way[channel] += 1
+        self.arrived[channel] += 1
+
         def after(well: bool) -> None:
+            self._under_way[channel] -= 1
+            if waiting := self._waiting.get(channel):
+                self.at(self.t, waiting.popleft())
             if not well and receives > 1:
                 self.at(self.t + HIDDEN_SECONDS, lambda: self._deliver(channel, body, receives - 1))
             elif not well:
@@ -391,7 +420,7 @@ class World:
         if channel == "notices":
             self._invoke(channel, f"{len(body)} events", lambda: self._hear(body), after)
         else:
-            self._invoke("due", body, lambda: reconcile(body, self.plane), after)
+            self._invoke(channel, body, lambda: reconcile(body, self.plane), after)
 
     def _tick(self) -> None:
         if self._out_until.get("tick", 0.0) > self.t:
