@@ -132,6 +132,7 @@ def settings(deployment: Deployment, data: Data, queues: Queues, launch_template
         pools_table=data.pools.table_name,
         status_table=data.status.table_name,
         due_queue_url=queues.due.queue_url,
+        notices_queue_url=queues.notices.queue_url,
         default_launch_template=launch_template,
         subnet_ids=deployment.subnet_ids,
         lease_seconds=stage.lease_seconds,

@@ -5,6 +5,7 @@ Shapes: EventBridge's EC2 events as the EC2 User Guide shows them; they carry no
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -28,7 +29,8 @@ def _a_key(text: str) -> str:
     return text
 
 
-InstanceId = Annotated[str, StringConstraints(pattern=r"^i-[0-9a-f]{8,17}$")]
+INSTANCE_ID = re.compile(r"i-[0-9a-f]{8,17}")
+InstanceId = Annotated[str, StringConstraints(pattern=f"^{INSTANCE_ID.pattern}$")]
 PoolName = Annotated[str, StringConstraints(min_length=1), AfterValidator(_a_key)]
 
 
@@ -53,7 +55,7 @@ class _StateDetail(_InstanceDetail):
 
 
 class _Entity(_Message):
-    value: str = Field(alias="entityValue")
+    value: str = Field("", alias="entityValue")
 
 
 class _HealthDetail(_Message):
@@ -105,7 +107,7 @@ class HealthEvent(_Message):
         """The instances whose maintenance, stop or retirement is scheduled."""
         if self.detail.service != "EC2" or self.detail.category != "scheduledChange":
             return ()
-        return tuple(one.value for one in self.detail.entities if one.value.startswith("i-"))
+        return tuple(one.value for one in self.detail.entities if INSTANCE_ID.fullmatch(one.value))
 
 
 class Ignored(_Message):

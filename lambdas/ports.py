@@ -92,8 +92,11 @@ class Fleet(Protocol):
     def instances(self, pool_name: str | None = None) -> list[Instance]:
         """This stack's instances, of one pool or of all; terminated ones too, while EC2 shows them."""
 
-    def find(self, instance_ids: Iterable[str]) -> list[Instance]:
-        """Those of the given instances that carry this stack's tag; unknown ids are left out."""
+    def find(self, instance_ids: Iterable[str]) -> Mapping[str, Instance | None]:
+        """Those of the given ids that EC2 shows: with the instance if it carries this stack's tag, else with None.
+
+        An id that is left out is no instance (any more), or one so new that EC2's listings do not show it yet.
+        """
 
     def healthy(self, instance_ids: Iterable[str]) -> frozenset[str]:
         """Those of the given instances that have passed EC2's status checks."""

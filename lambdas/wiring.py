@@ -11,6 +11,7 @@ from lambdas.aws.clients import EC2, LAUNCH, PRICE_LIST_REGION, client
 from lambdas.aws.drainer import EventsAndCommands
 from lambdas.aws.due_queue import SqsDueQueue
 from lambdas.aws.ec2_fleet import Ec2Fleet
+from lambdas.aws.notices_queue import SqsNoticesQueue
 from lambdas.aws.offerings import Offerings
 from lambdas.aws.pool_table import PoolTable
 from lambdas.aws.status_table import StatusTable
@@ -32,6 +33,12 @@ def utc_now() -> datetime:
 def due_queue() -> SqsDueQueue:
     """The queue alone, for the function that needs nothing else."""
     return SqsDueQueue(client("sqs"), Settings.load().due_queue_url)
+
+
+@cache
+def notices_queue() -> SqsNoticesQueue:
+    """The queue of EC2's events."""
+    return SqsNoticesQueue(client("sqs"), Settings.load().notices_queue_url)
 
 
 def _count(parsed_response: Mapping[str, Any] | None = None, **_: Any) -> None:

@@ -18,7 +18,7 @@ from lambdas.domain.pauses import Pauses
 from lambdas.domain.status import Attempt, Notice, NoticeKind, Status
 from lambdas.events import parse_ec2_event
 from lambdas.metrics import COST_EVERY
-from lambdas.notices import note, ours
+from lambdas.notices import note, whose
 from lambdas.ports import Lease, LeaseLostError, UnreadableStatusError
 from lambdas.reconcile import ControlPlane, reconcile
 from lambdas.tick import tick
@@ -195,6 +195,7 @@ class World:
             pauses=Pauses(base=timedelta(seconds=60), longest=timedelta(seconds=900)),
             drain_grace=timedelta(seconds=300),
             new_id=lambda: f"attempt-{next(ids)}",
+            wait=self.clock.forward,
         )
 
     def edit(self, pool_name: str = "p", **attributes: Any) -> None:
@@ -233,7 +234,7 @@ class World:
     def hear(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Take events as the notices function does."""
         parsed = [parse_ec2_event(json.dumps(event)) for event in events]
-        instances = ours(parsed, self.plane)
+        instances = whose(parsed, self.plane).ours
         touched: dict[str, None] = {}
         for event in parsed:
             for instance in (instances[id_] for id_ in event.instance_ids if id_ in instances):

@@ -32,6 +32,7 @@ ALLOWED = {
         "lambdas.domain",
         "lambdas.events",
         "lambdas.metrics",
+        "lambdas.ports",
         "lambdas.reconcile",
         "lambdas.telemetry",
     ),

@@ -10,7 +10,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lambdas.aws.asking import code_of, pages
+from lambdas.aws.asking import code_of, in_parts, pages
 from lambdas.aws.launch_templates import LaunchTemplates
 from lambdas.aws.offerings import Offerings
 from lambdas.domain.cost import Prices
@@ -74,15 +74,16 @@ class Ec2Fleet:
         listed = self._listed([{"Name": f"tag:{tag}", "Values": [value]}])
         return [one for one in listed if pool_name in (None, one.pool_name)]
 
-    def find(self, instance_ids: Iterable[str]) -> list[Instance]:
+    def find(self, instance_ids: Iterable[str]) -> Mapping[str, Instance | None]:
         """Ask by filter: by parameter, one unknown id would fail the whole call."""
-        ids = sorted(set(instance_ids))
-        return self._listed([{"Name": "instance-id", "Values": ids}]) if ids else []
+        found: dict[str, Instance | None] = {}
+        for ids in in_parts(sorted(set(instance_ids))):
+            found |= self._described([{"Name": "instance-id", "Values": ids}])
+        return found
 
     def healthy(self, instance_ids: Iterable[str]) -> frozenset[str]:
         """Both of EC2's checks, of the instance and of what it runs on, must have passed."""
-        ids = sorted(instance_ids)
-        batches = (ids[start : start + STATUS_BATCH] for start in range(0, len(ids), STATUS_BATCH))
+        batches = in_parts(sorted(instance_ids), STATUS_BATCH)
         answers = (page for batch in batches for page in pages(self._ec2.describe_instance_status, InstanceIds=batch))
         return frozenset(one["InstanceId"] for page in answers for one in page["InstanceStatuses"] if _passed(one))
 
@@ -178,10 +179,7 @@ class Ec2Fleet:
 
     def terminate(self, instance_ids: Iterable[str]) -> Terminated:
         """Terminate in batches; the others of a batch go even if one id is unknown to EC2 or not ours."""
-        ids = sorted(set(instance_ids))
-        answers = [
-            self._terminate_batch(ids[start : start + TERMINATE_BATCH]) for start in range(0, len(ids), TERMINATE_BATCH)
-        ]
+        answers = [self._terminate_batch(ids) for ids in in_parts(sorted(set(instance_ids)), TERMINATE_BATCH)]
         return Terminated(
             tuple(id_ for one in answers for id_ in one.instance_ids),
             tuple(failed for one in answers for failed in one.failures),
@@ -197,7 +195,7 @@ class Ec2Fleet:
                 return Terminated(failures=(failure(code, message),))
             # With a tag condition in IAM a vanished id answers as forbidden: ask which of them EC2 still shows as ours.
             try:
-                present = [one.id for one in self.find(ids) if one.state is not State.TERMINATED]
+                present = [one.id for one in self.find(ids).values() if one and one.state is not State.TERMINATED]
             except FleetError as unknown:  # not raised on: what was launched before must be remembered
                 return Terminated(failures=(unknown.failure,))
             if len(present) == len(ids):
@@ -209,27 +207,34 @@ class Ec2Fleet:
         return Terminated(tuple(ids))
 
     def _listed(self, filters: list[dict[str, Any]]) -> list[Instance]:
+        return [one for one in self._described(filters).values() if one is not None]
+
+    def _described(self, filters: list[dict[str, Any]]) -> dict[str, Instance | None]:
+        """What EC2 shows, by id; None is of somebody else."""
         listed = pages(self._ec2.describe_instances, Filters=filters, MaxResults=PAGE)
         found = (
             instance for page in listed for reservation in page["Reservations"] for instance in reservation["Instances"]
         )
         tagged = ((instance, {tag["Key"]: tag["Value"] for tag in instance.get("Tags", [])}) for instance in found)
-        return [
-            Instance(
-                id=instance["InstanceId"],
-                pool_name=tags.get(POOL_TAG, ""),
-                state=State(instance["State"]["Name"]),
-                instance_type=instance["InstanceType"],
-                zone=instance["Placement"]["AvailabilityZone"],
-                launched_at=instance["LaunchTime"],
-                market=Market.SPOT if instance.get("InstanceLifecycle") == "spot" else Market.ON_DEMAND,
-                subnet_id=instance.get("SubnetId", ""),
-                ended=_why_ended(instance),
-                tags=tags,
-            )
+        return {
+            instance["InstanceId"]: _instance(instance, tags) if tags.get(STACK_TAG) == self._stack else None
             for instance, tags in tagged
-            if tags.get(STACK_TAG) == self._stack
-        ]
+        }
+
+
+def _instance(described: Mapping[str, Any], tags: Mapping[str, str]) -> Instance:
+    return Instance(
+        id=described["InstanceId"],
+        pool_name=tags.get(POOL_TAG, ""),
+        state=State(described["State"]["Name"]),
+        instance_type=described["InstanceType"],
+        zone=described["Placement"]["AvailabilityZone"],
+        launched_at=described["LaunchTime"],
+        market=Market.SPOT if described.get("InstanceLifecycle") == "spot" else Market.ON_DEMAND,
+        subnet_id=described.get("SubnetId", ""),
+        ended=_why_ended(described),
+        tags=tags,
+    )
 
 
 def _passed(status: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from lambdas.aws.asking import ask, pages
+from lambdas.aws.asking import ask, in_parts, pages
 from lambdas.domain.cost import Prices
 from lambdas.domain.observed import Instance, Offer, offering_key
 from lambdas.domain.pool import Market, Pool
@@ -65,8 +65,9 @@ class Offerings:
 
     def zones(self, subnet_ids: Sequence[str]) -> dict[str, str]:
         """The zone of each of these subnets; asked by filter, so that one unknown id does not fail the others."""
-        asked = pages(self._ec2.describe_subnets, Filters=[{"Name": "subnet-id", "Values": list(subnet_ids)}])
-        return {one["SubnetId"]: one["AvailabilityZone"] for page in asked for one in page["Subnets"]}
+        asked = ([{"Name": "subnet-id", "Values": part}] for part in in_parts(subnet_ids))
+        found = (page for filters in asked for page in pages(self._ec2.describe_subnets, Filters=filters))
+        return {one["SubnetId"]: one["AvailabilityZone"] for page in found for one in page["Subnets"]}
 
     def _subnets(self, subnet_ids: Sequence[str]) -> dict[str, str]:
         asked: dict[str, Any] = (
@@ -102,12 +103,17 @@ class Offerings:
 
     def spot_prices(self, types: Sequence[str]) -> dict[str, Decimal]:
         """Present prices by offering, USD per instance-hour: the history from now on begins with what holds now."""
-        found = pages(
-            self._ec2.describe_spot_price_history,
-            InstanceTypes=list(types),
-            ProductDescriptions=["Linux/UNIX"],
-            StartTime=self._clock(),
-            MaxResults=PAGE,
+        now = self._clock()
+        found = (
+            page
+            for part in in_parts(types)  # the list is a filter by another name; no limit of its own is stated
+            for page in pages(
+                self._ec2.describe_spot_price_history,
+                InstanceTypes=part,
+                ProductDescriptions=["Linux/UNIX"],
+                StartTime=now,
+                MaxResults=PAGE,
+            )
         )
         latest: dict[str, tuple[datetime, Decimal]] = {}
         for page in found:

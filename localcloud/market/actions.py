@@ -14,7 +14,7 @@ from localcloud.market.errors import EC2Error
 from localcloud.market.fleet import create_fleet
 from localcloud.market.health import describe_instance_status
 from localcloud.market.instances import BY_USER, described_state
-from localcloud.market.listing import Attributes, filters_of, matching, page_of, shown_up_to
+from localcloud.market.listing import Attributes, filters_of, matching, page_of, shown_up_to, tag_attributes
 from localcloud.market.model import Market
 from localcloud.market.offerings import Offering
 from localcloud.market.pricing import PRICING_ACTIONS
@@ -22,7 +22,7 @@ from localcloud.market.requests import Actions, Answer, Params, refuse_unknown
 from localcloud.market.requirements import get_instance_types_from_instance_requirements
 from localcloud.market.settings import Fault
 from localcloud.market.ssm import SSM_ACTIONS
-from localcloud.market.surroundings import template_not_found
+from localcloud.market.surroundings import Subnet, template_not_found
 from localcloud.market.templates import TEMPLATE_ACTIONS
 from localcloud.market.visible import all_visible, visible_or_error
 
@@ -209,29 +209,42 @@ def describe_subnets(market: Market, params: Params) -> Answer:
     for subnet_id in params.get("SubnetIds") or []:
         if subnet_id not in subnets:
             raise EC2Error("InvalidSubnetID.NotFound", f"The subnet ID '{subnet_id}' does not exist")
-    filters = filters_of(params, {"subnet-id", "availability-zone", "default-for-az", "vpc-id"})
+    filters = filters_of(params, {"subnet-id", "availability-zone", "default-for-az", "vpc-id", "tag-key"})
     if params.get("SubnetIds"):
         filters.setdefault("subnet-id", []).extend(params["SubnetIds"])
-    fits = matching(filters)
+    fits, free = matching(filters), market.free_addresses()
+    page, token = page_of(
+        enumerate(subnets.values(), 1),
+        params,
+        key=lambda pair: pair[0],
+        where=lambda pair: fits(_subnet_attributes(pair[1])),
+    )
+    answer: Answer = {"Subnets": [_described_subnet(market, one, free[one.id]) for _, one in page]}
+    return {**answer, "NextToken": token} if token else answer
+
+
+def _subnet_attributes(subnet: Subnet) -> Attributes:
     return {
-        "Subnets": [
-            {
-                "SubnetId": subnet.id,
-                "AvailabilityZone": subnet.zone,
-                "VpcId": subnet.vpc_id,
-                "DefaultForAz": subnet.default_for_az,
-                "State": "available",
-            }
-            for subnet in subnets.values()
-            if fits(
-                {
-                    "subnet-id": (subnet.id,),
-                    "availability-zone": (subnet.zone,),
-                    "default-for-az": (str(subnet.default_for_az).lower(),),
-                    "vpc-id": (subnet.vpc_id,),
-                }
-            )
-        ]
+        "subnet-id": (subnet.id,),
+        "availability-zone": (subnet.zone,),
+        "default-for-az": (str(subnet.default_for_az).lower(),),
+        "vpc-id": (subnet.vpc_id,),
+        **tag_attributes(subnet.tags),
+    }
+
+
+def _described_subnet(market: Market, subnet: Subnet, free: int) -> dict[str, Any]:
+    return {
+        "SubnetId": subnet.id,
+        "SubnetArn": f"arn:aws:ec2:{market.region}:{market.account}:subnet/{subnet.id}",
+        "OwnerId": market.account,
+        "AvailabilityZone": subnet.zone,
+        "VpcId": subnet.vpc_id,
+        "CidrBlock": subnet.cidr,
+        "AvailableIpAddressCount": free,
+        "DefaultForAz": subnet.default_for_az,
+        "State": "available",
+        "Tags": [{"Key": key, "Value": value} for key, value in subnet.tags.items()],
     }
 
 

@@ -31,6 +31,12 @@ class Parameters(Body):
     parameters: dict[str, str]
 
 
+class Addresses(Body):
+    """Body of ``PUT /market/subnets/{id}``: how many addresses a subnet has left now."""
+
+    free_addresses: Annotated[int, Field(ge=0)]
+
+
 class Maintenance(Body):
     """Body of ``POST /market/maintenance``."""
 
@@ -56,6 +62,8 @@ def change_conditions(market: Market, method: str, path: list[str], body: dict[s
         case "PUT", ["parameters"]:
             market.surroundings.parameters = Parameters.model_validate(body).parameters
             answer = {"parameters": market.surroundings.parameters}
+        case "PUT", ["subnets", subnet_id]:
+            answer = _leave_addresses(market, subnet_id, Addresses.model_validate(body).free_addresses)
         case "POST", ["maintenance"]:
             answer = {"instance_ids": _announce(market, Maintenance.model_validate(body))}
         case "GET", ["commands"]:
@@ -70,6 +78,13 @@ def change_conditions(market: Market, method: str, path: list[str], body: dict[s
             called = "/".join(["", "market", *path])
             raise ControlError(404, f"there is no {method} {called}; docs/market.md lists the calls")
     return answer
+
+
+def _leave_addresses(market: Market, subnet_id: str, free: int) -> dict[str, Any]:
+    if subnet_id not in market.free_addresses():
+        raise ControlError(404, f"there is no subnet {subnet_id}")
+    market.surroundings.addresses[subnet_id] = free + market.addresses_used()[subnet_id]
+    return {"subnet_id": subnet_id, "free_addresses": free}
 
 
 def _announce(market: Market, wanted: Maintenance) -> list[str]:

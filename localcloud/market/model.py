@@ -74,6 +74,7 @@ class Market:
         """
         self.surroundings.missing.clear()
         self.surroundings.parameters.clear()
+        self.surroundings.addresses.clear()
         self._start_over(offerings, settings)
 
     def _start_over(self, offerings: Iterable[Offering], settings: Settings) -> None:
@@ -231,6 +232,15 @@ class Market:
         }
         launches = self._launch_tokens().available(self.clock()) if self.settings.throttling else None
         return Room(free=free, vcpus=vcpus, launches=launches)
+
+    def addresses_used(self) -> Counter[str]:
+        """Return how many addresses instances have, by subnet. Those of an ending one are free again."""
+        return Counter(one.subnet_id for live in self._live.values() for one in live.values())
+
+    def free_addresses(self) -> dict[str, int]:
+        """Return how many addresses each subnet has left."""
+        used, surroundings = self.addresses_used(), self.surroundings
+        return {one.id: max(0, surroundings.addresses_of(one) - used[one.id]) for one in surroundings.subnets()}
 
     def _launch_tokens(self) -> TokenBucket:
         return self._buckets.setdefault("instances launched", TokenBucket.full(LAUNCHED_INSTANCES, self.clock()))

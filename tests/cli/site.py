@@ -173,6 +173,7 @@ def deployed(stack: str, url: str) -> tuple[StackSettings, dict[str, str]]:
         pools_table=f"{stack}-pools",
         status_table=f"{stack}-status",
         due_queue_url=client_of("sqs", url).create_queue(QueueName=f"{stack}-due")["QueueUrl"],
+        notices_queue_url="unused",
         default_launch_template=f"{stack}-default",
         subnet_ids=(),
     )

@@ -76,8 +76,30 @@ def test_a_protecting_tag_is_seen(fleet: Ec2Fleet, face: Face) -> None:
 
 def test_unknown_ids_are_left_out_of_a_find(fleet: Ec2Fleet) -> None:
     (id_,) = launch(fleet, pool(), 1).instances
-    assert [one.id for one in fleet.find([id_, "i-0000000000000dead"])] == [id_]
-    assert fleet.find([]) == []
+    assert list(fleet.find([id_, "i-0000000000000dead"])) == [id_]
+    assert fleet.find([]) == {}
+
+
+def test_a_find_tells_what_is_somebody_elses_from_what_is_unknown(fleet: Ec2Fleet, face: Face) -> None:
+    (id_,) = launch(fleet, pool(), 1).instances
+    found = fleet_of(face, "t").find([id_, "i-0000000000000dead"])
+    assert found == {id_: None}
+
+
+def test_more_is_asked_for_in_parts_as_ec2_takes_no_more_in_one_call(fleet: Ec2Fleet, face: Face) -> None:
+    ids = set(launch(fleet, pool(), 3).instances)
+    others = {f"i-{number:017x}" for number in range(401)}
+    face.clock.forward(10)
+    assert fleet.find(ids | others).keys() == ids
+    assert fleet.healthy(ids) == ids
+    subnet = face.subnet("us-east-1a")
+    offerings = Offerings(face.ec2, None, default_subnets=(), region="us-east-1", clock=face.clock)
+    assert offerings.zones([subnet, *(f"subnet-{number:017x}" for number in range(1000, 1401))]) == {
+        subnet: "us-east-1a"
+    }
+    assert set(offerings.spot_prices(["g4dn.metal", *(f"x{number}.huge" for number in range(401))])) == {
+        f"g4dn.metal/us-east-1{zone}" for zone in "abcd"
+    }
 
 
 def test_the_same_attempt_sent_twice_launches_once(fleet: Ec2Fleet) -> None:

@@ -227,6 +227,29 @@ def test_a_listing_comes_in_pages(face: Face) -> None:
     assert [one["InstanceId"] for page in pages for one in instances(page)] == ids
 
 
+@pytest.mark.parametrize(
+    ("asked", "filters"),
+    [
+        ("describe_instances", {"instance-id": 200, "instance-state-name": 1}),
+        ("describe_instance_status", {"availability-zone": 201}),
+        ("describe_spot_price_history", {"instance-type": 201}),
+        ("describe_launch_templates", {"launch-template-name": 201}),
+        ("describe_subnets", {"subnet-id": 201}),
+    ],
+)
+def test_a_call_takes_200_values_over_all_its_filters(face: Face, asked: str, filters: dict[str, int]) -> None:
+    def ask(less: int) -> None:
+        values = {name: [f"value-{n}" for n in range(number - less)] for name, number in filters.items()}
+        getattr(face.ec2, asked)(Filters=[{"Name": name, "Values": some} for name, some in values.items() if some])
+
+    ask(less=1)
+    with pytest.raises(ClientError, match="The maximum number of filter values specified on a single call is 200") as (
+        raised
+    ):
+        ask(less=0)
+    assert error_code(raised) == "FilterLimitExceeded"
+
+
 def test_ids_and_a_page_size_exclude_each_other(face: Face) -> None:
     (one,) = launched(face.launch(1))
     with pytest.raises(ClientError) as raised:
