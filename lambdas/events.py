@@ -6,12 +6,15 @@ Shapes: EventBridge's EC2 events as the EC2 User Guide shows them; they carry no
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -54,14 +57,22 @@ class _StateDetail(_InstanceDetail):
     state: str
 
 
+Lenient = Annotated[str, BeforeValidator(lambda given: given if isinstance(given, str) else "")]
+"""A text that may be missing or no text: then it is empty, and keeps none of what is beside it back."""
+
+
 class _Entity(_Message):
-    value: str = Field("", alias="entityValue")
+    value: Lenient = Field("", alias="entityValue")
+    status: Lenient = ""
 
 
 class _HealthDetail(_Message):
     service: str
     category: str = Field(alias="eventTypeCategory")
     code: str = Field(alias="eventTypeCode")
+    arn: Lenient = Field("", alias="eventArn")
+    status: Lenient = Field("", alias="statusCode")
+    updated_at: Lenient = Field("", alias="lastUpdatedTime")
     entities: tuple[_Entity, ...] = Field((), alias="affectedEntities")
 
 
@@ -101,6 +112,21 @@ class HealthEvent(_Message):
     kind: Literal["AWS Health Event"] = Field(alias="detail-type")
     time: AwareDatetime
     detail: _HealthDetail
+
+    @property
+    def at(self) -> datetime:
+        """Since when it stands as it says; messages about one event may arrive in any order."""
+        try:
+            updated_at = parsedate_to_datetime(self.detail.updated_at)
+        except (ValueError, OverflowError):
+            return self.time
+        return updated_at.replace(tzinfo=updated_at.tzinfo or UTC)
+
+    def over(self, instance_id: str) -> bool:
+        """Whether nothing of it is to come for an instance (any more): the event is closed, or the instance's part."""
+        statuses = {one.status for one in self.detail.entities if one.value == instance_id}
+        spared = {"RESOLVED"} if self.detail.status == "upcoming" else {"RESOLVED", "UNIMPAIRED"}
+        return self.detail.status == "closed" or statuses <= spared
 
     @property
     def instance_ids(self) -> tuple[str, ...]:

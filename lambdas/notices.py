@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
 from random import randint, uniform
 
 from lambdas.domain.observed import Instance
@@ -14,10 +16,10 @@ from lambdas.ports import FleetError
 from lambdas.reconcile import ControlPlane
 from lambdas.telemetry import logger, publish
 
-KINDS = {
-    InterruptionNotice: (NoticeKind.INTERRUPTION, Metric.INTERRUPTION_NOTICES),
-    RebalanceRecommendation: (NoticeKind.REBALANCE, Metric.REBALANCE_RECOMMENDATIONS),
-    HealthEvent: (NoticeKind.MAINTENANCE, Metric.MAINTENANCE_NOTICES),
+METRICS = {
+    NoticeKind.INTERRUPTION: Metric.INTERRUPTION_NOTICES,
+    NoticeKind.REBALANCE: Metric.REBALANCE_RECOMMENDATIONS,
+    NoticeKind.MAINTENANCE: Metric.MAINTENANCE_NOTICES,
 }
 
 LISTING_TRIES = 4
@@ -97,14 +99,29 @@ def _asked(ids: Iterable[str], plane: ControlPlane) -> Mapping[str, Instance | N
 
 def note(event: Ec2Event, instance: Instance, plane: ControlPlane) -> None:
     """Take an event down. Noting twice changes nothing; a state change needs no note, EC2 itself tells it."""
-    logger.info("event", kind=event.kind, instance=instance.id, pool=instance.pool_name)
+    notice = _notice(event, instance, plane.clock())
+    logger.info("event", kind=event.kind, instance=instance.id, pool=instance.pool_name, notes=notice and notice.kind)
+    if notice is None:
+        return
+    plane.statuses.note(instance.pool_name, instance.id, notice)
+    if metric := METRICS.get(notice.kind):
+        publish(plane.stack, {metric: 1})
+        publish(plane.stack, {metric: 1}, pool=instance.pool_name)
+
+
+def _notice(event: Ec2Event, instance: Instance, now: datetime) -> Notice | None:
+    # An event from the future would hold for ever.
     match event:
-        case InterruptionNotice() | RebalanceRecommendation() | HealthEvent():
-            kind, metric = KINDS[type(event)]
-            # An event from the future would hold for ever.
-            notice = Notice(at=min(event.time, plane.clock()), offering=instance.offering, kind=kind)
-            plane.statuses.note(instance.pool_name, instance.id, notice)
-            publish(plane.stack, {metric: 1})
-            publish(plane.stack, {metric: 1}, pool=instance.pool_name)
+        case InterruptionNotice():
+            return Notice(at=min(event.time, now), offering=instance.offering)
+        case RebalanceRecommendation():
+            return Notice(at=min(event.time, now), offering=instance.offering, kind=NoticeKind.REBALANCE)
+        case HealthEvent():
+            return Notice(
+                at=min(event.at, now),
+                offering=instance.offering,
+                kind=NoticeKind.WITHDRAWN if event.over(instance.id) else NoticeKind.MAINTENANCE,
+                event=sha256(event.detail.arn.encode()).hexdigest()[:12],  # an ARN may be of 1,600 characters
+            )
         case _:
-            pass
+            return None

@@ -80,10 +80,7 @@ class StatusStore(Protocol):
         """Forget the pool. Raises LeaseLostError."""
 
     def note(self, pool_name: str, instance_id: str, notice: Notice) -> None:
-        """Remember what EC2 announced for an instance, without the lease.
-
-        An interruption stays as it was first noted; it takes the place of an earlier announcement of another kind.
-        """
+        """Remember what EC2 announced for an instance, without the lease, if it ``outweighs`` what is known of it."""
 
 
 class Fleet(Protocol):

@@ -15,7 +15,7 @@ from lambdas.aws.drainer import EventsAndCommands
 from lambdas.aws.ec2_fleet import Ec2Fleet
 from lambdas.aws.offerings import Offerings
 from lambdas.domain.pauses import Pauses
-from lambdas.domain.status import Attempt, Notice, NoticeKind, Status
+from lambdas.domain.status import Attempt, Notice, Status
 from lambdas.events import parse_ec2_event
 from lambdas.metrics import COST_EVERY
 from lambdas.notices import note, whose
@@ -107,9 +107,7 @@ class MemoryStatuses:
 
     def note(self, pool_name: str, instance_id: str, notice: Notice) -> None:
         status = self.statuses.setdefault(pool_name, Status())
-        known = status.notices.get(instance_id)
-        graver = known is None or (notice.kind is NoticeKind.INTERRUPTION and known.kind is not NoticeKind.INTERRUPTION)
-        if graver:
+        if notice.outweighs(status.notices.get(instance_id)):
             notices = {**status.notices, instance_id: notice}
             self.statuses[pool_name] = status.model_copy(update={"notices": notices})
 
@@ -249,12 +247,15 @@ class World:
             self.market.recommend_rebalance(victim)
         self.hear(self.market.advance())
 
-    def announce_maintenance(self, *instance_ids: str) -> None:
-        """Have AWS Health tell of maintenance of instances."""
+    def announce_maintenance(self, *instance_ids: str, **told: Any) -> list[str]:
+        """Have AWS Health tell of maintenance of instances; the ARNs of its events."""
         code, then = "AWS_EC2_INSTANCE_REBOOT_MAINTENANCE_SCHEDULED", self.clock() + timedelta(days=14)
-        for one in self.market.named(instance_ids):
-            self.market.announce_maintenance(one, code, "scheduledChange", then)
+        arns = [
+            self.market.announce_maintenance(one, code, "scheduledChange", then, **told)
+            for one in self.market.named(instance_ids)
+        ]
         self.hear(self.market.advance())
+        return arns
 
     def interrupt(self, *instance_ids: str) -> None:
         """Give instances their two-minute notice."""

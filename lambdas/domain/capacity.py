@@ -14,7 +14,7 @@ from datetime import datetime
 
 from lambdas.domain.observed import Instance, State, remembered
 from lambdas.domain.pool import Market, Pool
-from lambdas.domain.status import NOTICE_COUNTS, RECENT, RISK_COUNTS, Attempt, Memory, NoticeKind, Status
+from lambdas.domain.status import NOTICE_COUNTS, RECENT, RISK_COUNTS, RISKS, Attempt, Memory, NoticeKind, Status
 
 ALIVE = (State.PENDING, State.RUNNING)
 STILL = (State.STOPPING, State.STOPPED)
@@ -147,9 +147,7 @@ def take_stock(
             one.id for one in (*present, *unseen) if one.id in startup and not _proves_ready(one, pool, checked)
         ),
         at_risk=frozenset(
-            id_
-            for id_, notice in status.notices.items()
-            if notice.kind is not NoticeKind.INTERRUPTION and now - notice.at < RISK_COUNTS
+            id_ for id_, notice in status.notices.items() if notice.kind in RISKS and now - notice.at < RISK_COUNTS
         ),
         stillborn=tuple(one for one in in_state(*ENDING) if one.id in startup),
     )

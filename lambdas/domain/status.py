@@ -151,19 +151,40 @@ class Memory(Frozen):
 
 
 class NoticeKind(StrEnum):
-    """What EC2 announced: an end that is certain and near, or a risk."""
+    """What EC2 announced: an end that is certain and near, or a risk; or that a risk is over. The gravest is first."""
 
     INTERRUPTION = "interruption"
     REBALANCE = "rebalance"
     MAINTENANCE = "maintenance"
+    WITHDRAWN = "withdrawn"
+
+
+RISKS = (NoticeKind.REBALANCE, NoticeKind.MAINTENANCE)
+OF_HEALTH = (NoticeKind.MAINTENANCE, NoticeKind.WITHDRAWN)
+"""What AWS Health tells: of each event how it stands, again and again, and not always in order."""
+
+_GRAVEST_FIRST = tuple(NoticeKind)
 
 
 class Notice(Frozen):
-    """What EC2 announced for an instance. An interruption outweighs what came before it."""
+    """What EC2 announced for an instance, of which one notice is kept: the gravest, else the first.
+
+    ``event`` tells AWS Health's events apart; the newest word on one of them counts.
+    """
 
     at: Moment
     offering: str
     kind: NoticeKind = NoticeKind.INTERRUPTION
+    event: str | None = None
+
+    def outweighs(self, known: Notice | None) -> bool:
+        """Whether this one takes the place of what is known of the instance."""
+        if known is None:
+            return True
+        if self.event == known.event and {self.kind, known.kind} <= set(OF_HEALTH):
+            # Of the same second, the end of an event is the later word.
+            return (self.at, self.kind is NoticeKind.WITHDRAWN) > (known.at, known.kind is NoticeKind.WITHDRAWN)
+        return _GRAVEST_FIRST.index(self.kind) < _GRAVEST_FIRST.index(known.kind)
 
 
 ANNOUNCED = "Announced"

@@ -377,30 +377,45 @@ class Market:
         )
 
     def announce_maintenance(
-        self, instance: Instance, event_type_code: str, category: str, starts_at: datetime
-    ) -> None:
-        """Have AWS Health tell of maintenance that EC2 will do to an instance; nothing else happens to it."""
+        self,
+        instance: Instance,
+        event_type_code: str,
+        category: str,
+        starts_at: datetime,
+        *,
+        status: str = "upcoming",
+        entity_status: str = "PENDING",
+        event_arn: str | None = None,
+    ) -> str:
+        """Have AWS Health tell of maintenance that EC2 will do to an instance; nothing else happens to it.
+
+        Returns the event's ARN. Given again with another status, the event has gone on to that: all of AWS Health's
+        messages about one event carry its ARN.
+        """
         at = self.catch_up()
         self._note(at, "maintenance", instance=instance, cause=event_type_code)
         number = self.new_uuid()
+        arn = event_arn or f"arn:aws:health:{self.region}::event/EC2/{event_type_code}/{event_type_code}_{number}"
+        updated_at = format_datetime(at.astimezone(UTC), usegmt=True)
         detail = {
-            "eventArn": f"arn:aws:health:{self.region}::event/EC2/{event_type_code}/{event_type_code}_{number}",
+            "eventArn": arn,
             "service": "EC2",
             "eventTypeCode": event_type_code,
             "eventTypeCategory": category,
             "eventScopeCode": "ACCOUNT_SPECIFIC",
-            "communicationId": number,
+            "communicationId": f"{number}-1",
             "startTime": format_datetime(starts_at.astimezone(UTC), usegmt=True),
-            "lastUpdatedTime": format_datetime(at.astimezone(UTC), usegmt=True),
-            "statusCode": "upcoming",
+            "lastUpdatedTime": updated_at,
+            "statusCode": status,
             "eventRegion": self.region,
             "eventDescription": [{"language": "en_US", "latestDescription": f"{event_type_code} (of this market)"}],
-            "affectedEntities": [{"entityValue": instance.id}],
+            "affectedEntities": [{"entityValue": instance.id, "status": entity_status, "lastUpdatedTime": updated_at}],
             "affectedAccount": self.account,
             "page": "1",
             "totalPages": "1",
         }
         self._send("AWS Health Event", detail, resource=instance.id, at=at, source="aws.health")
+        return arn
 
     def interrupt_all(self, key: type_and_zone, at: datetime, *, cause: str) -> None:
         """Give every spot instance of an offering that has none yet its notice."""
