@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeVar
@@ -46,6 +47,12 @@ def in_parts(values: Iterable[Value], most: int = FILTER_VALUES) -> Iterator[lis
     rest = iter(values)
     while part := list(islice(rest, most)):
         yield part
+
+
+def named_in(message: str, ids: Iterable[str]) -> list[str]:
+    """Those of the ids that a message of EC2 names."""
+    named = set(re.findall(r"i-[0-9a-f]+", message))
+    return [id_ for id_ in ids if id_ in named]
 
 
 def code_of(error: ClientError) -> str:

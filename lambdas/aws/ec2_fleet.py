@@ -10,7 +10,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lambdas.aws.asking import code_of, in_parts, pages
+from lambdas.aws.asking import code_of, in_parts, named_in, pages
 from lambdas.aws.launch_templates import LaunchTemplates
 from lambdas.aws.offerings import Offerings
 from lambdas.domain.cost import Prices
@@ -39,6 +39,9 @@ STATUS_BATCH = 100
 PLAIN_NAME = re.compile(r"[a-z0-9-]{1,63}")
 TERMINATE_BATCH = 100
 """One bad id fails a whole TerminateInstances call, so its batches stay well below EC2's limit of 1,000."""
+
+MOST_LEFT_OUT = 20
+"""In one batch: each costs a call of its own. What is left after that is tried again with the next reconcile."""
 
 NOT_FOUND = ("InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed")
 FORBIDDEN = ("UnauthorizedOperation",)
@@ -83,9 +86,22 @@ class Ec2Fleet:
 
     def healthy(self, instance_ids: Iterable[str]) -> frozenset[str]:
         """Both of EC2's checks, of the instance and of what it runs on, must have passed."""
-        batches = in_parts(sorted(instance_ids), STATUS_BATCH)
-        answers = (page for batch in batches for page in pages(self._ec2.describe_instance_status, InstanceIds=batch))
-        return frozenset(one["InstanceId"] for page in answers for one in page["InstanceStatuses"] if _passed(one))
+        batches = in_parts(sorted(set(instance_ids)), STATUS_BATCH)
+        return frozenset(one["InstanceId"] for batch in batches for one in self._statuses(batch) if _passed(one))
+
+    def _statuses(self, ids: list[str]) -> list[Mapping[str, Any]]:
+        """One id that EC2 does not know (yet) fails the whole call: those that it names are left out."""
+        while ids:
+            try:
+                answers = list(pages(self._ec2.describe_instance_status, InstanceIds=ids))
+            except FleetError as error:
+                named = named_in(error.failure.message, ids) if error.failure.code in NOT_FOUND else []
+                if not named:
+                    raise
+                ids = [id_ for id_ in ids if id_ not in named]
+            else:
+                return [one for page in answers for one in page["InstanceStatuses"]]
+        return []
 
     def offers(self, pool: Pool) -> list[Offer]:
         """What may be launched where, at what price."""
@@ -187,24 +203,35 @@ class Ec2Fleet:
         )
 
     def _terminate_batch(self, ids: list[str]) -> Terminated:
+        """One id fails the whole call, or that of its zone: whom EC2 names is left out, and the others go."""
+        going, refused, unknown = ids, list[Failure](), list[str]()
+        while going and (failed := self._end(going)):
+            named = named_in(failed.message, going)
+            gone: list[str] = []
+            if failed.code in NOT_FOUND and named:
+                gone = named
+            elif failed.code in (*NOT_FOUND, *FORBIDDEN):
+                # With a tag condition in IAM a vanished id answers as forbidden: ask which EC2 still shows as ours.
+                try:
+                    found = self.find(going)
+                except FleetError as error:  # not raised on: what was launched before must be remembered
+                    return Terminated(failures=(*refused, error.failure), unknown=tuple(unknown))
+                shown = {one.id for one in found.values() if one and one.state is not State.TERMINATED}
+                gone = [id_ for id_ in going if id_ not in shown]
+            unknown += gone
+            refused += [] if gone else [failed]
+            left_out = gone or (named if len(refused) <= MOST_LEFT_OUT else []) or going
+            going = [id_ for id_ in going if id_ not in left_out]
+        return Terminated(tuple(going), tuple(refused), tuple(unknown))
+
+    def _end(self, ids: list[str]) -> Failure | None:
         try:
             self._ec2.terminate_instances(InstanceIds=ids)
         except ClientError as error:
-            code, message = code_of(error), error.response["Error"].get("Message", "")
-            if code not in (*NOT_FOUND, *FORBIDDEN):
-                return Terminated(failures=(failure(code, message),))
-            # With a tag condition in IAM a vanished id answers as forbidden: ask which of them EC2 still shows as ours.
-            try:
-                present = [one.id for one in self.find(ids).values() if one and one.state is not State.TERMINATED]
-            except FleetError as unknown:  # not raised on: what was launched before must be remembered
-                return Terminated(failures=(unknown.failure,))
-            if len(present) == len(ids):
-                return Terminated(failures=(failure(code, message),))
-            rest = self._terminate_batch(present) if present else Terminated()
-            return replace(rest, unknown=(*rest.unknown, *(id_ for id_ in ids if id_ not in present)))
+            return failure(code_of(error), error.response["Error"].get("Message", ""))
         except BotoCoreError as error:
-            return Terminated(failures=(Failure(Reason.UNKNOWN, "NoAnswer", f"EC2 did not answer: {error}"),))
-        return Terminated(tuple(ids))
+            return Failure(Reason.UNKNOWN, "NoAnswer", f"EC2 did not answer: {error}")
+        return None
 
     def _listed(self, filters: list[dict[str, Any]]) -> list[Instance]:
         return [one for one in self._described(filters).values() if one is not None]

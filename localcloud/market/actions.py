@@ -88,12 +88,17 @@ def describe_instances(market: Market, params: Params) -> Answer:
 
 
 def terminate_instances(market: Market, params: Params) -> Answer:
-    """All of the named instances or, when one is unknown, none; naming one that is ending already is harmless."""
+    """All of the named instances or, when one is unknown, none; naming one that is ending already is harmless.
+
+    One that is protected is an error that names it: it and all others of its zone stay, those of other zones go.
+    """
     refuse_unknown("TerminateInstances", params, {"InstanceIds"})
     if len(params["InstanceIds"]) > _MOST_TERMINATIONS:
         raise EC2Error("InvalidParameterValue", f"At most {_MOST_TERMINATIONS} instances can be terminated in one call")
     changes = []
-    victims = [instance for instance, _ in visible_or_error(market, params["InstanceIds"])]
+    named = [instance for instance, _ in visible_or_error(market, params["InstanceIds"])]
+    protected = [one for one in named if one.protected and one.live]
+    victims = [one for one in named if one.zone not in {each.zone for each in protected}]
     for instance in victims:
         before = instance.state
         market.end(instance, BY_USER, market.clock())
@@ -105,7 +110,23 @@ def terminate_instances(market: Market, params: Params) -> Answer:
             }
         )
     market.note_call("TerminateInstances", instance_ids=[one.id for one in victims])
+    if protected:
+        raise EC2Error(
+            "OperationNotPermitted",
+            f"The instance '{protected[0].id}' may not be terminated. Modify its 'disableApiTermination' instance "
+            "attribute and try again.",
+        )
     return {"TerminatingInstances": changes}
+
+
+def modify_instance_attribute(market: Market, params: Params) -> Answer:
+    """Protect an on-demand instance from termination by a call, or no longer; no other attribute is played."""
+    refuse_unknown("ModifyInstanceAttribute", params, {"InstanceId", "DisableApiTermination"})
+    ((instance, _),) = visible_or_error(market, [params["InstanceId"]])
+    if instance.lifecycle == "spot":
+        raise EC2Error("UnsupportedOperation", "Modifying 'disableApiTermination' is not supported for spot instances.")
+    instance.protected = bool(params["DisableApiTermination"]["Value"])
+    return {}
 
 
 def create_tags(market: Market, params: Params) -> Answer:
@@ -253,6 +274,7 @@ ACTIONS: Actions = {
     "DescribeInstances": describe_instances,
     "DescribeInstanceStatus": describe_instance_status,
     "TerminateInstances": terminate_instances,
+    "ModifyInstanceAttribute": modify_instance_attribute,
     "CreateTags": create_tags,
     "DeleteTags": delete_tags,
     "DescribeSpotPriceHistory": describe_spot_price_history,

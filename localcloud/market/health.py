@@ -25,8 +25,12 @@ def describe_instance_status(market: Market, params: Params) -> Answer:
             raise EC2Error(
                 "InvalidParameterCombination", "The parameter instancesSet cannot be used with the parameter maxResults"
             )
-        if len(ids) > _MOST_IDS:
-            raise EC2Error("InvalidParameterValue", f"At most {_MOST_IDS} instance ids can be named in one call")
+        if len(ids) > _MOST_IDS:  # the same one twice counts as two
+            raise EC2Error(
+                "InvalidRequest",
+                f"{len(ids)} exceeds the maximum number of instance IDs that can be specificied ({_MOST_IDS}). Please "
+                f"specify fewer than {_MOST_IDS} instance IDs.",
+            )
         chosen = visible_or_error(market, ids)
     else:
         chosen = list(all_visible(market))
@@ -35,6 +39,7 @@ def describe_instance_status(market: Market, params: Params) -> Answer:
     filters = filters_of(
         params,
         {"availability-zone", "instance-state-name", "instance-status.status", "system-status.status"},
+        tags=False,
     )
     rows = [(one.number, _described(market, one, state)) for one, state in chosen]
     fits = matching(filters)

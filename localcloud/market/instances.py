@@ -98,6 +98,8 @@ class Instance:
     boot: Boot | None = None
     """How it fares, if not well."""
     transitions: list[Transition] = field(default_factory=list)
+    protected: bool = False
+    """Whether ``disableApiTermination`` keeps it from being terminated by a call."""
     ending: Ending | None = None
     notice: Notice | None = None
 

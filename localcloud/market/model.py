@@ -296,6 +296,8 @@ class Market:
             tags=tags,
             template=template,
             boot=next((one for one in reversed(self.boots) if one.concerns(names, user_data)), None),
+            # Spot instances cannot be protected.
+            protected=bool(template and template.data.get("DisableApiTermination")) and lifecycle == "on-demand",
         )
         self.instances[instance.id] = instance
         self._live.setdefault(offering.key, {})[instance.id] = instance

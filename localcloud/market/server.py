@@ -43,7 +43,6 @@ _REFUSED = {
     "StartInstances",
     "StopInstances",
     "RebootInstances",
-    "ModifyInstanceAttribute",
     "DescribeInstanceAttribute",
     "RequestSpotInstances",
     "CancelSpotInstanceRequests",

@@ -1,11 +1,14 @@
 """Which instances EC2's lagging view shows now, and in which state."""
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from localcloud.market.errors import EC2Error
 from localcloud.market.instances import Instance, State
 from localcloud.market.model import Market
+
+_WELL_FORMED = re.compile(r"i-(?:[0-9a-fA-F]{1,8}|[0-9a-fA-F]{17})")
 
 
 def view_at(market: Market) -> datetime:
@@ -24,8 +27,11 @@ def all_visible(market: Market, after: int = -1) -> Iterator[tuple[Instance, Sta
             yield one, state
 
 
-def visible_or_error(market: Market, instance_ids: Iterable[str]) -> list[tuple[Instance, State]]:
+def visible_or_error(market: Market, instance_ids: Sequence[str]) -> list[tuple[Instance, State]]:
     """Return the instances of these ids, each once, with the state in which they are seen, or raise EC2's error."""
+    for instance_id in instance_ids:
+        if not _WELL_FORMED.fullmatch(instance_id):
+            raise EC2Error("InvalidInstanceID.Malformed", f'Invalid id: "{instance_id}"')
     seen, unknown, moment = [], [], view_at(market)
     for instance_id in dict.fromkeys(instance_ids):
         instance = market.instances.get(instance_id)

@@ -102,6 +102,30 @@ def test_more_is_asked_for_in_parts_as_ec2_takes_no_more_in_one_call(fleet: Ec2F
     }
 
 
+def test_an_instance_too_new_for_ec2_keeps_nobodys_health_back(fleet: Ec2Fleet, face: Face) -> None:
+    old = set(launch(fleet, pool(), 2).instances)
+    face.clock.forward(20)
+    face.tell("POST", "/market/faults", {"describe_lag_seconds": 10})
+    new = set(launch(fleet, pool(), 2, "attempt-2").instances)
+    assert fleet.healthy(old | new) == old
+    assert fleet.healthy(new) == frozenset()
+
+
+def test_health_is_asked_of_a_hundred_at_a_time(fleet: Ec2Fleet, face: Face) -> None:
+    face.tell("PUT", "/market/offerings/t3.micro/us-east-1a", {"capacity": 2000, "spot_price": "0.01"})
+    ids = list(launch(fleet, pool(instance_type="t3.micro", max_instances=500), 250).instances)
+    face.clock.forward(20)
+    assert fleet.healthy([*ids, *ids, "i-0000000000000dead"]) == set(ids)
+
+
+def test_health_that_ec2_refuses_to_tell_raises(fleet: Ec2Fleet, face: Face) -> None:
+    ids = set(launch(fleet, pool(), 2).instances)
+    face.clock.forward(20)
+    face.tell("POST", "/market/faults", {"action": "DescribeInstanceStatus", "error": "InvalidInstanceID.NotFound"})
+    with pytest.raises(FleetError, match=r"InvalidInstanceID\.NotFound"):
+        fleet.healthy(ids)
+
+
 def test_the_same_attempt_sent_twice_launches_once(fleet: Ec2Fleet) -> None:
     same = attempt(fleet, pool(), 3)
     assert fleet.launch(same).instances == fleet.launch(same).instances
@@ -177,6 +201,33 @@ def test_terminating_ids_that_are_gone_does_not_keep_the_others(fleet: Ec2Fleet)
     assert not {one.state for one in fleet.instances()} & {State.PENDING, State.RUNNING}
 
 
+def test_a_protected_instance_is_told_of_and_keeps_nobody_else(fleet: Ec2Fleet, face: Face) -> None:
+    face.tell("PUT", "/market/offerings/g4dn.metal/*", {"on_demand_capacity": 4})
+    ids = list(launch(fleet, pool(spot=False, max_instances=20), 12).instances)
+    protected = ids[0], ids[5], ids[11]
+    for id_ in protected:
+        face.ec2.modify_instance_attribute(InstanceId=id_, DisableApiTermination={"Value": True})
+    ended = fleet.terminate(ids)
+    assert set(ended.instance_ids) == set(ids) - set(protected)
+    assert [one.code for one in ended.failures] == ["OperationNotPermitted"] * 3
+    assert all(any(id_ in one.message for one in ended.failures) for id_ in protected)
+    assert {one.id for one in fleet.instances() if one.state is State.PENDING} == set(protected)
+
+
+def test_many_protected_instances_cost_a_bounded_number_of_calls(fleet: Ec2Fleet, face: Face) -> None:
+    face.tell("PUT", "/market/offerings/t3.micro/us-east-1a", {"spot_price": "0.01", "capacity": 0})
+    template = {"ImageId": "ami-1", "DisableApiTermination": True}
+    face.ec2.create_launch_template(LaunchTemplateName="protecting", LaunchTemplateData=template)
+    try:
+        item = pool(instance_type="t3.micro", spot=False, max_instances=60, launch_template={"name": "protecting"})
+        ids = list(launch(fleet, item, 60).instances)
+    finally:
+        face.ec2.delete_launch_template(LaunchTemplateName="protecting")
+    ended = fleet.terminate(ids)
+    assert ended.instance_ids == ()
+    assert face.tell("GET", "/market")["calls"]["TerminateInstances"] == len(ended.failures) == 21
+
+
 def test_what_is_too_new_for_ec2_to_know_has_not_gone(fleet: Ec2Fleet, face: Face) -> None:
     face.tell("POST", "/market/faults", {"describe_lag_seconds": 60})
     face.tell("POST", "/market/faults", {"action": "TerminateInstances", "error": "InvalidInstanceID.NotFound"})
@@ -185,6 +236,18 @@ def test_what_is_too_new_for_ec2_to_know_has_not_gone(fleet: Ec2Fleet, face: Fac
     assert ended.instance_ids == ()
     assert set(ended.unknown) == ids
     assert [one.code for one in Results(terminated=(ended,)).failures] == ["InvalidInstanceID.NotFound"]
+
+
+def test_one_that_the_role_may_not_terminate_keeps_nobody_else(fleet: Ec2Fleet, face: Face) -> None:
+    ids = sorted(launch(fleet, pool(), 3).instances)
+    message = (
+        f"You are not authorized to perform: ec2:TerminateInstances on resource: arn:aws:ec2:r:1:instance/{ids[0]}"
+    )
+    refusal = {"action": "TerminateInstances", "error": "UnauthorizedOperation", "message": message}
+    face.tell("POST", "/market/faults", refusal)
+    ended = fleet.terminate(ids)
+    assert list(ended.instance_ids) == ids[1:]
+    assert [(one.code, ids[0] in one.message) for one in ended.failures] == [("UnauthorizedOperation", True)]
 
 
 def test_a_forbidden_termination_is_told(fleet: Ec2Fleet, face: Face) -> None:

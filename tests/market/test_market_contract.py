@@ -313,6 +313,26 @@ def test_one_unknown_id_spares_them_all(face: Face) -> None:
     assert face.states() == {one: "pending"}
 
 
+def test_one_protected_instance_spares_all_of_its_zone_and_no_other(face: Face) -> None:
+    one, beside = launched(face.launch(2, zones=("us-east-1a",), lifecycle="on-demand"))
+    (elsewhere,) = launched(face.launch(1, zones=("us-east-1b",), lifecycle="on-demand"))
+    face.ec2.modify_instance_attribute(InstanceId=one, DisableApiTermination={"Value": True})
+    with pytest.raises(ClientError, match=f"The instance '{one}' may not be terminated") as raised:
+        face.ec2.terminate_instances(InstanceIds=[one, beside, elsewhere])
+    assert error_code(raised) == "OperationNotPermitted"
+    assert face.states() == {one: "pending", beside: "pending", elsewhere: "shutting-down"}
+    face.ec2.modify_instance_attribute(InstanceId=one, DisableApiTermination={"Value": False})
+    face.ec2.terminate_instances(InstanceIds=[one, beside])
+    assert set(face.states().values()) == {"shutting-down"}
+
+
+def test_spot_instances_cannot_be_protected(face: Face) -> None:
+    (one,) = launched(face.launch(1))
+    with pytest.raises(ClientError, match="not supported for spot instances") as raised:
+        face.ec2.modify_instance_attribute(InstanceId=one, DisableApiTermination={"Value": True})
+    assert error_code(raised) == "UnsupportedOperation"
+
+
 def test_a_noticed_instance_runs_for_two_minutes_more(face: Face) -> None:
     (one,) = launched(face.launch(1))
     face.settle()
