@@ -101,11 +101,12 @@ class Fleet(Protocol):
     def offers(self, pool: Pool) -> list[Offer]:
         """The pool's types in its subnets' zones, one subnet a zone, on each market that it may buy on.
 
-        Spot offers come with their present prices; with the on-demand price if the cap is a share of it.
+        Spot offers come with their present prices, and only where there is one; with the on-demand price if the cap is
+        a share of it, unless the price list does not have the type.
         """
 
     def prices(self, instances: Iterable[Instance]) -> Prices:
-        """What the given instances cost now, on their market and on demand."""
+        """What the given instances cost now, on their market and on demand. Never raises: a refusal is ``untold``."""
 
     def template(self, pool: Pool, known: Template | None) -> Template | None:
         """The version of the pool's own launch template that says what its item says, made if it is not there.

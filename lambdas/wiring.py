@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from lambdas.aws.clients import EC2, LAUNCH, PRICE_LIST_REGION, client
+from lambdas.aws.clients import EC2, LAUNCH, client, price_list_region
 from lambdas.aws.drainer import EventsAndCommands
 from lambdas.aws.due_queue import SqsDueQueue
 from lambdas.aws.ec2_fleet import Ec2Fleet
@@ -56,11 +56,13 @@ def control_plane() -> ControlPlane:
     dynamodb, ec2, launcher = client("dynamodb"), client("ec2", EC2), client("ec2", LAUNCH)
     for one in (ec2, launcher):
         one.meta.events.register("response-received.ec2", _count)
+    region = ec2.meta.region_name
+    prices_from = price_list_region(region)
     offerings = Offerings(
         ec2,
-        client("pricing", region=PRICE_LIST_REGION),
+        client("pricing", region=prices_from) if prices_from else None,
         default_subnets=settings.subnet_ids,
-        region=ec2.meta.region_name,
+        region=region,
         clock=utc_now,
     )
     return ControlPlane(

@@ -59,7 +59,7 @@ def choose(pool: Pool, market: Market, offers: Iterable[Offer], status: Status, 
     usable: list[Offer] = []
     backed_off: list[Offer] = []
     too_dear: list[Offer] = []
-    for offer in sorted(one for one in offers if one.market is market):
+    for offer in sorted(one for one in offers if one.market is market and not _without_cap(pool, one)):
         backoff = memory.backoff.get(offer.offering)
         if above_cap(pool, offer) or memory.dear.get(offer.offering, now) > now:
             too_dear.append(offer)
@@ -74,6 +74,11 @@ def choose(pool: Pool, market: Market, offers: Iterable[Offer], status: Status, 
         too_dear=tuple(too_dear),
         retry_at=min((memory.backoff[offer.offering].until for offer in backed_off), default=None),
     )
+
+
+def _without_cap(pool: Pool, offer: Offer) -> bool:
+    """Whether the cap is a share of an on-demand price that nobody knows: then nothing may be launched."""
+    return pool.share is not None and offer.market is Market.SPOT and offer.on_demand_price is None
 
 
 def above_cap(pool: Pool, offer: Offer) -> bool:
@@ -109,7 +114,7 @@ def ask(pool: Pool, count: int, headroom: int, offers: Iterable[Offer], stock: S
 
 
 def _price_per_unit(offer: Offer) -> Decimal:
-    return (offer.spot_price or Decimal(0)) / offer.units
+    return (offer.spot_price or offer.on_demand_price or Decimal(0)) / offer.units
 
 
 def _of_the_emptiest_zone(count: int, offers: tuple[Offer, ...], stock: Stock) -> tuple[int, tuple[Offer, ...]]:

@@ -35,6 +35,7 @@ class MachineChange(Body):
     gpu_name: str | None = None
     gpu_manufacturer: str | None = None
     generation: Literal["current", "previous"] | None = None
+    listed: bool | None = None
 
 
 class OfferingChange(MachineChange):

@@ -31,6 +31,8 @@ class Machine:
     gpu_name: str = ""
     gpu_manufacturer: str = ""
     generation: str = "current"
+    listed: bool = True
+    """Whether the price list has them."""
 
 
 @dataclass
