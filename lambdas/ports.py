@@ -105,6 +105,9 @@ class Fleet(Protocol):
         a share of it, unless the price list does not have the type.
         """
 
+    def unsold(self, pool: Pool) -> tuple[str, ...]:
+        """Those of the pool's ``instance_types`` that are sold nowhere in this Region: misspelt ones, as a rule."""
+
     def prices(self, instances: Iterable[Instance]) -> Prices:
         """What the given instances cost now, on their market and on demand. Never raises: a refusal is ``untold``."""
 

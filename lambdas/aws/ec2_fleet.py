@@ -107,6 +107,10 @@ class Ec2Fleet:
         """What may be launched where, at what price."""
         return self._offerings.of(pool)
 
+    def unsold(self, pool: Pool) -> tuple[str, ...]:
+        """Those of the pool's types that the Region does not sell."""
+        return self._offerings.unsold(pool.instance_types)
+
     def prices(self, instances: Iterable[Instance]) -> Prices:
         """What the given instances cost now."""
         return self._offerings.prices_of(instances)

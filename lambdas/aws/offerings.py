@@ -94,6 +94,17 @@ class Offerings:
                 # By their spot prices, then, which rank types much alike: spot launches do not wait for the price list.
         return _cheapest(pool, types, prices)
 
+    def unsold(self, types: Sequence[str]) -> tuple[str, ...]:
+        """Those of the types that the Region sells nowhere, neither on spot nor on demand."""
+        filters = ([{"Name": "instance-type", "Values": part}] for part in in_parts(types))
+        sold = {
+            one["InstanceType"]
+            for wanted in filters
+            for page in pages(self._ec2.describe_instance_type_offerings, LocationType="region", Filters=wanted)
+            for one in page["InstanceTypeOfferings"]
+        }
+        return tuple(name for name in types if name not in sold)
+
     def zones(self, subnet_ids: Sequence[str]) -> dict[str, str]:
         """The zone of each of these subnets; asked by filter, so that one unknown id does not fail the others."""
         asked = ([{"Name": "subnet-id", "Values": part}] for part in in_parts(subnet_ids))
@@ -137,10 +148,11 @@ class Offerings:
         now = self._clock()
         found = (
             page
-            for part in in_parts(types)  # the list is a filter by another name; no limit of its own is stated
+            for part in in_parts(types)
             for page in pages(
                 self._ec2.describe_spot_price_history,
-                InstanceTypes=part,
+                # To a filter a type that does not exist is nothing; as a parameter it might fail the call for all.
+                Filters=[{"Name": "instance-type", "Values": part}],
                 ProductDescriptions=["Linux/UNIX"],
                 StartTime=now,
                 MaxResults=PAGE,

@@ -198,7 +198,7 @@ def describe_spot_price_history(market: Market, params: Params) -> Answer:
             "Timestamp": at.replace(microsecond=0),
         }
         for offering in market.offerings.values()
-        if fits(_price_attributes(offering))
+        if offering.spot and fits(_price_attributes(offering))
         for at, price in _prices(offering, start, end)
     ]
     rows.sort(key=lambda row: (row["InstanceType"], row["AvailabilityZone"]))
@@ -221,6 +221,31 @@ def _prices(offering: Offering, start: datetime, end: datetime) -> list[tuple[da
     at_start = [change for change in offering.history if change.at <= start][-1:]
     later = [change for change in offering.history if start < change.at <= end]
     return [(change.at, change.price) for change in at_start + later]
+
+
+def describe_instance_type_offerings(market: Market, params: Params) -> Answer:
+    """Which types are sold in the Region, or in which of its zones; on spot or not is not said."""
+    refuse_unknown("DescribeInstanceTypeOfferings", params, {"LocationType", "Filters", "MaxResults", "NextToken"})
+    where = params.get("LocationType", "region")
+    if where not in ("region", "availability-zone"):
+        raise EC2Error("UnsupportedOperation", f"This market does not play the location type {where}.")
+    filters = filters_of(params, {"instance-type", "location"}, tags=False)
+    sold = sorted(
+        {(one.instance_type, market.region if where == "region" else one.zone) for one in market.offerings.values()}
+    )
+    fits = matching(filters)
+    page, token = page_of(
+        enumerate(sold, 1),
+        params,
+        key=lambda pair: pair[0],
+        where=lambda pair: fits({"instance-type": (pair[1][0],), "location": (pair[1][1],)}),
+    )
+    answer: Answer = {
+        "InstanceTypeOfferings": [
+            {"InstanceType": name, "LocationType": where, "Location": place} for _, (name, place) in page
+        ]
+    }
+    return {**answer, "NextToken": token} if token else answer
 
 
 def describe_subnets(market: Market, params: Params) -> Answer:
@@ -279,6 +304,7 @@ ACTIONS: Actions = {
     "DeleteTags": delete_tags,
     "DescribeSpotPriceHistory": describe_spot_price_history,
     "DescribeSubnets": describe_subnets,
+    "DescribeInstanceTypeOfferings": describe_instance_type_offerings,
     "GetInstanceTypesFromInstanceRequirements": get_instance_types_from_instance_requirements,
     **TEMPLATE_ACTIONS,
 }

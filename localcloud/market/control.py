@@ -45,6 +45,7 @@ class OfferingChange(MachineChange):
     spot_price: Price | None = None
     on_demand_price: Price | None = None
     on_demand_capacity: Capacity | None = None
+    spot: bool | None = None
     vcpus: Annotated[int, Field(ge=1)] | None = None
 
 
@@ -167,6 +168,7 @@ class Control:
             "capacity": offering.capacity,
             "in_use": len(spot),
             "noticed": sum(one.notice is not None for one in spot),
+            "spot": offering.spot,
             "spot_price": str(offering.spot_price),
             "on_demand_price": str(offering.on_demand_price),
             "on_demand_capacity": offering.on_demand_capacity,

@@ -140,6 +140,7 @@ class Market:
         spot_price: Decimal | None = None,
         on_demand_price: Decimal | None = None,
         on_demand_capacity: int | None = None,
+        spot: bool | None = None,
         vcpus: int | None = None,
         machine: Mapping[str, Any] | None = None,
         at: datetime | None = None,
@@ -155,20 +156,21 @@ class Market:
         offering = self.offerings.get((instance_type, zone))
         if offering is None:
             offering = self._new_offering(instance_type, zone, capacity, spot_price, on_demand_price)
-        if capacity is not None:
-            offering.capacity = capacity
-        if on_demand_capacity is not None:
-            offering.on_demand_capacity = on_demand_capacity
-        if vcpus is not None:
-            offering.vcpus = vcpus
+        told = {
+            "capacity": capacity,
+            "spot_price": spot_price,
+            "on_demand_price": on_demand_price,
+            "on_demand_capacity": on_demand_capacity,
+            "spot": spot,
+            "vcpus": vcpus,
+        }
+        for name, value in told.items():
+            if value is not None:
+                setattr(offering, name, value)
         if machine:
             for one in self.offerings.values():
                 if one.instance_type == instance_type:
                     one.machine = replace(one.machine, **machine)
-        if on_demand_price is not None:
-            offering.on_demand_price = on_demand_price
-        if spot_price is not None:
-            offering.spot_price = spot_price
         self._note(at, "offering", offering=offering)
         self._price_changed(offering, at)
         return offering
@@ -231,7 +233,7 @@ class Market:
             if quota_lifecycle == lifecycle
         }
         launches = self._launch_tokens().available(self.clock()) if self.settings.throttling else None
-        return Room(free=free, vcpus=vcpus, launches=launches)
+        return Room(free=free, vcpus=vcpus, addresses=self.free_addresses(), launches=launches)
 
     def addresses_used(self) -> Counter[str]:
         """Return how many addresses instances have, by subnet. Those of an ending one are free again."""

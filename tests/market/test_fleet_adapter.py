@@ -12,7 +12,7 @@ from lambdas.aws.ec2_fleet import Ec2Fleet
 from lambdas.aws.offerings import Offerings
 from lambdas.domain.observed import State
 from lambdas.domain.plan import Launch
-from lambdas.domain.pool import Pool, parse_pool
+from lambdas.domain.pool import Market, Pool, parse_pool
 from lambdas.domain.results import Launched, Results
 from lambdas.domain.status import Attempt, Reason
 from lambdas.ports import FleetError
@@ -32,7 +32,8 @@ def fleet_of(face: Face, stack: str, template: str = "default") -> Ec2Fleet:
 
 
 def pool(**attributes: Any) -> Pool:
-    parsed = parse_pool({"pool_name": "p", "instance_type": "g4dn.metal", **attributes})
+    typed = {} if {"instance_types", "requirements"} & attributes.keys() else {"instance_type": "g4dn.metal"}
+    parsed = parse_pool({"pool_name": "p", **typed, **attributes})
     assert isinstance(parsed, Pool)
     return parsed
 
@@ -152,6 +153,47 @@ def test_named_subnets_are_the_only_ones_offered(fleet: Ec2Fleet) -> None:
     first = fleet.offers(pool())[0]
     offers = fleet.offers(pool(subnet_ids=[first.subnet_id]))
     assert [(one.zone, one.subnet_id) for one in offers] == [(first.zone, first.subnet_id)]
+
+
+def test_types_that_the_region_does_not_sell_are_named(fleet: Ec2Fleet, face: Face) -> None:
+    misspelt = pool(instance_types=["g5.xlagre", "g4dn.metal", "g5.xlarge", "g5.huge"])
+    assert fleet.unsold(misspelt) == ("g5.xlagre", "g5.huge")
+    assert fleet.unsold(pool()) == ()
+    assert fleet.unsold(pool(requirements={"vcpus": {"min": 4}})) == ()
+    face.tell("POST", "/market/faults", {"action": "DescribeInstanceTypeOfferings", "error": "UnauthorizedOperation"})
+    with pytest.raises(FleetError):
+        fleet.unsold(misspelt)
+
+
+def test_a_type_that_is_sold_on_demand_alone_has_no_spot_offer(fleet: Ec2Fleet, face: Face) -> None:
+    face.offer("*", "g4dn.metal", spot=False)
+    try:
+        item = pool(fallback={"after_minutes": 5})
+        assert {offer.market for offer in fleet.offers(item)} == {Market.ON_DEMAND}
+        assert fleet.unsold(item) == ()
+    finally:
+        face.offer("*", "g4dn.metal", spot=True)
+
+
+def test_the_subnet_of_a_zone_with_the_most_free_addresses_is_offered(fleet: Ec2Fleet, face: Face) -> None:
+    home, away, beside = face.subnet("us-east-1a"), face.subnet("us-east-1b"), face.add_subnet("us-east-1a")
+    item = pool(subnet_ids=[home, beside, away])
+    for free, chosen in (((0, 1), beside), ((3, 2), home), ((0, 0), min(home, beside))):
+        for subnet, addresses in zip((home, beside), free, strict=True):
+            face.tell("PUT", f"/market/subnets/{subnet}", {"free_addresses": addresses})
+        offered = {offer.zone: offer.subnet_id for offer in fleet.offers(item)}
+        assert offered == {"us-east-1a": chosen, "us-east-1b": away}
+
+
+def test_a_subnet_without_addresses_is_told_by_its_name(fleet: Ec2Fleet, face: Face) -> None:
+    subnet = face.subnet("us-east-1a")
+    face.tell("PUT", f"/market/subnets/{subnet}", {"free_addresses": 2})
+    launched = launch(fleet, pool(subnet_ids=[subnet]), 3)
+    assert len(launched.instances) == 2
+    (refusal,) = launched.failures
+    assert (refusal.code, subnet in refusal.message) == ("InsufficientFreeAddressesInSubnet", True)
+    fleet.terminate(launched.instances)
+    assert len(launch(fleet, pool(subnet_ids=[subnet]), 2, "attempt-2").instances) == 2, "they are free again"
 
 
 def test_no_capacity_is_told_per_offering(fleet: Ec2Fleet, face: Face) -> None:

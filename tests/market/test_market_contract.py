@@ -290,6 +290,45 @@ def test_subnets_are_found_by_zone_by_id_and_as_defaults(face: Face) -> None:
     assert one["AvailabilityZone"] == "us-east-1b"
 
 
+def test_a_subnet_shows_the_addresses_that_it_has_left(face: Face) -> None:
+    subnet = face.subnet("us-east-1a")
+
+    def free() -> int:
+        return int(face.ec2.describe_subnets(SubnetIds=[subnet])["Subnets"][0]["AvailableIpAddressCount"])
+
+    before = free()
+    ids = launched(face.launch(3, zones=("us-east-1a",)))
+    assert free() == before - 3
+    face.ec2.terminate_instances(InstanceIds=ids[:2])
+    assert free() == before - 1
+    face.tell("PUT", f"/market/subnets/{subnet}", {"free_addresses": 1})
+    answer = face.launch(3, zones=("us-east-1a", "us-east-1b"), lifecycle="on-demand")
+    assert by_zone(answer) == {"us-east-1a": 1, "us-east-1b": 2}
+    (refusal,) = answer["Errors"]
+    assert refusal["ErrorCode"] == "InsufficientFreeAddressesInSubnet"
+    assert refusal["ErrorMessage"] == (
+        f"There are not enough free addresses in subnet '{subnet}' to satisfy the requested number of instances."
+    )
+    assert face.control("PUT", "/market/subnets/subnet-0", {"free_addresses": 1})[0] == 404
+
+
+def test_a_type_may_be_sold_on_demand_alone(face: Face) -> None:
+    face.offer("*", spot=False)
+    assert codes(face.launch(1, zones=("us-east-1a",))) == ["Unsupported"]
+    assert face.ec2.describe_spot_price_history(InstanceTypes=[TYPE])["SpotPriceHistory"] == []
+    assert launched(face.launch(1, zones=("us-east-1a",), lifecycle="on-demand"))
+
+
+def test_the_types_that_are_sold_are_listed_by_region_and_by_zone(face: Face) -> None:
+    wanted = [{"Name": "instance-type", "Values": [TYPE, "g5.xlagre"]}]
+    answer = face.ec2.describe_instance_type_offerings(LocationType="region", Filters=wanted)
+    assert answer["InstanceTypeOfferings"] == [
+        {"InstanceType": TYPE, "LocationType": "region", "Location": "us-east-1"}
+    ]
+    answer = face.ec2.describe_instance_type_offerings(LocationType="availability-zone", Filters=wanted)
+    assert [one["Location"] for one in answer["InstanceTypeOfferings"]] == list(ZONES)
+
+
 # Ending
 
 
