@@ -29,6 +29,7 @@ from localcloud.market.model import Market
 from localcloud.market.offerings import Offering
 from localcloud.market.settings import Fault
 from localcloud.market.settings import Settings as MarketSettings
+from localcloud.market.shapes import refuse_beyond_model
 from localcloud.market.surroundings import PlainSurroundings
 
 STACK = "test"
@@ -119,6 +120,10 @@ class MemoryStatuses:
         return held
 
 
+LARGEST_EVENTS = 1_000_000
+"""Bytes that PutEvents takes in one call."""
+
+
 class MemoryBus:
     """EventBridge's default bus as a list of details; ``refusing`` makes it refuse every entry."""
 
@@ -129,6 +134,8 @@ class MemoryBus:
     def put_events(self, Entries: list[dict[str, str]]) -> dict[str, Any]:  # noqa: N803  boto3's own name
         if self.refusing:
             return {"Entries": [{"ErrorCode": "InternalFailure", "ErrorMessage": "Try again."} for _ in Entries]}
+        refuse_beyond_model("events", "PutEvents", {"Entries": Entries})
+        assert len(json.dumps(Entries)) < LARGEST_EVENTS
         self.details += [json.loads(entry["Detail"]) for entry in Entries]
         return {"Entries": [{"EventId": str(number)} for number, _ in enumerate(Entries)]}
 

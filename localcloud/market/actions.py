@@ -21,6 +21,7 @@ from localcloud.market.pricing import PRICING_ACTIONS
 from localcloud.market.requests import Actions, Answer, Params, refuse_unknown
 from localcloud.market.requirements import get_instance_types_from_instance_requirements
 from localcloud.market.settings import Fault
+from localcloud.market.shapes import refuse_beyond_model
 from localcloud.market.ssm import SSM_ACTIONS
 from localcloud.market.surroundings import Subnet, template_not_found
 from localcloud.market.templates import TEMPLATE_ACTIONS
@@ -37,12 +38,13 @@ def carry_out(
     """Carry out an action and return its answer (the caller's own copy); ``EC2Error``: an error."""
     market.catch_up()
     asked = copy.deepcopy({key: value for key, value in params.items() if key != "DryRun"})
+    service = next(name for name, actions in SERVICES.items() if action in actions)
+    refuse_beyond_model(service, action, asked)
     if params.get("DryRun"):
         raise EC2Error("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
     if action == "CreateFleet":
         return copy.deepcopy(create_fleet(market, asked, fault, permit))
-    carry = next(actions[action] for actions in SERVICES.values() if action in actions)
-    return copy.deepcopy(carry(market, asked))
+    return copy.deepcopy(SERVICES[service][action](market, asked))
 
 
 def describe_instances(market: Market, params: Params) -> Answer:
@@ -53,10 +55,10 @@ def describe_instances(market: Market, params: Params) -> Answer:
             raise EC2Error(
                 "InvalidParameterCombination", "The parameter instancesSet cannot be used with the parameter maxResults"
             )
-        named = visible_or_error(market, params["InstanceIds"])
+        named = visible_or_error(market, "DescribeInstances", params["InstanceIds"])
         chosen = iter(sorted(named, key=lambda pair: pair[0].number))
     else:
-        chosen = all_visible(market, after=shown_up_to(params))
+        chosen = all_visible(market, "DescribeInstances", after=shown_up_to(params))
     filters = filters_of(
         params,
         {
@@ -96,7 +98,7 @@ def terminate_instances(market: Market, params: Params) -> Answer:
     if len(params["InstanceIds"]) > _MOST_TERMINATIONS:
         raise EC2Error("InvalidParameterValue", f"At most {_MOST_TERMINATIONS} instances can be terminated in one call")
     changes = []
-    named = [instance for instance, _ in visible_or_error(market, params["InstanceIds"])]
+    named = [instance for instance, _ in visible_or_error(market, "TerminateInstances", params["InstanceIds"])]
     protected = [one for one in named if one.protected and one.live]
     victims = [one for one in named if one.zone not in {each.zone for each in protected}]
     for instance in victims:
@@ -122,7 +124,7 @@ def terminate_instances(market: Market, params: Params) -> Answer:
 def modify_instance_attribute(market: Market, params: Params) -> Answer:
     """Protect an on-demand instance from termination by a call, or no longer; no other attribute is played."""
     refuse_unknown("ModifyInstanceAttribute", params, {"InstanceId", "DisableApiTermination"})
-    ((instance, _),) = visible_or_error(market, [params["InstanceId"]])
+    ((instance, _),) = visible_or_error(market, "ModifyInstanceAttribute", [params["InstanceId"]])
     if instance.lifecycle == "spot":
         raise EC2Error("UnsupportedOperation", "Modifying 'disableApiTermination' is not supported for spot instances.")
     instance.protected = bool(params["DisableApiTermination"]["Value"])
@@ -156,7 +158,7 @@ def _tags_of_all(market: Market, resource_ids: list[str]) -> list[dict[str, str]
     for one in templates:
         if one not in market.surroundings.templates:
             raise template_not_found(one, None)
-    instances = visible_or_error(market, [one for one in resource_ids if one not in templates])
+    instances = visible_or_error(market, "CreateTags", [one for one in resource_ids if one not in templates])
     return [market.surroundings.templates[one].tags for one in templates] + [one.tags for one, _ in instances]
 
 

@@ -271,9 +271,11 @@ def _placed(
             text = f"The subnet {subnet.id} is in {subnet.zone}, not in {zone}"
             placed.append(_Failed(echo, "InvalidParameterValue", text))
         elif offering is None:
+            elsewhere = sorted(there for name, there in market.offerings if name == instance_type)
             text = (
                 f"Your requested instance type ({instance_type}) is not supported in your requested "
-                f"Availability Zone ({subnet.zone})."
+                f"Availability Zone ({subnet.zone}). Please retry your request by not specifying an Availability Zone "
+                f"or choosing {', '.join(elsewhere)}."
             )
             placed.append(_Failed(echo, "InvalidFleetConfiguration", text))
         elif text := _other_architecture(offering, asked.get("ImageId") or template.image_id):

@@ -8,6 +8,7 @@ else is answered, each thing at its own moment, so that a clock that jumps gives
 import heapq
 import random
 import uuid
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -33,7 +34,7 @@ from localcloud.market.instances import (
 )
 from localcloud.market.limits import BUCKETS, LAUNCHED_INSTANCES, TokenBucket, bucket_name, quota_group
 from localcloud.market.offerings import Machine, Offering, PriceChange, type_and_zone
-from localcloud.market.settings import Boot, Fault, Settings
+from localcloud.market.settings import Boot, Fault, Settings, Span
 from localcloud.market.surroundings import PlainSurroundings, Subnet, Surroundings, Template
 
 Event = dict[str, Any]
@@ -62,6 +63,7 @@ class Market:
         self.region = region
         self.account = account
         self.surroundings: Surroundings = surroundings or PlainSurroundings()
+        self.seed = seed
         self._random = random.Random(seed)
         self._launches = count(1)
         self._order = count()
@@ -128,6 +130,14 @@ class Market:
     def lasting(self, seconds: float) -> timedelta:
         """Return how long a stated duration takes on the clock, at the market's pace."""
         return timedelta(seconds=seconds / self.settings.pace)
+
+    def drawn(self, span: Span, *about: str) -> timedelta:
+        """Return how long a duration takes on the clock for something: of two bounds between, and always the same."""
+        if not isinstance(span, tuple):
+            return self.lasting(span)
+        shortest, longest = span
+        share = zlib.crc32("/".join((str(self.seed), *about)).encode()) / 2**32
+        return self.lasting(shortest + (longest - shortest) * share)
 
     # Offerings
 
@@ -306,7 +316,8 @@ class Market:
         if self.settings.throttling:
             self._launch_tokens().take(1, now)
         self._enter(instance, "pending", now)
-        self.schedule(now + self.lasting(self.settings.pending_seconds), partial(self._is_running, instance))
+        pending = self.drawn(self.settings.pending_seconds, instance.id, "pending")
+        self.schedule(now + pending, partial(self._is_running, instance))
         if instance.boot and instance.boot.outcome == "dies":
             ending = ending_by_itself(instance.boot.code, instance.boot.message)
             at = now + self.lasting(instance.boot.after_seconds or 0)
@@ -324,7 +335,8 @@ class Market:
         instance.ending = ending
         del self._live[instance.instance_type, instance.zone][instance.id]
         self._enter(instance, "shutting-down", at)
-        self.schedule(at + self.lasting(self.settings.shutting_down_seconds), partial(self._is_gone, instance))
+        ending_for = self.drawn(self.settings.shutting_down_seconds, instance.id, "shutting-down")
+        self.schedule(at + ending_for, partial(self._is_gone, instance))
 
     def _is_gone(self, instance: Instance, at: datetime) -> None:
         self._enter(instance, "terminated", at)

@@ -6,7 +6,9 @@ from typing import Any, ClassVar
 
 import pytest
 
+from lambdas.aws.drainer import EventsAndCommands
 from lambdas.domain.status import ANNOUNCED
+from localcloud.market.client import MarketClient
 from localcloud.market.commands import CommandResult
 from tests.fakes import World, offering
 
@@ -307,6 +309,13 @@ class TestDrains:
         assert len(world.alive()) == 4
         world.minutes(4)
         assert [status for _, status in drains(world)] == ["Success", "Success"]
+
+    def test_the_longest_stack_name_fits_into_what_systems_manager_takes(self, world: World) -> None:
+        first, *_ = settled(world, target_size=2, max_instances=4)
+        (instance,) = [one for one in world.plane.fleet.instances() if one.id == first]
+        ssm = MarketClient(world.market, service="ssm")
+        told = EventsAndCommands(world.bus, ssm, stack="s" * 63, clock=world.clock).tell("p", [instance], SAVE)
+        assert told.failures == ()
 
     def test_the_list_is_bounded(self) -> None:
         world = World(*(offering("g5.xlarge", f"us-east-1{zone}", capacity=100) for zone in "ab"))
