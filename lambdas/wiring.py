@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from lambdas.aws.clients import EC2, LAUNCH, client, price_list_region
+from lambdas.aws.clients import EC2, LAUNCH, PRICES, client, price_list_region
 from lambdas.aws.drainer import EventsAndCommands
 from lambdas.aws.due_queue import SqsDueQueue
 from lambdas.aws.ec2_fleet import Ec2Fleet
@@ -60,7 +60,7 @@ def control_plane() -> ControlPlane:
     prices_from = price_list_region(region)
     offerings = Offerings(
         ec2,
-        client("pricing", region=prices_from) if prices_from else None,
+        client("pricing", PRICES, prices_from) if prices_from else None,
         default_subnets=settings.subnet_ids,
         region=region,
         clock=utc_now,

@@ -16,6 +16,9 @@ EC2 = Config(connect_timeout=3, read_timeout=12, retries={"mode": "standard", "t
 PRICE_LIST_REGION = "us-east-1"
 """Serves the price list of all Regions of the partition ``aws``, as two others do."""
 
+PRICES = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 2})
+"""The price list: a tick that waits for what things cost must not come to its time limit by that."""
+
 LAUNCH = Config(connect_timeout=3, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 1})
 """CreateFleet: once. After a repeat behind our back an error would say nothing of what the first try launched."""
 

@@ -29,7 +29,7 @@ def handler(event: dict[str, Any], context: Any) -> Any:
     """Note each event, then reconcile each pool once: notices that come together become one launch.
 
     What fails goes back alone, to be tried again within seconds: a malformed event, or one event of a pool whose
-    reconcile failed. Raises only if every message failed, so that the function's errors tell of it.
+    reconcile failed. Raises only if it failed for every message, so that the function's errors tell of it.
     """
     records: list[Record] = event["Records"]
     events = {record["messageId"]: _parsed(record["body"]) for record in records}
@@ -37,7 +37,8 @@ def handler(event: dict[str, Any], context: Any) -> Any:
     for together in _in_turn(records, events):
         _Turn(together, events, control_plane(), context).take(faults)
     _send_back([record for record in records if record["messageId"] in faults], faults)
-    failed = [fault for fault in faults.values() if not isinstance(fault, NotSeenYetError)]
+    # Errors of the function slow its queue's readers down, so what is the message's own fault is none.
+    failed = [fault for fault in faults.values() if not isinstance(fault, NotSeenYetError | MalformedEventError)]
     if failed and len(failed) == len(records):
         raise BatchProcessingError(f"All {len(records)} messages failed; the first: {failed[0]!r}") from failed[0]
     return {"batchItemFailures": [{"itemIdentifier": id_} for id_ in faults]}

@@ -211,6 +211,7 @@ def test_a_malformed_message_goes_on_to_the_dead_letters_at_once(queue: NoticesQ
         assert queue.deliver() == ["{"]
         queue.world.clock.forward(1)
     assert queue.messages["message-1"].receives == 15
+    assert queue.errors == 0
 
 
 @pytest.mark.parametrize("announce", ["interruption", "rebalance"])
