@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -124,16 +125,24 @@ class HealthEvent(_Message):
 
     def over(self, instance_id: str) -> bool:
         """Whether nothing of it is to come for an instance (any more): the event is closed, or the instance's part."""
-        statuses = {one.status for one in self.detail.entities if one.value == instance_id}
         spared = {"RESOLVED"} if self.detail.status == "upcoming" else {"RESOLVED", "UNIMPAIRED"}
-        return self.detail.status == "closed" or statuses <= spared
+        return self.detail.status == "closed" or self._statuses[instance_id] <= spared
+
+    @cached_property
+    def _statuses(self) -> dict[str, set[str]]:
+        """Each instance's, or what is said of it more than once; there may be thousands."""
+        statuses: dict[str, set[str]] = {}
+        for one in self.detail.entities:
+            if INSTANCE_ID.fullmatch(one.value):
+                statuses.setdefault(one.value, set()).add(one.status)
+        return statuses
 
     @property
     def instance_ids(self) -> tuple[str, ...]:
         """The instances whose maintenance, stop or retirement is scheduled."""
         if self.detail.service != "EC2" or self.detail.category != "scheduledChange":
             return ()
-        return tuple(one.value for one in self.detail.entities if INSTANCE_ID.fullmatch(one.value))
+        return tuple(self._statuses)
 
 
 class Ignored(_Message):
