@@ -13,7 +13,7 @@ from typing import Any
 
 from cli.exits import AwsFaultError
 from cli.tables import PoolItems
-from lambdas.aws.clients import EC2, PRICE_LIST_REGION, STORE, client
+from lambdas.aws.clients import EC2, STORE, client, price_list_region
 from lambdas.aws.drainer import EventsAndCommands
 from lambdas.aws.ec2_fleet import Ec2Fleet
 from lambdas.aws.offerings import Offerings
@@ -35,7 +35,7 @@ class Deployment:
     def client(self, service: str) -> Any:
         """The client of a service; one for all threads."""
         if service not in self._clients:
-            region = PRICE_LIST_REGION if service == "pricing" else None
+            region = price_list_region(self.region) if service == "pricing" else None
             self._clients[service] = client(service, EC2 if service == "ec2" else STORE, region)
         return self._clients[service]
 
@@ -114,7 +114,7 @@ class Deployment:
         """What EC2 offers, and at what price."""
         return Offerings(
             self.client("ec2"),
-            self.client("pricing"),
+            self.client("pricing") if price_list_region(self.region) else None,
             default_subnets=default_subnets,
             region=str(self.client("ec2").meta.region_name),
             clock=self.now,

@@ -7,7 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from functools import partial
 from typing import Any, TypeVar
 
 from rich.console import Group, RenderableType
@@ -131,12 +130,12 @@ def look(deployment: Deployment, known: Prices | None = None) -> Seen:
 def _prices(asking: _Asking, offerings: Offerings, pools: Iterable[Pool], instances: Iterable[Instance]) -> Prices:
     spot_types, others = _types_to_price(pools, instances)
     spot = asking.optional("No spot prices are shown", lambda: offerings.spot_prices(spot_types) if spot_types else {})
-    on_demand = {
-        name: asking.optional(f"The on-demand price of {name} is not known", partial(offerings.on_demand_price, name))
-        for name in others
-    }
-    found = {name: asked.result() for name, asked in on_demand.items()}
-    return Prices(spot.result() or {}, {name: price for name, price in found.items() if price is not None})
+    found = asking.optional("On-demand prices are not known", lambda: offerings.list_prices(others)).result()
+    listed = found or {}
+    for name in others if found is not None else ():
+        if name not in listed:
+            asking.notes.append(f"The on-demand price of {name} is not known: the price list does not have it")
+    return Prices(spot.result() or {}, listed)
 
 
 def _types_to_price(pools: Iterable[Pool], instances: Iterable[Instance]) -> tuple[list[str], list[str]]:

@@ -114,7 +114,7 @@ class Alarms(Construct):
             self._alarm(Trouble.DEAD_LETTERS, depth, 1, name=f"dead-{kind.replace(' ', '-')}", about=kind)
         for kind, queue in {"due-pools": queues.due, "edited-pools": queues.edited, "notices": queues.notices}.items():
             age = queue.metric_approximate_age_of_oldest_message(period=MINUTE, statistic="Maximum")
-            longest = queues.longest_life_seconds
+            longest = queues.longest_life_seconds[kind]
             self._alarm(Trouble.QUEUE_AGE, age, longest, name=f"{kind}-waiting", about=kind)
 
     @property

@@ -133,6 +133,7 @@ def settings(deployment: Deployment, data: Data, queues: Queues, launch_template
         status_table=data.status.table_name,
         due_queue_url=queues.due.queue_url,
         edited_queue_url=queues.edited.queue_url,
+        notices_queue_url=queues.notices.queue_url,
         default_launch_template=launch_template,
         subnet_ids=deployment.subnet_ids,
         lease_seconds=stage.lease_seconds,

@@ -11,6 +11,10 @@ from infra.stages import Stage
 # Tries of one message before it is dead. A lost message costs a minute at most: the tick finds the pool anyway.
 MAX_RECEIVES = 3
 
+# A notice is worth two minutes, and is tried again within seconds for about as long; then at the queue's own pace, for
+# what AWS Health announces is told nowhere else.
+MAX_NOTICE_RECEIVES = 15
+
 
 class Queues(Construct):
     """Standard queues: the pool's lease, not the queue, makes reconciles one at a time."""
@@ -19,17 +23,24 @@ class Queues(Construct):
         super().__init__(scope, construct_id)
         self._tls_only = stage.tls_only
         # AWS asks for six times the function's time limit, so that throttled deliveries do not look like failures.
-        hidden = Duration.seconds(6 * stage.function_timeout)
-        # A message that is being read is done or dead by then.
-        self.longest_life_seconds = MAX_RECEIVES * hidden.to_seconds()
+        hidden = 6 * stage.function_timeout
         self.tick_dead = self._queue("TickDead")
         self.edits_dead = self._queue("EditsDead")
         self.due_dead = self._queue("DueDead")
         self.notices_dead = self._queue("NoticesDead")
-        self.due = self._queue("Due", dead=self.due_dead, visibility_timeout=hidden)
+        self.due = self._queue("Due", dead=self.due_dead, hidden=hidden)
         # What a person waits for does not stand behind what the tick has found.
-        self.edited = self._queue("Edited", dead=self.due_dead, visibility_timeout=hidden)
-        self.notices = self._queue("Notices", dead=self.notices_dead, visibility_timeout=hidden)
+        self.edited = self._queue("Edited", dead=self.due_dead, hidden=hidden)
+        # As short as Lambda allows, for the notices of an invocation that broke off. Read twice, they do no harm.
+        self.notices = self._queue(
+            "Notices", dead=self.notices_dead, hidden=stage.function_timeout, receives=MAX_NOTICE_RECEIVES
+        )
+        self.longest_life_seconds = {
+            "due-pools": MAX_RECEIVES * hidden,
+            "edited-pools": MAX_RECEIVES * hidden,
+            "notices": MAX_NOTICE_RECEIVES * stage.function_timeout,
+        }
+        """A message that is being read is done or dead by then."""
 
     @property
     def dead(self) -> dict[str, sqs.Queue]:
@@ -42,15 +53,20 @@ class Queues(Construct):
         }
 
     def _queue(
-        self, construct_id: str, dead: sqs.Queue | None = None, visibility_timeout: Duration | None = None
+        self,
+        construct_id: str,
+        dead: sqs.Queue | None = None,
+        *,
+        hidden: int | None = None,
+        receives: int = MAX_RECEIVES,
     ) -> sqs.Queue:
         return sqs.Queue(
             self,
             construct_id,
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=self._tls_only,
-            visibility_timeout=visibility_timeout,
+            visibility_timeout=Duration.seconds(hidden) if hidden else None,
             # Work older than an hour has been done by ticks since; the dead wait for somebody to look.
             retention_period=Duration.hours(1) if dead else Duration.days(14),
-            dead_letter_queue=sqs.DeadLetterQueue(queue=dead, max_receive_count=MAX_RECEIVES) if dead else None,
+            dead_letter_queue=sqs.DeadLetterQueue(queue=dead, max_receive_count=receives) if dead else None,
         )

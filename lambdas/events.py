@@ -5,12 +5,17 @@ Shapes: EventBridge's EC2 events as the EC2 User Guide shows them; they carry no
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -28,7 +33,8 @@ def _a_key(text: str) -> str:
     return text
 
 
-InstanceId = Annotated[str, StringConstraints(pattern=r"^i-[0-9a-f]{8,17}$")]
+INSTANCE_ID = re.compile(r"i-[0-9a-f]{8,17}")
+InstanceId = Annotated[str, StringConstraints(pattern=f"^{INSTANCE_ID.pattern}$")]
 PoolName = Annotated[str, StringConstraints(min_length=1), AfterValidator(_a_key)]
 
 
@@ -52,14 +58,22 @@ class _StateDetail(_InstanceDetail):
     state: str
 
 
+Lenient = Annotated[str, BeforeValidator(lambda given: given if isinstance(given, str) else "")]
+"""A text that may be missing or no text: then it is empty, and keeps none of what is beside it back."""
+
+
 class _Entity(_Message):
-    value: str = Field(alias="entityValue")
+    value: Lenient = Field("", alias="entityValue")
+    status: Lenient = ""
 
 
 class _HealthDetail(_Message):
     service: str
     category: str = Field(alias="eventTypeCategory")
     code: str = Field(alias="eventTypeCode")
+    arn: Lenient = Field("", alias="eventArn")
+    status: Lenient = Field("", alias="statusCode")
+    updated_at: Lenient = Field("", alias="lastUpdatedTime")
     entities: tuple[_Entity, ...] = Field((), alias="affectedEntities")
 
 
@@ -101,11 +115,34 @@ class HealthEvent(_Message):
     detail: _HealthDetail
 
     @property
+    def at(self) -> datetime:
+        """Since when it stands as it says; messages about one event may arrive in any order."""
+        try:
+            updated_at = parsedate_to_datetime(self.detail.updated_at)
+        except (ValueError, OverflowError):
+            return self.time
+        return updated_at.replace(tzinfo=updated_at.tzinfo or UTC)
+
+    def over(self, instance_id: str) -> bool:
+        """Whether nothing of it is to come for an instance (any more): the event is closed, or the instance's part."""
+        spared = {"RESOLVED"} if self.detail.status == "upcoming" else {"RESOLVED", "UNIMPAIRED"}
+        return self.detail.status == "closed" or self._statuses[instance_id] <= spared
+
+    @cached_property
+    def _statuses(self) -> dict[str, set[str]]:
+        """Each instance's, or what is said of it more than once; there may be thousands."""
+        statuses: dict[str, set[str]] = {}
+        for one in self.detail.entities:
+            if INSTANCE_ID.fullmatch(one.value):
+                statuses.setdefault(one.value, set()).add(one.status)
+        return statuses
+
+    @property
     def instance_ids(self) -> tuple[str, ...]:
         """The instances whose maintenance, stop or retirement is scheduled."""
         if self.detail.service != "EC2" or self.detail.category != "scheduledChange":
             return ()
-        return tuple(one.value for one in self.detail.entities if one.value.startswith("i-"))
+        return tuple(self._statuses)
 
 
 class Ignored(_Message):

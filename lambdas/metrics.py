@@ -57,7 +57,7 @@ HEARTBEAT_MINUTES = 3
 """After so many without a tick that finished, reconciling has stopped."""
 
 COST_EVERY = 5
-"""Minutes from one look at what the fleet costs to the next: one price question, and one a type and day."""
+"""Minutes from one look at what the fleet costs to the next: one price question, and a few a day for the price list."""
 
 
 def namespace(stack: str) -> str:

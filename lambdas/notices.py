@@ -2,38 +2,126 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from random import randint, uniform
 
 from lambdas.domain.observed import Instance
-from lambdas.domain.status import Notice, NoticeKind
-from lambdas.events import Ec2Event, HealthEvent, InterruptionNotice, RebalanceRecommendation
+from lambdas.domain.status import Notice, NoticeKind, Reason
+from lambdas.events import Ec2Event, HealthEvent, InterruptionNotice, MalformedEventError, RebalanceRecommendation
 from lambdas.metrics import Metric
+from lambdas.ports import FleetError
 from lambdas.reconcile import ControlPlane
 from lambdas.telemetry import logger, publish
 
-KINDS = {
-    InterruptionNotice: (NoticeKind.INTERRUPTION, Metric.INTERRUPTION_NOTICES),
-    RebalanceRecommendation: (NoticeKind.REBALANCE, Metric.REBALANCE_RECOMMENDATIONS),
-    HealthEvent: (NoticeKind.MAINTENANCE, Metric.MAINTENANCE_NOTICES),
+METRICS = {
+    NoticeKind.INTERRUPTION: Metric.INTERRUPTION_NOTICES,
+    NoticeKind.REBALANCE: Metric.REBALANCE_RECOMMENDATIONS,
+    NoticeKind.MAINTENANCE: Metric.MAINTENANCE_NOTICES,
 }
 
+LISTING_TRIES = 4
+"""Of one throttled question. It stands for up to ten notices of two minutes each, so it is worth some seconds here."""
 
-def ours(events: Iterable[Ec2Event], plane: ControlPlane) -> dict[str, Instance]:
-    """Those instances of the events that belong to a pool of this stack, with one question for all of them."""
-    ids = [id_ for event in events for id_ in event.instance_ids]
-    return {one.id: one for one in plane.fleet.find(ids) if one.pool_name}
+
+UNKNOWN_TRIES = 5
+"""Of a notice for an instance that EC2 does not show: a new one is seen after six seconds, seldom later."""
+
+QUICK_TRIES = 10
+"""So often a message comes back within seconds: about as long as a notice is worth anything. Then its queue decides."""
+
+
+class NotSeenYetError(RuntimeError):
+    """EC2 takes an instance that it does not show: it may be too new, so the event is worth another try."""
+
+    def __init__(self, instance_ids: Iterable[str]) -> None:
+        super().__init__(f"EC2 does not show {', '.join(instance_ids)}, which may have been launched seconds ago")
+
+
+@dataclass(frozen=True)
+class Whose:
+    """Whose instances events speak of. ``unknown`` are ids that EC2 does not show: gone, or too new to be listed."""
+
+    ours: Mapping[str, Instance]
+    unknown: frozenset[str] = frozenset()
+
+
+def whose(events: Iterable[Ec2Event], plane: ControlPlane) -> Whose:
+    """Look up the instances of the events that belong to a pool of this stack, all together. Raises FleetError."""
+    ids = {id_ for event in events for id_ in event.instance_ids}
+    found = _asked(ids, plane)
+    return Whose(
+        ours={id_: one for id_, one in found.items() if one and one.pool_name},
+        unknown=frozenset(ids - found.keys()),
+    )
+
+
+def look(events: Iterable[Ec2Event], plane: ControlPlane) -> Whose | FleetError:
+    """The same, with EC2's refusal as a value, which is then the fate of each of the events by itself."""
+    try:
+        return whose(events, plane)
+    except FleetError as error:
+        return error
+
+
+def seen_later(event: Ec2Event, seen: Whose, tries: int) -> bool:
+    """Whether an instance that EC2 is about to take may be ours all the same, and seen at the next try."""
+    if not isinstance(event, InterruptionNotice | RebalanceRecommendation) or not seen.unknown.issuperset(
+        event.instance_ids
+    ):
+        return False
+    if tries < UNKNOWN_TRIES:
+        return True
+    logger.warning("dropped", kind=event.kind, instances=event.instance_ids, why=f"unknown to EC2 at {tries} tries")
+    return False
+
+
+def comes_back_after(fault: Exception, tries: int) -> int | None:
+    """Seconds until a message that was not handled is tried again; None: as long as its queue hides messages."""
+    if isinstance(fault, MalformedEventError):
+        return 1  # no try will mend it: on to the dead letters
+    return randint(2, 10) if tries <= QUICK_TRIES else None  # noqa: S311  jitter, as above
+
+
+def _asked(ids: Iterable[str], plane: ControlPlane) -> Mapping[str, Instance | None]:
+    for tries in range(1, LISTING_TRIES):
+        try:
+            return plane.fleet.find(ids)
+        except FleetError as error:
+            if error.failure.reason is not Reason.THROTTLED:
+                raise
+            # Jitter, so that those who were throttled together do not come back together.
+            plane.wait(uniform(0.25, 0.5) * 2**tries)  # noqa: S311  no secret hangs on it
+    return plane.fleet.find(ids)
 
 
 def note(event: Ec2Event, instance: Instance, plane: ControlPlane) -> None:
     """Take an event down. Noting twice changes nothing; a state change needs no note, EC2 itself tells it."""
-    logger.info("event", kind=event.kind, instance=instance.id, pool=instance.pool_name)
+    notice = _notice(event, instance, plane.clock())
+    logger.info("event", kind=event.kind, instance=instance.id, pool=instance.pool_name, notes=notice and notice.kind)
+    if notice is None:
+        return
+    plane.statuses.note(instance.pool_name, instance.id, notice)
+    if metric := METRICS.get(notice.kind):
+        publish(plane.stack, {metric: 1})
+        publish(plane.stack, {metric: 1}, pool=instance.pool_name)
+
+
+def _notice(event: Ec2Event, instance: Instance, now: datetime) -> Notice | None:
+    # An event from the future would hold for ever.
     match event:
-        case InterruptionNotice() | RebalanceRecommendation() | HealthEvent():
-            kind, metric = KINDS[type(event)]
-            # An event from the future would hold for ever.
-            notice = Notice(at=min(event.time, plane.clock()), offering=instance.offering, kind=kind)
-            plane.statuses.note(instance.pool_name, instance.id, notice)
-            publish(plane.stack, {metric: 1})
-            publish(plane.stack, {metric: 1}, pool=instance.pool_name)
+        case InterruptionNotice():
+            return Notice(at=min(event.time, now), offering=instance.offering)
+        case RebalanceRecommendation():
+            return Notice(at=min(event.time, now), offering=instance.offering, kind=NoticeKind.REBALANCE)
+        case HealthEvent():
+            return Notice(
+                at=min(event.at, now),
+                offering=instance.offering,
+                kind=NoticeKind.WITHDRAWN if event.over(instance.id) else NoticeKind.MAINTENANCE,
+                event=sha256(event.detail.arn.encode()).hexdigest()[:12],  # an ARN may be of 1,600 characters
+            )
         case _:
-            pass
+            return None

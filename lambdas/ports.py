@@ -95,10 +95,7 @@ class StatusStore(Protocol):
         """
 
     def note(self, pool_name: str, instance_id: str, notice: Notice) -> None:
-        """Remember what EC2 announced for an instance, without the lease.
-
-        An interruption stays as it was first noted; it takes the place of an earlier announcement of another kind.
-        """
+        """Remember what EC2 announced for an instance, without the lease, if it ``outweighs`` what is known of it."""
 
 
 class Fleet(Protocol):
@@ -107,8 +104,11 @@ class Fleet(Protocol):
     def instances(self, pool_name: str | None = None) -> list[Instance]:
         """This stack's instances, of one pool or of all; terminated ones too, while EC2 shows them."""
 
-    def find(self, instance_ids: Iterable[str]) -> list[Instance]:
-        """Those of the given instances that carry this stack's tag; unknown ids are left out."""
+    def find(self, instance_ids: Iterable[str]) -> Mapping[str, Instance | None]:
+        """Those of the given ids that EC2 shows: with the instance if it carries this stack's tag, else with None.
+
+        An id that is left out is no instance (any more), or one so new that EC2's listings do not show it yet.
+        """
 
     def healthy(self, instance_ids: Iterable[str]) -> frozenset[str]:
         """Those of the given instances that have passed EC2's status checks."""
@@ -116,15 +116,16 @@ class Fleet(Protocol):
     def offers(self, pool: Pool, full: Collection[str] = ()) -> list[Offer]:
         """The pool's types in its subnets' zones, one subnet a zone, on each market that it may buy on.
 
-        Spot offers come with their present prices; with the on-demand price, where it is known, if the cap is a share
-        of it. Subnets that are ``full`` come into question only where a zone has no other.
+        Spot offers come with their present prices, and only where there is one; with the on-demand price if the cap is
+        a share of it, unless the price list does not have the type. Subnets that are ``full`` come into question only
+        where a zone has no other.
         """
 
-    def prices(self, instances: Iterable[Instance]) -> Prices:
-        """What the given instances cost now, on their market and on demand."""
-
     def unsold(self, pool: Pool) -> tuple[str, ...]:
-        """Those of the pool's instance types that EC2 sells nowhere in the Region, such as misspelt ones."""
+        """Those of the pool's ``instance_types`` that are sold nowhere in this Region: misspelt ones, as a rule."""
+
+    def prices(self, instances: Iterable[Instance]) -> Prices:
+        """What the given instances cost now, on their market and on demand. Never raises: a refusal is ``untold``."""
 
     def template(self, pool: Pool, known: Template | None) -> Template | None:
         """The version of the pool's own launch template that says what its item says, made if it is not there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -43,6 +44,7 @@ class ControlPlane:
     drain_grace: timedelta
     minute: timedelta = MINUTE
     new_id: Callable[[], str] = lambda: str(uuid.uuid4())
+    wait: Callable[[float], None] = time.sleep
 
     @property
     def hands(self) -> Hands:

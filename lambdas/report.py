@@ -9,7 +9,7 @@ from typing import Any
 from lambdas.domain.cost import Cost
 from lambdas.domain.plan import Drain, Launch, Plan, Resend, Step, Terminate
 from lambdas.domain.pool import Market
-from lambdas.domain.results import Results
+from lambdas.domain.results import Failure, Results
 from lambdas.domain.status import CLOSING, Answer, Reason, Status, reason_of_trouble, troubles_of
 from lambdas.metrics import Metric
 from lambdas.ports import Lease, UnreadableStatusError
@@ -89,8 +89,10 @@ def ticked(
     logger.info("ticked", pools=len(statuses), due=due)
 
 
-def cost(stack: str, now: Cost) -> None:
-    """Publish what the fleet costs. Metrics are floats; nothing is decided by them."""
+def cost(stack: str, now: Cost, untold: Iterable[Failure] = ()) -> None:
+    """Publish what the fleet costs, and tell why prices are unknown. Metrics are floats; nothing is decided by them."""
+    if refusals := [f"{one.reason}: {one.code}: {one.message}"[:300] for one in untold]:
+        logger.warning("prices unknown", failures=refusals, instances=now.unpriced)
     publish(
         stack,
         {

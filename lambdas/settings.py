@@ -26,6 +26,7 @@ class Settings(BaseModel):
     edited_queue_url: str = Field(
         description="Queue of pools whose item was edited: they do not wait behind the others."
     )
+    notices_queue_url: str = Field(description="Queue of EC2's events, for what must come back to it soon.")
     default_launch_template: str = Field(description="Name of the launch template for pools that name none.")
     subnet_ids: tuple[str, ...] = Field((), description="Subnets for pools that name none; empty: the default VPC's.")
     lease_seconds: int = Field(75, gt=0, description="How long a reconcile owns a pool; above the function time-out.")

@@ -50,7 +50,8 @@ def tick(plane: ControlPlane) -> None:
     report.ticked(plane.stack, statuses, unreadable, due, now=now)
     if now.timestamp() % (COST_EVERY * plane.minute).total_seconds() < plane.minute.total_seconds():
         alive = [one for some in instances.values() for one in some if one.state in ALIVE]
-        report.cost(plane.stack, cost_of(alive, plane.fleet.prices(alive)))
+        prices = plane.fleet.prices(alive)
+        report.cost(plane.stack, cost_of(alive, prices), prices.untold)
 
 
 def _age(pool_name: str, statuses: Mapping[str, Status]) -> tuple[datetime, str]:

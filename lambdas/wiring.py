@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from lambdas.aws.clients import EC2, LAUNCH, PRICE_LIST_REGION, client
+from lambdas.aws.clients import EC2, LAUNCH, PRICES, client, price_list_region
 from lambdas.aws.drainer import EventsAndCommands
 from lambdas.aws.due_queue import SqsDueQueue
 from lambdas.aws.ec2_fleet import Ec2Fleet
+from lambdas.aws.notices_queue import SqsNoticesQueue
 from lambdas.aws.offerings import Offerings
 from lambdas.aws.pool_table import PoolTable
 from lambdas.aws.status_table import StatusTable
@@ -34,6 +35,12 @@ def edited_queue() -> SqsDueQueue:
     return SqsDueQueue(client("sqs"), Settings.load().edited_queue_url)
 
 
+@cache
+def notices_queue() -> SqsNoticesQueue:
+    """The queue of EC2's events."""
+    return SqsNoticesQueue(client("sqs"), Settings.load().notices_queue_url)
+
+
 def _count(parsed_response: Mapping[str, Any] | None = None, **_: Any) -> None:
     """Every answer of EC2 counts, those to botocore's own repeats too."""
     tally(Metric.EC2_CALLS)
@@ -49,11 +56,13 @@ def control_plane() -> ControlPlane:
     dynamodb, ec2, launcher = client("dynamodb"), client("ec2", EC2), client("ec2", LAUNCH)
     for one in (ec2, launcher):
         one.meta.events.register("response-received.ec2", _count)
+    region = ec2.meta.region_name
+    prices_from = price_list_region(region)
     offerings = Offerings(
         ec2,
-        client("pricing", region=PRICE_LIST_REGION),
+        client("pricing", PRICES, prices_from) if prices_from else None,
         default_subnets=settings.subnet_ids,
-        region=ec2.meta.region_name,
+        region=region,
         clock=utc_now,
     )
     return ControlPlane(

@@ -18,10 +18,10 @@ from lambdas.aws.ec2_fleet import Ec2Fleet
 from lambdas.aws.offerings import Offerings
 from lambdas.aws.status_table import QUEUED_FOR
 from lambdas.domain.pauses import Pauses
-from lambdas.domain.status import Attempt, Ended, Notice, NoticeKind, Status
+from lambdas.domain.status import Attempt, Ended, Notice, Status
 from lambdas.events import parse_ec2_event
 from lambdas.metrics import COST_EVERY
-from lambdas.notices import note, ours
+from lambdas.notices import note, whose
 from lambdas.ports import Lease, LeaseLostError, UnreadableStatusError
 from lambdas.reconcile import ControlPlane, reconcile
 from lambdas.tick import tick
@@ -32,6 +32,7 @@ from localcloud.market.model import Market
 from localcloud.market.offerings import Offering
 from localcloud.market.settings import Fault
 from localcloud.market.settings import Settings as MarketSettings
+from localcloud.market.shapes import refuse_beyond_model
 from localcloud.market.surroundings import PlainSurroundings
 
 ITEM_LIMIT = 400 * 1024
@@ -139,9 +140,7 @@ class MemoryStatuses:
 
     def note(self, pool_name: str, instance_id: str, notice: Notice) -> None:
         status = self.statuses.setdefault(pool_name, Status())
-        known = status.notices.get(instance_id)
-        graver = known is None or (notice.kind is NoticeKind.INTERRUPTION and known.kind is not NoticeKind.INTERRUPTION)
-        if graver:
+        if notice.outweighs(status.notices.get(instance_id)):
             self._put(pool_name, status.model_copy(update={"notices": {**status.notices, instance_id: notice}}))
 
     def _held(self, lease: Lease) -> dict[str, Any]:
@@ -150,6 +149,10 @@ class MemoryStatuses:
         if held is None or held["fence"] != lease.fence:
             raise LeaseLostError(lease.pool_name)
         return held
+
+
+LARGEST_EVENTS = 1_000_000
+"""Bytes that PutEvents takes in one call."""
 
 
 class MemoryBus:
@@ -162,6 +165,8 @@ class MemoryBus:
     def put_events(self, Entries: list[dict[str, str]]) -> dict[str, Any]:  # noqa: N803  boto3's own name
         if self.refusing:
             return {"Entries": [{"ErrorCode": "InternalFailure", "ErrorMessage": "Try again."} for _ in Entries]}
+        refuse_beyond_model("events", "PutEvents", {"Entries": Entries})
+        assert len(json.dumps(Entries)) < LARGEST_EVENTS
         self.details += [json.loads(entry["Detail"]) for entry in Entries]
         return {"Entries": [{"EventId": str(number)} for number, _ in enumerate(Entries)]}
 
@@ -226,6 +231,7 @@ class World:
             pauses=Pauses(base=timedelta(seconds=60), longest=timedelta(seconds=900)),
             drain_grace=timedelta(seconds=300),
             new_id=lambda: f"attempt-{next(ids)}",
+            wait=self.clock.forward,
         )
 
     def edit(self, pool_name: str = "p", **attributes: Any) -> None:
@@ -264,7 +270,7 @@ class World:
     def hear(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Take events as the notices function does."""
         parsed = [parse_ec2_event(json.dumps(event)) for event in events]
-        instances = ours(parsed, self.plane)
+        instances = whose(parsed, self.plane).ours
         touched: dict[str, None] = {}
         for event in parsed:
             for instance in (instances[id_] for id_ in event.instance_ids if id_ in instances):
@@ -279,12 +285,15 @@ class World:
             self.market.recommend_rebalance(victim)
         self.hear(self.market.advance())
 
-    def announce_maintenance(self, *instance_ids: str) -> None:
-        """Have AWS Health tell of maintenance of instances."""
+    def announce_maintenance(self, *instance_ids: str, **told: Any) -> list[str]:
+        """Have AWS Health tell of maintenance of instances; the ARNs of its events."""
         code, then = "AWS_EC2_INSTANCE_REBOOT_MAINTENANCE_SCHEDULED", self.clock() + timedelta(days=14)
-        for one in self.market.named(instance_ids):
-            self.market.announce_maintenance(one, code, "scheduledChange", then)
+        arns = [
+            self.market.announce_maintenance(one, code, "scheduledChange", then, **told)
+            for one in self.market.named(instance_ids)
+        ]
         self.hear(self.market.advance())
+        return arns
 
     def interrupt(self, *instance_ids: str) -> None:
         """Give instances their two-minute notice."""

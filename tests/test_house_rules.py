@@ -32,6 +32,7 @@ ALLOWED = {
         "lambdas.domain",
         "lambdas.events",
         "lambdas.metrics",
+        "lambdas.ports",
         "lambdas.reconcile",
         "lambdas.telemetry",
     ),
@@ -73,7 +74,7 @@ ALLOWED = {
 }
 OURS = ("lambdas", "infra", "cli", "localcloud")
 DOMAIN_MAY_IMPORT = {
-    "__future__", "collections", "cronsim", "dataclasses", "datetime", "decimal", "difflib", "enum", "functools",
+    "__future__", "collections", "cronsim", "dataclasses", "datetime", "decimal", "difflib", "enum", "fnmatch", "functools",
     "hashlib", "itertools", "json", "lambdas", "pydantic", "re", "typing", "zlib", "zoneinfo",
 }  # fmt: skip
 CLOCKS = {"now", "utcnow", "today", "time"}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -13,6 +15,10 @@ from lambdas.domain.status import Reason
 from lambdas.ports import FleetError
 
 Call = Callable[..., Mapping[str, Any]]
+Value = TypeVar("Value")
+
+FILTER_VALUES = 200
+"""EC2 takes no more values over all filters of one call (FilterLimitExceeded)."""
 
 
 def ask(call: Call, **asked: Any) -> Mapping[str, Any]:
@@ -34,6 +40,19 @@ def pages(call: Call, **asked: Any) -> Iterator[Mapping[str, Any]]:
         token = page.get("NextToken")
         if not token:
             return
+
+
+def in_parts(values: Iterable[Value], most: int = FILTER_VALUES) -> Iterator[list[Value]]:
+    """The values in lists of so many at most, for calls that take no more."""
+    rest = iter(values)
+    while part := list(islice(rest, most)):
+        yield part
+
+
+def named_in(message: str, ids: Iterable[str]) -> list[str]:
+    """Those of the ids that a message of EC2 names."""
+    named = set(re.findall(r"i-[0-9a-f]+", message))
+    return [id_ for id_ in ids if id_ in named]
 
 
 def code_of(error: ClientError) -> str:

@@ -13,12 +13,21 @@ STORE = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "
 EC2 = Config(connect_timeout=3, read_timeout=12, retries={"mode": "standard", "total_max_attempts": 3})
 """EC2: questions and terminations may be repeated."""
 
+PRICE_LIST_REGION = "us-east-1"
+"""Serves the price list of all Regions of the partition ``aws``, as two others do."""
+
+PRICES = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 2})
+"""The price list: a tick that waits for what things cost must not come to its time limit by that."""
+
 LAUNCH = Config(connect_timeout=3, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 1})
 """CreateFleet: once. After a repeat behind our back an error would say nothing of what the first try launched."""
 
 
-PRICE_LIST_REGION = "us-east-1"
-"""The price list of all Regions is served from a few of them."""
+def price_list_region(region: str) -> str | None:
+    """From where the price list of a Region's partition is served; None: a partition without one, as GovCloud."""
+    session = boto3.session.Session(region_name=region)
+    served = session.get_available_regions("pricing", partition_name=session.get_partition_for_region(region))
+    return next((one for one in (region, PRICE_LIST_REGION, *served) if one in served), None)
 
 
 def client(service: str, config: Config = STORE, region: str | None = None) -> Any:

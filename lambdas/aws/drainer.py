@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lambdas.aws.asking import ask, code_of
+from lambdas.aws.asking import ask, code_of, in_parts
 from lambdas.domain.errors import failure
 from lambdas.domain.observed import Instance
 from lambdas.domain.results import Failure, Told
@@ -39,11 +39,9 @@ class EventsAndCommands:
 
     def tell(self, pool_name: str, instances: Iterable[Instance], command: str | None) -> Told:
         """Announce in batches, then run the command on each: one that has no agent must not hinder the others."""
-        several = list(instances)
         failures: list[Failure] = []
         announced: list[Instance] = []
-        for start in range(0, len(several), EVENTS_BATCH):
-            batch = several[start : start + EVENTS_BATCH]
+        for batch in in_parts(instances, EVENTS_BATCH):
             refused = self._announce(pool_name, batch)
             failures += refused
             announced += batch if not refused else []

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from itertools import islice
 from typing import Any
+
+from lambdas.aws.asking import in_parts
 
 BATCH = 10
 """SQS takes no more messages in one call."""
@@ -20,8 +21,7 @@ class SqsDueQueue:
 
     def send(self, pools: Mapping[str, str]) -> None:
         """Send one message a pool, ten to a call."""
-        waiting = iter(pools.items())
-        while batch := list(islice(waiting, BATCH)):
+        for batch in in_parts(pools.items(), BATCH):
             entries = [
                 {"Id": str(number), "MessageBody": json.dumps({"pool_name": name, "why": why})}
                 for number, (name, why) in enumerate(batch)

@@ -10,7 +10,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lambdas.aws.asking import code_of, pages
+from lambdas.aws.asking import code_of, in_parts, named_in, pages
 from lambdas.aws.launch_templates import LaunchTemplates
 from lambdas.aws.offerings import Offerings
 from lambdas.domain.cost import Prices
@@ -33,6 +33,8 @@ from lambdas.domain.status import Attempt, Reason, Template
 from lambdas.ports import FleetError
 
 PAGE = 1000
+NOT_ANSWERED = "NoAnswer"
+
 TAGGED = "fleet instance volume network-interface"
 """What a launch tags."""
 
@@ -42,6 +44,9 @@ STATUS_BATCH = 100
 PLAIN_NAME = re.compile(r"[a-z0-9-]{1,63}")
 TERMINATE_BATCH = 100
 """One bad id fails a whole TerminateInstances call, so its batches stay well below EC2's limit of 1,000."""
+
+MOST_LEFT_OUT = 20
+"""In one batch: each costs a call of its own. What is left after that is tried again with the next reconcile."""
 
 NOT_FOUND = ("InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed")
 FORBIDDEN = ("UnauthorizedOperation",)
@@ -77,25 +82,39 @@ class Ec2Fleet:
         listed = self._listed([{"Name": f"tag:{tag}", "Values": [value]}])
         return [one for one in listed if pool_name in (None, one.pool_name)]
 
-    def find(self, instance_ids: Iterable[str]) -> list[Instance]:
+    def find(self, instance_ids: Iterable[str]) -> Mapping[str, Instance | None]:
         """Ask by filter: by parameter, one unknown id would fail the whole call."""
-        ids = sorted(set(instance_ids))
-        return self._listed([{"Name": "instance-id", "Values": ids}]) if ids else []
+        found: dict[str, Instance | None] = {}
+        for ids in in_parts(sorted(set(instance_ids))):
+            found |= self._described([{"Name": "instance-id", "Values": ids}])
+        return found
 
     def healthy(self, instance_ids: Iterable[str]) -> frozenset[str]:
         """Both of EC2's checks, of the instance and of what it runs on, must have passed."""
-        ids = sorted(instance_ids)
-        batches = (ids[start : start + STATUS_BATCH] for start in range(0, len(ids), STATUS_BATCH))
-        answers = (page for batch in batches for page in pages(self._ec2.describe_instance_status, InstanceIds=batch))
-        return frozenset(one["InstanceId"] for page in answers for one in page["InstanceStatuses"] if _passed(one))
+        batches = in_parts(sorted(set(instance_ids)), STATUS_BATCH)
+        return frozenset(one["InstanceId"] for batch in batches for one in self._statuses(batch) if _passed(one))
+
+    def _statuses(self, ids: list[str]) -> list[Mapping[str, Any]]:
+        """One id that EC2 does not know (yet) fails the whole call: those that it names are left out."""
+        while ids:
+            try:
+                answers = list(pages(self._ec2.describe_instance_status, InstanceIds=ids))
+            except FleetError as error:
+                named = named_in(error.failure.message, ids) if error.failure.code in NOT_FOUND else []
+                if not named:
+                    raise
+                ids = [id_ for id_ in ids if id_ not in named]
+            else:
+                return [one for page in answers for one in page["InstanceStatuses"]]
+        return []
 
     def offers(self, pool: Pool, full: Collection[str] = ()) -> list[Offer]:
         """What may be launched where, at what price."""
         return self._offerings.of(pool, full)
 
     def unsold(self, pool: Pool) -> tuple[str, ...]:
-        """Those of the pool's types that EC2 sells nowhere in the Region."""
-        return self._offerings.unsold(pool)
+        """Those of the pool's types that the Region does not sell."""
+        return self._offerings.unsold(pool.instance_types)
 
     def prices(self, instances: Iterable[Instance]) -> Prices:
         """What the given instances cost now."""
@@ -191,61 +210,78 @@ class Ec2Fleet:
 
     def terminate(self, instance_ids: Iterable[str]) -> Terminated:
         """Terminate in batches; the others of a batch go even if one id is unknown to EC2 or not ours."""
-        ids = sorted(set(instance_ids))
-        answers = [
-            self._terminate_batch(ids[start : start + TERMINATE_BATCH]) for start in range(0, len(ids), TERMINATE_BATCH)
-        ]
+        answers = [self._terminate_batch(ids) for ids in in_parts(sorted(set(instance_ids)), TERMINATE_BATCH)]
         return Terminated(
             tuple(id_ for one in answers for id_ in one.instance_ids),
             tuple(failed for one in answers for failed in one.failures),
             tuple(id_ for one in answers for id_ in one.unknown),
             tuple(id_ for one in answers for id_ in one.unanswered),
+            tuple(id_ for one in answers for id_ in one.refused),
         )
 
     def _terminate_batch(self, ids: list[str]) -> Terminated:
+        """One id fails the whole call, or that of its zone: whom EC2 names is left out, and the others go."""
+        going, refused, unknown, shielded = ids, list[Failure](), list[str](), list[str]()
+        while going and (failed := self._end(going)):
+            if failed.code in (*NO_ANSWER, NOT_ANSWERED):
+                return Terminated(failures=(*refused, failed), unknown=tuple(unknown), unanswered=tuple(going))
+            named = named_in(failed.message, going)
+            gone: list[str] = []
+            if failed.code in NOT_FOUND and named:
+                gone = named
+            elif failed.code in (*NOT_FOUND, *FORBIDDEN):
+                # With a tag condition in IAM a vanished id answers as forbidden: ask which EC2 still shows as ours.
+                try:
+                    found = self.find(going)
+                except FleetError as error:  # not raised on: what was launched before must be remembered
+                    return Terminated(failures=(*refused, error.failure), unknown=tuple(unknown))
+                shown = {one.id for one in found.values() if one and one.state is not State.TERMINATED}
+                gone = [id_ for id_ in going if id_ not in shown]
+            unknown += gone
+            refused += [] if gone else [failed]
+            shielded += [] if gone else named
+            left_out = gone or (named if len(refused) <= MOST_LEFT_OUT else []) or going
+            going = [id_ for id_ in going if id_ not in left_out]
+        return Terminated(tuple(going), tuple(refused), tuple(unknown), refused=tuple(shielded))
+
+    def _end(self, ids: list[str]) -> Failure | None:
         try:
             self._ec2.terminate_instances(InstanceIds=ids)
         except ClientError as error:
-            code, message = code_of(error), error.response["Error"].get("Message", "")
-            if code not in (*NOT_FOUND, *FORBIDDEN):
-                unanswered = tuple(ids) if code in NO_ANSWER else ()
-                return Terminated(failures=(failure(code, message),), unanswered=unanswered)
-            # With a tag condition in IAM a vanished id answers as forbidden: ask which of them EC2 still shows as ours.
-            try:
-                present = [one.id for one in self.find(ids) if one.state is not State.TERMINATED]
-            except FleetError as unknown:  # not raised on: what was launched before must be remembered
-                return Terminated(failures=(unknown.failure,))
-            if len(present) == len(ids):
-                return Terminated(failures=(failure(code, message),))
-            rest = self._terminate_batch(present) if present else Terminated()
-            return replace(rest, unknown=(*rest.unknown, *(id_ for id_ in ids if id_ not in present)))
+            return failure(code_of(error), error.response["Error"].get("Message", ""))
         except BotoCoreError as error:
-            lost = Failure(Reason.UNKNOWN, "NoAnswer", f"EC2 did not answer: {error}")
-            return Terminated(failures=(lost,), unanswered=tuple(ids))
-        return Terminated(tuple(ids))
+            return Failure(Reason.UNKNOWN, NOT_ANSWERED, f"EC2 did not answer: {error}")
+        return None
 
     def _listed(self, filters: list[dict[str, Any]]) -> list[Instance]:
+        return [one for one in self._described(filters).values() if one is not None]
+
+    def _described(self, filters: list[dict[str, Any]]) -> dict[str, Instance | None]:
+        """What EC2 shows, by id; None is of somebody else."""
         listed = pages(self._ec2.describe_instances, Filters=filters, MaxResults=PAGE)
         found = (
             instance for page in listed for reservation in page["Reservations"] for instance in reservation["Instances"]
         )
         tagged = ((instance, {tag["Key"]: tag["Value"] for tag in instance.get("Tags", [])}) for instance in found)
-        return [
-            Instance(
-                id=instance["InstanceId"],
-                pool_name=tags.get(POOL_TAG, ""),
-                state=State(instance["State"]["Name"]),
-                instance_type=instance["InstanceType"],
-                zone=instance["Placement"]["AvailabilityZone"],
-                launched_at=instance["LaunchTime"],
-                market=Market.SPOT if instance.get("InstanceLifecycle") == "spot" else Market.ON_DEMAND,
-                subnet_id=instance.get("SubnetId", ""),
-                ended=_why_ended(instance),
-                tags=tags,
-            )
+        return {
+            instance["InstanceId"]: _instance(instance, tags) if tags.get(STACK_TAG) == self._stack else None
             for instance, tags in tagged
-            if tags.get(STACK_TAG) == self._stack
-        ]
+        }
+
+
+def _instance(described: Mapping[str, Any], tags: Mapping[str, str]) -> Instance:
+    return Instance(
+        id=described["InstanceId"],
+        pool_name=tags.get(POOL_TAG, ""),
+        state=State(described["State"]["Name"]),
+        instance_type=described["InstanceType"],
+        zone=described["Placement"]["AvailabilityZone"],
+        launched_at=described["LaunchTime"],
+        market=Market.SPOT if described.get("InstanceLifecycle") == "spot" else Market.ON_DEMAND,
+        subnet_id=described.get("SubnetId", ""),
+        ended=_why_ended(described),
+        tags=tags,
+    )
 
 
 def _passed(status: Mapping[str, Any]) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from lambdas.aws.asking import ask, pages
+from lambdas.aws.asking import in_parts, pages
 from lambdas.domain.cost import Prices
 from lambdas.domain.observed import Instance, Offer, offering_key
 from lambdas.domain.pool import Market, Pool
@@ -29,9 +29,21 @@ NO_SUBNET = (
 PRICES_LAST = timedelta(hours=12)
 """On-demand prices change a few times a year; one question per type and function instance is enough."""
 
+MISSING_LASTS = timedelta(hours=1)
+"""So long a type that the price list does not have is not asked for again."""
+
+VALUE_CHARACTERS = 1024
+"""The price list takes no longer value in a filter: about 80 types."""
+
+PRODUCTS = 100
+"""The price list gives no more in one page."""
+
+SEPARATOR = ","
+CURRENCIES = ("USD", "CNY")
+
 
 class Offerings:
-    """Asks EC2 and the price list. Raises FleetError when one of them does not answer."""
+    """Asks EC2 and the price list (None: there is none). Raises FleetError when one of them does not answer."""
 
     def __init__(self, ec2: Any, pricing: Any, *, default_subnets: Sequence[str], region: str, clock: Clock) -> None:
         self._ec2 = ec2
@@ -39,43 +51,70 @@ class Offerings:
         self._default_subnets = tuple(default_subnets)
         self._region = region
         self._clock = clock
-        self._on_demand: dict[str, tuple[datetime, Decimal]] = {}
-
-    def unsold(self, pool: Pool) -> tuple[str, ...]:
-        """Those of the pool's types that EC2 sells nowhere in the Region."""
-        return tuple(name for name in pool.instance_types if not name)
+        self._on_demand: dict[str, tuple[datetime, Decimal | None]] = {}
 
     def of(self, pool: Pool, full: Collection[str] = ()) -> list[Offer]:
         """One subnet a zone, that with the most free addresses; for spot, only offerings that have a price.
 
-        A type that a zone does not offer has no spot price there, and would only be refused.
+        A type that a zone does not offer has no spot price there, and would only be refused. If the cap is a share of
+        the on-demand price, an offer of a type that the price list does not have comes without one. On demand the price
+        is there if it is known.
         """
         subnets = self._subnets(pool.subnet_ids or self._default_subnets, full)
         types = pool.instance_types or self._matching(pool)
-        prices = self.spot_prices(types) if pool.spot else {}
-        if len(types) > MOST_TYPES:
-            types = _cheapest(pool, types, prices)
-        on_demand = {name: self.listed_price(name) for name in types} if pool.spot and pool.share else {}
-        return [
-            Offer(
-                name,
-                zone,
-                subnet_id,
-                prices.get(offering_key(name, zone)) if market is Market.SPOT else None,
-                market,
-                on_demand.get(name),
-                pool.weight(name),
+        spot = self.spot_prices(types) if pool.spot else {}
+        offers: list[Offer] = []
+        for market in pool.markets:
+            some = self._few_enough(pool, types, market, spot)
+            listed = self.list_prices(some) if market is Market.SPOT and pool.share else self._known(some)
+            offers += (
+                Offer(
+                    name,
+                    zone,
+                    subnet_id,
+                    spot.get(offering_key(name, zone)) if market is Market.SPOT else None,
+                    market,
+                    listed.get(name),
+                    pool.weight(name),
+                )
+                for name in some
+                for zone, subnet_id in subnets.items()
+                if market is Market.ON_DEMAND or offering_key(name, zone) in spot
             )
-            for market in pool.markets
-            for name in types
-            for zone, subnet_id in subnets.items()
-            if market is Market.ON_DEMAND or not prices or offering_key(name, zone) in prices
-        ]
+        return offers
+
+    def _few_enough(
+        self, pool: Pool, types: tuple[str, ...], market: Market, spot: Mapping[str, Decimal]
+    ) -> tuple[str, ...]:
+        """As many types as one call takes: those that are cheapest on the market."""
+        if len(types) <= MOST_TYPES:
+            return types
+        prices = _lowest(spot)
+        if market is Market.ON_DEMAND:
+            try:
+                prices = self.list_prices(types) or prices
+            except FleetError:
+                if not pool.spot:
+                    raise
+                # By their spot prices, then, which rank types much alike: spot launches do not wait for the price list.
+        return _cheapest(pool, types, prices)
+
+    def unsold(self, types: Sequence[str]) -> tuple[str, ...]:
+        """Those of the types that the Region sells nowhere, neither on spot nor on demand."""
+        filters = ([{"Name": "instance-type", "Values": part}] for part in in_parts(types))
+        sold = {
+            one["InstanceType"]
+            for wanted in filters
+            for page in pages(self._ec2.describe_instance_type_offerings, LocationType="region", Filters=wanted)
+            for one in page["InstanceTypeOfferings"]
+        }
+        return tuple(name for name in types if name not in sold)
 
     def zones(self, subnet_ids: Sequence[str]) -> dict[str, str]:
         """The zone of each of these subnets; asked by filter, so that one unknown id does not fail the others."""
-        asked = pages(self._ec2.describe_subnets, Filters=[{"Name": "subnet-id", "Values": list(subnet_ids)}])
-        return {one["SubnetId"]: one["AvailabilityZone"] for page in asked for one in page["Subnets"]}
+        asked = ([{"Name": "subnet-id", "Values": part}] for part in in_parts(subnet_ids))
+        found = (page for filters in asked for page in pages(self._ec2.describe_subnets, Filters=filters))
+        return {one["SubnetId"]: one["AvailabilityZone"] for page in found for one in page["Subnets"]}
 
     def _subnets(self, subnet_ids: Sequence[str], full: Collection[str] = ()) -> dict[str, str]:
         """The subnet of each zone: not a full one if there is another, then that with the most free addresses.
@@ -120,14 +159,20 @@ class Offerings:
             )
         return tuple(types)
 
-    def spot_prices(self, types: Sequence[str]) -> dict[str, Decimal]:
+    def spot_prices(self, types: Iterable[str]) -> dict[str, Decimal]:
         """Present prices by offering, USD per instance-hour: the history from now on begins with what holds now."""
-        found = pages(
-            self._ec2.describe_spot_price_history,
-            InstanceTypes=list(types),
-            ProductDescriptions=["Linux/UNIX"],
-            StartTime=self._clock(),
-            MaxResults=PAGE,
+        now = self._clock()
+        found = (
+            page
+            for part in in_parts(types)
+            for page in pages(
+                self._ec2.describe_spot_price_history,
+                # To a filter a type that does not exist is nothing; as a parameter it might fail the call for all.
+                Filters=[{"Name": "instance-type", "Values": part}],
+                ProductDescriptions=["Linux/UNIX"],
+                StartTime=now,
+                MaxResults=PAGE,
+            )
         )
         latest: dict[str, tuple[datetime, Decimal]] = {}
         for page in found:
@@ -138,33 +183,61 @@ class Offerings:
         return {key: price for key, (_, price) in latest.items()}
 
     def prices_of(self, instances: Iterable[Instance]) -> Prices:
-        """What these instances cost now; a type that the price list does not have is left out."""
+        """What these instances cost now; what neither EC2 nor the price list tells is left out, and why it is."""
         several = tuple(instances)
-        spot = sorted({one.instance_type for one in several if one.market is Market.SPOT})
-        listed = {name: self.listed_price(name) for name in sorted({one.instance_type for one in several})}
+        untold: list[Failure] = []
+
+        def told(ask: Callable[[Sequence[str]], dict[str, Decimal]], types: Iterable[str]) -> dict[str, Decimal]:
+            try:
+                return ask(sorted(set(types)))
+            except FleetError as error:
+                untold.append(error.failure)
+                return {}
+
         return Prices(
-            spot=self.spot_prices(spot) if spot else {},
-            on_demand={name: price for name, price in listed.items() if price is not None},
+            spot=told(self.spot_prices, (one.instance_type for one in several if one.market is Market.SPOT)),
+            on_demand=told(self.list_prices, (one.instance_type for one in several)),
+            untold=tuple(untold),
         )
 
-    def on_demand_price(self, instance_type: str) -> Decimal:
-        """USD per hour, Linux, shared tenancy; raises FleetError for a type that the price list does not have."""
-        price = self.listed_price(instance_type)
-        if price is None:
-            message = f"The price list has no {instance_type} in {self._region}: give spot_max_price in USD."
-            raise FleetError(Failure(Reason.CONFIG, "NoOnDemandPrice", message))
-        return price
+    def list_prices(self, types: Iterable[str]) -> dict[str, Decimal]:
+        """On-demand prices, USD per hour, Linux, shared tenancy; types that the price list does not have are left out.
 
-    def listed_price(self, instance_type: str) -> Decimal | None:
-        """USD per hour, Linux, shared tenancy; None for a type that the price list does not have."""
-        known = self._on_demand.get(instance_type)
-        if known is not None and self._clock() - known[0] < PRICES_LAST:
-            return known[1]
-        page = ask(self._pricing.get_products, ServiceCode="AmazonEC2", Filters=_product(instance_type, self._region))
-        price = max((found for text in page["PriceList"] for found in _hourly(json.loads(text))), default=None)
-        if price is not None:
-            self._on_demand[instance_type] = self._clock(), price
-        return price
+        Where there is no price list (some partitions have none) nothing is known.
+        """
+        if self._pricing is None:
+            return {}
+        wanted = list(types)
+        for part in _in_one_value(name for name in wanted if not self._knows(name)):
+            found = self._listed(part)
+            if not found and len(part) > 1:
+                # AWS does not say how one value holds several; should it be otherwise than here, one by one is sure.
+                for name in part:
+                    found |= self._listed([name])
+            now = self._clock()
+            self._on_demand |= {name: (now, found.get(name)) for name in part}
+        return self._known(wanted)
+
+    def _known(self, types: Iterable[str]) -> dict[str, Decimal]:
+        """What the price list said of them before."""
+        known = ((name, self._on_demand[name][1]) for name in types if name in self._on_demand)
+        return {name: price for name, price in known if price is not None}
+
+    def _knows(self, instance_type: str) -> bool:
+        if instance_type not in self._on_demand:
+            return False
+        asked_at, price = self._on_demand[instance_type]
+        return self._clock() - asked_at < (MISSING_LASTS if price is None else PRICES_LAST)
+
+    def _listed(self, types: list[str]) -> dict[str, Decimal]:
+        filters = _products_of(types, self._region)
+        found: dict[str, Decimal] = {}
+        for page in pages(self._pricing.get_products, ServiceCode="AmazonEC2", Filters=filters, MaxResults=PRODUCTS):
+            for product in map(json.loads, page["PriceList"]):
+                name = product["product"]["attributes"]["instanceType"]
+                for price in _hourly(product):
+                    found[name] = max(price, found.get(name, price))
+        return found
 
 
 def instance_requirements(wanted: Requirements) -> dict[str, Any]:
@@ -191,31 +264,55 @@ def _range(wanted: Range, factor: int = 1) -> dict[str, int]:
     return {"Min": wanted.min * factor} | ({} if wanted.max is None else {"Max": wanted.max * factor})
 
 
-def _cheapest(pool: Pool, types: Iterable[str], prices: Mapping[str, Decimal]) -> tuple[str, ...]:
-    """As many types as one call takes: those with the lowest price per unit anywhere, then by name."""
+def _lowest(spot: Mapping[str, Decimal]) -> dict[str, Decimal]:
+    """Each type's lowest price anywhere."""
     lowest: dict[str, Decimal] = {}
-    for key, price in prices.items():
+    for key, price in spot.items():
         name = key.split("/")[0]
         lowest[name] = min(lowest.get(name, price), price)
+    return lowest
+
+
+def _cheapest(pool: Pool, types: Iterable[str], prices: Mapping[str, Decimal]) -> tuple[str, ...]:
+    """As many types as one call takes: those with the lowest price per unit, then by name."""
     unknown = Decimal("Infinity")
-    ranked = sorted(types, key=lambda name: (lowest.get(name, unknown) / pool.weight(name), name))
+    ranked = sorted(types, key=lambda name: (prices.get(name, unknown) / pool.weight(name), name))
     return tuple(sorted(ranked[:MOST_TYPES]))
 
 
-def _product(instance_type: str, region: str) -> list[dict[str, str]]:
+def _in_one_value(types: Iterable[str]) -> Iterator[list[str]]:
+    """Types in lists that one filter's value can hold."""
+    part: list[str] = []
+    for name in types:
+        if part and len(SEPARATOR.join([*part, name])) > VALUE_CHARACTERS:
+            yield part
+            part = []
+        part.append(name)
+    if part:
+        yield part
+
+
+def _products_of(types: Sequence[str], region: str) -> list[dict[str, str]]:
     wanted = {
-        "instanceType": instance_type,
         "regionCode": region,
         "operatingSystem": "Linux",
         "tenancy": "Shared",
         "preInstalledSw": "NA",
         "capacitystatus": "Used",
     }
-    return [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()]
+    one_of = {
+        "Type": "ANY_OF" if len(types) > 1 else "TERM_MATCH",
+        "Field": "instanceType",
+        "Value": SEPARATOR.join(types),
+    }
+    return [one_of, *({"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items())]
 
 
-def _hourly(product: Mapping[str, Any]) -> Iterable[Decimal]:
+def _hourly(product: Mapping[str, Any]) -> Iterator[Decimal]:
+    """In the currency of the partition, which is that of its spot prices too."""
     for term in product["terms"].get("OnDemand", {}).values():
         for dimension in term["priceDimensions"].values():
-            if dimension["unit"] == "Hrs" and "USD" in dimension["pricePerUnit"]:
-                yield Decimal(dimension["pricePerUnit"]["USD"])
+            if dimension["unit"] == "Hrs":
+                yield from (
+                    Decimal(dimension["pricePerUnit"][one]) for one in CURRENCIES if one in dimension["pricePerUnit"]
+                )

@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 from pydantic import Field, ValidationError
 
 from lambdas.aws.tables import from_item, scan_items, to_attribute
-from lambdas.domain.status import Answer, Attempt, Ended, Frozen, Memory, Notice, NoticeKind, Status
+from lambdas.domain.status import Answer, Attempt, Ended, Frozen, Memory, Notice, Status
 from lambdas.ports import Clock, Lease, LeaseLostError, UnreadableStatusError
 
 TRIES = 5
@@ -216,26 +216,27 @@ class StatusTable:
             raise
 
     def note(self, pool_name: str, instance_id: str, notice: Notice) -> None:
-        """Add a notice; what stands there stays if it is as grave."""
+        """Add a notice, or put it in the place of the one that it was seen to outweigh."""
+        known: Any = None
         for _ in range(TRIES):
             noted = self._update(
                 pool_name,
                 "SET controller.notices.#id = :notice",
-                "(attribute_not_exists(controller.notices.#id)"
-                " OR (controller.notices.#id.kind <> :grave AND :kind = :grave))",
+                "controller.notices.#id = :known" if known else "attribute_not_exists(controller.notices.#id)",
                 names={"#id": instance_id},
-                values={
-                    ":notice": notice.model_dump(mode="json"),
-                    ":kind": notice.kind,
-                    ":grave": NoticeKind.INTERRUPTION,
-                },
+                values={":notice": notice.model_dump(mode="json", exclude_none=True)}
+                | ({":known": known} if known else {}),
             )
             if not isinstance(noted, _Refused):
                 return
-            if noted.item is not None and instance_id in self._controller(noted.item).notices:
+            if noted.item is None:
+                self._create(pool_name, fence=int(noted.at.timestamp()))
+                known = None
+                continue
+            if not notice.outweighs(self._controller(noted.item).notices.get(instance_id)):
                 return
-            self._create(pool_name, fence=int(noted.at.timestamp()))
-        raise TimeoutError(f"The status of pool {pool_name!r} vanished {TRIES} times in a row; try again.")
+            known = noted.item["controller"]["notices"].get(instance_id)
+        raise TimeoutError(f"The status of pool {pool_name!r} changed {TRIES} times in a row; try again.")
 
     def _under(
         self, lease: Lease, update: str, values: Mapping[str, Any], names: Mapping[str, str] | None = None

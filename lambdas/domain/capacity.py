@@ -15,7 +15,7 @@ from datetime import datetime
 
 from lambdas.domain.observed import Instance, State, remembered
 from lambdas.domain.pool import Market, Pool
-from lambdas.domain.status import NOTICE_COUNTS, RECENT, RISK_COUNTS, Attempt, Memory, NoticeKind, Status
+from lambdas.domain.status import NOTICE_COUNTS, RECENT, RISK_COUNTS, RISKS, Attempt, Memory, NoticeKind, Status
 
 ALIVE = (State.PENDING, State.RUNNING)
 STILL = (State.STOPPING, State.STOPPED)
@@ -132,8 +132,9 @@ def take_stock(
 
     Without a pool (deleted, or never valid) nothing is wanted.
     """
-    listed = {one.id: _weighed(one, pool) for one in instances}
     memory = status.memory
+    shielded = {id_ for id_, until in memory.shielded.items() if until > now}
+    listed = {one.id: replace(_weighed(one, pool), shielded=one.id in shielded) for one in instances}
     gone = {id_ for ended in memory.terminated if now - ended.at < RECENT for id_ in ended.ids}
     ending = set(memory.ending.ids) if memory.ending and now - memory.ending.at < RECENT else set()
     present = [one for id_, one in sorted(listed.items()) if id_ not in gone]
@@ -170,9 +171,7 @@ def take_stock(
             if one.id in startup and one.state not in ENDING and not _proves_ready(one, pool, checked)
         ),
         at_risk=frozenset(
-            id_
-            for id_, notice in status.notices.items()
-            if notice.kind is not NoticeKind.INTERRUPTION and now - notice.at < RISK_COUNTS
+            id_ for id_, notice in status.notices.items() if notice.kind in RISKS and now - notice.at < RISK_COUNTS
         ),
         stillborn=tuple(one for one in ended if one.id not in ending and not _has_ready_tag(one, pool)),
         lived=tuple(one for one in ended if _has_ready_tag(one, pool)),

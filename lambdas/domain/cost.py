@@ -8,14 +8,19 @@ from decimal import Decimal
 
 from lambdas.domain.observed import Instance
 from lambdas.domain.pool import Market
+from lambdas.domain.results import Failure
 
 
 @dataclass(frozen=True)
 class Prices:
-    """USD per instance-hour: spot by offering, on demand by instance type; what is not known is not there."""
+    """USD per instance-hour: spot by offering, on demand by instance type; what is not known is not there.
+
+    ``untold`` is why: EC2's or the price list's refusals.
+    """
 
     spot: Mapping[str, Decimal] = field(default_factory=dict)
     on_demand: Mapping[str, Decimal] = field(default_factory=dict)
+    untold: tuple[Failure, ...] = ()
 
     def of(self, instance: Instance) -> Decimal | None:
         """What an instance costs now."""

@@ -33,7 +33,7 @@ class Instance:
     """One of this stack's instances, as DescribeInstances showed it.
 
     ``machine`` is the digest of the description that made it; ``units`` what it counts for in its pool; ``ended`` is
-    EC2's reason for its end, code and message.
+    EC2's reason for its end, code and message. ``shielded``: EC2 has just refused to terminate it.
     """
 
     id: str
@@ -46,6 +46,7 @@ class Instance:
     subnet_id: str = ""
     units: int = 1
     ended: str = ""
+    shielded: bool = False
     tags: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
@@ -65,8 +66,8 @@ class Instance:
 
     @property
     def protected(self) -> bool:
-        """Whether its user shields it from scale-in."""
-        return self.tags.get(PROTECT_TAG, "").lower() == "true"
+        """Whether it is shielded from scale-in: by its user's tag, or by EC2's own termination protection."""
+        return self.shielded or self.tags.get(PROTECT_TAG, "").lower() == "true"
 
 
 @dataclass(frozen=True, order=True)

@@ -18,7 +18,7 @@ from lambdas.domain.capacity import Stock, sums_of
 from lambdas.domain.fields import LOWEST_PRICE, format_price
 from lambdas.domain.observed import Offer
 from lambdas.domain.pool import Market, Pool
-from lambdas.domain.status import NOTICE_COUNTS, Backoff, NoticeKind, Reason, Status
+from lambdas.domain.status import NOTICE_COUNTS, OF_CAPACITY, Backoff, Reason, Status
 
 OVERRIDES_LIMIT = 300
 """Offerings per CreateFleet, as EC2 states it for other fleets; of instant ones it bounds only the size of the body."""
@@ -87,9 +87,14 @@ def avoided(status: Status, now: datetime) -> set[str]:
     announced = {
         notice.offering
         for notice in status.notices.values()
-        if notice.kind is not NoticeKind.MAINTENANCE and now - notice.at < NOTICE_COUNTS
+        if notice.kind in OF_CAPACITY and now - notice.at < NOTICE_COUNTS
     }
     return announced | {offering for offering, until in status.memory.taken.items() if until > now}
+
+
+def _without_cap(pool: Pool, offer: Offer) -> bool:
+    """Whether the cap is a share of an on-demand price that nobody knows: then nothing may be launched."""
+    return pool.share is not None and offer.market is Market.SPOT and offer.on_demand_price is None
 
 
 def above_cap(pool: Pool, offer: Offer) -> bool:
@@ -181,7 +186,7 @@ def _cheapest(offers: Iterable[Offer]) -> Offer:
 
 
 def _price_per_unit(offer: Offer) -> Decimal:
-    return (offer.spot_price or Decimal(0)) / offer.units
+    return (offer.spot_price or offer.on_demand_price or Decimal(0)) / offer.units
 
 
 def _of_the_emptiest_zone(count: int, offers: tuple[Offer, ...], stock: Stock) -> tuple[int, tuple[Offer, ...]]:

@@ -25,6 +25,7 @@ from lambdas.domain.pool import Market
 from lambdas.domain.results import Failure, Launched, Results
 from lambdas.domain.status import (
     FORGET_BACKOFF,
+    OF_CAPACITY,
     RECENT,
     Attempt,
     Backoff,
@@ -32,7 +33,6 @@ from lambdas.domain.status import (
     Ended,
     Hold,
     Memory,
-    NoticeKind,
     Reason,
     Series,
     Template,
@@ -96,6 +96,7 @@ def remember(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> 
         launched=_launched(picture, plan, results),
         terminated=_terminated(picture, results),
         ending=_ending(picture, results),
+        shielded=_bounded(_shielded(memory.shielded, results, now)),
         startup=_startup(picture, plan, results, dead),
         announced=_announced(picture, results),
         stillborn=stillborn,
@@ -131,6 +132,12 @@ def _ending(picture: Picture, results: Results) -> Ended | None:
     if results.unanswered:
         return Ended(at=now, ids=tuple(sorted(results.unanswered | known)))
     return Ended(at=before.at, ids=tuple(sorted(known))) if before and known else None
+
+
+def _shielded(known: Mapping[str, datetime], results: Results, now: datetime) -> dict[str, datetime]:
+    """Whom EC2 refuses to terminate by name: others go in their place, and it is not asked every minute."""
+    new = {id_: now + FORGET_BACKOFF for one in results.terminated for id_ in one.refused}
+    return {id_: until for id_, until in {**known, **new}.items() if until > now}
 
 
 def _risks(picture: Picture, launched: Launched | None, pauses: Pauses) -> Series | None:
@@ -311,7 +318,7 @@ def _taken(picture: Picture, dead: Iterable[Instance], pauses: Pauses) -> dict[s
     struck = {
         notice.offering: notice.at + pauses.avoidance
         for notice in sorted(picture.status.notices.values(), key=lambda one: one.at)
-        if notice.kind is not NoticeKind.MAINTENANCE
+        if notice.kind in OF_CAPACITY
     }
     struck |= {one.offering: picture.now + pauses.avoidance for one in dead if _ended_by(one, TAKEN_BY_EC2)}
     known = picture.status.memory.taken

@@ -54,13 +54,14 @@ class Terminated:
     """The answer to a termination.
 
     ``unknown`` are ids that EC2 does not know: no more, or, just launched, not yet. Of the ``unanswered`` nobody knows
-    whether they are being terminated.
+    whether they are being terminated; the ``refused`` are those that EC2 named in a refusal.
     """
 
     instance_ids: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
     unknown: tuple[str, ...] = ()
     unanswered: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

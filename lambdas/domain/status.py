@@ -158,16 +158,17 @@ class Template(Frozen):
 class Memory(Frozen):
     """What the control plane keeps for itself between reconciles.
 
-    ``ending`` are instances whose termination was written down and not answered: they may be gone. ``startup`` are
-    instances not seen ready yet, ``announced`` those under notice whose end was announced, ``stillborn`` how many
-    launches in a row brought none that became ready, ``failed`` the last attempts of those. ``taken`` are offerings
-    that an interruption struck or a recommendation warned of, with the time until which they are avoided, ``dear``
-    those that EC2 refused for their price, ``full`` subnets that had no free address. ``sizes`` are larger ones that
-    were wanted until lately, ``shortfalls`` what spot lacks, the oldest first. Before ``replace_at`` no replacement is
-    tried for an instance that still serves. ``risks`` are replacements for recommended instances that were recommended
-    again, ``returns`` those of on-demand instances in their place. ``unsold`` are types of the item that EC2 sells
-    nowhere in the Region, None if EC2 has not said. Before ``forget_at`` a deleted pool's launch template is not tried
-    to be deleted again. ``over`` are troubles that ended just now, by their names in the metrics.
+    ``ending`` are instances whose termination was written down and not answered: they may be gone. ``shielded`` are
+    those that EC2 refused to terminate, with the time until which it is not asked again. ``startup`` are instances not
+    seen ready yet, ``announced`` those under notice whose end was announced, ``stillborn`` how many launches in a row
+    brought none that became ready, ``failed`` the last attempts of those. ``taken`` are offerings that an interruption
+    struck or a recommendation warned of, with the time until which they are avoided, ``dear`` those that EC2 refused
+    for their price, ``full`` subnets that had no free address. ``sizes`` are larger ones that were wanted until lately,
+    ``shortfalls`` what spot lacks, the oldest first. Before ``replace_at`` no replacement is tried for an instance that
+    still serves. ``risks`` are replacements for recommended instances that were recommended again, ``returns`` those of
+    on-demand instances in their place. ``unsold`` are types of the item that EC2 sells nowhere in the Region, None if
+    EC2 has not said. Before ``forget_at`` a deleted pool's launch template is not tried to be deleted again. ``over``
+    are troubles that ended just now, by their names in the metrics.
     """
 
     version: Literal[1] = 1
@@ -176,6 +177,7 @@ class Memory(Frozen):
     launched: tuple[Batch, ...] = ()
     terminated: tuple[Ended, ...] = ()
     ending: Ended | None = None
+    shielded: dict[str, Moment] = Field(default_factory=dict)
     startup: tuple[str, ...] = ()
     announced: tuple[str, ...] = ()
     stillborn: Count = 0
@@ -198,19 +200,43 @@ class Memory(Frozen):
 
 
 class NoticeKind(StrEnum):
-    """What EC2 announced: an end that is certain and near, or a risk."""
+    """What EC2 announced: an end that is certain and near, or a risk; or that a risk is over. The gravest is first."""
 
     INTERRUPTION = "interruption"
     REBALANCE = "rebalance"
     MAINTENANCE = "maintenance"
+    WITHDRAWN = "withdrawn"
+
+
+OF_CAPACITY = (NoticeKind.INTERRUPTION, NoticeKind.REBALANCE)
+"""What says of an offering that EC2 needs it for others."""
+
+RISKS = (NoticeKind.REBALANCE, NoticeKind.MAINTENANCE)
+OF_HEALTH = (NoticeKind.MAINTENANCE, NoticeKind.WITHDRAWN)
+"""What AWS Health tells: of each event how it stands, again and again, and not always in order."""
+
+_GRAVEST_FIRST = tuple(NoticeKind)
 
 
 class Notice(Frozen):
-    """What EC2 announced for an instance. An interruption outweighs what came before it."""
+    """What EC2 announced for an instance, of which one notice is kept: the gravest, else the first.
+
+    ``event`` tells AWS Health's events apart; the newest word on one of them counts.
+    """
 
     at: Moment
     offering: str
     kind: NoticeKind = NoticeKind.INTERRUPTION
+    event: str | None = None
+
+    def outweighs(self, known: Notice | None) -> bool:
+        """Whether this one takes the place of what is known of the instance."""
+        if known is None:
+            return True
+        if self.event == known.event and {self.kind, known.kind} <= set(OF_HEALTH):
+            # Of the same second, the end of an event is the later word.
+            return (self.at, self.kind is NoticeKind.WITHDRAWN) > (known.at, known.kind is NoticeKind.WITHDRAWN)
+        return _GRAVEST_FIRST.index(self.kind) < _GRAVEST_FIRST.index(known.kind)
 
 
 ANNOUNCED = "Announced"

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from lambdas.events import Ec2Event, MalformedEventError, parse_ec2_event
-from lambdas.notices import note, ours
-from lambdas.reconcile import reconcile
+from lambdas.events import Ec2Event, HealthEvent, MalformedEventError, parse_ec2_event
+from lambdas.notices import NotSeenYetError, comes_back_after, look, note, seen_later
+from lambdas.reconcile import ControlPlane, reconcile
 from lambdas.telemetry import logger, tracer
-from lambdas.wiring import control_plane
+from lambdas.wiring import control_plane, notices_queue
 
-processor = BatchProcessor(event_type=EventType.SQS)
+Record = dict[str, Any]
+Faults = dict[str, Exception]
+"""What kept a message from being handled, by its id."""
+
+processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 
 
 @tracer.capture_lambda_handler(capture_response=False)
@@ -23,47 +28,114 @@ processor = BatchProcessor(event_type=EventType.SQS)
 def handler(event: dict[str, Any], context: Any) -> Any:
     """Note each event, then reconcile each pool once: notices that come together become one launch.
 
-    What fails goes back alone: a malformed event, or one event of a pool whose reconcile failed.
+    What fails goes back alone, to be tried again within seconds: a malformed event, or one event of a pool whose
+    reconcile failed. Raises only if it failed for every message, so that the function's errors tell of it.
     """
-    plane = control_plane()
-    events = {record["messageId"]: _parsed(record["body"]) for record in event["Records"]}
-    instances = ours((one for one in events.values() if not isinstance(one, MalformedEventError)), plane)
-    touched: dict[str, list[str]] = {}
+    records: list[Record] = event["Records"]
+    events = {record["messageId"]: _parsed(record["body"]) for record in records}
+    faults: Faults = {}
+    for together in _in_turn(records, events):
+        _Turn(together, events, control_plane(), context).take(faults)
+    _send_back([record for record in records if record["messageId"] in faults], faults)
+    # Errors of the function slow its queue's readers down, so what is the message's own fault is none.
+    failed = [fault for fault in faults.values() if not isinstance(fault, NotSeenYetError | MalformedEventError)]
+    if failed and len(failed) == len(records):
+        raise BatchProcessingError(f"All {len(records)} messages failed; the first: {failed[0]!r}") from failed[0]
+    return {"batchItemFailures": [{"itemIdentifier": id_} for id_ in faults]}
 
-    def hear(record: SQSRecord) -> None:
-        one = events[record.message_id]
+
+class _Turn:
+    """Messages that are handled together: one question for all, then each by itself, then each pool once."""
+
+    def __init__(
+        self,
+        records: list[Record],
+        events: Mapping[str, Ec2Event | MalformedEventError],
+        plane: ControlPlane,
+        context: Any,
+    ) -> None:
+        self._records = records
+        self._events = events
+        self._plane = plane
+        self._context = context
+        mine = (events[record["messageId"]] for record in records)
+        self._seen = look((one for one in mine if not isinstance(one, MalformedEventError)), plane)
+        self._touched: dict[str, list[str]] = {}
+        """The pools that a message is the first to name."""
+
+    def take(self, faults: Faults) -> None:
+        """Handle the messages; whatever keeps one from it is added to ``faults``."""
+        self._each(self._records, self._hear, faults)
+        firsts = [record for record in self._records if record["messageId"] in self._touched]
+        if firsts:
+            self._each(firsts, self._follow, faults)
+
+    def _each(self, records: list[Record], handle: Callable[[SQSRecord], None], faults: Faults) -> None:
+        def told(record: SQSRecord) -> None:
+            with _faults_told(record, faults):
+                handle(record)
+
+        process_partial_response(
+            event={"Records": records}, record_handler=told, processor=processor, context=self._context
+        )
+
+    def _hear(self, record: SQSRecord) -> None:
+        one, seen = self._events[record.message_id], self._seen
         if isinstance(one, MalformedEventError):
-            logger.error("malformed event", body=record.body[:300], fault=str(one))
             raise one
-        concerned = [instances[id_] for id_ in one.instance_ids if id_ in instances]
+        if isinstance(seen, Exception):
+            raise seen
+        if seen_later(one, seen, _receives(record.raw_event)):
+            raise NotSeenYetError(one.instance_ids)
+        concerned = [seen.ours[id_] for id_ in one.instance_ids if id_ in seen.ours]
         if not concerned:
             logger.info("ignored", kind=one.kind[:100], why="it is of no instance of this stack")
             return
-        with _failures_logged(record):
-            for instance in concerned:
-                note(one, instance, plane)
-        others = {name for names in touched.values() for name in names}
-        touched[record.message_id] = sorted({instance.pool_name for instance in concerned} - others)
+        for instance in concerned:
+            note(one, instance, self._plane)
+        others = {name for names in self._touched.values() for name in names}
+        self._touched[record.message_id] = sorted({instance.pool_name for instance in concerned} - others)
 
-    def follow(record: SQSRecord) -> None:
-        with _failures_logged(record):
-            for pool_name in touched[record.message_id]:
-                reconcile(pool_name, plane)
+    def _follow(self, record: SQSRecord) -> None:
+        for pool_name in self._touched[record.message_id]:
+            reconcile(pool_name, self._plane)
 
-    heard = process_partial_response(event=event, record_handler=hear, processor=processor, context=context)
-    if not touched:
-        return heard
-    firsts = {"Records": [record for record in event["Records"] if record["messageId"] in touched]}
-    followed = process_partial_response(event=firsts, record_handler=follow, processor=processor, context=context)
-    return {"batchItemFailures": [*heard["batchItemFailures"], *followed["batchItemFailures"]]}
+
+def _in_turn(records: list[Record], events: Mapping[str, Ec2Event | MalformedEventError]) -> Iterator[list[Record]]:
+    """First all that is worth minutes; then what is announced days ahead, each by itself, for it may be huge."""
+    huge = [record for record in records if isinstance(events[record["messageId"]], HealthEvent)]
+    if rest := [record for record in records if record not in huge]:
+        yield rest
+    yield from ([record] for record in huge)
+
+
+def _send_back(records: list[Record], faults: Faults) -> None:
+    for record in records:
+        seconds = comes_back_after(faults[record["messageId"]], _receives(record))
+        if seconds is not None and (refusal := notices_queue().come_back(record["receiptHandle"], seconds)):
+            logger.warning("comes back late", message=record["messageId"], why=refusal)
+
+
+def _receives(record: Mapping[str, Any]) -> int:
+    """How often the queue gave a message out, this time included."""
+    return int(record["attributes"].get("ApproximateReceiveCount", 1))
 
 
 @contextmanager
-def _failures_logged(record: SQSRecord) -> Iterator[None]:
+def _faults_told(record: SQSRecord, faults: Faults) -> Iterator[None]:
     try:
         yield
-    except Exception:
+    except NotSeenYetError as fault:
+        logger.info("not seen yet", why=str(fault))
+        faults[record.message_id] = fault
+        raise
+    except MalformedEventError as fault:
+        logger.error("malformed event", body=record.body[:300], fault=str(fault))
+        faults[record.message_id] = fault
+        raise
+    except Exception as fault:
         logger.exception("event failed", body=record.body[:300])
+        faults[record.message_id] = fault
         raise
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 
 from localcloud.market.model import ACCOUNT
-from localcloud.market.settings import Settings
+from localcloud.market.settings import PROFILES, TIMES
 from localcloud.market.trace import CAPACITY_WHEN_AVAILABLE
 
 
@@ -22,7 +22,6 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    defaults = Settings()
     parser = argparse.ArgumentParser(
         prog="python -m localcloud.market",
         description="An EC2 market on this machine; docs/market.md describes it. Events go to AWS_ENDPOINT_URL.",
@@ -31,9 +30,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--region", default=os.environ.get("AWS_REGION", "us-east-1"))
     parser.add_argument("--account", default=ACCOUNT, help="account id in events and answers (default: %(default)s)")
     parser.add_argument("--seed", type=int, help="makes ids repeatable; default: a new one each time")
-    for name in ("pending_seconds", "notice_seconds", "shutting_down_seconds", "describe_lag_seconds"):
-        option = f"--{name.replace('_', '-')}"
-        parser.add_argument(option, type=float, default=getattr(defaults, name), help="default: %(default)s")
+    parser.add_argument("--profile", choices=PROFILES, default="quick", help="how long things take (default: quick)")
+    for name in TIMES:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, help="default: as the profile has it")
     replay = parser.add_argument_group("replay of a recorded market")
     replay.add_argument("--trace", metavar="CSV", help="play this file (.csv or .csv.gz) from the start")
     replay.add_argument("--hold", action="store_true", help="begin only at POST /market/replay")

@@ -14,15 +14,16 @@ from localcloud.market.errors import EC2Error
 from localcloud.market.fleet import create_fleet
 from localcloud.market.health import describe_instance_status
 from localcloud.market.instances import BY_USER, described_state
-from localcloud.market.listing import Attributes, filters_of, matching, page_of, shown_up_to
+from localcloud.market.listing import Attributes, filters_of, matching, page_of, shown_up_to, tag_attributes
 from localcloud.market.model import Market
 from localcloud.market.offerings import Offering
 from localcloud.market.pricing import PRICING_ACTIONS
 from localcloud.market.requests import Actions, Answer, Params, refuse_unknown
 from localcloud.market.requirements import get_instance_types_from_instance_requirements
 from localcloud.market.settings import Fault
+from localcloud.market.shapes import refuse_beyond_model
 from localcloud.market.ssm import SSM_ACTIONS
-from localcloud.market.surroundings import template_not_found
+from localcloud.market.surroundings import Subnet, template_not_found
 from localcloud.market.templates import TEMPLATE_ACTIONS
 from localcloud.market.visible import all_visible, visible_or_error
 
@@ -37,12 +38,13 @@ def carry_out(
     """Carry out an action and return its answer (the caller's own copy); ``EC2Error``: an error."""
     market.catch_up()
     asked = copy.deepcopy({key: value for key, value in params.items() if key != "DryRun"})
+    service = next(name for name, actions in SERVICES.items() if action in actions)
+    refuse_beyond_model(service, action, asked)
     if params.get("DryRun"):
         raise EC2Error("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
     if action == "CreateFleet":
         return copy.deepcopy(create_fleet(market, asked, fault, permit))
-    carry = next(actions[action] for actions in SERVICES.values() if action in actions)
-    return copy.deepcopy(carry(market, asked))
+    return copy.deepcopy(SERVICES[service][action](market, asked))
 
 
 def describe_instances(market: Market, params: Params) -> Answer:
@@ -53,10 +55,10 @@ def describe_instances(market: Market, params: Params) -> Answer:
             raise EC2Error(
                 "InvalidParameterCombination", "The parameter instancesSet cannot be used with the parameter maxResults"
             )
-        named = visible_or_error(market, params["InstanceIds"])
+        named = visible_or_error(market, "DescribeInstances", params["InstanceIds"])
         chosen = iter(sorted(named, key=lambda pair: pair[0].number))
     else:
-        chosen = all_visible(market, after=shown_up_to(params))
+        chosen = all_visible(market, "DescribeInstances", after=shown_up_to(params))
     filters = filters_of(
         params,
         {
@@ -88,12 +90,17 @@ def describe_instances(market: Market, params: Params) -> Answer:
 
 
 def terminate_instances(market: Market, params: Params) -> Answer:
-    """All of the named instances or, when one is unknown, none; naming one that is ending already is harmless."""
+    """All of the named instances or, when one is unknown, none; naming one that is ending already is harmless.
+
+    One that is protected is an error that names it: it and all others of its zone stay, those of other zones go.
+    """
     refuse_unknown("TerminateInstances", params, {"InstanceIds"})
     if len(params["InstanceIds"]) > _MOST_TERMINATIONS:
         raise EC2Error("InvalidParameterValue", f"At most {_MOST_TERMINATIONS} instances can be terminated in one call")
     changes = []
-    victims = [instance for instance, _ in visible_or_error(market, params["InstanceIds"])]
+    named = [instance for instance, _ in visible_or_error(market, "TerminateInstances", params["InstanceIds"])]
+    protected = [one for one in named if one.protected and one.live]
+    victims = [one for one in named if one.zone not in {each.zone for each in protected}]
     for instance in victims:
         before = instance.state
         market.end(instance, BY_USER, market.clock())
@@ -105,7 +112,23 @@ def terminate_instances(market: Market, params: Params) -> Answer:
             }
         )
     market.note_call("TerminateInstances", instance_ids=[one.id for one in victims])
+    if protected:
+        raise EC2Error(
+            "OperationNotPermitted",
+            f"The instance '{protected[0].id}' may not be terminated. Modify its 'disableApiTermination' instance "
+            "attribute and try again.",
+        )
     return {"TerminatingInstances": changes}
+
+
+def modify_instance_attribute(market: Market, params: Params) -> Answer:
+    """Protect an on-demand instance from termination by a call, or no longer; no other attribute is played."""
+    refuse_unknown("ModifyInstanceAttribute", params, {"InstanceId", "DisableApiTermination"})
+    ((instance, _),) = visible_or_error(market, "ModifyInstanceAttribute", [params["InstanceId"]])
+    if instance.lifecycle == "spot":
+        raise EC2Error("UnsupportedOperation", "Modifying 'disableApiTermination' is not supported for spot instances.")
+    instance.protected = bool(params["DisableApiTermination"]["Value"])
+    return {}
 
 
 def create_tags(market: Market, params: Params) -> Answer:
@@ -135,7 +158,7 @@ def _tags_of_all(market: Market, resource_ids: list[str]) -> list[dict[str, str]
     for one in templates:
         if one not in market.surroundings.templates:
             raise template_not_found(one, None)
-    instances = visible_or_error(market, [one for one in resource_ids if one not in templates])
+    instances = visible_or_error(market, "CreateTags", [one for one in resource_ids if one not in templates])
     return [market.surroundings.templates[one].tags for one in templates] + [one.tags for one, _ in instances]
 
 
@@ -177,7 +200,7 @@ def describe_spot_price_history(market: Market, params: Params) -> Answer:
             "Timestamp": at.replace(microsecond=0),
         }
         for offering in market.offerings.values()
-        if fits(_price_attributes(offering))
+        if offering.spot and fits(_price_attributes(offering))
         for at, price in _prices(offering, start, end)
     ]
     rows.sort(key=lambda row: (row["InstanceType"], row["AvailabilityZone"]))
@@ -202,6 +225,31 @@ def _prices(offering: Offering, start: datetime, end: datetime) -> list[tuple[da
     return [(change.at, change.price) for change in at_start + later]
 
 
+def describe_instance_type_offerings(market: Market, params: Params) -> Answer:
+    """Which types are sold in the Region, or in which of its zones; on spot or not is not said."""
+    refuse_unknown("DescribeInstanceTypeOfferings", params, {"LocationType", "Filters", "MaxResults", "NextToken"})
+    where = params.get("LocationType", "region")
+    if where not in ("region", "availability-zone"):
+        raise EC2Error("UnsupportedOperation", f"This market does not play the location type {where}.")
+    filters = filters_of(params, {"instance-type", "location"}, tags=False)
+    sold = sorted(
+        {(one.instance_type, market.region if where == "region" else one.zone) for one in market.offerings.values()}
+    )
+    fits = matching(filters)
+    page, token = page_of(
+        enumerate(sold, 1),
+        params,
+        key=lambda pair: pair[0],
+        where=lambda pair: fits({"instance-type": (pair[1][0],), "location": (pair[1][1],)}),
+    )
+    answer: Answer = {
+        "InstanceTypeOfferings": [
+            {"InstanceType": name, "LocationType": where, "Location": place} for _, (name, place) in page
+        ]
+    }
+    return {**answer, "NextToken": token} if token else answer
+
+
 def describe_subnets(market: Market, params: Params) -> Answer:
     """Subnets by id or by filters."""
     refuse_unknown("DescribeSubnets", params, {"SubnetIds", "Filters", "MaxResults", "NextToken"})
@@ -209,29 +257,42 @@ def describe_subnets(market: Market, params: Params) -> Answer:
     for subnet_id in params.get("SubnetIds") or []:
         if subnet_id not in subnets:
             raise EC2Error("InvalidSubnetID.NotFound", f"The subnet ID '{subnet_id}' does not exist")
-    filters = filters_of(params, {"subnet-id", "availability-zone", "default-for-az", "vpc-id"})
+    filters = filters_of(params, {"subnet-id", "availability-zone", "default-for-az", "vpc-id", "tag-key"})
     if params.get("SubnetIds"):
         filters.setdefault("subnet-id", []).extend(params["SubnetIds"])
-    fits = matching(filters)
+    fits, free = matching(filters), market.free_addresses()
+    page, token = page_of(
+        enumerate(subnets.values(), 1),
+        params,
+        key=lambda pair: pair[0],
+        where=lambda pair: fits(_subnet_attributes(pair[1])),
+    )
+    answer: Answer = {"Subnets": [_described_subnet(market, one, free[one.id]) for _, one in page]}
+    return {**answer, "NextToken": token} if token else answer
+
+
+def _subnet_attributes(subnet: Subnet) -> Attributes:
     return {
-        "Subnets": [
-            {
-                "SubnetId": subnet.id,
-                "AvailabilityZone": subnet.zone,
-                "VpcId": subnet.vpc_id,
-                "DefaultForAz": subnet.default_for_az,
-                "State": "available",
-            }
-            for subnet in subnets.values()
-            if fits(
-                {
-                    "subnet-id": (subnet.id,),
-                    "availability-zone": (subnet.zone,),
-                    "default-for-az": (str(subnet.default_for_az).lower(),),
-                    "vpc-id": (subnet.vpc_id,),
-                }
-            )
-        ]
+        "subnet-id": (subnet.id,),
+        "availability-zone": (subnet.zone,),
+        "default-for-az": (str(subnet.default_for_az).lower(),),
+        "vpc-id": (subnet.vpc_id,),
+        **tag_attributes(subnet.tags),
+    }
+
+
+def _described_subnet(market: Market, subnet: Subnet, free: int) -> dict[str, Any]:
+    return {
+        "SubnetId": subnet.id,
+        "SubnetArn": f"arn:aws:ec2:{market.region}:{market.account}:subnet/{subnet.id}",
+        "OwnerId": market.account,
+        "AvailabilityZone": subnet.zone,
+        "VpcId": subnet.vpc_id,
+        "CidrBlock": subnet.cidr,
+        "AvailableIpAddressCount": free,
+        "DefaultForAz": subnet.default_for_az,
+        "State": "available",
+        "Tags": [{"Key": key, "Value": value} for key, value in subnet.tags.items()],
     }
 
 
@@ -240,10 +301,12 @@ ACTIONS: Actions = {
     "DescribeInstances": describe_instances,
     "DescribeInstanceStatus": describe_instance_status,
     "TerminateInstances": terminate_instances,
+    "ModifyInstanceAttribute": modify_instance_attribute,
     "CreateTags": create_tags,
     "DeleteTags": delete_tags,
     "DescribeSpotPriceHistory": describe_spot_price_history,
     "DescribeSubnets": describe_subnets,
+    "DescribeInstanceTypeOfferings": describe_instance_type_offerings,
     "GetInstanceTypesFromInstanceRequirements": get_instance_types_from_instance_requirements,
     **TEMPLATE_ACTIONS,
 }

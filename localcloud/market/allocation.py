@@ -5,7 +5,8 @@ overrides that have room: first those that can hold all that is still wanted, ch
 cheapest of the rest; ties go to the offering with more room, then to the order of the request. ``lowest-price`` looks
 at the price alone, ``capacity-optimized`` at the room alone, ``prioritized`` at the overrides' own priorities. Prices
 are compared per unit, as EC2 documents it: an instance counts its override's weight, and its price is divided by that,
-unless every weight is above the target, which one instance then fills. An override that could not give what was asked
+unless every weight is above the target, which one instance then fills. Addresses of subnets are not looked at when it
+is chosen: what its subnet has no address for an override cannot give. An override that could not give what was asked
 of it is refused with a reason, also when another then filled the gap; one that was never asked is not.
 """
 
@@ -23,6 +24,7 @@ class Refusal(Enum):
     CAPACITY = auto()
     QUOTA = auto()
     LAUNCH_RATE = auto()
+    ADDRESSES = auto()
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Candidate:
     price: Decimal
     vcpus: int
     quota_group: str
+    subnet: str = ""
     weight: Decimal = Decimal(1)
     """Units that one instance counts."""
     priority: Decimal = Decimal("Infinity")
@@ -51,10 +54,13 @@ class Candidate:
 
 @dataclass
 class Room:
-    """What there is to give: free room per offering, vCPUs left per quota group (absent: no limit), launches left."""
+    """What there is to give: free room per offering; where there is a limit, vCPUs, addresses and launches left."""
 
     free: dict[type_and_zone, int]
     vcpus: dict[str, int] = field(default_factory=dict)
+    """By quota group."""
+    addresses: dict[str, int] = field(default_factory=dict)
+    """By subnet."""
     launches: int | None = None
 
     def take(self, candidate: Candidate, wanted: int) -> tuple[int, Refusal | None]:
@@ -62,6 +68,8 @@ class Room:
         limits = [(self.free[candidate.offering], Refusal.CAPACITY)]
         if candidate.quota_group in self.vcpus:
             limits.append((self.vcpus[candidate.quota_group] // candidate.vcpus, Refusal.QUOTA))
+        if candidate.subnet in self.addresses:
+            limits.append((self.addresses[candidate.subnet], Refusal.ADDRESSES))
         if self.launches is not None:
             limits.append((self.launches, Refusal.LAUNCH_RATE))
         limit, refusal = min(limits, key=lambda pair: pair[0])
@@ -69,6 +77,8 @@ class Room:
         self.free[candidate.offering] -= count
         if candidate.quota_group in self.vcpus:
             self.vcpus[candidate.quota_group] -= count * candidate.vcpus
+        if candidate.subnet in self.addresses:
+            self.addresses[candidate.subnet] -= count
         if self.launches is not None:
             self.launches -= count
         return count, refusal if count < wanted else None

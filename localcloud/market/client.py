@@ -14,7 +14,6 @@ from typing import Any
 from botocore import xform_name
 from botocore.exceptions import ClientError, ConnectionClosedError
 from botocore.loaders import Loader
-from botocore.model import OperationModel, ServiceModel
 from botocore.paginate import Paginator, PaginatorModel
 from botocore.validate import validate_parameters
 
@@ -23,6 +22,7 @@ from localcloud.market.errors import ConnectionDroppedError, EC2Error
 from localcloud.market.faces import through
 from localcloud.market.model import Market
 from localcloud.market.requests import Answer
+from localcloud.market.shapes import operation
 
 _METHODS = {service: {xform_name(action): action for action in actions} for service, actions in SERVICES.items()}
 """Methods of a client and their actions, by service."""
@@ -55,10 +55,10 @@ class MarketClient:
         """Return boto3's paginator over one of the methods."""
         action = _METHODS[self._service][operation_name]
         pages = _paginators(self._service).get_paginator(action)
-        return Paginator(getattr(self, operation_name), pages, _operation(self._service, action))
+        return Paginator(getattr(self, operation_name), pages, operation(self._service, action))
 
     def _call(self, action: str, params: dict[str, Any]) -> Answer:
-        validate_parameters(params, _operation(self._service, action).input_shape)
+        validate_parameters(params, operation(self._service, action).input_shape)
         try:
             with self._lock:
                 fault = self._market.begin(action)
@@ -84,16 +84,6 @@ class MarketClient:
     def _carry_out(self, action: str, params: dict[str, Any], fault: Any) -> Answer:
         with self._lock:
             return carry_out(self._market, action, params, fault)
-
-
-@cache
-def _model(service: str) -> ServiceModel:
-    return ServiceModel(Loader(include_default_search_paths=True).load_service_model(service, "service-2"), service)
-
-
-@cache
-def _operation(service: str, action: str) -> OperationModel:
-    return _model(service).operation_model(action)
 
 
 @cache

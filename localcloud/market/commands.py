@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from localcloud.market.instances import Instance
 from localcloud.market.settings import Seconds
 
+KILLED = 137
+"""Exit code of a script whose time is up."""
+
 Outcome = Literal["Success", "Failed", "Cancelled", "TimedOut"]
 
 
@@ -31,10 +34,10 @@ class CommandResult(BaseModel):
 
     @property
     def code(self) -> int:
-        """Return the exit code of the script; -1: it never came to an end."""
+        """Return the exit code of the script; -1: none was reported."""
         if self.response_code is not None:
             return self.response_code
-        return {"Success": 0, "Failed": 1}.get(self.status, -1)
+        return {"Success": 0, "Failed": 1, "TimedOut": KILLED}.get(self.status, -1)
 
 
 @dataclass(frozen=True)

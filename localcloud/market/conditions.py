@@ -31,6 +31,12 @@ class Parameters(Body):
     parameters: dict[str, str]
 
 
+class Addresses(Body):
+    """Body of ``PUT /market/subnets/{id}``: how many addresses a subnet has left now."""
+
+    free_addresses: Annotated[int, Field(ge=0)]
+
+
 class Maintenance(Body):
     """Body of ``POST /market/maintenance``."""
 
@@ -38,6 +44,10 @@ class Maintenance(Body):
     event_type_code: Annotated[str, Field(min_length=1)] = "AWS_EC2_PERSISTENT_INSTANCE_RETIREMENT_SCHEDULED"
     category: Literal["scheduledChange", "issue", "accountNotification"] = "scheduledChange"
     starts_in_seconds: Seconds = 14 * 24 * 3600
+    status: Literal["upcoming", "open", "closed"] = "upcoming"
+    entity_status: Literal["PENDING", "RESOLVED", "IMPAIRED", "UNIMPAIRED", "UNKNOWN"] = "PENDING"
+    event_arn: str | None = None
+    """Of an event that was announced before, which goes on to this status."""
 
 
 def change_conditions(market: Market, method: str, path: list[str], body: dict[str, Any]) -> Any:
@@ -56,8 +66,10 @@ def change_conditions(market: Market, method: str, path: list[str], body: dict[s
         case "PUT", ["parameters"]:
             market.surroundings.parameters = Parameters.model_validate(body).parameters
             answer = {"parameters": market.surroundings.parameters}
+        case "PUT", ["subnets", subnet_id]:
+            answer = _leave_addresses(market, subnet_id, Addresses.model_validate(body).free_addresses)
         case "POST", ["maintenance"]:
-            answer = {"instance_ids": _announce(market, Maintenance.model_validate(body))}
+            answer = _announce(market, Maintenance.model_validate(body))
         case "GET", ["commands"]:
             answer = {"commands": describe_commands(market)}
         case "POST", ["commands"]:
@@ -72,12 +84,29 @@ def change_conditions(market: Market, method: str, path: list[str], body: dict[s
     return answer
 
 
-def _announce(market: Market, wanted: Maintenance) -> list[str]:
+def _leave_addresses(market: Market, subnet_id: str, free: int) -> dict[str, Any]:
+    if subnet_id not in market.free_addresses():
+        raise ControlError(404, f"there is no subnet {subnet_id}")
+    market.surroundings.addresses[subnet_id] = free + market.addresses_used()[subnet_id]
+    return {"subnet_id": subnet_id, "free_addresses": free}
+
+
+def _announce(market: Market, wanted: Maintenance) -> dict[str, Any]:
     affected = market.named(wanted.instance_ids)
     starts_at = market.clock() + market.lasting(wanted.starts_in_seconds)
-    for instance in affected:
-        market.announce_maintenance(instance, wanted.event_type_code, wanted.category, starts_at)
-    return [one.id for one in affected]
+    arns = [
+        market.announce_maintenance(
+            one,
+            wanted.event_type_code,
+            wanted.category,
+            starts_at,
+            status=wanted.status,
+            entity_status=wanted.entity_status,
+            event_arn=wanted.event_arn,
+        )
+        for one in affected
+    ]
+    return {"instance_ids": [one.id for one in affected], "event_arns": arns}
 
 
 def described_boots(market: Market) -> list[dict[str, Any]]:

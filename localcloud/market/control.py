@@ -35,6 +35,7 @@ class MachineChange(Body):
     gpu_name: str | None = None
     gpu_manufacturer: str | None = None
     generation: Literal["current", "previous"] | None = None
+    listed: bool | None = None
 
 
 class OfferingChange(MachineChange):
@@ -44,6 +45,7 @@ class OfferingChange(MachineChange):
     spot_price: Price | None = None
     on_demand_price: Price | None = None
     on_demand_capacity: Capacity | None = None
+    spot: bool | None = None
     vcpus: Annotated[int, Field(ge=1)] | None = None
 
 
@@ -152,6 +154,7 @@ class Control:
             "faults": [one.model_dump(exclude_defaults=True) for one in market.faults],
             "boots": described_boots(market),
             "missing": sorted(market.surroundings.missing),
+            "free_addresses": market.free_addresses(),
             "settings": market.settings.model_dump(),
             "replay": self.replay.describe(market.clock()) if self.replay else None,
             "events": dict(self._event_counts()),
@@ -165,6 +168,7 @@ class Control:
             "capacity": offering.capacity,
             "in_use": len(spot),
             "noticed": sum(one.notice is not None for one in spot),
+            "spot": offering.spot,
             "spot_price": str(offering.spot_price),
             "on_demand_price": str(offering.on_demand_price),
             "on_demand_capacity": offering.on_demand_capacity,

@@ -34,6 +34,12 @@ _STRATEGIES = {
 }
 
 
+_NO_SPOT = (
+    "The requested configuration is currently not supported. Please check the documentation for supported "
+    "configurations."
+)
+
+
 @dataclass(frozen=True)
 class _Order:
     """What the request asks of all its overrides together."""
@@ -265,13 +271,17 @@ def _placed(
             text = f"The subnet {subnet.id} is in {subnet.zone}, not in {zone}"
             placed.append(_Failed(echo, "InvalidParameterValue", text))
         elif offering is None:
+            elsewhere = sorted(there for name, there in market.offerings if name == instance_type)
             text = (
                 f"Your requested instance type ({instance_type}) is not supported in your requested "
-                f"Availability Zone ({subnet.zone})."
+                f"Availability Zone ({subnet.zone}). Please retry your request by not specifying an Availability Zone "
+                f"or choosing {', '.join(elsewhere)}."
             )
             placed.append(_Failed(echo, "InvalidFleetConfiguration", text))
         elif text := _other_architecture(offering, asked.get("ImageId") or template.image_id):
             placed.append(_Failed(echo, "InvalidParameterValue", text))
+        elif lifecycle == "spot" and not offering.spot:
+            placed.append(_Failed(echo, "Unsupported", _NO_SPOT))
         elif lifecycle == "spot" and (text := _too_expensive(offering, max_price, weight)):
             placed.append(_Failed(echo, "SpotMaxPriceTooLow", text))
         else:
@@ -347,6 +357,7 @@ def _launch(market: Market, order: _Order, overrides: list[_Override], fault: Fa
             price=one.offering.spot_price if lifecycle == "spot" else one.offering.on_demand_price,
             vcpus=one.offering.vcpus,
             quota_group=quota_group(one.offering.instance_type),
+            subnet=one.subnet.id,
             weight=one.weight,
             priority=Decimal(str(one.echo["Overrides"].get("Priority", "Infinity"))),
         )
@@ -398,6 +409,12 @@ def _refused(refusal: Refusal, candidate: Candidate, lifecycle: Lifecycle) -> tu
                 "that the specified instance type belongs to."
             )
             return "VcpuLimitExceeded", text
+        case Refusal.ADDRESSES, _:
+            text = (
+                f"There are not enough free addresses in subnet '{candidate.subnet}' to satisfy the requested number "
+                "of instances."
+            )
+            return "InsufficientFreeAddressesInSubnet", text
         case _:
             return "RequestLimitExceeded", "Request limit exceeded."
 

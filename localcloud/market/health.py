@@ -8,10 +8,11 @@ from localcloud.market.instances import Instance, State, described_state
 from localcloud.market.listing import Attributes, filters_of, matching, page_of
 from localcloud.market.model import Market
 from localcloud.market.requests import Answer, Params, refuse_unknown
-from localcloud.market.visible import all_visible, view_at, visible_or_error
+from localcloud.market.visible import all_visible, seen_at, visible_or_error
 
 Health = Literal["initializing", "ok", "impaired", "not-applicable"]
 
+_ACTION = "DescribeInstanceStatus"
 _MOST_IDS = 100
 _REACHABILITY: dict[Health, str] = {"initializing": "initializing", "ok": "passed", "impaired": "failed"}
 
@@ -25,16 +26,21 @@ def describe_instance_status(market: Market, params: Params) -> Answer:
             raise EC2Error(
                 "InvalidParameterCombination", "The parameter instancesSet cannot be used with the parameter maxResults"
             )
-        if len(ids) > _MOST_IDS:
-            raise EC2Error("InvalidParameterValue", f"At most {_MOST_IDS} instance ids can be named in one call")
-        chosen = visible_or_error(market, ids)
+        if len(ids) > _MOST_IDS:  # the same one twice counts as two
+            raise EC2Error(
+                "InvalidRequest",
+                f"{len(ids)} exceeds the maximum number of instance IDs that can be specificied ({_MOST_IDS}). Please "
+                f"specify fewer than {_MOST_IDS} instance IDs.",
+            )
+        chosen = visible_or_error(market, _ACTION, ids)
     else:
-        chosen = list(all_visible(market))
+        chosen = list(all_visible(market, _ACTION))
     if not params.get("IncludeAllInstances"):
         chosen = [(one, state) for one, state in chosen if state == "running"]
     filters = filters_of(
         params,
         {"availability-zone", "instance-state-name", "instance-status.status", "system-status.status"},
+        tags=False,
     )
     rows = [(one.number, _described(market, one, state)) for one, state in chosen]
     fits = matching(filters)
@@ -51,7 +57,7 @@ def health(market: Market, instance: Instance, state: State, at: datetime) -> tu
     if state != "running" or running_at is None:
         return "not-applicable", "not-applicable"
     boot = instance.boot
-    if at < running_at + market.lasting(market.settings.status_check_seconds):
+    if at < running_at + market.drawn(market.settings.status_check_seconds, instance.id, "checks"):
         return "initializing", "initializing"
     if boot and boot.outcome == "never_ready":
         return "initializing", "initializing"
@@ -62,7 +68,7 @@ def health(market: Market, instance: Instance, state: State, at: datetime) -> tu
 
 
 def _described(market: Market, instance: Instance, state: State) -> dict[str, Any]:
-    system, own = health(market, instance, state, view_at(market))
+    system, own = health(market, instance, state, seen_at(market, instance, _ACTION) or market.clock())
     return {
         "InstanceId": instance.id,
         "AvailabilityZone": instance.zone,

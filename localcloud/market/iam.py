@@ -24,10 +24,13 @@ from ministack.core.iam_evaluator import (
 )
 from ministack.core.lambda_runtime import execution_credentials
 
-from localcloud.market.checks import SPOT, Check
+from localcloud.market.checks import SPOT, UNAUTHORIZED, Check
 from localcloud.market.errors import EC2Error
 
 Policies = list[list[ParsedStatement]]
+
+_ENCODED = f". Encoded authorization failure message: {'-0aB' * 200}"
+"""EC2's refusals to change something end so, far longer than what they say."""
 
 _WHY = {
     "Deny": "with an explicit deny in an identity-based policy",
@@ -116,12 +119,13 @@ class RoleRights:
         """Raise ``EC2Error`` for the first check that the caller's policies do not allow."""
         for check in checks:
             decision = self._decision(check)
+            encoded = check.refusal == UNAUTHORIZED and not check.action.startswith("ec2:Describe")
             if decision != "Allow":
                 raise EC2Error(
                     check.refusal,
                     f"You are not authorized to perform this operation. User: {self._caller} is not authorized to "
                     f"perform: {check.action} on resource: {check.resource} "
-                    f"{_WHY[decision].format(action=check.action)}",
+                    f"{_WHY[decision].format(action=check.action)}{_ENCODED if encoded else ''}",
                 )
 
     def roles_of_profile(self, profile: str) -> list[str]:

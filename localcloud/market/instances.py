@@ -98,6 +98,8 @@ class Instance:
     boot: Boot | None = None
     """How it fares, if not well."""
     transitions: list[Transition] = field(default_factory=list)
+    protected: bool = False
+    """Whether ``disableApiTermination`` keeps it from being terminated by a call."""
     ending: Ending | None = None
     notice: Notice | None = None
 
@@ -136,7 +138,7 @@ class Instance:
             "Tags": [{"Key": key, "Value": value} for key, value in self.tags.items()],
             "NetworkInterfaces": [],
         }
-        if state != "terminated":  # EC2 forgets the network of an instance that has ended
+        if state in LIVE:  # of one that is ending EC2 has forgotten the network
             described |= {"SubnetId": self.subnet_id, "VpcId": self.vpc_id}
             described["NetworkInterfaces"] = [{"SubnetId": self.subnet_id, "VpcId": self.vpc_id, "OwnerId": account}]
         if self.template:

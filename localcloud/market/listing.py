@@ -15,16 +15,24 @@ Attributes = Mapping[str, Collection[str]]
 """The values of one row, by the filters' names."""
 
 MOST_RESULTS = 1000
+MOST_FILTER_VALUES = 200
+"""Over all filters of a call."""
 
 
-def filters_of(params: Params, known: set[str]) -> dict[str, list[str]]:
-    """Return a request's filters by name; ``tag:`` is known everywhere, any other unknown one is an error."""
+def filters_of(params: Params, known: set[str], *, tags: bool = True) -> dict[str, list[str]]:
+    """Return a request's filters by name; ``tag:`` is one unless told otherwise, any other unknown one is an error."""
     filters: dict[str, list[str]] = {}
     for asked in params.get("Filters") or []:
         name = asked["Name"]
-        if name not in known and not name.startswith("tag:"):
-            raise EC2Error("InvalidParameterValue", f"The filter '{name}' is invalid (or unknown to this market)")
+        if name not in known and not (tags and name.startswith("tag:")):
+            known_to_ec2 = "" if name.startswith("tag") else " (or unknown to this market)"
+            raise EC2Error("InvalidParameterValue", f"The filter '{name}' is invalid{known_to_ec2}")
         filters[name] = list(asked["Values"])
+    if sum(map(len, filters.values())) > MOST_FILTER_VALUES:
+        raise EC2Error(
+            "FilterLimitExceeded",
+            f"The maximum number of filter values specified on a single call is {MOST_FILTER_VALUES}",
+        )
     return filters
 
 

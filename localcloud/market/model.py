@@ -8,6 +8,7 @@ else is answered, each thing at its own moment, so that a clock that jumps gives
 import heapq
 import random
 import uuid
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -33,7 +34,7 @@ from localcloud.market.instances import (
 )
 from localcloud.market.limits import BUCKETS, LAUNCHED_INSTANCES, TokenBucket, bucket_name, quota_group
 from localcloud.market.offerings import Machine, Offering, PriceChange, type_and_zone
-from localcloud.market.settings import Boot, Fault, Settings
+from localcloud.market.settings import Boot, Fault, Settings, Span
 from localcloud.market.surroundings import PlainSurroundings, Subnet, Surroundings, Template
 
 Event = dict[str, Any]
@@ -62,6 +63,7 @@ class Market:
         self.region = region
         self.account = account
         self.surroundings: Surroundings = surroundings or PlainSurroundings()
+        self.seed = seed
         self._random = random.Random(seed)
         self._launches = count(1)
         self._order = count()
@@ -74,6 +76,7 @@ class Market:
         """
         self.surroundings.missing.clear()
         self.surroundings.parameters.clear()
+        self.surroundings.addresses.clear()
         self._start_over(offerings, settings)
 
     def _start_over(self, offerings: Iterable[Offering], settings: Settings) -> None:
@@ -128,6 +131,14 @@ class Market:
         """Return how long a stated duration takes on the clock, at the market's pace."""
         return timedelta(seconds=seconds / self.settings.pace)
 
+    def drawn(self, span: Span, *about: str) -> timedelta:
+        """Return how long a duration takes on the clock for something: of two bounds between, and always the same."""
+        if not isinstance(span, tuple):
+            return self.lasting(span)
+        shortest, longest = span
+        share = zlib.crc32("/".join((str(self.seed), *about)).encode()) / 2**32
+        return self.lasting(shortest + (longest - shortest) * share)
+
     # Offerings
 
     def set_offering(
@@ -139,6 +150,7 @@ class Market:
         spot_price: Decimal | None = None,
         on_demand_price: Decimal | None = None,
         on_demand_capacity: int | None = None,
+        spot: bool | None = None,
         vcpus: int | None = None,
         machine: Mapping[str, Any] | None = None,
         at: datetime | None = None,
@@ -154,20 +166,21 @@ class Market:
         offering = self.offerings.get((instance_type, zone))
         if offering is None:
             offering = self._new_offering(instance_type, zone, capacity, spot_price, on_demand_price)
-        if capacity is not None:
-            offering.capacity = capacity
-        if on_demand_capacity is not None:
-            offering.on_demand_capacity = on_demand_capacity
-        if vcpus is not None:
-            offering.vcpus = vcpus
+        told = {
+            "capacity": capacity,
+            "spot_price": spot_price,
+            "on_demand_price": on_demand_price,
+            "on_demand_capacity": on_demand_capacity,
+            "spot": spot,
+            "vcpus": vcpus,
+        }
+        for name, value in told.items():
+            if value is not None:
+                setattr(offering, name, value)
         if machine:
             for one in self.offerings.values():
                 if one.instance_type == instance_type:
                     one.machine = replace(one.machine, **machine)
-        if on_demand_price is not None:
-            offering.on_demand_price = on_demand_price
-        if spot_price is not None:
-            offering.spot_price = spot_price
         self._note(at, "offering", offering=offering)
         self._price_changed(offering, at)
         return offering
@@ -230,7 +243,16 @@ class Market:
             if quota_lifecycle == lifecycle
         }
         launches = self._launch_tokens().available(self.clock()) if self.settings.throttling else None
-        return Room(free=free, vcpus=vcpus, launches=launches)
+        return Room(free=free, vcpus=vcpus, addresses=self.free_addresses(), launches=launches)
+
+    def addresses_used(self) -> Counter[str]:
+        """Return how many addresses instances have, by subnet. Those of an ending one are free again."""
+        return Counter(one.subnet_id for live in self._live.values() for one in live.values())
+
+    def free_addresses(self) -> dict[str, int]:
+        """Return how many addresses each subnet has left."""
+        used, surroundings = self.addresses_used(), self.surroundings
+        return {one.id: max(0, surroundings.addresses_of(one) - used[one.id]) for one in surroundings.subnets()}
 
     def _launch_tokens(self) -> TokenBucket:
         return self._buckets.setdefault("instances launched", TokenBucket.full(LAUNCHED_INSTANCES, self.clock()))
@@ -286,13 +308,16 @@ class Market:
             tags=tags,
             template=template,
             boot=next((one for one in reversed(self.boots) if one.concerns(names, user_data)), None),
+            # Spot instances cannot be protected.
+            protected=bool(template and template.data.get("DisableApiTermination")) and lifecycle == "on-demand",
         )
         self.instances[instance.id] = instance
         self._live.setdefault(offering.key, {})[instance.id] = instance
         if self.settings.throttling:
             self._launch_tokens().take(1, now)
         self._enter(instance, "pending", now)
-        self.schedule(now + self.lasting(self.settings.pending_seconds), partial(self._is_running, instance))
+        pending = self.drawn(self.settings.pending_seconds, instance.id, "pending")
+        self.schedule(now + pending, partial(self._is_running, instance))
         if instance.boot and instance.boot.outcome == "dies":
             ending = ending_by_itself(instance.boot.code, instance.boot.message)
             at = now + self.lasting(instance.boot.after_seconds or 0)
@@ -310,7 +335,8 @@ class Market:
         instance.ending = ending
         del self._live[instance.instance_type, instance.zone][instance.id]
         self._enter(instance, "shutting-down", at)
-        self.schedule(at + self.lasting(self.settings.shutting_down_seconds), partial(self._is_gone, instance))
+        ending_for = self.drawn(self.settings.shutting_down_seconds, instance.id, "shutting-down")
+        self.schedule(at + ending_for, partial(self._is_gone, instance))
 
     def _is_gone(self, instance: Instance, at: datetime) -> None:
         self._enter(instance, "terminated", at)
@@ -367,30 +393,45 @@ class Market:
         )
 
     def announce_maintenance(
-        self, instance: Instance, event_type_code: str, category: str, starts_at: datetime
-    ) -> None:
-        """Have AWS Health tell of maintenance that EC2 will do to an instance; nothing else happens to it."""
+        self,
+        instance: Instance,
+        event_type_code: str,
+        category: str,
+        starts_at: datetime,
+        *,
+        status: str = "upcoming",
+        entity_status: str = "PENDING",
+        event_arn: str | None = None,
+    ) -> str:
+        """Have AWS Health tell of maintenance that EC2 will do to an instance; nothing else happens to it.
+
+        Returns the event's ARN. Given again with another status, the event has gone on to that: all of AWS Health's
+        messages about one event carry its ARN.
+        """
         at = self.catch_up()
         self._note(at, "maintenance", instance=instance, cause=event_type_code)
         number = self.new_uuid()
+        arn = event_arn or f"arn:aws:health:{self.region}::event/EC2/{event_type_code}/{event_type_code}_{number}"
+        updated_at = format_datetime(at.astimezone(UTC), usegmt=True)
         detail = {
-            "eventArn": f"arn:aws:health:{self.region}::event/EC2/{event_type_code}/{event_type_code}_{number}",
+            "eventArn": arn,
             "service": "EC2",
             "eventTypeCode": event_type_code,
             "eventTypeCategory": category,
             "eventScopeCode": "ACCOUNT_SPECIFIC",
-            "communicationId": number,
+            "communicationId": f"{number}-1",
             "startTime": format_datetime(starts_at.astimezone(UTC), usegmt=True),
-            "lastUpdatedTime": format_datetime(at.astimezone(UTC), usegmt=True),
-            "statusCode": "upcoming",
+            "lastUpdatedTime": updated_at,
+            "statusCode": status,
             "eventRegion": self.region,
             "eventDescription": [{"language": "en_US", "latestDescription": f"{event_type_code} (of this market)"}],
-            "affectedEntities": [{"entityValue": instance.id}],
+            "affectedEntities": [{"entityValue": instance.id, "status": entity_status, "lastUpdatedTime": updated_at}],
             "affectedAccount": self.account,
             "page": "1",
             "totalPages": "1",
         }
         self._send("AWS Health Event", detail, resource=instance.id, at=at, source="aws.health")
+        return arn
 
     def interrupt_all(self, key: type_and_zone, at: datetime, *, cause: str) -> None:
         """Give every spot instance of an offering that has none yet its notice."""

@@ -30,6 +30,8 @@ class MotoSurroundings(Surroundings):
                 zone=subnet.availability_zone,
                 vpc_id=subnet.vpc_id,
                 default_for_az=str(subnet.default_for_az).lower() == "true",
+                cidr=subnet.cidr_block,
+                tags={tag["key"]: tag["value"] for tag in subnet.get_tags()},
             )
             for by_id in list(self._ec2.subnets.values())
             for subnet in list(by_id.values())

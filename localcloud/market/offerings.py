@@ -31,6 +31,8 @@ class Machine:
     gpu_name: str = ""
     gpu_manufacturer: str = ""
     generation: str = "current"
+    listed: bool = True
+    """Whether the price list has them."""
 
 
 @dataclass
@@ -44,6 +46,8 @@ class Offering:
     spot_price: Decimal
     on_demand_price: Decimal
     on_demand_capacity: int = PLENTY
+    spot: bool = True
+    """Whether it is sold on spot at all: without, it has no spot price either."""
     vcpus: int = 1
     machine: Machine = Machine()
     history: list[PriceChange] = field(default_factory=list)

@@ -48,8 +48,9 @@ def get_products(market: Market, params: Params) -> Answer:
         known = types.setdefault(one.instance_type, one)
         if one.on_demand_price > known.on_demand_price:
             types[one.instance_type] = one
-    products = [_product(market, one, status) for _, one in sorted(types.items()) for status in _STATUSES]
-    fields = set(_attributes(products[0])) if products else set()
+    every = [(one, _product(market, one, status)) for _, one in sorted(types.items()) for status in _STATUSES]
+    products = [product for one, product in every if one.machine.listed]
+    fields = set(_attributes(every[0][1])) if every else set()
     for wanted in params.get("Filters") or []:
         if wanted["Field"] not in fields:
             raise EC2Error("InvalidParameterException", f"The market's products have no attribute {wanted['Field']}")

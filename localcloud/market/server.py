@@ -38,15 +38,11 @@ from localcloud.market.settings import Fault
 
 HOST = "127.0.0.1"
 
-# DescribeSubnets stays with moto, which knows more of a subnet; the market looks the same subnets up there.
-_OURS = ACTIONS.keys() - {"DescribeSubnets"}
-
 _REFUSED = {
     "RunInstances",
     "StartInstances",
     "StopInstances",
     "RebootInstances",
-    "ModifyInstanceAttribute",
     "DescribeInstanceAttribute",
     "RequestSpotInstances",
     "CancelSpotInstanceRequests",
@@ -200,13 +196,13 @@ class MarketServer:
         self, action: str, values: Mapping[str, str], body: bytes, request: Request, fault: Fault | None
     ) -> Response:
         rights = self._rights(_access_key(request))  # outside the lock: IAM is asked over HTTP
-        params = self._params(action, values) if rights or action in _OURS else {}
+        params = self._params(action, values) if rights or action in ACTIONS else {}
         if rights:
             with self._changed:
                 rights.demand(of_request(self._market, action, params))
         if action in _REFUSED:
             raise EC2Error("UnsupportedOperation", f"This market does not play {action}; it launches by CreateFleet.")
-        if action not in _OURS or not _about_ours(action, values):
+        if action not in ACTIONS or not _about_ours(action, values):
             return Response.from_app(self._moto, {**request.environ, "wsgi.input": BytesIO(body)}, buffered=True)
         with self._changed:
             permit = may_launch(self._market, rights) if rights else anything

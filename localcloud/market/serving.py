@@ -17,19 +17,15 @@ from localcloud.market.moto_surroundings import MotoSurroundings
 from localcloud.market.offerings import default_offerings
 from localcloud.market.parameters import Parameters
 from localcloud.market.server import MarketServer
-from localcloud.market.settings import Settings
+from localcloud.market.settings import PROFILES, TIMES
 
 _REPLAY = ("trace", "speed", "start", "hours", "zones", "capacity_when_available", "on_demand_price")
 
 
 def serve(arguments: argparse.Namespace) -> int:
     """Serve; print the URL as the first line of standard output as soon as it answers."""
-    settings = Settings(
-        pending_seconds=arguments.pending_seconds,
-        notice_seconds=arguments.notice_seconds,
-        shutting_down_seconds=arguments.shutting_down_seconds,
-        describe_lag_seconds=arguments.describe_lag_seconds,
-    )
+    told = {name: value for name in TIMES if (value := getattr(arguments, name)) is not None}
+    settings = PROFILES[arguments.profile]().changed(told)
     market = Market(
         clock=system_clock,
         seed=arguments.seed if arguments.seed is not None else int.from_bytes(os.urandom(8)),

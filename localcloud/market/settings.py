@@ -1,36 +1,84 @@
 """What can be turned at the market: durations, lag, limits; and the faults that can be laid in its way."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from localcloud.market.errors import ControlError
 
 FAULT_TEXT = "This error was laid in the way by a fault of the market."
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
+def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError("the shortest time comes first")
+    return bounds
+
+
+Span = Seconds | Annotated[tuple[Seconds, Seconds], AfterValidator(_in_order)]
+"""A duration, or between which two it is drawn for each instance."""
+
+
 class Settings(BaseModel):
-    """Durations in seconds of market time; ``pace`` is how many of them pass in one second of the clock."""
+    """Durations in seconds of market time; ``pace`` is how many of them pass in one second of the clock.
+
+    The defaults are quick, for tests and demos; ``aws`` are those of a real account.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    pending_seconds: Seconds = 1.5
+    pending_seconds: Span = 1.5
     notice_seconds: Seconds = 120
-    shutting_down_seconds: Seconds = 2
-    status_check_seconds: Seconds = 2
-    """From running until the status checks are passed or failed; EC2 takes minutes."""
+    shutting_down_seconds: Span = 2
+    status_check_seconds: Span = 2
+    """From running until the status checks are passed or failed."""
+    agent_seconds: Span = 0
+    """From running until an instance takes commands of SSM."""
     terminated_visible_seconds: Seconds = 3600
     describe_lag_seconds: Seconds = 0
-    """DescribeInstances and TerminateInstances know the instances as they were so long ago."""
+    """DescribeInstances and its like know the instances as they were so long ago."""
+    lag_varies: bool = False
+    """Whether they do for each instance and action anew: an id comes up to so late, a state may step back."""
     pace: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
     throttling: bool = False
     """Whether calls and launches draw on EC2's token buckets (``limits.BUCKETS``)."""
     quotas: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     """vCPUs allowed per lifecycle and family group, such as ``{"spot:g": 384}``; what is not named is unlimited."""
 
+    @classmethod
+    def aws(cls) -> Self:
+        """Return the times that were seen on a real account (docs/market.md says where)."""
+        return cls(
+            pending_seconds=(3, 9),
+            shutting_down_seconds=(27, 32),
+            status_check_seconds=(118, 146),
+            agent_seconds=(5, 20),
+            describe_lag_seconds=6,
+            lag_varies=True,
+        )
+
     def changed(self, changes: dict[str, Any]) -> Self:
-        """Return these settings with some changed; unknown names and impossible values raise ``ValidationError``."""
-        return type(self).model_validate({**self.model_dump(), **changes})
+        """Return these settings with some changed; unknown names and impossible values raise ``ValidationError``.
+
+        A ``profile`` is changed to first: ``quick`` or ``aws``.
+        """
+        profile = changes.get("profile")
+        if profile not in (None, *PROFILES):
+            raise ControlError(400, f"there is no profile {profile}, only {' and '.join(PROFILES)}")
+        before = PROFILES[profile]() if profile else self
+        return type(self).model_validate(
+            {**before.model_dump(), **{name: value for name, value in changes.items() if name != "profile"}}
+        )
+
+
+PROFILES: dict[str, Callable[[], Settings]] = {"quick": Settings, "aws": Settings.aws}
+"""Times by name."""
+
+TIMES = ("pending_seconds", "notice_seconds", "shutting_down_seconds", "describe_lag_seconds")
+"""Those that the command line can set one by one."""
 
 
 class Boot(BaseModel):

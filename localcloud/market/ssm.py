@@ -16,7 +16,7 @@ DOCUMENT = "AWS-RunShellScript"
 _MOST_INSTANCES = 50
 _DELIVERY_SECONDS = 3600
 _EXECUTION_SECONDS = 3600
-_DETAILS = {"InProgress": "In Progress", "TimedOut": "Execution Timed Out"}
+_DETAILS = {"TimedOut": "ExecutionTimedOut"}
 
 
 def send_command(market: Market, params: Params) -> Answer:
@@ -32,7 +32,7 @@ def send_command(market: Market, params: Params) -> Answer:
     parameters = params.get("Parameters") or {}
     if not parameters.get("commands"):
         raise EC2Error("InvalidParameters", "Parameter commands is required")
-    wrong = [one for one in ids if one not in market.instances or market.instances[one].state != "running"]
+    wrong = [one for one in ids if not _takes_commands(market, one)]
     if wrong:
         raise EC2Error(
             "InvalidInstanceId", f"Instances [[{', '.join(wrong)}]] not in a valid state for account {market.account}"
@@ -56,7 +56,9 @@ def send_command(market: Market, params: Params) -> Answer:
         "InstanceIds": ids,
         "Targets": [],
         "RequestedDateTime": command.sent_at.replace(microsecond=0),
-        "ExpiresAfter": (command.sent_at + timedelta(seconds=delivery)).replace(microsecond=0),
+        "ExpiresAfter": (command.sent_at + timedelta(seconds=delivery + _execution_seconds(command))).replace(
+            microsecond=0
+        ),
         "TimeoutSeconds": delivery,
         "Status": "Pending",
         "StatusDetails": "Pending",
@@ -78,20 +80,24 @@ def get_command_invocation(market: Market, params: Params) -> Answer:
     ended_at, result = _end(market, command, instance_id)
     through = market.clock() >= ended_at
     status = result.status if through else "InProgress"
-    return command.request() | {
-        "InstanceId": instance_id,
-        "PluginName": "aws:runShellScript",
-        "Status": status,
-        "StatusDetails": _DETAILS.get(status, status),
-        "ResponseCode": result.code if through else -1,
-        "ExecutionStartDateTime": iso(command.sent_at),
-        "ExecutionEndDateTime": iso(ended_at) if through else "",
-        "ExecutionElapsedTime": f"PT{(ended_at - command.sent_at).total_seconds():g}S" if through else "",
-        "StandardOutputContent": result.output if through else "",
-        "StandardErrorContent": result.error_output if through else "",
-        "StandardOutputUrl": "",
-        "StandardErrorUrl": "",
-    }
+    began = {"ExecutionStartDateTime": iso(command.sent_at)} if through else {}
+    return (
+        command.request()
+        | began
+        | {
+            "InstanceId": instance_id,
+            "PluginName": "aws:runShellScript",
+            "Status": status,
+            "StatusDetails": _DETAILS.get(status, status),
+            "ResponseCode": result.code if through else -1,
+            "ExecutionEndDateTime": iso(ended_at) if through else "",
+            "ExecutionElapsedTime": f"PT{(ended_at - command.sent_at).total_seconds():g}S" if through else "",
+            "StandardOutputContent": result.output if through else "",
+            "StandardErrorContent": result.error_output if through else "",
+            "StandardOutputUrl": "",
+            "StandardErrorUrl": "",
+        }
+    )
 
 
 def describe_commands(market: Market) -> list[dict[str, Any]]:
@@ -120,8 +126,22 @@ def _end(market: Market, command: Command, instance_id: str) -> tuple[datetime, 
     gone_at = next((step.at for step in instance.transitions if step.state == "terminated"), None)
     if gone_at is None or ended_at <= gone_at:
         return ended_at, result
-    seconds = float(command.parameters.get("executionTimeout", [str(_EXECUTION_SECONDS)])[0])
-    return command.sent_at + market.lasting(seconds), CommandResult(status="TimedOut")
+    # Nobody is left to report an exit code.
+    given_up_at = command.sent_at + market.lasting(_execution_seconds(command))
+    return given_up_at, CommandResult(status="TimedOut", response_code=-1)
+
+
+def _execution_seconds(command: Command) -> float:
+    return float(command.parameters.get("executionTimeout", [str(_EXECUTION_SECONDS)])[0])
+
+
+def _takes_commands(market: Market, instance_id: str) -> bool:
+    """Say whether an instance runs and its agent has come up."""
+    instance = market.instances.get(instance_id)
+    running_at = instance.running_at() if instance and instance.state == "running" else None
+    return running_at is not None and market.clock() >= running_at + market.drawn(
+        market.settings.agent_seconds, instance_id, "agent"
+    )
 
 
 SSM_ACTIONS: Actions = {

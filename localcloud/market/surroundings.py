@@ -10,11 +10,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from typing import Any
 
 from localcloud.market.errors import EC2Error
 from localcloud.market.requests import Answer, Params, tags_by_kind
 
+_KEPT_ADDRESSES = 5
 PUBLIC_PARAMETERS = "/aws/service/"
 RESOLVE = "resolve:ssm:"
 
@@ -27,6 +29,13 @@ class Subnet:
     zone: str
     vpc_id: str
     default_for_az: bool = True
+    cidr: str = "172.31.0.0/20"
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def addresses(self) -> int:
+        """Return how many addresses it has for instances: AWS keeps five of its block for itself."""
+        return ip_network(self.cidr).num_addresses - _KEPT_ADDRESSES
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,8 @@ class Surroundings(ABC):
         """(action, ClientToken) -> the request on launch templates that used it, and its answer."""
         self.parameters: dict[str, str] = {}
         """Parameters by name, as the control interface sets them."""
+        self.addresses: dict[str, int] = {}
+        """How many addresses a subnet has for instances, as the control interface sets it; else as its block has."""
         self.missing: set[str] = set()
         """Images, security groups and key pairs that do not exist."""
         self._parameter = parameter
@@ -142,6 +153,10 @@ class Surroundings(ABC):
     @abstractmethod
     def subnets(self) -> list[Subnet]:
         """Return all subnets."""
+
+    def addresses_of(self, subnet: Subnet) -> int:
+        """Return how many addresses a subnet has for instances, those in use included."""
+        return self.addresses.get(subnet.id, subnet.addresses)
 
     def launch_template(self, *, template_id: str | None, name: str | None) -> LaunchTemplate:
         """Return a launch template by its id or its name, or raise EC2's error."""
@@ -197,7 +212,8 @@ class PlainSurroundings(Surroundings):
     def __init__(self, zones: str = "us-east-1a us-east-1b us-east-1c us-east-1d us-east-1e us-east-1f") -> None:
         super().__init__()
         self._subnets = [
-            Subnet(id=f"subnet-{n:017x}", zone=zone, vpc_id="vpc-1") for n, zone in enumerate(zones.split(), 1)
+            Subnet(id=f"subnet-{n:017x}", zone=zone, vpc_id="vpc-1", cidr=_block(n))
+            for n, zone in enumerate(zones.split(), 1)
         ]
 
     def subnets(self) -> list[Subnet]:
@@ -206,7 +222,8 @@ class PlainSurroundings(Surroundings):
 
     def add_subnet(self, zone: str) -> Subnet:
         """Add a subnet that is not its zone's default."""
-        subnet = Subnet(id=f"subnet-{len(self._subnets) + 1:017x}", zone=zone, vpc_id="vpc-1", default_for_az=False)
+        number = len(self._subnets) + 1
+        subnet = Subnet(f"subnet-{number:017x}", zone, "vpc-1", default_for_az=False, cidr=_block(number))
         self._subnets.append(subnet)
         return subnet
 
@@ -224,3 +241,7 @@ class PlainSurroundings(Surroundings):
             data["TagSpecifications"] = [{"ResourceType": "instance", "Tags": given}]
         version = template.add(data, description="", at=began)
         return self.template(template_id=template.id, name=None, version=str(version.number))
+
+
+def _block(number: int) -> str:
+    return f"10.{number // 16}.{number % 16 * 16}.0/20"

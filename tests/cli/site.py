@@ -180,6 +180,7 @@ def deployed(stack: str, url: str) -> tuple[StackSettings, dict[str, str]]:
         status_table=f"{stack}-status",
         due_queue_url=client_of("sqs", url).create_queue(QueueName=f"{stack}-due")["QueueUrl"],
         edited_queue_url=client_of("sqs", url).create_queue(QueueName=f"{stack}-edited")["QueueUrl"],
+        notices_queue_url="unused",
         default_launch_template=f"{stack}-default",
         subnet_ids=(),
     )

@@ -278,6 +278,40 @@ def test_an_interruption_takes_the_place_of_a_recommendation_and_never_the_other
     assert status.notices == {"i-00000001": end}
 
 
+INTERRUPTED, REBALANCE, ANNOUNCED, WITHDRAWN = NoticeKind
+
+
+@pytest.mark.parametrize(
+    ("said", "stays"),
+    [
+        ([(ANNOUNCED, "a", 0), (WITHDRAWN, "a", 1)], 1),
+        ([(ANNOUNCED, "a", 0), (WITHDRAWN, "a", 0)], 1),
+        ([(WITHDRAWN, "a", 1), (ANNOUNCED, "a", 0)], 0),
+        ([(WITHDRAWN, "a", 0), (ANNOUNCED, "a", 0)], 0),
+        ([(WITHDRAWN, "a", 0), (ANNOUNCED, "a", 1)], 1),
+        ([(ANNOUNCED, "a", 1), (WITHDRAWN, "a", 0)], 0),
+        ([(ANNOUNCED, "a", 0), (WITHDRAWN, "b", 1)], 0),
+        ([(WITHDRAWN, "a", 1), (ANNOUNCED, "b", 0)], 1),
+        ([(ANNOUNCED, "a", 0), (REBALANCE, None, 1), (WITHDRAWN, "a", 2)], 1),
+        ([(REBALANCE, None, 0), (ANNOUNCED, "a", 1)], 0),
+        ([(WITHDRAWN, "a", 1), (INTERRUPTED, None, 0)], 1),
+        ([(INTERRUPTED, None, 0), (WITHDRAWN, "a", 1)], 0),
+    ],
+)
+def test_of_what_is_said_of_an_instance_the_gravest_stays_and_the_newest_of_one_event(
+    store: StatusStore, said: list[tuple[NoticeKind, str | None, int]], stays: int
+) -> None:
+    notices = [
+        Notice(at=NOW + timedelta(seconds=seconds), offering="g5.xlarge/us-east-1a", kind=kind, event=event)
+        for kind, event, seconds in said
+    ]
+    for notice in notices:
+        store.note("p", "i-00000001", notice)
+    status = store.get("p")
+    assert status is not None
+    assert status.notices == {"i-00000001": notices[stays]}
+
+
 def test_a_forgotten_pool_is_gone_and_its_lease_with_it(store: StatusStore) -> None:
     lease = taken(store)
     store.delete(lease)

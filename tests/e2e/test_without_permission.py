@@ -40,6 +40,7 @@ NO_LAUNCH = (
     LOOK,
     END,
     "ec2:DescribeInstanceStatus",
+    "ec2:DescribeInstanceTypeOfferings",
     "ec2:CreateLaunchTemplateVersion",
     "ec2:DeleteLaunchTemplate",
     "ec2:DeleteLaunchTemplateVersions",

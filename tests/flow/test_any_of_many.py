@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -257,6 +258,45 @@ class TestRequirements:
         assert {"m100.large", "m159.large"} <= set(named)
         assert "m160.large" not in named
 
+    @staticmethod
+    def crowd() -> list[Offering]:
+        """Ninety types; the cheapest on demand are the dearest on spot."""
+        return [
+            offering(f"m{number}.large", "us-east-1a", price=f"0.{number}", on_demand=str(Decimal(200 - number) / 100))
+            for number in range(100, 190)
+        ]
+
+    @staticmethod
+    def asked(world: World, market: str) -> list[str]:
+        """The types of the first launch on a market."""
+        fleets = [fleet for fleet, _ in world.market.answered.values()]
+        (first, *_) = [
+            one for one in fleets if one["TargetCapacitySpecification"]["DefaultTargetCapacityType"] == market
+        ]
+        return sorted({one["InstanceType"] for one in first["LaunchTemplateConfigs"][0]["Overrides"]})
+
+    def test_nor_are_the_cheapest_of_them_cut_for_want_of_room_in_the_call(self) -> None:
+        crowd = [replace(one, zone=f"us-east-1{zone}") for zone in "abcdef" for one in self.crowd()]
+        world = World(*crowd, zones="abcdef")
+        world.edit(target_size=1, instance_types=[], requirements={"vcpus": {"min": 1}}, spot=False)
+        assert self.asked(world, "on-demand")[-1] == "m189.large"
+        assert types(world) == {"m189.large": 1}
+
+    @pytest.mark.parametrize("more", [{"spot": False}, {"on_demand_base": 1}])
+    def test_on_demand_they_are_cut_to_the_cheapest_by_the_price_list(self, more: dict[str, Any]) -> None:
+        world = World(*self.crowd())
+        world.edit(target_size=2, instance_types=[], requirements={"vcpus": {"min": 1}}, **more)
+        named = self.asked(world, "on-demand")
+        assert (len(named), min(named), max(named)) == (60, "m130.large", "m189.large")
+        if "on_demand_base" in more:
+            assert max(self.asked(world, "spot")) == "m159.large"
+
+    def test_a_price_list_that_does_not_answer_keeps_no_spot_launch_back(self) -> None:
+        world = World(*self.crowd())
+        world.fault(action="GetProducts", error="ThrottlingException", times=9)
+        world.edit(target_size=2, instance_types=[], requirements={"vcpus": {"min": 1}}, on_demand_base=1)
+        assert len(world.alive()) == 2
+
 
 class TestShares:
     @staticmethod
@@ -285,7 +325,37 @@ class TestShares:
         world = self.world()
         for size in (1, 2, 3):
             world.edit(target_size=size, instance_types=["g5.xlarge", "g6.xlarge"], spot_max_price="60%")
-        assert world.calls["GetProducts"] == 2
+        assert world.calls["GetProducts"] == 1
+
+    def test_sixty_types_cost_a_few_questions(self) -> None:
+        names = [f"m{number}.24xlarge-flex" for number in range(100, 160)]
+        assert len(",".join(names)) > 1024, "more than one value holds"
+        world = World(*(offering(name, "us-east-1a") for name in names))
+        for size in (1, 2):
+            world.edit(target_size=size, instance_types=names, spot_max_price="60%")
+        assert len(world.alive()) == 2
+        assert world.calls["GetProducts"] <= 3
+
+    def test_a_type_that_the_price_list_does_not_have_keeps_no_other_back(self) -> None:
+        world = self.world()
+        world.market.set_offering("g5.xlarge", "us-east-1a", machine={"listed": False})
+        world.edit(target_size=2, instance_types=["g5.xlarge", "g6.xlarge"], spot_max_price="80%")
+        assert types(world) == {"g6.xlarge": 2}
+        assert world.status().answer.waiting is None
+
+    def test_found_by_requirements_neither(self) -> None:
+        world = TestRequirements.world()
+        world.market.set_offering("m5.xlarge", "us-east-1a", machine={"listed": False})
+        world.edit(target_size=2, instance_types=[], requirements={"gpus": {"max": 0}}, spot_max_price="80%")
+        assert types(world) == {"r5.2xlarge": 2}
+
+    def test_no_type_with_a_list_price_launches_nothing_and_says_so(self) -> None:
+        world = self.world()
+        for name in ("g5.xlarge", "g6.xlarge"):
+            world.market.set_offering(name, "us-east-1a", machine={"listed": False})
+        world.edit(target_size=2, instance_types=["g5.xlarge", "g6.xlarge"], spot_max_price="80%")
+        assert world.calls["CreateFleet"] == 0
+        assert waiting(world).reason is Reason.CONFIG
 
     def test_a_price_list_that_does_not_answer_launches_nothing_uncapped(self) -> None:
         world = self.world()

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from lambdas.ports import FleetError
 from tests.fakes import World, offering
 
 
@@ -44,13 +43,28 @@ def test_without_instances_nothing_is_asked_and_zero_is_told(capsys: pytest.Capt
     assert world.calls.keys() == {"DescribeInstances"}
 
 
-def test_prices_that_ec2_does_not_tell_fail_the_tick_when_its_work_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+def test_prices_that_nobody_tells_fail_no_tick_and_are_told_once(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     world = World()
     world.edit(target_size=2)
     world.minutes(1)
     world.put(target_size=4)
     world.fault(action="DescribeSpotPriceHistory", error="UnauthorizedOperation", times=99)
     told(capsys)
-    with pytest.raises(FleetError, match="UnauthorizedOperation"):
-        world.minutes(5)
-    assert '"Heartbeat"' in capsys.readouterr().out
+    world.minutes(4)
+    out = capsys.readouterr().out
+    assert '"Heartbeat"' in out
+    assert [one.message for one in caplog.records].count("prices unknown") == 1
+    assert '"InstancesUnpriced":[2.0]' in out
+
+
+def test_a_price_list_that_does_not_answer_leaves_the_cost_and_loses_the_saving(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    world = World()
+    world.edit(target_size=2)
+    world.fault(action="GetProducts", error="AccessDeniedException", times=99)
+    told(capsys)
+    world.minutes(5)
+    assert told(capsys) == [{"HourlyCost": 1, "HourlySaving": 0, "InstancesUnpriced": 0}]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
+from lambdas.aws.drainer import EventsAndCommands
 from lambdas.domain.status import ANNOUNCED, Reason
+from localcloud.market.client import MarketClient
 from localcloud.market.commands import CommandResult
 from tests.fakes import World, offering
 
@@ -141,6 +143,99 @@ class TestRisk:
         assert not set(before) & set(world.alive())
 
 
+class TestMaintenanceWithdrawn:
+    """What AWS Health announces has a life: upcoming, open, closed; and each instance a status of its own in it."""
+
+    GOING: ClassVar[list[dict[str, str]]] = [
+        {"status": "open"},
+        {"entity_status": "IMPAIRED"},
+        {"entity_status": "UNKNOWN"},
+        {"entity_status": "UNIMPAIRED"},  # before it begins nothing is impaired
+    ]
+    OVER: ClassVar[list[dict[str, str]]] = [
+        {"status": "closed"},
+        {"entity_status": "RESOLVED"},
+        {"status": "open", "entity_status": "UNIMPAIRED"},
+    ]
+
+    @pytest.fixture
+    def before(self, world: World) -> list[str]:
+        return settled(world, target_size=3, max_instances=6, on_rebalance="replace_first")
+
+    @pytest.mark.parametrize("over", OVER)
+    def test_what_is_over_replaces_nothing(self, world: World, before: list[str], over: dict[str, str]) -> None:
+        world.announce_maintenance(before[0], **over)
+        world.minutes(20)
+        assert world.alive() == before
+        assert world.calls["CreateFleet"] == 1
+
+    @pytest.mark.parametrize("going", GOING)
+    def test_what_goes_on_does(self, world: World, before: list[str], going: dict[str, str]) -> None:
+        world.announce_maintenance(before[0], **going)
+        world.minutes(10)
+        assert before[0] not in world.alive()
+
+    @pytest.mark.parametrize("over", OVER)
+    def test_it_withdraws_what_was_announced(self, world: World, over: dict[str, str]) -> None:
+        before = settled(world, target_size=3, max_instances=3, on_rebalance="replace_first")
+        (arn,) = world.announce_maintenance(before[0])
+        world.forward(60)
+        world.announce_maintenance(before[0], event_arn=arn, **over)
+        world.minutes(1)
+        settled(world, target_size=3, max_instances=6, on_rebalance="replace_first")
+        world.minutes(20)
+        assert world.alive() == before
+        assert world.calls["CreateFleet"] == 1
+
+    def test_an_older_announcement_that_comes_late_changes_nothing(self, world: World, before: list[str]) -> None:
+        victim = world.market.instances[before[0]]
+        code, then = "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED", world.clock()
+        arn = world.market.announce_maintenance(victim, code, "scheduledChange", then)
+        late = world.market.advance()
+        world.forward(3600)
+        world.announce_maintenance(before[0], event_arn=arn, status="closed")
+        world.hear(late)
+        world.minutes(20)
+        assert world.alive() == before
+
+    def test_announced_anew_after_that_it_counts(self, world: World, before: list[str]) -> None:
+        (arn,) = world.announce_maintenance(before[0], status="closed")
+        world.forward(3600)
+        world.announce_maintenance(before[0], event_arn=arn, status="open")
+        world.minutes(10)
+        assert before[0] not in world.alive()
+
+    def test_an_older_closed_does_not_withdraw_what_was_announced_since(self, world: World) -> None:
+        before = settled(world, target_size=3, max_instances=3, on_rebalance="replace_first")
+        code, then = "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED", world.clock()
+        victim = world.market.instances[before[0]]
+        arn = world.market.announce_maintenance(victim, code, "scheduledChange", then, status="closed")
+        late = world.market.advance()
+        world.forward(3600)
+        world.announce_maintenance(before[0], event_arn=arn)
+        world.hear(late)
+        settled(world, target_size=3, max_instances=6, on_rebalance="replace_first")
+        world.minutes(10)
+        assert before[0] not in world.alive()
+
+    def test_the_end_of_one_event_leaves_another_one_standing(self, world: World) -> None:
+        before = settled(world, target_size=3, max_instances=3, on_rebalance="replace_first")
+        world.announce_maintenance(before[0])
+        world.announce_maintenance(before[0], status="closed")
+        settled(world, target_size=3, max_instances=6, on_rebalance="replace_first")
+        world.minutes(10)
+        assert before[0] not in world.alive()
+
+    @pytest.mark.parametrize("graver", ["rebalance", "interruption"])
+    def test_it_takes_nothing_graver_away(self, world: World, graver: str) -> None:
+        first, *_ = settled(world, target_size=3, max_instances=3)
+        (arn,) = world.announce_maintenance(first)
+        world.recommend_rebalance(first) if graver == "rebalance" else world.interrupt(first)
+        world.forward(60)
+        world.announce_maintenance(first, event_arn=arn, status="closed")
+        assert world.status().notices[first].kind == graver
+
+
 class TestDrains:
     def test_the_end_is_announced_once(self, world: World) -> None:
         first, *_ = settled(world, target_size=2, max_instances=4)
@@ -217,6 +312,13 @@ class TestDrains:
         assert len(world.alive()) == 4
         world.minutes(4)
         assert [status for _, status in drains(world)] == ["Success", "Success"]
+
+    def test_the_longest_stack_name_fits_into_what_systems_manager_takes(self, world: World) -> None:
+        first, *_ = settled(world, target_size=2, max_instances=4)
+        (instance,) = [one for one in world.plane.fleet.instances() if one.id == first]
+        ssm = MarketClient(world.market, service="ssm")
+        told = EventsAndCommands(world.bus, ssm, stack="s" * 63, clock=world.clock).tell("p", [instance], SAVE)
+        assert told.failures == ()
 
     def test_the_list_is_bounded(self) -> None:
         world = World(*(offering("g5.xlarge", f"us-east-1{zone}", capacity=100) for zone in "ab"))

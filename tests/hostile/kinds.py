@@ -41,6 +41,7 @@ from lambdas.domain.status import (
     Template,
 )
 from lambdas.events import MalformedEventError, edited_pools
+from lambdas.notices import UNKNOWN_TRIES
 from lambdas.ports import UnreadableStatusError
 from tests.hostile import strategies
 from tests.hostile.site import LARGEST_STATUS, NEIGHBOURS, Site, due_body
@@ -149,6 +150,11 @@ def event(body: str) -> str:
         returned = site.noticed([body, sound])
         assert sound not in returned
         assert any(line["pool"] == NEIGHBOURS[1] for line in site.logged("reconciled"))
+        if site.logged("not seen yet"):
+            assert site.noticed([body], receives=UNKNOWN_TRIES) == []
+            assert site.logged("dropped")
+            _others_untouched(site)
+            return IGNORED
         if body in returned:
             (line,) = site.logged("malformed event")
             _says_why(line["fault"])

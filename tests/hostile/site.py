@@ -146,9 +146,12 @@ class Site:
         """The due queue brings messages; those that come back."""
         return self._batch(on_pool_due, bodies)
 
-    def noticed(self, bodies: Sequence[str]) -> list[str]:
-        """The notices queue brings events; those that come back."""
-        return self._batch(on_spot_notice, bodies)
+    def noticed(self, bodies: Sequence[str], receives: int = 1) -> list[str]:
+        """The notices queue brings events, for the so manieth time; those that come back."""
+        return self._batch(on_spot_notice, bodies, receives)
+
+    def come_back(self, _receipt: str, _seconds: int) -> None:
+        """The notices queue gives a message out again: here whoever sent it does."""
 
     def tick(self) -> dict[str, float]:
         """A minute is over; the fleet's gauges."""
@@ -171,13 +174,14 @@ class Site:
         """Metric lines of the last invocation."""
         return [line for line in self.lines if "_aws" in line]
 
-    def _batch(self, module: Any, bodies: Sequence[str]) -> list[str]:
+    def _batch(self, module: Any, bodies: Sequence[str], receives: int = 1) -> list[str]:
         records = [
             {
                 "messageId": str(number),
+                "receiptHandle": f"receipt {number}",
                 "body": body,
                 "eventSource": "aws:sqs",
-                "attributes": {},
+                "attributes": {"ApproximateReceiveCount": str(receives)},
                 "messageAttributes": {},
             }
             for number, body in enumerate(bodies)
@@ -191,7 +195,11 @@ class Site:
     def _invoke(self, module: Any, event: Any) -> Any:
         """Call a handler as Lambda does, with an event that went through JSON and output that is UTF-8."""
         told = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
-        made: dict[str, Any] = {"control_plane": lambda: self.plane, "edited_queue": lambda: self.world.queue}
+        made: dict[str, Any] = {
+            "control_plane": lambda: self.plane,
+            "edited_queue": lambda: self.world.queue,
+            "notices_queue": lambda: self,
+        }
         with (
             mock.patch.multiple(module, **{name: made[name] for name in made.keys() & vars(module).keys()}),
             _logging_to(told),

@@ -77,6 +77,7 @@ def with_action(template: Synthesized, function: str, action: str) -> list[dict[
                     "ec2:DeleteLaunchTemplate",
                     "ec2:DeleteLaunchTemplateVersions",
                     "ec2:DescribeInstanceStatus",
+                    "ec2:DescribeInstanceTypeOfferings",
                     "ec2:DescribeInstances",
                     "ec2:DescribeLaunchTemplateVersions",
                     "ec2:DescribeSpotPriceHistory",

@@ -35,7 +35,14 @@ def in_process() -> Face:
         return control.handle(method, path, pairs, b"" if body is None else json.dumps(body).encode())
 
     pricing, ssm = (MarketClient(market, service=service) for service in ("pricing", "ssm"))
-    return Face(MarketClient(market, sleep=clock.forward), clock, call, pricing=pricing, ssm=ssm)
+    return Face(
+        MarketClient(market, sleep=clock.forward),
+        clock,
+        call,
+        pricing=pricing,
+        ssm=ssm,
+        add_subnet=lambda zone: surroundings.add_subnet(zone).id,
+    )
 
 
 def boto3_client(url: str, attempts: int = 1, service: str = "ec2") -> Any:
@@ -60,7 +67,18 @@ def served() -> Iterator[tuple[MarketServer, Face]]:
     client = boto3_client(server.url)
     client.create_launch_template(LaunchTemplateName="default", LaunchTemplateData={"ImageId": "ami-1"})
     pricing, ssm = (boto3_client(server.url, service=service) for service in ("pricing", "ssm"))
-    yield server, Face(client, clock, partial(over_http, server.url), pricing=pricing, ssm=ssm)
+
+    def add_subnet(zone: str) -> str:
+        (default,) = client.describe_subnets(
+            Filters=[{"Name": "availability-zone", "Values": [zone]}, {"Name": "default-for-az", "Values": ["true"]}]
+        )["Subnets"]
+        made = client.create_subnet(VpcId=default["VpcId"], CidrBlock="172.31.240.0/24", AvailabilityZone=zone)
+        return str(made["Subnet"]["SubnetId"])
+
+    yield (
+        server,
+        Face(client, clock, partial(over_http, server.url), pricing=pricing, ssm=ssm, add_subnet=add_subnet),
+    )
     server.stop()
 
 

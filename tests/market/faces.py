@@ -27,6 +27,8 @@ class Face:
     template: str = "default"
     pricing: Any = None
     ssm: Any = None
+    add_subnet: Callable[[str], str] = str
+    """Makes a subnet in a zone, beside its default one, and returns its id."""
 
     def tell(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Make a control call that must succeed."""

@@ -12,7 +12,7 @@ from lambdas.aws.ec2_fleet import Ec2Fleet
 from lambdas.aws.offerings import Offerings
 from lambdas.domain.observed import State
 from lambdas.domain.plan import Launch
-from lambdas.domain.pool import Pool, parse_pool
+from lambdas.domain.pool import Market, Pool, parse_pool
 from lambdas.domain.results import Launched, Results
 from lambdas.domain.status import Attempt, Reason
 from lambdas.ports import FleetError
@@ -32,7 +32,8 @@ def fleet_of(face: Face, stack: str, template: str = "default") -> Ec2Fleet:
 
 
 def pool(**attributes: Any) -> Pool:
-    parsed = parse_pool({"pool_name": "p", "instance_type": "g4dn.metal", **attributes})
+    typed = {} if {"instance_types", "requirements"} & attributes.keys() else {"instance_type": "g4dn.metal"}
+    parsed = parse_pool({"pool_name": "p", **typed, **attributes})
     assert isinstance(parsed, Pool)
     return parsed
 
@@ -76,8 +77,54 @@ def test_a_protecting_tag_is_seen(fleet: Ec2Fleet, face: Face) -> None:
 
 def test_unknown_ids_are_left_out_of_a_find(fleet: Ec2Fleet) -> None:
     (id_,) = launch(fleet, pool(), 1).instances
-    assert [one.id for one in fleet.find([id_, "i-0000000000000dead"])] == [id_]
-    assert fleet.find([]) == []
+    assert list(fleet.find([id_, "i-0000000000000dead"])) == [id_]
+    assert fleet.find([]) == {}
+
+
+def test_a_find_tells_what_is_somebody_elses_from_what_is_unknown(fleet: Ec2Fleet, face: Face) -> None:
+    (id_,) = launch(fleet, pool(), 1).instances
+    found = fleet_of(face, "t").find([id_, "i-0000000000000dead"])
+    assert found == {id_: None}
+
+
+def test_more_is_asked_for_in_parts_as_ec2_takes_no_more_in_one_call(fleet: Ec2Fleet, face: Face) -> None:
+    ids = set(launch(fleet, pool(), 3).instances)
+    others = {f"i-{number:017x}" for number in range(401)}
+    face.clock.forward(10)
+    assert fleet.find(ids | others).keys() == ids
+    assert fleet.healthy(ids) == ids
+    subnet = face.subnet("us-east-1a")
+    offerings = Offerings(face.ec2, None, default_subnets=(), region="us-east-1", clock=face.clock)
+    assert offerings.zones([subnet, *(f"subnet-{number:017x}" for number in range(1000, 1401))]) == {
+        subnet: "us-east-1a"
+    }
+    assert set(offerings.spot_prices(["g4dn.metal", *(f"x{number}.huge" for number in range(401))])) == {
+        f"g4dn.metal/us-east-1{zone}" for zone in "abcd"
+    }
+
+
+def test_an_instance_too_new_for_ec2_keeps_nobodys_health_back(fleet: Ec2Fleet, face: Face) -> None:
+    old = set(launch(fleet, pool(), 2).instances)
+    face.clock.forward(20)
+    face.tell("POST", "/market/faults", {"describe_lag_seconds": 10})
+    new = set(launch(fleet, pool(), 2, "attempt-2").instances)
+    assert fleet.healthy(old | new) == old
+    assert fleet.healthy(new) == frozenset()
+
+
+def test_health_is_asked_of_a_hundred_at_a_time(fleet: Ec2Fleet, face: Face) -> None:
+    face.tell("PUT", "/market/offerings/t3.micro/us-east-1a", {"capacity": 2000, "spot_price": "0.01"})
+    ids = list(launch(fleet, pool(instance_type="t3.micro", max_instances=500), 250).instances)
+    face.clock.forward(20)
+    assert fleet.healthy([*ids, *ids, "i-0000000000000dead"]) == set(ids)
+
+
+def test_health_that_ec2_refuses_to_tell_raises(fleet: Ec2Fleet, face: Face) -> None:
+    ids = set(launch(fleet, pool(), 2).instances)
+    face.clock.forward(20)
+    face.tell("POST", "/market/faults", {"action": "DescribeInstanceStatus", "error": "InvalidInstanceID.NotFound"})
+    with pytest.raises(FleetError, match=r"InvalidInstanceID\.NotFound"):
+        fleet.healthy(ids)
 
 
 def test_the_same_attempt_sent_twice_launches_once(fleet: Ec2Fleet) -> None:
@@ -106,6 +153,47 @@ def test_named_subnets_are_the_only_ones_offered(fleet: Ec2Fleet) -> None:
     first = fleet.offers(pool())[0]
     offers = fleet.offers(pool(subnet_ids=[first.subnet_id]))
     assert [(one.zone, one.subnet_id) for one in offers] == [(first.zone, first.subnet_id)]
+
+
+def test_types_that_the_region_does_not_sell_are_named(fleet: Ec2Fleet, face: Face) -> None:
+    misspelt = pool(instance_types=["g5.xlagre", "g4dn.metal", "g5.xlarge", "g5.huge"])
+    assert fleet.unsold(misspelt) == ("g5.xlagre", "g5.huge")
+    assert fleet.unsold(pool()) == ()
+    assert fleet.unsold(pool(requirements={"vcpus": {"min": 4}})) == ()
+    face.tell("POST", "/market/faults", {"action": "DescribeInstanceTypeOfferings", "error": "UnauthorizedOperation"})
+    with pytest.raises(FleetError):
+        fleet.unsold(misspelt)
+
+
+def test_a_type_that_is_sold_on_demand_alone_has_no_spot_offer(fleet: Ec2Fleet, face: Face) -> None:
+    face.offer("*", "g4dn.metal", spot=False)
+    try:
+        item = pool(fallback={"after_minutes": 5})
+        assert {offer.market for offer in fleet.offers(item)} == {Market.ON_DEMAND}
+        assert fleet.unsold(item) == ()
+    finally:
+        face.offer("*", "g4dn.metal", spot=True)
+
+
+def test_the_subnet_of_a_zone_with_the_most_free_addresses_is_offered(fleet: Ec2Fleet, face: Face) -> None:
+    home, away, beside = face.subnet("us-east-1a"), face.subnet("us-east-1b"), face.add_subnet("us-east-1a")
+    item = pool(subnet_ids=[home, beside, away])
+    for free, chosen in (((0, 1), beside), ((3, 2), home), ((0, 0), min(home, beside))):
+        for subnet, addresses in zip((home, beside), free, strict=True):
+            face.tell("PUT", f"/market/subnets/{subnet}", {"free_addresses": addresses})
+        offered = {offer.zone: offer.subnet_id for offer in fleet.offers(item)}
+        assert offered == {"us-east-1a": chosen, "us-east-1b": away}
+
+
+def test_a_subnet_without_addresses_is_told_by_its_name(fleet: Ec2Fleet, face: Face) -> None:
+    subnet = face.subnet("us-east-1a")
+    face.tell("PUT", f"/market/subnets/{subnet}", {"free_addresses": 2})
+    launched = launch(fleet, pool(subnet_ids=[subnet]), 3)
+    assert len(launched.instances) == 2
+    (refusal,) = launched.failures
+    assert (refusal.code, subnet in refusal.message) == ("InsufficientFreeAddressesInSubnet", True)
+    fleet.terminate(launched.instances)
+    assert len(launch(fleet, pool(subnet_ids=[subnet]), 2, "attempt-2").instances) == 2, "they are free again"
 
 
 def test_no_capacity_is_told_per_offering(fleet: Ec2Fleet, face: Face) -> None:
@@ -155,6 +243,33 @@ def test_terminating_ids_that_are_gone_does_not_keep_the_others(fleet: Ec2Fleet)
     assert not {one.state for one in fleet.instances()} & {State.PENDING, State.RUNNING}
 
 
+def test_a_protected_instance_is_told_of_and_keeps_nobody_else(fleet: Ec2Fleet, face: Face) -> None:
+    face.tell("PUT", "/market/offerings/g4dn.metal/*", {"on_demand_capacity": 4})
+    ids = list(launch(fleet, pool(spot=False, max_instances=20), 12).instances)
+    protected = ids[0], ids[5], ids[11]
+    for id_ in protected:
+        face.ec2.modify_instance_attribute(InstanceId=id_, DisableApiTermination={"Value": True})
+    ended = fleet.terminate(ids)
+    assert set(ended.instance_ids) == set(ids) - set(protected)
+    assert [one.code for one in ended.failures] == ["OperationNotPermitted"] * 3
+    assert all(any(id_ in one.message for one in ended.failures) for id_ in protected)
+    assert {one.id for one in fleet.instances() if one.state is State.PENDING} == set(protected)
+
+
+def test_many_protected_instances_cost_a_bounded_number_of_calls(fleet: Ec2Fleet, face: Face) -> None:
+    face.tell("PUT", "/market/offerings/t3.micro/us-east-1a", {"spot_price": "0.01", "capacity": 0})
+    template = {"ImageId": "ami-1", "DisableApiTermination": True}
+    face.ec2.create_launch_template(LaunchTemplateName="protecting", LaunchTemplateData=template)
+    try:
+        item = pool(instance_type="t3.micro", spot=False, max_instances=60, launch_template={"name": "protecting"})
+        ids = list(launch(fleet, item, 60).instances)
+    finally:
+        face.ec2.delete_launch_template(LaunchTemplateName="protecting")
+    ended = fleet.terminate(ids)
+    assert ended.instance_ids == ()
+    assert face.tell("GET", "/market")["calls"]["TerminateInstances"] == len(ended.failures) == 21
+
+
 def test_what_is_too_new_for_ec2_to_know_has_not_gone(fleet: Ec2Fleet, face: Face) -> None:
     face.tell("POST", "/market/faults", {"describe_lag_seconds": 60})
     face.tell("POST", "/market/faults", {"action": "TerminateInstances", "error": "InvalidInstanceID.NotFound"})
@@ -163,6 +278,18 @@ def test_what_is_too_new_for_ec2_to_know_has_not_gone(fleet: Ec2Fleet, face: Fac
     assert ended.instance_ids == ()
     assert set(ended.unknown) == ids
     assert [one.code for one in Results(terminated=(ended,)).failures] == ["InvalidInstanceID.NotFound"]
+
+
+def test_one_that_the_role_may_not_terminate_keeps_nobody_else(fleet: Ec2Fleet, face: Face) -> None:
+    ids = sorted(launch(fleet, pool(), 3).instances)
+    message = (
+        f"You are not authorized to perform: ec2:TerminateInstances on resource: arn:aws:ec2:r:1:instance/{ids[0]}"
+    )
+    refusal = {"action": "TerminateInstances", "error": "UnauthorizedOperation", "message": message}
+    face.tell("POST", "/market/faults", refusal)
+    ended = fleet.terminate(ids)
+    assert list(ended.instance_ids) == ids[1:]
+    assert [(one.code, ids[0] in one.message) for one in ended.failures] == [("UnauthorizedOperation", True)]
 
 
 def test_a_forbidden_termination_is_told(fleet: Ec2Fleet, face: Face) -> None:

@@ -61,7 +61,40 @@ def test_an_instance_that_ends_first_is_never_heard_of_again(face: Face) -> None
     face.clock.forward(20)
     assert result(face, command, one)[0] == "InProgress"
     face.clock.forward(3600)
-    assert result(face, command, one)[0] == "TimedOut"
+    assert result(face, command, one) == ("TimedOut", -1, "")
+
+
+def test_a_script_whose_time_is_up_is_killed_and_keeps_its_output(face: Face) -> None:
+    (one,) = running(face)
+    face.tell("POST", "/market/commands", {"status": "TimedOut", "output": "so far", "after_seconds": 120})
+    answer = face.ssm.send_command(
+        DocumentName="AWS-RunShellScript",
+        InstanceIds=[one],
+        Parameters={"commands": ["save"], "executionTimeout": ["120"]},
+        TimeoutSeconds=60,
+    )["Command"]
+    assert (answer["ExpiresAfter"] - answer["RequestedDateTime"]).total_seconds() == 180
+    invocation = face.ssm.get_command_invocation(CommandId=answer["CommandId"], InstanceId=one)
+    assert (invocation["StatusDetails"], "ExecutionStartDateTime" in invocation) == ("InProgress", False)
+    face.clock.forward(120)
+    assert result(face, answer["CommandId"], one) == ("TimedOut", 137, "so far")
+    invocation = face.ssm.get_command_invocation(CommandId=answer["CommandId"], InstanceId=one)
+    assert (invocation["StatusDetails"], "ExecutionStartDateTime" in invocation) == ("ExecutionTimedOut", True)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"Comment": "x" * 101},
+        {"TimeoutSeconds": 2_592_001},
+        {"InstanceIds": [f"i-{number:017x}" for number in range(51)]},
+        {"InstanceIds": ["i-1"]},
+        {"DocumentName": "no document"},
+    ],
+)
+def test_what_the_service_model_rules_out_is_refused(face: Face, wrong: dict[str, Any]) -> None:
+    sound = {"DocumentName": "AWS-RunShellScript", "Parameters": {"commands": ["true"]}, "InstanceIds": running(face)}
+    assert refused(face.ssm.send_command, **(sound | wrong)) == "ValidationException"
 
 
 def refused(call: Any, **params: Any) -> str:

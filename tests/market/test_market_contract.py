@@ -227,6 +227,29 @@ def test_a_listing_comes_in_pages(face: Face) -> None:
     assert [one["InstanceId"] for page in pages for one in instances(page)] == ids
 
 
+@pytest.mark.parametrize(
+    ("asked", "filters"),
+    [
+        ("describe_instances", {"instance-id": 200, "instance-state-name": 1}),
+        ("describe_instance_status", {"availability-zone": 201}),
+        ("describe_spot_price_history", {"instance-type": 201}),
+        ("describe_launch_templates", {"launch-template-name": 201}),
+        ("describe_subnets", {"subnet-id": 201}),
+    ],
+)
+def test_a_call_takes_200_values_over_all_its_filters(face: Face, asked: str, filters: dict[str, int]) -> None:
+    def ask(less: int) -> None:
+        values = {name: [f"value-{n}" for n in range(number - less)] for name, number in filters.items()}
+        getattr(face.ec2, asked)(Filters=[{"Name": name, "Values": some} for name, some in values.items() if some])
+
+    ask(less=1)
+    with pytest.raises(ClientError, match="The maximum number of filter values specified on a single call is 200") as (
+        raised
+    ):
+        ask(less=0)
+    assert error_code(raised) == "FilterLimitExceeded"
+
+
 def test_ids_and_a_page_size_exclude_each_other(face: Face) -> None:
     (one,) = launched(face.launch(1))
     with pytest.raises(ClientError) as raised:
@@ -267,6 +290,45 @@ def test_subnets_are_found_by_zone_by_id_and_as_defaults(face: Face) -> None:
     assert one["AvailabilityZone"] == "us-east-1b"
 
 
+def test_a_subnet_shows_the_addresses_that_it_has_left(face: Face) -> None:
+    subnet = face.subnet("us-east-1a")
+
+    def free() -> int:
+        return int(face.ec2.describe_subnets(SubnetIds=[subnet])["Subnets"][0]["AvailableIpAddressCount"])
+
+    before = free()
+    ids = launched(face.launch(3, zones=("us-east-1a",)))
+    assert free() == before - 3
+    face.ec2.terminate_instances(InstanceIds=ids[:2])
+    assert free() == before - 1
+    face.tell("PUT", f"/market/subnets/{subnet}", {"free_addresses": 1})
+    answer = face.launch(3, zones=("us-east-1a", "us-east-1b"), lifecycle="on-demand")
+    assert by_zone(answer) == {"us-east-1a": 1, "us-east-1b": 2}
+    (refusal,) = answer["Errors"]
+    assert refusal["ErrorCode"] == "InsufficientFreeAddressesInSubnet"
+    assert refusal["ErrorMessage"] == (
+        f"There are not enough free addresses in subnet '{subnet}' to satisfy the requested number of instances."
+    )
+    assert face.control("PUT", "/market/subnets/subnet-0", {"free_addresses": 1})[0] == 404
+
+
+def test_a_type_may_be_sold_on_demand_alone(face: Face) -> None:
+    face.offer("*", spot=False)
+    assert codes(face.launch(1, zones=("us-east-1a",))) == ["Unsupported"]
+    assert face.ec2.describe_spot_price_history(InstanceTypes=[TYPE])["SpotPriceHistory"] == []
+    assert launched(face.launch(1, zones=("us-east-1a",), lifecycle="on-demand"))
+
+
+def test_the_types_that_are_sold_are_listed_by_region_and_by_zone(face: Face) -> None:
+    wanted = [{"Name": "instance-type", "Values": [TYPE, "g5.xlagre"]}]
+    answer = face.ec2.describe_instance_type_offerings(LocationType="region", Filters=wanted)
+    assert answer["InstanceTypeOfferings"] == [
+        {"InstanceType": TYPE, "LocationType": "region", "Location": "us-east-1"}
+    ]
+    answer = face.ec2.describe_instance_type_offerings(LocationType="availability-zone", Filters=wanted)
+    assert [one["Location"] for one in answer["InstanceTypeOfferings"]] == list(ZONES)
+
+
 # Ending
 
 
@@ -288,6 +350,26 @@ def test_one_unknown_id_spares_them_all(face: Face) -> None:
         face.ec2.terminate_instances(InstanceIds=[one, "i-0123456789abcdef0"])
     assert error_code(raised) == "InvalidInstanceID.NotFound"
     assert face.states() == {one: "pending"}
+
+
+def test_one_protected_instance_spares_all_of_its_zone_and_no_other(face: Face) -> None:
+    one, beside = launched(face.launch(2, zones=("us-east-1a",), lifecycle="on-demand"))
+    (elsewhere,) = launched(face.launch(1, zones=("us-east-1b",), lifecycle="on-demand"))
+    face.ec2.modify_instance_attribute(InstanceId=one, DisableApiTermination={"Value": True})
+    with pytest.raises(ClientError, match=f"The instance '{one}' may not be terminated") as raised:
+        face.ec2.terminate_instances(InstanceIds=[one, beside, elsewhere])
+    assert error_code(raised) == "OperationNotPermitted"
+    assert face.states() == {one: "pending", beside: "pending", elsewhere: "shutting-down"}
+    face.ec2.modify_instance_attribute(InstanceId=one, DisableApiTermination={"Value": False})
+    face.ec2.terminate_instances(InstanceIds=[one, beside])
+    assert set(face.states().values()) == {"shutting-down"}
+
+
+def test_spot_instances_cannot_be_protected(face: Face) -> None:
+    (one,) = launched(face.launch(1))
+    with pytest.raises(ClientError, match="not supported for spot instances") as raised:
+        face.ec2.modify_instance_attribute(InstanceId=one, DisableApiTermination={"Value": True})
+    assert error_code(raised) == "UnsupportedOperation"
 
 
 def test_a_noticed_instance_runs_for_two_minutes_more(face: Face) -> None:

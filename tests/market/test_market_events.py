@@ -256,6 +256,7 @@ def test_maintenance_reaches_the_rule_for_scheduled_changes(beside: Face, aws: A
     wait_until(lambda: bus.counts()["delivered"] == 1, seconds=10, what="one announcement is delivered")
     (heard,) = aws.bodies(url)
     assert (heard["detail-type"], heard["resources"]) == ("AWS Health Event", [two])
-    assert heard["detail"]["affectedEntities"] == [{"entityValue": two}]
+    (entity,) = heard["detail"]["affectedEntities"]
+    assert (entity["entityValue"], entity["status"]) == (two, "PENDING")
     assert (heard["detail"]["eventTypeCode"], heard["detail"]["eventRegion"]) == (code, REGION)
     assert face.control("POST", "/market/maintenance", {"instance_ids": ["i-1"]})[0] == 404

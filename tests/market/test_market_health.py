@@ -57,7 +57,12 @@ def test_what_cannot_be_asked_is_an_error(face: Face) -> None:
     for params, code in (
         ({"InstanceIds": ["i-0123456789abcdef0"]}, "InvalidInstanceID.NotFound"),
         ({"InstanceIds": [one], "MaxResults": 5}, "InvalidParameterCombination"),
-        ({"InstanceIds": [one] * 101}, "InvalidParameterValue"),
+        ({"InstanceIds": [one] * 101}, "InvalidRequest"),
+        ({"InstanceIds": [one, "i-"]}, "InvalidInstanceID.Malformed"),
+        ({"InstanceIds": ["i-0123456789"]}, "InvalidInstanceID.Malformed"),
+        ({"InstanceIds": ["i-12"]}, "InvalidInstanceID.NotFound"),
+        ({"Filters": [{"Name": "tag:pool", "Values": ["p"]}]}, "InvalidParameterValue"),
+        ({"Filters": [{"Name": "tag-key", "Values": ["pool"]}]}, "InvalidParameterValue"),
     ):
         with pytest.raises(ClientError) as raised:
             face.ec2.describe_instance_status(**params)

@@ -180,7 +180,9 @@ def test_a_refusal_names_caller_action_and_resource(site: Site) -> None:
     instance = site.an_instance()
     site.may()
     message = refused(site.ec2.terminate_instances, InstanceIds=[instance])
-    assert message == (
+    said, _, encoded = message.partition(". Encoded authorization failure message: ")
+    assert len(encoded) > 500
+    assert said == (
         "You are not authorized to perform this operation. "
         f"User: arn:aws:sts::{ACCOUNT}:assumed-role/{ROLE}/{FUNCTION} is not authorized to perform: "
         f"ec2:TerminateInstances on resource: {EC2}instance/{instance} "
@@ -188,7 +190,9 @@ def test_a_refusal_names_caller_action_and_resource(site: Site) -> None:
     )
     site.may(EVERYTHING, deny("ec2:Terminate*"))
     message = refused(site.ec2.terminate_instances, InstanceIds=[instance])
-    assert message.endswith("with an explicit deny in an identity-based policy")
+    assert "with an explicit deny in an identity-based policy. Encoded" in message
+    site.may()
+    assert "Encoded" not in refused(site.ec2.describe_instances)
 
 
 def test_a_change_of_the_policy_holds_from_the_next_request_on(site: Site) -> None:

@@ -30,7 +30,7 @@ def found(face: Face, *architectures: str, **requirements: Any) -> list[str]:
         ({"AcceleratorTypes": ["fpga"]}, set()),
         ({"AcceleratorManufacturers": ["amd"]}, set()),
         ({"BurstablePerformance": "required"}, {"t3.micro", "t3.medium"}),
-        ({"AllowedInstanceTypes": ["c?i.*", "r7i.xlarge"], "InstanceGenerations": ["current"]},
+        ({"AllowedInstanceTypes": ["c*i.*", "r7i.xlarge"], "InstanceGenerations": ["current"]},
          {"c6i.xlarge", "c7i.large", "c7i.xlarge", "c7i.4xlarge", "r7i.xlarge"}),
         ({"AcceleratorCount": {"Min": 1}, "InstanceGenerations": ["previous"], "ExcludedInstanceTypes": ["p3*"]},
          {"g5.xlarge", "g5.2xlarge", "g5.12xlarge"}),
@@ -69,8 +69,8 @@ def test_types_come_in_pages(face: Face) -> None:
 def test_a_new_type_is_what_it_is_said_to_be_in_all_its_zones(face: Face) -> None:
     told = {"capacity": 3, "spot_price": "9", "on_demand_price": "20", "vcpus": 192, "memory_mib": 2097152}
     for zone in ("us-east-1a", "us-east-1b"):
-        face.offer(zone, "p6.48xlarge", **told, gpus=8, gpu_name="b200", gpu_manufacturer="nvidia")
-    assert found(face, AcceleratorNames=["b200", "h100"]) == ["p5.48xlarge", "p6.48xlarge"]
+        face.offer(zone, "p6.48xlarge", **told, gpus=8, gpu_name="l40s", gpu_manufacturer="nvidia")
+    assert found(face, AcceleratorNames=["l40s", "h100"]) == ["p5.48xlarge", "p6.48xlarge"]
     face.offer("us-east-1a", "p6.48xlarge", architecture="arm64")
     assert found(face, "arm64", AcceleratorCount={"Min": 1}) == ["p6.48xlarge"]
     assert found(face, AcceleratorCount={"Min": 1}, VCpuCount={"Min": 192}) == ["p5.48xlarge"]
@@ -86,6 +86,9 @@ def test_what_cannot_be_asked_is_an_error(face: Face) -> None:
     for requirements, code in (
         ({"AllowedInstanceTypes": ["m5.*"], "ExcludedInstanceTypes": ["c5.*"]}, "InvalidParameterCombination"),
         ({"LocalStorage": "required"}, "UnsupportedOperation"),
+        ({"AcceleratorNames": ["a10"]}, "InvalidParameterValue"),
+        ({"ExcludedInstanceTypes": [f"m{number}.*" for number in range(401)]}, "InvalidParameterValue"),
+        ({"ExcludedInstanceTypes": ["m5 large"]}, "InvalidParameterValue"),
     ):
         with pytest.raises(ClientError) as raised:
             found(face, **requirements)

@@ -1,4 +1,4 @@
-"""Stories told in simulated time, with functions that end at their time limit and calls that take as long as AWS's do."""
+"""Stories in simulated time: functions end at their time limit, and calls take as long as AWS's do."""
 
 from __future__ import annotations
 

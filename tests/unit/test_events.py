@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from lambdas.events import (
+    HealthEvent,
     Ignored,
     InterruptionNotice,
     MalformedEventError,
@@ -66,6 +68,36 @@ def test_each_kind_is_told_apart(body: str, kind: type) -> None:
 def test_a_malformed_event_says_where_and_what(body: str) -> None:
     with pytest.raises(MalformedEventError, match=r"malformed EventBridge event: .+got"):
         parse_ec2_event(body)
+
+
+def health(**detail: Any) -> HealthEvent:
+    body = json.loads(event("AWS Health Event"))
+    body["detail"] = {"service": "EC2", "eventTypeCategory": "scheduledChange", "eventTypeCode": "X", **detail}
+    parsed = parse_ec2_event(json.dumps(body))
+    assert isinstance(parsed, HealthEvent)
+    return parsed
+
+
+@pytest.mark.parametrize(
+    ("updated_at", "at"),
+    [
+        ("Mon, 23 Nov 2026 11:00:00 GMT", datetime(2026, 11, 23, 11, tzinfo=UTC)),
+        ("Mon, 23 Nov 2026 11:00:00 -0000", datetime(2026, 11, 23, 11, tzinfo=UTC)),
+        *((odd, datetime(2026, 11, 23, 12, tzinfo=UTC)) for odd in (None, 7, "", "yesterday", "Mon, 99 Nov 2026")),
+    ],
+)
+def test_a_health_event_stands_as_it_says_since_its_last_update_else_since_it_was_sent(
+    updated_at: object, at: datetime
+) -> None:
+    assert health(lastUpdatedTime=updated_at).at == at
+
+
+def test_an_entity_that_is_odd_leaves_the_others_as_they_are() -> None:
+    one, two = "i-0123456789abcdef0", "i-0123456789abcdef1"
+    entities = [{"entityValue": one, "status": 7}, {"entityValue": 7}, {}, {"entityValue": two, "status": "RESOLVED"}]
+    heard = health(affectedEntities=entities, statusCode=None)
+    assert heard.instance_ids == (one, two)
+    assert [heard.over(id_) for id_ in heard.instance_ids] == [False, True]
 
 
 def test_a_due_message_names_its_pool() -> None:

@@ -1,0 +1,23 @@
+"""The queue of EC2's events: what could not be handled is to be seen again soon."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+
+class SqsNoticesQueue:
+    """Shortens how long SQS hides a message."""
+
+    def __init__(self, client: Any, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def come_back(self, receipt: str, seconds: int) -> str | None:
+        """Have a message come back after so many seconds; if SQS refuses, why: it then comes when the queue says."""
+        try:
+            self._client.change_message_visibility(QueueUrl=self._url, ReceiptHandle=receipt, VisibilityTimeout=seconds)
+        except (BotoCoreError, ClientError) as error:
+            return str(error)
+        return None
