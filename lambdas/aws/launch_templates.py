@@ -135,10 +135,15 @@ def template_data(pool: Pool) -> dict[str, Any]:
     if machine.user_data is not None:
         data["UserData"] = base64.b64encode(machine.user_data.encode()).decode("ascii")
     if machine.root_volume_size_gib is not None:
-        volume = {"VolumeSize": machine.root_volume_size_gib, "VolumeType": machine.root_volume_type}
-        data["BlockDeviceMappings"] = [
-            {"DeviceName": machine.root_device_name, "Ebs": {**volume, "DeleteOnTermination": True}}
-        ]
+        volume = {
+            "VolumeSize": machine.root_volume_size_gib,
+            "VolumeType": machine.root_volume_type,
+            "Iops": machine.root_volume_iops,
+            "Throughput": machine.root_volume_throughput_mibps,
+            "DeleteOnTermination": True,
+        }
+        said = {key: value for key, value in volume.items() if value is not None}
+        data["BlockDeviceMappings"] = [{"DeviceName": machine.root_device_name, "Ebs": said}]
     return data
 
 

@@ -29,6 +29,7 @@ from lambdas.domain.fields import (
     INSTANCES_LIMIT,
     LOWEST_PRICE,
     PRICE_DIGITS,
+    BrokenRuleError,
     InstanceType,
     Size,
     SubnetId,
@@ -502,7 +503,7 @@ def _faults(error: ValidationError, item: Mapping[str, Any]) -> list[SpecError]:
     shown = [
         _unknown(str(fault["loc"][0]), fault["input"])
         if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1
-        else _fault(fault["loc"], fault["input"], item)
+        else _fault(fault, item)
         for fault in found[:SHOWN_FAULTS]
     ]
     if len(found) > SHOWN_FAULTS:
@@ -511,7 +512,8 @@ def _faults(error: ValidationError, item: Mapping[str, Any]) -> list[SpecError]:
     return shown
 
 
-def _fault(place: tuple[int | str, ...], value: object, item: Mapping[str, Any]) -> SpecError:
+def _fault(fault: Mapping[str, Any], item: Mapping[str, Any]) -> SpecError:
+    place, value = fault["loc"], fault["input"]
     name = str(place[0])
     written = "instance_type" if name == "instance_types" and "instance_type" in item else name
     extra = Pool.model_fields[name].json_schema_extra
@@ -519,6 +521,9 @@ def _fault(place: tuple[int | str, ...], value: object, item: Mapping[str, Any])
     rule, remedy = str(extra["rule"]), str(extra["remedy"])
     if name in BOUNDED:
         rule += f" (max_instances is {_shown(item.get('max_instances', Pool.model_fields['max_instances'].default))})"
+    broken = fault.get("ctx", {}).get("error")
+    if isinstance(broken, BrokenRuleError):
+        rule, remedy = broken.rule, broken.remedy
     if written not in item:
         return SpecError(field=name, value="(absent)", rule=f"required: {rule}", remedy=remedy)
     inner = len(place) > 1 and isinstance(item[written], Mapping | list)

@@ -19,6 +19,7 @@ from localcloud.market.offerings import Offering
 from localcloud.market.requests import Answer, Params, refuse_unknown, tags_by_kind
 from localcloud.market.settings import FAULT_TEXT, Fault
 from localcloud.market.surroundings import RESOLVE, Subnet, Template, architecture_in
+from localcloud.market.volumes import refusal_of
 
 _TAGGABLE = {"fleet", "instance", "volume", "network-interface"}
 _LEAST_MAX_PRICE = Decimal("0.001")
@@ -318,7 +319,8 @@ def _lacking(market: Market, template: Template, named: str, resolved: str | Non
         *((one, "InvalidGroup.NotFound", f"The security group '{one}' does not exist") for one in groups),
         (name, "InvalidKeyPair.NotFound", f"The key pair '{name}' does not exist"),
     ]
-    return next(((code, text) for id_, code, text in needed if id_ in missing), None)
+    lacking = next(((code, text) for id_, code, text in needed if id_ in missing), None)
+    return lacking or next(filter(None, (refusal_of(ebs, root=root) for root, ebs in template.volumes)), None)
 
 
 def _too_expensive(offering: Offering, max_price: Decimal | None, weight: Decimal) -> str:

@@ -17,6 +17,8 @@ from localcloud.market.requests import Answer, Params, tags_by_kind
 
 PUBLIC_PARAMETERS = "/aws/service/"
 RESOLVE = "resolve:ssm:"
+ROOT_DEVICES = ("/dev/xvda", "/dev/sda1")
+"""Names of root devices: Amazon Linux's, and that of most other images."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,12 @@ class Template:
     def key_name(self) -> str:
         """Return the name of its key pair, or nothing."""
         return str(self.data.get("KeyName", ""))
+
+    @property
+    def volumes(self) -> list[tuple[bool, dict[str, Any]]]:
+        """Return what it says of its volumes, and of each whether it is the root."""
+        mappings = self.data.get("BlockDeviceMappings") or []
+        return [(one.get("DeviceName") in ROOT_DEVICES, one["Ebs"]) for one in mappings if one.get("Ebs")]
 
     @property
     def user_data(self) -> str:
