@@ -48,6 +48,7 @@ CODES: dict[Reason, tuple[str, ...]] = {
         "InvalidParameterCombination",
         "InvalidInput",
         "MissingParameter",
+        "SecurityGroupsPerInterfaceLimitExceeded",
     ),
 }
 
@@ -72,6 +73,10 @@ SERVICE_ROLE_COMMAND = "aws iam create-service-linked-role --aws-service-name sp
 REMEDIES = {
     ROLE_MISSING: (f"This account has no service-linked role for EC2 Spot. Create it once: {SERVICE_ROLE_COMMAND}"),
     "MaxSpotInstanceCountExceeded": "Ask for a higher Spot vCPU quota in Service Quotas, or lower the pools' sizes.",
+    "SecurityGroupsPerInterfaceLimitExceeded": (
+        "List fewer security_group_ids, or ask for more under Service Quotas > Amazon VPC > Security groups per "
+        "network interface (5 at first, at most 16)."
+    ),
     "VcpuLimitExceeded": "Ask for a higher vCPU quota in Service Quotas, or lower the pools' sizes.",
 }
 

@@ -80,10 +80,10 @@ class Machine(BaseModel):
     )
     security_group_ids: Annotated[tuple[SecurityGroupId, ...], BeforeValidator(listed)] = Field(
         (),
-        max_length=5,
+        max_length=16,
         **spec(
-            "Security groups. Empty: the VPC's default group.",
-            "up to 5 security group ids, such as sg-0abc",
+            "Security groups. Empty: the VPC's default group. More than 5 need a higher quota of the account.",
+            "up to 16 security group ids, such as sg-0abc",
             "List ids of groups in the VPC of subnet_ids, or leave the attribute out.",
         ),
     )

@@ -334,7 +334,9 @@ class Pool(Machine):
     @field_validator("instance_types")
     @classmethod
     def _some_and_alike(cls, types: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if bool(types) == bool(info.data.get("requirements")):
+        if "requirements" not in info.data:  # faulty, which is told: whether types are needed cannot be
+            return types
+        if bool(types) == bool(info.data["requirements"]):
             raise ValueError("instance_types or requirements, one of both")
         if len(architectures(types)) > 1:
             raise ValueError("an image runs on one architecture")
@@ -357,6 +359,23 @@ class Pool(Machine):
         if template is not None and described & info.data.keys():
             raise ValueError(f"beside {', '.join(sorted(described))}")
         return template
+
+    @field_validator("spot_max_price")
+    @classmethod
+    def _above_ec2s_least(cls, cap: str | None, info: ValidationInfo) -> str | None:
+        """A cap is sent for each unit, and EC2 refuses the whole call for one that is too low."""
+        weights = info.data.get("weights")
+        if not weights or cap is None or cap.endswith("%") or info.data.get("spot") is False:
+            return cap
+        heaviest = max(weights, key=lambda name: (weights[name], name))
+        if rounded_down(Decimal(cap) / weights[heaviest]) <= LOWEST_PRICE:
+            raise BrokenRuleError(
+                f"spot_max_price divided by each weight is above {LOWEST_PRICE} USD, the least that EC2 takes for a "
+                f"unit; {heaviest} has the weight {weights[heaviest]}",
+                f"Raise spot_max_price above {format_price(LOWEST_PRICE * weights[heaviest])}, or use smaller weights "
+                "and sizes, such as 1 and 2 instead of 100 and 200.",
+            )
+        return cap
 
     @field_validator("fallback")
     @classmethod

@@ -56,6 +56,9 @@ def change_conditions(market: Market, method: str, path: list[str], body: dict[s
         case "PUT", ["parameters"]:
             market.surroundings.parameters = Parameters.model_validate(body).parameters
             answer = {"parameters": market.surroundings.parameters}
+        case "PUT", ["account"]:
+            market.surroundings.account = market.surroundings.account.changed(body)
+            answer = market.surroundings.account.model_dump()
         case "POST", ["maintenance"]:
             answer = {"instance_ids": _announce(market, Maintenance.model_validate(body))}
         case "GET", ["commands"]:

@@ -152,6 +152,7 @@ class Control:
             "faults": [one.model_dump(exclude_defaults=True) for one in market.faults],
             "boots": described_boots(market),
             "missing": sorted(market.surroundings.missing),
+            "account_settings": market.surroundings.account.model_dump(),
             "settings": market.settings.model_dump(),
             "replay": self.replay.describe(market.clock()) if self.replay else None,
             "events": dict(self._event_counts()),

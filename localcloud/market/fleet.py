@@ -320,6 +320,11 @@ def _lacking(market: Market, template: Template, named: str, resolved: str | Non
         (name, "InvalidKeyPair.NotFound", f"The key pair '{name}' does not exist"),
     ]
     lacking = next(((code, text) for id_, code, text in needed if id_ in missing), None)
+    if lacking is None and len(groups) > market.surroundings.account.security_groups_per_interface:
+        return (
+            "SecurityGroupsPerInterfaceLimitExceeded",
+            "The maximum number of security groups per interface has been reached.",
+        )
     return lacking or next(filter(None, (refusal_of(ebs, root=root) for root, ebs in template.volumes)), None)
 
 

@@ -18,6 +18,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+from localcloud.market.account import Account
 from localcloud.market.allocation import Room
 from localcloud.market.commands import Command, CommandResult
 from localcloud.market.errors import ControlError, EC2Error
@@ -74,6 +75,7 @@ class Market:
         """
         self.surroundings.missing.clear()
         self.surroundings.parameters.clear()
+        self.surroundings.account = Account()
         self._start_over(offerings, settings)
 
     def _start_over(self, offerings: Iterable[Offering], settings: Settings) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from localcloud.market.account import Account
 from localcloud.market.errors import EC2Error
 from localcloud.market.requests import Answer, Params, tags_by_kind
 
@@ -145,6 +146,7 @@ class Surroundings(ABC):
         """Parameters by name, as the control interface sets them."""
         self.missing: set[str] = set()
         """Images, security groups and key pairs that do not exist."""
+        self.account = Account()
         self._parameter = parameter
 
     @abstractmethod

@@ -207,6 +207,13 @@ class TestRefusals:
         assert missing in waiting.message
         assert "does not exist" in waiting.message
 
+    def test_more_groups_than_the_quota_names_the_quota(self, world: World) -> None:
+        world.edit(target_size=1, security_group_ids=[f"sg-{number}" for number in range(6)])
+        waiting = world.status().answer.waiting
+        assert waiting is not None
+        assert waiting.reason is Reason.CONFIG
+        assert "Security groups per network interface" in waiting.message
+
     @pytest.mark.parametrize("action", ["CreateLaunchTemplate", "DescribeLaunchTemplateVersions"])
     def test_a_refused_template_is_a_launch_refused(self, world: World, action: str) -> None:
         world.fault(action=action, error="UnauthorizedOperation", message="You may not do that.")

@@ -266,6 +266,18 @@ def test_what_a_template_names_and_is_not_there_is_an_entry_for_each_override(
     assert (codes(answer), launched(answer)) == ([code] * 4, [])
 
 
+@pytest.mark.parametrize("inside", ["SecurityGroupIds", "NetworkInterfaces"])
+def test_more_security_groups_than_the_account_allows_are_refused(face: Face, inside: str) -> None:
+    groups = [f"sg-{number}" for number in range(6)]
+    interface = {"DeviceIndex": 0, "Groups": groups}
+    data: dict[str, Any] = {"SecurityGroupIds": groups, "NetworkInterfaces": [interface]}
+    template = create(face, **{inside: data[inside]})
+    answer = launch(face, template)
+    assert (codes(answer), launched(answer)) == (["SecurityGroupsPerInterfaceLimitExceeded"], [])
+    face.tell("PUT", "/market/account", {"security_groups_per_interface": 6})
+    assert len(launched(launch(face, template))) == 1
+
+
 def test_a_template_without_an_image_launches_nothing(face: Face) -> None:
     name = f"template-{next(_numbers)}"
     face.ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData={"KeyName": "mine"})

@@ -74,6 +74,32 @@ def test_a_price_that_is_none_is_refused(wrong: object) -> None:
     assert "spot_max_price" in faults(spot_max_price=wrong)
 
 
+@pytest.mark.parametrize(
+    ("cap", "weights", "named"),
+    [
+        ("0.70", {"g5.xlarge": 1, "g4dn.metal": 768}, "g4dn.metal has the weight 768"),
+        ("0.768", {"g4dn.metal": 768}, "above 0.768"),
+        ("0.998", {"g5.xlarge": 999}, "g5.xlarge has the weight 999"),
+        ("0.002", {"g5.xlarge": 2}, "above 0.002"),
+    ],
+)
+def test_a_cap_too_low_for_a_unit_is_refused_naming_cap_and_weight(
+    cap: str, weights: dict[str, int], named: str
+) -> None:
+    fault = faults(spot_max_price=cap, weights=weights, instance_types=["g5.xlarge", "g4dn.metal"])["spot_max_price"]
+    assert fault.value == cap
+    assert named in f"{fault.rule}; {fault.remedy}"
+
+
+@pytest.mark.parametrize(
+    "attributes", [{"spot_max_price": "0.769"}, {"spot_max_price": "60%"}, {"spot_max_price": "0.70", "spot": False}]
+)
+def test_a_cap_that_ec2_takes_for_a_unit_is_accepted(attributes: dict[str, Any]) -> None:
+    item = pool(weights={"g5.xlarge": 768}, **attributes)
+    if item.spot and not item.share:
+        assert item.unit_cap(None, 768) == Decimal("0.001001")
+
+
 def test_prices_are_sent_as_plain_digits() -> None:
     assert [format_price(Decimal(text)) for text in ("1E+1", "1.50", "100", "0.0100")] == ["10", "1.5", "100", "0.01"]
 
@@ -92,6 +118,47 @@ def test_a_fault_in_instance_type_is_told_under_that_name() -> None:
 
 def test_both_spellings_at_once_are_refused() -> None:
     assert "both" in faults(instance_type="g4dn.metal")["instance_type"].rule
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"requirements": {"vcpus": {"min": -1}}, "instance_types": None},
+        {"requirements": {"vcpus": {"min": 4, "max": 2}}, "instance_types": None},
+        {"requirements": "large", "instance_types": None},
+        {"requirements": {"cpus": 4}, "weights": {"g5.xlarge": 2}, "instance_types": None},
+        {"requirements": {"architecture": "mips"}},
+        {"instance_types": ["metal"], "weights": {"g5.xlarge": 2}},
+        {"instance_types": [], "weights": {"g5.xlarge": 2}},
+        {"max_instances": "many", "target_size": 9, "min_instances": 9, "on_demand_base": 9},
+        {"max_instances": -1, "schedule": [{"cron": "0 8 * * *", "target_size": 900}]},
+        {"schedule": [{"cron": "8 o'clock", "target_size": 1}]},
+        {"schedule": [{"cron": "0 8 * * *", "target_size": 9, "min_instances": 8}]},
+        {"spot": "no", "fallback": {"after_minutes": 5}},
+        {"spot_max_price": "0", "weights": {"g5.xlarge": 2}},
+        {"weights": {"g5.xlarge": 0}, "spot_max_price": "0.002"},
+        {"launch_template": {"id": "ami-1", "name": "mine"}},
+        {"launch_template": {"id": "ami-1"}, "image_id": "ami-1"},
+        {"image_id": "none", "launch_template": {"name": "mine"}},
+        {"tags": {"aws:x": "1"}},
+        {"tags": {"x": ["1"]}},
+        {"root_volume_type": "st1", "root_volume_size_gib": 500},
+        {"user_data": 7},
+        {"ready_tag": ""},
+    ],
+    ids=str,
+)
+def test_one_fault_is_told_once(attributes: dict[str, Any]) -> None:
+    item = {name: value for name, value in {**SOUND, **attributes}.items() if value is not None}
+    found = parse_pool(item)
+    assert not isinstance(found, Pool)
+    assert len(found) == 1, found
+
+
+def test_as_many_security_groups_as_ec2_can_allow_at_most() -> None:
+    groups = [f"sg-{number:02}" for number in range(17)]
+    assert len(pool(security_group_ids=groups[:16]).security_group_ids) == 16
+    assert "security_group_ids" in faults(security_group_ids=groups)
 
 
 def test_all_faults_are_told_at_once_with_value_rule_and_remedy() -> None:
