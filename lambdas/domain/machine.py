@@ -19,7 +19,7 @@ from pydantic import (
     field_validator,
 )
 
-from lambdas.domain import volumes
+from lambdas.domain import user_data, volumes
 from lambdas.domain.fields import SecurityGroupId, WholeNumber, as_text, listed, spec
 
 USER_DATA_LIMIT = 16_384
@@ -172,9 +172,11 @@ class Machine(BaseModel):
 
     @field_validator("user_data")
     @classmethod
-    def _short_enough(cls, text: str | None) -> str | None:
+    def _short_and_plain(cls, text: str | None) -> str | None:
         if text is not None and len(text.encode("utf-8", "surrogatepass")) > USER_DATA_LIMIT:
             raise ValueError("too long")
+        if text is not None:
+            user_data.check(text)
         return text
 
     @field_validator("root_volume_size_gib")

@@ -6,7 +6,7 @@ The model below is the one definition of a pool item: the reference in docs/ and
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -24,6 +24,7 @@ from pydantic import (
     field_validator,
 )
 
+from lambdas.domain import user_data
 from lambdas.domain.fields import (
     HIGHEST_PRICE,
     INSTANCES_LIMIT,
@@ -44,6 +45,7 @@ from lambdas.domain.machine import Machine, architectures, digest
 from lambdas.domain.requirements import Requirements
 from lambdas.domain.schedule import Entry, in_force
 
+USUAL_SECURITY_GROUPS = 5
 SHOWN_VALUE_LENGTH = 120
 SHOWN_FAULTS = 20
 """An item may hold thousands of unknown attributes; the status must stay small."""
@@ -455,6 +457,24 @@ class Pool(Machine):
     def launch_terms(self) -> dict[str, Any]:
         """All that a launch depends on: the spec without its sizes, its patience and its pause."""
         return self.model_dump(mode="json", exclude=NOT_OF_A_LAUNCH, exclude_defaults=True)
+
+
+def warnings_of(pool: Pool) -> tuple[str, ...]:
+    """What is doubtful about a valid item, a sentence each that names the attribute; nothing is refused for it."""
+    return tuple(_warnings(pool))
+
+
+def _warnings(pool: Pool) -> Iterator[str]:
+    if pool.user_data is not None and (doubt := user_data.warning(pool.user_data)):
+        yield doubt
+    for name in ("root_volume_type", "root_device_name"):
+        if pool.root_volume_size_gib is None and getattr(pool, name) != Pool.model_fields[name].default:
+            yield f"{name} has no effect without root_volume_size_gib."
+    if len(pool.security_group_ids) > USUAL_SECURITY_GROUPS:
+        yield (
+            f"security_group_ids names {len(pool.security_group_ids)} groups: an account's quota is "
+            f"{USUAL_SECURITY_GROUPS} a network interface unless AWS has raised it."
+        )
 
 
 NOT_OF_A_LAUNCH = {
