@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 
 from lambdas.domain.fields import BrokenRuleError
 
@@ -61,6 +60,6 @@ def _decoded(text: str) -> bytes | None:
     packed = "".join(text.split()).rstrip("=")
     try:
         decoded = base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
-    except (binascii.Error, ValueError):  # the latter for characters beyond ASCII
+    except ValueError:
         return None
     return decoded or None
