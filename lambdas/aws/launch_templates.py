@@ -105,7 +105,10 @@ class LaunchTemplates:
 
 
 def template_data(pool: Pool) -> dict[str, Any]:
-    """The pool's description in EC2's words. IMDSv2 only, and the instance's tags are visible to its workload."""
+    """The pool's description in EC2's words. IMDSv2 only; the workload sees the instance's tags, if they can be shown.
+
+    Whether they are shown is always said, since an account may have another default.
+    """
     machine = pool.machine
     data: dict[str, Any] = {
         "ImageId": _image(machine, pool.architecture),
@@ -116,7 +119,7 @@ def template_data(pool: Pool) -> dict[str, Any]:
             "HttpTokens": "required",
             # Two hops, so that a container on the instance can still learn of its interruption.
             "HttpPutResponseHopLimit": 2,
-            "InstanceMetadataTags": "enabled",
+            "InstanceMetadataTags": "disabled" if pool.unshowable else "enabled",
         },
     }
     if machine.associate_public_ip is not None:

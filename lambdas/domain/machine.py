@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -20,40 +19,16 @@ from pydantic import (
 )
 
 from lambdas.domain import user_data, volumes
-from lambdas.domain.fields import SecurityGroupId, WholeNumber, as_text, listed, spec
+from lambdas.domain.fields import SecurityGroupId, WholeNumber, listed, spec
+from lambdas.domain.tags import KEY_LENGTH, TAGS_LIMIT, TagKey, TagValue
 
 USER_DATA_LIMIT = 16_384
 """Bytes of user data that EC2 takes, before base64."""
-
-TAGS_LIMIT = 40
-"""EC2 takes 50 a resource; the control plane sets some itself, and AWS may add its own."""
 
 DIGEST_LENGTH = 12
 
 ARM = re.compile(r"^(a1|[a-z]+[0-9]+[a-z]*g[a-z-]*)\.")
 """Families with a Graviton processor have a g behind the generation's number: m7g, im4gn, g5g; and there is a1."""
-
-RESERVED = ("aws:", "spotpools:")
-
-
-def _tag_key(key: str) -> str:
-    if key.lower().startswith(RESERVED) or not TAG_TEXT.fullmatch(key):
-        raise ValueError("not a tag key of one's own")
-    return key
-
-
-def _tag_value(value: str) -> str:
-    if not TAG_TEXT.fullmatch(value):
-        raise ValueError("not a tag value")
-    return value
-
-
-TAG_TEXT = re.compile(r"[\w .:/=+\-@]*")
-"""Letters, digits and spaces of any script, and these signs (EC2 User Guide, tag restrictions)."""
-
-TagKey = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_tag_key)]
-TagValue = Annotated[str, BeforeValidator(as_text), StringConstraints(max_length=256), AfterValidator(_tag_value)]
-
 
 _SIZES = ", ".join(f"{name} {one.gib[0]} to {one.gib[1]}" for name, one in volumes.TYPES.items())
 _IOPS = ", ".join(
@@ -155,8 +130,10 @@ class Machine(BaseModel):
         {},
         max_length=TAGS_LIMIT,
         **spec(
-            "Tags of instances, volumes and network interfaces, beside the stack's own.",
-            f"a map of at most {TAGS_LIMIT} tags; keys up to 128 characters, none beginning aws: or spotpools:",
+            "Tags of instances, volumes and network interfaces, beside the stack's own. With a key that instance "
+            "metadata cannot show (other than letters, digits and + - = . , _ : @), it shows no tags at all.",
+            f"a map of at most {TAGS_LIMIT} tags; keys up to {KEY_LENGTH} characters, none beginning aws: or "
+            "spotpools:",
             "Shorten or rename the tags.",
         ),
     )

@@ -44,6 +44,7 @@ from lambdas.domain.fields import (
 from lambdas.domain.machine import Machine, architectures, digest
 from lambdas.domain.requirements import Requirements
 from lambdas.domain.schedule import Entry, in_force
+from lambdas.domain.tags import check_ready_tag, showable
 
 USUAL_SECURITY_GROUPS = 5
 SHOWN_VALUE_LENGTH = 120
@@ -379,6 +380,27 @@ class Pool(Machine):
             )
         return cap
 
+    @field_validator("ready_tag")
+    @classmethod
+    def _can_be_set(cls, ready_tag: str | None, info: ValidationInfo) -> str | None:
+        if ready_tag is None:
+            return None
+        check_ready_tag(ready_tag)
+        key, given, value = ready_tag.partition("=")
+        tags = info.data.get("tags", {})
+        if key in tags and (not given or tags[key] == value):
+            raise BrokenRuleError(
+                "a tag that the machine does not carry from the start, as tags has it",
+                "Let the workload set another tag, or another value.",
+            )
+        if info.data.get("launch_template") and not showable(key):
+            raise BrokenRuleError(
+                "beside launch_template, a key of letters, digits and + - = . , _ : @ (not ., .. or _index): with "
+                "others EC2 refuses the tag if the template shows tags in instance metadata",
+                "Choose such a key, or describe the machine in the item instead.",
+            )
+        return ready_tag
+
     @field_validator("fallback")
     @classmethod
     def _from_spot(cls, fallback: Fallback | None, info: ValidationInfo) -> Fallback | None:
@@ -445,14 +467,22 @@ class Pool(Machine):
     @property
     def described(self) -> bool:
         """Whether the pool needs a launch template of its own: the stack's is for x86_64 machines without wishes."""
-        return self.launch_template is None and not (self.machine.plain and self.architecture == "x86_64")
+        plain = self.machine.plain and self.architecture == "x86_64" and not self.unshowable
+        return self.launch_template is None and not plain
+
+    @property
+    def unshowable(self) -> tuple[str, ...]:
+        """Keys of its tags that instance metadata cannot show: EC2 takes them only where metadata shows no tags."""
+        ready = [self.ready_tag.partition("=")[0]] if self.ready_tag else []
+        return tuple(key for key in (*sorted(self.tags), *ready) if not showable(key))
 
     @cached_property
     def machine_digest(self) -> str:
         """A short name for all that makes its machines what they are; instances carry it, so that drift can be seen."""
         template = self.launch_template.model_dump() if self.launch_template else None
         requirements = self.requirements.model_dump() if self.requirements else None
-        return digest([self.machine.model_dump(exclude_defaults=True), self.architecture, template, requirements])
+        words = [self.machine.model_dump(exclude_defaults=True), self.architecture, template, requirements]
+        return digest([*words, "no tags in metadata"] if self.unshowable else words)
 
     def launch_terms(self) -> dict[str, Any]:
         """All that a launch depends on: the spec without its sizes, its patience and its pause."""
@@ -470,6 +500,11 @@ def _warnings(pool: Pool) -> Iterator[str]:
     for name in ("root_volume_type", "root_device_name"):
         if pool.root_volume_size_gib is None and getattr(pool, name) != Pool.model_fields[name].default:
             yield f"{name} has no effect without root_volume_size_gib."
+    if pool.unshowable:
+        yield (
+            f"tags and ready_tag have keys that EC2 cannot show in instance metadata ({', '.join(pool.unshowable)}), "
+            "so the machines' metadata shows no tags; a job that reads its pool's name there must get it otherwise."
+        )
     if len(pool.security_group_ids) > USUAL_SECURITY_GROUPS:
         yield (
             f"security_group_ids names {len(pool.security_group_ids)} groups: an account's quota is "

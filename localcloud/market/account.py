@@ -1,6 +1,6 @@
 """What an account has of its own: quotas and defaults that decide what may be launched in it."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,6 +12,9 @@ class Account(BaseModel):
 
     security_groups_per_interface: Annotated[int, Field(ge=1, le=16)] = 5
     """A quota, which AWS raises to 16 on request."""
+
+    instance_metadata_tags: Literal["enabled", "disabled"] = "disabled"
+    """The Region's default for instances whose launch does not say whether their metadata shows their tags."""
 
     def changed(self, changes: dict[str, Any]) -> Self:
         """Return it with some of it changed; unknown names and impossible values raise ``ValidationError``."""

@@ -19,6 +19,7 @@ from localcloud.market.offerings import Offering
 from localcloud.market.requests import Answer, Params, refuse_unknown, tags_by_kind
 from localcloud.market.settings import FAULT_TEXT, Fault
 from localcloud.market.surroundings import RESOLVE, Subnet, Template, architecture_in
+from localcloud.market.tags import check_number, check_shown, check_tags
 from localcloud.market.volumes import refusal_of
 
 _TAGGABLE = {"fleet", "instance", "volume", "network-interface"}
@@ -94,7 +95,7 @@ def create_fleet(market: Market, params: Params, fault: Fault | None = None, per
         market.note_call("CreateFleet", token=token, repeated=True, launched=[])
         return answer
     order = _order(params)
-    overrides = [_permitted(one, order, permit) for one in _overrides(market, params, order.lifecycle)]
+    overrides = [_permitted(market, one, order, permit) for one in _overrides(market, params, order.lifecycle)]
     answer = _launch(market, order, overrides, fault)
     if token:
         market.answered[token] = (params, answer)
@@ -153,11 +154,7 @@ def _tags(params: Params) -> dict[str, dict[str, str]]:
     for kind in tags:
         if kind not in _TAGGABLE:
             raise EC2Error("InvalidParameterValue", f"A fleet cannot tag {kind}, only {', '.join(sorted(_TAGGABLE))}")
-        for key in tags[kind]:
-            if key.startswith("aws:"):
-                raise EC2Error(
-                    "InvalidParameterValue", f"Tag keys starting with 'aws:' are reserved for internal use: {key}"
-                )
+        check_tags(tags[kind])
     return tags
 
 
@@ -199,7 +196,7 @@ def _overrides(market: Market, params: Params, lifecycle: Lifecycle) -> list[_Ov
     return overrides
 
 
-def _permitted(override: _Override, order: _Order, permit: Permit) -> _Override:
+def _permitted(market: Market, override: _Override, order: _Order, permit: Permit) -> _Override:
     if isinstance(override, _Failed):
         return override
     template = override.template
@@ -211,8 +208,12 @@ def _permitted(override: _Override, order: _Order, permit: Permit) -> _Override:
         lifecycle=order.lifecycle,
         tags={kind: _tags_of(kind, order, template) for kind in {*order.tags, *template.launch_tags}},
     )
+    instance_tags = _tags_of("instance", order, template)
     try:
         permit(launch)
+        check_number(instance_tags)
+        if template.shows_tags(market.surroundings.account):
+            check_shown(instance_tags)
     except EC2Error as error:
         return _Failed(override.echo, error.code, error.message)
     return override

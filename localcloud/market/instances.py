@@ -95,6 +95,8 @@ class Instance:
     tags: dict[str, str]
     template: Template | None = None
     """What it was launched from."""
+    shows_tags: bool = False
+    """Whether its metadata shows its tags."""
     boot: Boot | None = None
     """How it fares, if not well."""
     transitions: list[Transition] = field(default_factory=list)

@@ -287,6 +287,7 @@ class Market:
             max_price=max_price,
             tags=tags,
             template=template,
+            shows_tags=template is not None and template.shows_tags(self.surroundings.account),
             boot=next((one for one in reversed(self.boots) if one.concerns(names, user_data)), None),
         )
         self.instances[instance.id] = instance

@@ -77,6 +77,11 @@ class Template:
         """Return the name of its key pair, or nothing."""
         return str(self.data.get("KeyName", ""))
 
+    def shows_tags(self, account: Account) -> bool:
+        """Say whether the metadata of what it launches shows the instance's tags."""
+        options = self.data.get("MetadataOptions") or {}
+        return bool(options.get("InstanceMetadataTags", account.instance_metadata_tags) == "enabled")
+
     @property
     def volumes(self) -> list[tuple[bool, dict[str, Any]]]:
         """Return what it says of its volumes, and of each whether it is the root."""
@@ -201,6 +206,10 @@ def template_not_found(template_id: str | None, name: str | None) -> EC2Error:
     )
 
 
+PLAIN: Params = {"ImageId": "ami-1", "MetadataOptions": {"InstanceMetadataTags": "enabled"}}
+"""Data of a launch template without wishes, as that of our stacks is."""
+
+
 class PlainSurroundings(Surroundings):
     """A default subnet in each zone, and the launch templates it is told about."""
 
@@ -226,7 +235,7 @@ class PlainSurroundings(Surroundings):
         known = next((one for one in self.templates.values() if one.name == name), None)
         template = known or LaunchTemplate(f"lt-{len(self.templates) + 1:017x}", name, began)
         self.templates[template.id] = template
-        data: dict[str, Any] = {"ImageId": "ami-1"}
+        data: dict[str, Any] = {**PLAIN}
         if instance_type:
             data["InstanceType"] = instance_type
         if tags:

@@ -16,6 +16,7 @@ from localcloud.market.listing import Attributes, filters_of, matching, page_of,
 from localcloud.market.model import Market
 from localcloud.market.requests import Actions, Answer, Params, refuse_unknown, tags_by_kind
 from localcloud.market.surroundings import LaunchTemplate, Version, template_not_found
+from localcloud.market.tags import check_tags
 
 _MOST_RESULTS = 200
 _MOST_USER_DATA_BYTES = 16 * 1024
@@ -68,6 +69,7 @@ def create_launch_template(market: Market, params: Params) -> Answer:
     tags = tags_by_kind(params)
     for kind in tags.keys() - {"launch-template"}:
         raise EC2Error("InvalidParameterValue", f"'{kind}' is not a valid taggable resource type for this operation.")
+    check_tags(tags.get("launch-template", {}))
     data = _checked(params.get("LaunchTemplateData"))
     now = market.clock()
     template = LaunchTemplate(market.new_id("lt"), name, now, tags.get("launch-template", {}))
@@ -235,8 +237,8 @@ def _checked(data: Params | None) -> Params:
     tags = tags_by_kind(data)
     for kind in tags.keys() - _TAGGABLE:
         raise EC2Error("InvalidParameterValue", f"'{kind}' is not a valid taggable resource type for this operation.")
-    for key in (key for of_kind in tags.values() for key in of_kind if key.startswith("aws:")):
-        raise EC2Error("InvalidParameterValue", f"Tag keys starting with 'aws:' are reserved for internal use: {key}")
+    for of_kind in tags.values():
+        check_tags(of_kind)
     return data
 
 
