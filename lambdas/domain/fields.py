@@ -85,6 +85,11 @@ def format_price(amount: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def bounded(text: str, most: int) -> str:
+    """A text cut to so many characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def rounded_down(amount: Decimal) -> Decimal:
     """A price cut to the decimals that EC2 takes; never above what it was."""
     return amount.quantize(Decimal(1).scaleb(-PRICE_DIGITS), rounding=ROUND_DOWN)

@@ -35,6 +35,7 @@ from lambdas.domain.fields import (
     Size,
     SubnetId,
     WholeNumber,
+    bounded,
     format_price,
     listed,
     price,
@@ -343,7 +344,7 @@ class Pool(Machine):
             raise ValueError("instance_types or requirements, one of both")
         if len(architectures(types)) > 1:
             raise ValueError("an image runs on one architecture")
-        return types
+        return tuple(dict.fromkeys(types))  # EC2 refuses a fleet that names a type twice
 
     @field_validator("weights")
     @classmethod
@@ -615,5 +616,4 @@ def _unknown(name: str, value: object) -> SpecError:
 
 def _shown(value: object) -> str:
     """A value as its owner would recognise it, cut to a readable length."""
-    text = str(value)
-    return text if len(text) <= SHOWN_VALUE_LENGTH else text[: SHOWN_VALUE_LENGTH - 1] + "…"
+    return bounded(str(value), SHOWN_VALUE_LENGTH)

@@ -167,6 +167,7 @@ def _overrides(market: Market, params: Params, lifecycle: Lifecycle) -> list[_Ov
         raise EC2Error(
             "InvalidInput", "The request failed because the payload for the body of the request is too large."
         )
+    _refuse_duplicates(market, params)
     overrides: list[_Override] = []
     images: dict[str, str | None] = {}
     for config in params["LaunchTemplateConfigs"]:
@@ -194,6 +195,18 @@ def _overrides(market: Market, params: Params, lifecycle: Lifecycle) -> list[_Ov
                 placed = _placed(market, echo, template, images[named] or "", lifecycle)
             overrides.extend(placed)
     return overrides
+
+
+def _refuse_duplicates(market: Market, params: Params) -> None:
+    """A type may be named once for a zone, through whichever subnet."""
+    zones = {subnet.id: subnet.zone for subnet in market.surroundings.subnets()}
+    asked = [override for config in params["LaunchTemplateConfigs"] for override in config.get("Overrides") or []]
+    placed = [
+        (one.get("InstanceType"), zones.get(one.get("SubnetId", ""), one.get("AvailabilityZone"))) for one in asked
+    ]
+    pools = [one for one in placed if None not in one]
+    if len(pools) > len(set(pools)):
+        raise EC2Error("InvalidFleetConfig", "The fleet configuration contains duplicate instance pools.")
 
 
 def _permitted(market: Market, override: _Override, order: _Order, permit: Permit) -> _Override:

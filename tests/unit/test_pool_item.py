@@ -249,6 +249,10 @@ def test_types_of_two_architectures_share_no_image() -> None:
     assert pool(instance_types=["g5.xlarge", "gr6.4xlarge"]).architecture == "x86_64"
 
 
+def test_a_type_named_twice_is_one_type() -> None:
+    assert pool(instance_types=["g5.xlarge", "g4dn.metal", "g5.xlarge"]).instance_types == ("g5.xlarge", "g4dn.metal")
+
+
 def test_types_are_named_or_described_but_not_both() -> None:
     described = parse_pool({"pool_name": "p", "requirements": {"vcpus": {"min": 4}}})
     assert isinstance(described, Pool)
