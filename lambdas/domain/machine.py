@@ -27,8 +27,8 @@ USER_DATA_LIMIT = 16_384
 
 DIGEST_LENGTH = 12
 
-ARM = re.compile(r"^(a1|[a-z]+[0-9]+[a-z]*g[a-z-]*)\.")
-"""Families with a Graviton processor have a g behind the generation's number: m7g, im4gn, g5g; and there is a1."""
+ARM = re.compile(r"^(a1|[a-z]+[0-9]+[a-z-]*g[a-z0-9-]*)\.")
+"""Families with an ARM processor have a g behind the generation: m7g, im4gn, g5g, p6e-gb200; and there is a1."""
 
 _SIZES = ", ".join(f"{name} {one.gib[0]} to {one.gib[1]}" for name, one in volumes.TYPES.items())
 _IOPS = ", ".join(

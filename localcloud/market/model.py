@@ -33,7 +33,7 @@ from localcloud.market.instances import (
     ending_by_itself,
 )
 from localcloud.market.limits import BUCKETS, LAUNCHED_INSTANCES, TokenBucket, bucket_name, quota_group
-from localcloud.market.offerings import Machine, Offering, PriceChange, type_and_zone
+from localcloud.market.offerings import Offering, PriceChange, machine_of, type_and_zone
 from localcloud.market.settings import Boot, Fault, Settings
 from localcloud.market.surroundings import PlainSurroundings, Subnet, Surroundings, Template
 
@@ -198,7 +198,7 @@ class Market:
             spot_price,
             on_demand_price,
             vcpus=sibling.vcpus if sibling else 1,
-            machine=sibling.machine if sibling else Machine(),
+            machine=sibling.machine if sibling else machine_of(instance_type),
         )
         self.offerings[offering.key] = offering
         return offering
