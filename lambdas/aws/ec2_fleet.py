@@ -53,6 +53,7 @@ class Ec2Fleet:
         *,
         stack: str,
         default_launch_template: str,
+        default_launch_template_version: str = "$Default",
         offerings: Offerings,
         launcher: Any = None,
     ) -> None:
@@ -60,7 +61,7 @@ class Ec2Fleet:
         self._ec2 = client
         self._launcher = launcher or client
         self._stack = stack
-        self._default_template = LaunchTemplate(name=default_launch_template)
+        self._default_template = LaunchTemplate(name=default_launch_template, version=default_launch_template_version)
         self._offerings = offerings
         self._templates = LaunchTemplates(client, stack=stack)
 
