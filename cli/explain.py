@@ -339,8 +339,11 @@ def _at_rest(picture: Picture) -> str:
         return "Nothing: the pool is paused." if intent.pool else "Nothing until its item is valid."
     if picture.stock.in_flight:
         return "Nothing until an earlier launch has been answered."
-    if picture.excess:
-        return f"{picture.excess} are too many; they are let go in {ago(picture.calm_until, now)}."
+    if picture.held > picture.stock.wanted and picture.stock.serving > picture.stock.wanted:
+        beyond = picture.stock.serving - picture.stock.wanted
+        return f"{beyond} more than wanted are kept for {ago(picture.held_until, now)} (scale_in_after_minutes)."
+    if picture.swaps.stuck:
+        return " ".join(dict.fromkeys(why for _, why in picture.swaps.stuck))
     return "Nothing: it is as it should be."
 
 

@@ -112,7 +112,7 @@ class Alarms(Construct):
         for kind, queue in queues.dead.items():
             depth = queue.metric_approximate_number_of_messages_visible(period=MINUTE, statistic="Maximum")
             self._alarm(Trouble.DEAD_LETTERS, depth, 1, name=f"dead-{kind.replace(' ', '-')}", about=kind)
-        for kind, queue in {"due-pools": queues.due, "notices": queues.notices}.items():
+        for kind, queue in {"due-pools": queues.due, "edited-pools": queues.edited, "notices": queues.notices}.items():
             age = queue.metric_approximate_age_of_oldest_message(period=MINUTE, statistic="Maximum")
             longest = queues.longest_life_seconds
             self._alarm(Trouble.QUEUE_AGE, age, longest, name=f"{kind}-waiting", about=kind)

@@ -118,7 +118,11 @@ class Dashboard(Construct):
         ]
         ages = [
             queue.metric_approximate_age_of_oldest_message(period=MINUTE, statistic="Maximum", label=label)
-            for label, queue in {"due pools": queues.due, "notices": queues.notices}.items()
+            for label, queue in {
+                "due pools": queues.due,
+                "edited pools": queues.edited,
+                "notices": queues.notices,
+            }.items()
         ]
         calls = {"calls": Metric.EC2_CALLS, "throttled": Metric.EC2_THROTTLES}
         return [

@@ -25,6 +25,7 @@ PYTHON = lambda_.Runtime.PYTHON_3_13
 ENVIRONMENT_BYTES = 4096
 """Lambda takes no larger environment, names and values together, as JSON."""
 
+APP_ID_BYTES = 50
 UNKNOWN_BYTES = 255
 """Room for a value that only the deployment knows: no name of a table and no URL of a queue is longer."""
 
@@ -122,7 +123,7 @@ class Functions(Construct):
             timeout=Duration.seconds(stage.function_timeout),
             # Names the function in the user agent of its AWS calls, which CloudTrail keeps; at most 50 characters.
             environment=_that_fits(
-                self._environment | {"AWS_SDK_UA_APP_ID": f"{self._stack[: 49 - len(handler)]}-{handler}"}
+                self._environment | {"AWS_SDK_UA_APP_ID": f"{self._stack[: APP_ID_BYTES - 1 - len(handler)]}-{handler}"}
             ),
             tracing=lambda_.Tracing.ACTIVE if stage.tracing else lambda_.Tracing.DISABLED,
             log_group=log_group,
@@ -136,7 +137,10 @@ class Functions(Construct):
 
 def _that_fits(environment: Mapping[str, str]) -> Mapping[str, str]:
     """The same environment; raises ContextError for one that Lambda does not take, which only subnets can make so."""
-    known = {name: "x" * UNKNOWN_BYTES if Token.is_unresolved(value) else value for name, value in environment.items()}
+    known = {
+        **{name: "x" * UNKNOWN_BYTES if Token.is_unresolved(value) else value for name, value in environment.items()},
+        "AWS_SDK_UA_APP_ID": "x" * APP_ID_BYTES,  # so that all functions are measured alike
+    }
     size, subnets = len(json.dumps(known)), environment["SPOTPOOLS_SUBNET_IDS"].split(",")
     if size > ENVIRONMENT_BYTES:
         each = len(subnets[0]) + 1
@@ -156,6 +160,7 @@ def settings(deployment: Deployment, data: Data, queues: Queues, launch_template
         pools_table=data.pools.table_name,
         status_table=data.status.table_name,
         due_queue_url=queues.due.queue_url,
+        edited_queue_url=queues.edited.queue_url,
         default_launch_template=launch_template.template_name,
         default_launch_template_version=launch_template.template_version,
         subnet_ids=deployment.subnet_ids,

@@ -49,16 +49,19 @@ class Permissions(Construct):
         self._deployment = deployment
         pools, status, due = data.pools.table_arn, data.status.table_arn, queues.due.queue_arn
         send = _allow("RequestReconciles", list(deployment.stage.send_actions), [due])
+        send_edited = _allow("RequestReconciles", list(deployment.stage.send_actions), [queues.edited.queue_arn])
 
         _add(
             functions.tick,
             _allow("ReadAllPools", ["dynamodb:Scan"], [pools]),
             _allow("ReadAllStatuses", ["dynamodb:Scan"], [status]),
+            # That a pool is in the queue stands in its status, so that it is sent there once.
+            _allow("MarkQueued", ["dynamodb:UpdateItem"], [status]),
             self._describe("ec2:DescribeInstances", "ec2:DescribeSpotPriceHistory"),
             _see_price_list(),
             send,
         )
-        _add(functions.pool_edit, send)
+        _add(functions.pool_edit, send_edited)
         for function in (functions.pool_due, functions.spot_notice):
             _add(
                 function,

@@ -60,6 +60,7 @@ class PoolStack(Stack):
             "AlarmTopic": topic.topic_arn,
             "DefaultLaunchTemplate": template.template_name,
             "DueQueueUrl": queues.due.queue_url,
+            "EditedQueueUrl": queues.edited.queue_url,
             "NoticesQueueUrl": queues.notices.queue_url,
             "TickFunction": functions.tick.function.function_name,
             "PoolEditFunction": functions.pool_edit.function.function_name,

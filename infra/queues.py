@@ -1,4 +1,4 @@
-"""The two work queues, and a place for everything asynchronous that failed for good."""
+"""The work queues, and a place for everything asynchronous that failed for good."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ class Queues(Construct):
         self.due_dead = self._queue("DueDead")
         self.notices_dead = self._queue("NoticesDead")
         self.due = self._queue("Due", dead=self.due_dead, visibility_timeout=hidden)
+        # What a person waits for does not stand behind what the tick has found.
+        self.edited = self._queue("Edited", dead=self.due_dead, visibility_timeout=hidden)
         self.notices = self._queue("Notices", dead=self.notices_dead, visibility_timeout=hidden)
 
     @property

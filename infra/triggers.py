@@ -1,4 +1,4 @@
-"""What makes each function run: the schedule, the stream of edits, EC2's events, and the two queues."""
+"""What makes each function run: the schedule, the stream of edits, EC2's events, and the queues."""
 
 from __future__ import annotations
 
@@ -67,14 +67,15 @@ class Triggers(Construct):
                 on_failure=sources.SqsDlq(queues.edits_dead),
             )
         )
-        functions.pool_due.function.add_event_source(
-            sources.SqsEventSource(
-                queues.due,
-                batch_size=1,  # a slow pool keeps no other waiting, and has the whole time limit
-                max_concurrency=CONCURRENT_RECONCILES,
-                report_batch_item_failures=True,
+        for queue in (queues.due, queues.edited):
+            functions.pool_due.function.add_event_source(
+                sources.SqsEventSource(
+                    queue,
+                    batch_size=1,  # a slow pool keeps no other waiting, and has the whole time limit
+                    max_concurrency=CONCURRENT_RECONCILES,
+                    report_batch_item_failures=True,
+                )
             )
-        )
         functions.spot_notice.function.add_event_source(
             sources.SqsEventSource(
                 queues.notices,

@@ -28,7 +28,7 @@ def observe(
     try:
         checked = fleet.healthy(awaited)
     except FleetError as error:
-        return replace(picture, untold=(error.failure,))
+        return replace(picture, untold=(error.failure,), health_known=False)
     return take_picture(intent, instances, status, now, minute=minute, checked=checked)
 
 
@@ -37,18 +37,47 @@ def with_offers(picture: Picture, fleet: Fleet) -> tuple[Picture, Launched | Non
 
     If EC2 refuses to tell, that is a launch refused; it hinders nothing else.
     """
-    pool = picture.intent.pool
+    pool, memory = picture.intent.pool, picture.status.memory
     if pool is None or not (picture.may_launch or picture.may_let_go):
         return picture, None
     try:
-        offers = fleet.offers(pool)
-        template = fleet.template(pool, picture.status.memory.template) if picture.may_launch else None
+        full = {subnet for subnet, until in memory.full.items() if until > picture.now}
+        offers = fleet.offers(pool, full)
+        template = fleet.template(pool, memory.template) if picture.may_launch else None
     except FleetError as error:
         if not picture.may_launch:
             return replace(picture, untold=(*picture.untold, error.failure)), None
         asked = picture.stock.missing + picture.surge
         return picture, Launched(None, asked, failures=(error.failure,), market=pool.market)
     return picture.offered(offers, template), None
+
+
+def with_unsold(picture: Picture, fleet: Fleet) -> Picture:
+    """Add which types of a changed item EC2 sells nowhere: a misspelt one would be waited for without end.
+
+    Without an answer it is asked again by the next reconcile.
+    """
+    pool = picture.intent.pool
+    known = picture.intent.spec == picture.status.memory.spec and picture.status.memory.unsold is not None
+    if pool is None or known:
+        return picture
+    try:
+        return replace(picture, unsold=fleet.unsold(pool))
+    except FleetError as error:
+        return replace(picture, untold=(*picture.untold, error.failure))
+
+
+def looked_at_again(picture: Picture, pool_name: str, fleet: Fleet, *, now: datetime) -> Picture:
+    """The same with a new listing: what was asked since the first took long, and somebody may have protected one."""
+    fresh = observe(pool_name, picture.intent, picture.status, fleet, now=now, minute=picture.minute)
+    return replace(
+        fresh,
+        offers=picture.offers,
+        template=picture.template,
+        drains=picture.drains,
+        unsold=picture.unsold,
+        untold=(*picture.untold, *fresh.untold),
+    )
 
 
 def with_drains(picture: Picture, drainer: Drainer) -> Picture:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from lambdas.domain.observed import Instance, Offer
 from lambdas.domain.plan import Launch
 from lambdas.domain.pool import Pool
 from lambdas.domain.results import Failure, Launched, Terminated, Told
-from lambdas.domain.status import Attempt, Drained, Notice, Status, Template
+from lambdas.domain.status import Attempt, Drained, Ended, Notice, Status, Template
 
 Clock = Callable[[], datetime]
 """Now, in UTC."""
@@ -61,8 +61,11 @@ class StatusStore(Protocol):
     def scan(self) -> Mapping[str, Status | UnreadableStatusError]:
         """All statuses by pool name (strongly consistent); one that cannot be read keeps none of the others back."""
 
-    def acquire(self, pool_name: str, now: datetime) -> Lease | None:
-        """Take the pool's lease if it is free or has run out. If it is taken: mark the pool dirty, and None."""
+    def acquire(self, pool_name: str) -> Lease | None:
+        """Take the pool's lease if it is free or has run out. If it is taken: mark the pool dirty, and None.
+
+        A lease begins and ends by the table's own clock: those of two functions may differ.
+        """
 
     def release(self, lease: Lease, *, even_if_dirty: bool = False) -> bool:
         """Let go. False, and the lease stays, if somebody marked the pool dirty meanwhile: look again.
@@ -73,11 +76,23 @@ class StatusStore(Protocol):
     def begin(self, lease: Lease, attempt: Attempt) -> None:
         """Write a launch attempt down, before its call. Raises LeaseLostError."""
 
+    def ending(self, lease: Lease, ended: Ended) -> None:
+        """Write down which instances are about to be terminated, before the call. Raises LeaseLostError."""
+
+    def announced(self, lease: Lease, instance_ids: Iterable[str]) -> None:
+        """Write down whose end has been announced so far. Raises LeaseLostError."""
+
     def save(self, lease: Lease, before: Status, after: Status) -> None:
         """Write what a reconcile changed; notices that came meanwhile stay. Raises LeaseLostError."""
 
     def delete(self, lease: Lease) -> None:
         """Forget the pool. Raises LeaseLostError."""
+
+    def queued(self, pool_name: str, now: datetime) -> bool:
+        """Mark that the pool is in the due queue. False: it was marked a short while ago, and nobody has come for it.
+
+        Whoever acquires the lease, or finds it taken, takes the mark away.
+        """
 
     def note(self, pool_name: str, instance_id: str, notice: Notice) -> None:
         """Remember what EC2 announced for an instance, without the lease.
@@ -98,14 +113,18 @@ class Fleet(Protocol):
     def healthy(self, instance_ids: Iterable[str]) -> frozenset[str]:
         """Those of the given instances that have passed EC2's status checks."""
 
-    def offers(self, pool: Pool) -> list[Offer]:
+    def offers(self, pool: Pool, full: Collection[str] = ()) -> list[Offer]:
         """The pool's types in its subnets' zones, one subnet a zone, on each market that it may buy on.
 
-        Spot offers come with their present prices; with the on-demand price if the cap is a share of it.
+        Spot offers come with their present prices; with the on-demand price, where it is known, if the cap is a share
+        of it. Subnets that are ``full`` come into question only where a zone has no other.
         """
 
     def prices(self, instances: Iterable[Instance]) -> Prices:
         """What the given instances cost now, on their market and on demand."""
+
+    def unsold(self, pool: Pool) -> tuple[str, ...]:
+        """Those of the pool's instance types that EC2 sells nowhere in the Region, such as misspelt ones."""
 
     def template(self, pool: Pool, known: Template | None) -> Template | None:
         """The version of the pool's own launch template that says what its item says, made if it is not there.

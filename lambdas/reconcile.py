@@ -15,11 +15,17 @@ from lambdas.domain.outcome import fold
 from lambdas.domain.pauses import Pauses
 from lambdas.domain.picture import MINUTE
 from lambdas.domain.status import LastError, Status, with_error
-from lambdas.observe import observe, with_drains, with_offers
+from lambdas.observe import looked_at_again, observe, with_drains, with_offers, with_unsold
 from lambdas.ports import Clock, Drainer, DueQueue, Fleet, FleetError, Lease, PoolStore, StatusStore
 
-ROUNDS = 3
-"""How often one invocation looks again before it hands the pool back to the queue."""
+ROUNDS = 8
+"""How often one invocation looks again at most before it hands the pool back to the queue."""
+
+LAST_ROUND_BEGINS = timedelta(seconds=20)
+"""So long after its beginning an invocation looks once more; a function has a minute, and EC2 may be slow."""
+
+FRESH = timedelta(seconds=10)
+"""How old a look may be when somebody is to be let go because of it; an older one is taken again."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,11 @@ class ControlPlane:
     minute: timedelta = MINUTE
     new_id: Callable[[], str] = lambda: str(uuid.uuid4())
 
+    @property
+    def hands(self) -> Hands:
+        """What acting needs of it."""
+        return Hands(self.fleet, self.statuses, self.drainer, self.clock, self.new_id)
+
 
 def reconcile(pool_name: str, plane: ControlPlane) -> None:
     """Close the difference between what the pool's item wants and what EC2 shows.
@@ -45,7 +56,8 @@ def reconcile(pool_name: str, plane: ControlPlane) -> None:
     If another reconcile has the pool, it is told to look again and this one leaves. Failures raise; the lease is
     given back first, so that a retry need not wait for it to run out.
     """
-    lease = plane.statuses.acquire(pool_name, plane.clock())
+    began = plane.clock()
+    lease = plane.statuses.acquire(pool_name)
     if lease is None:
         return
     try:
@@ -53,6 +65,8 @@ def reconcile(pool_name: str, plane: ControlPlane) -> None:
             again = _once(lease, plane)
             if not again and plane.statuses.release(lease):
                 return
+            if plane.clock() - began > LAST_ROUND_BEGINS:
+                break
     except Exception:
         plane.statuses.release(lease, even_if_dirty=True)
         raise
@@ -66,8 +80,7 @@ def _once(lease: Lease, plane: ControlPlane) -> bool:
     try:
         return _round(lease, status, plane)
     except FleetError as error:
-        failed = LastError(code=error.failure.code, message=error.failure.message, at=plane.clock())
-        plane.statuses.save(lease, status, with_error(status, failed))
+        plane.statuses.save(lease, status, with_error(status, _last_error(error, plane)))
         raise
 
 
@@ -76,13 +89,13 @@ def _round(lease: Lease, status: Status, plane: ControlPlane) -> bool:
     intent = intent_of(plane.pools.get(lease.pool_name), status, now, plane.drain_grace)
     picture = observe(lease.pool_name, intent, status, plane.fleet, now=now, minute=plane.minute)
     if intent.deleted and picture.stock.empty:
-        plane.fleet.forget_template(lease.pool_name)
-        plane.statuses.delete(lease)
-        report.forgotten(lease)
-        return False
-    picture, refusal = with_offers(with_drains(picture, plane.drainer), plane.fleet)
+        return _forget(lease, status, plane)
+    picture = with_unsold(with_drains(picture, plane.drainer), plane.fleet)
+    picture, refusal = with_offers(picture, plane.fleet)
+    if picture.offers is not None and picture.may_let_go and plane.clock() - now > FRESH:
+        picture = looked_at_again(picture, lease.pool_name, plane.fleet, now=plane.clock())
     plan = decide(picture)
-    results = act(plan, picture, lease, Hands(plane.fleet, plane.statuses, plane.drainer, plane.new_id))
+    results = act(plan, picture, lease, plane.hands)
     if refusal:
         results = replace(results, launched=refusal)
     outcome = fold(picture, plan, results, plane.pauses)
@@ -90,3 +103,25 @@ def _round(lease: Lease, status: Status, plane: ControlPlane) -> bool:
         plane.statuses.save(lease, status, outcome.status)
     report.reconciled(plane.stack, lease, plan, results, status=outcome.status, now=now)
     return outcome.again
+
+
+def _forget(lease: Lease, status: Status, plane: ControlPlane) -> bool:
+    """Forget a deleted pool of which nothing is left; if its launch template cannot be deleted, later."""
+    now = plane.clock()
+    if status.memory.forget_at is not None and now < status.memory.forget_at:
+        return False
+    try:
+        plane.fleet.forget_template(lease.pool_name)
+    except FleetError as error:
+        later = status.memory.model_copy(update={"forget_at": now + plane.pauses.longest})
+        told = with_error(status, _last_error(error, plane)).model_copy(update={"memory": later})
+        plane.statuses.save(lease, status, told)
+        report.not_forgotten(lease, error)
+        return False
+    plane.statuses.delete(lease)
+    report.forgotten(plane.stack, lease, status)
+    return False
+
+
+def _last_error(error: FleetError, plane: ControlPlane) -> LastError:
+    return LastError(code=error.failure.code, message=error.failure.message, at=plane.clock())

@@ -10,7 +10,7 @@ from lambdas.domain.cost import Cost
 from lambdas.domain.plan import Drain, Launch, Plan, Resend, Step, Terminate
 from lambdas.domain.pool import Market
 from lambdas.domain.results import Results
-from lambdas.domain.status import Answer, Reason, RolloutState, Status
+from lambdas.domain.status import CLOSING, Answer, Reason, Status, reason_of_trouble, troubles_of
 from lambdas.metrics import Metric
 from lambdas.ports import Lease, UnreadableStatusError
 from lambdas.telemetry import logger, publish, tallied
@@ -22,8 +22,6 @@ REASON_GAUGES = {
     Reason.THROTTLED: Metric.POOLS_THROTTLED,
     Reason.CONFIG: Metric.POOLS_LAUNCH_REFUSED,
 }
-STARTING, INVALID_ITEM = "STARTING", "INVALID_ITEM"
-"""Reasons of trouble beside those for waiting: all is launched and does not run yet; the item breaks a rule."""
 
 
 def reconciled(stack: str, lease: Lease, plan: Plan, results: Results, *, status: Status, now: datetime) -> None:
@@ -53,9 +51,16 @@ def reconciled(stack: str, lease: Lease, plan: Plan, results: Results, *, status
     _of_a_pool(stack, lease.pool_name, status, now)
 
 
-def forgotten(lease: Lease) -> None:
+def forgotten(stack: str, lease: Lease, status: Status) -> None:
     """Tell that a pool without an item, and with nothing left of it, is no more."""
     logger.info("forgotten", pool=lease.pool_name, fence=lease.fence)
+    for reason in troubles_of(status.answer, status.memory):
+        publish(stack, {Metric.SECONDS_IN_TROUBLE: 0}, pool=lease.pool_name, reason=reason)
+
+
+def not_forgotten(lease: Lease, error: Exception) -> None:
+    """Tell that something of a pool without an item cannot be deleted."""
+    logger.error("not forgotten", pool=lease.pool_name, fence=lease.fence, fault=str(error))
 
 
 def ticked(
@@ -102,27 +107,21 @@ def troubles(answers: Iterable[Answer], *, zeros: bool) -> dict[Metric, float]:
     for answer in answers:
         if answer.spec_errors:
             count[Metric.POOLS_INVALID] += 1
-        if (reason := _reason(answer)) in REASON_GAUGES:
+        if (reason := reason_of_trouble(answer)) in REASON_GAUGES:
             count[REASON_GAUGES[reason]] += 1
     return {metric: value for metric, value in count.items() if value or zeros}
-
-
-def _reason(answer: Answer) -> Reason | None:
-    """Why a pool is not as it should be. A rolling update that has stopped is a launch refused, though all may run."""
-    if answer.rollout is not None and answer.rollout.state is RolloutState.STOPPED:
-        return Reason.CONFIG
-    return answer.waiting.reason if answer.waiting else None
 
 
 def _of_a_pool(stack: str, pool_name: str, status: Status, now: datetime) -> None:
     answer, below = status.answer, status.memory.below_since
     publish(stack, {Metric.WANTED: answer.wanted, Metric.RUNNING: answer.running}, pool=pool_name)
     since = answer.waiting.since if answer.waiting else below
-    reason = _reason(answer) or (STARTING if below else None)
-    reasons = [*([reason] if reason else []), *([INVALID_ITEM] if answer.spec_errors else [])]
-    for one in reasons:
+    for reason in troubles_of(answer, status.memory):
         # At least one second: zero is what a pool without trouble would have.
-        publish(stack, {Metric.SECONDS_IN_TROUBLE: max(1.0, _since(since, now))}, pool=pool_name, reason=one)
+        publish(stack, {Metric.SECONDS_IN_TROUBLE: max(1.0, _since(since, now))}, pool=pool_name, reason=reason)
+    for reason, ended in status.memory.over.items():
+        if now - ended < CLOSING:
+            publish(stack, {Metric.SECONDS_IN_TROUBLE: 0}, pool=pool_name, reason=reason)
 
 
 def _since(moment: datetime | None, now: datetime) -> float:

@@ -23,6 +23,9 @@ class Settings(BaseModel):
     pools_table: str = Field(description="Table of the users' pool items.")
     status_table: str = Field(description="Table of the control plane's answers and memory.")
     due_queue_url: str = Field(description="Queue of pools to reconcile soon.")
+    edited_queue_url: str = Field(
+        description="Queue of pools whose item was edited: they do not wait behind the others."
+    )
     default_launch_template: str = Field(description="Name of the launch template for pools that name none.")
     default_launch_template_version: str = Field("$Default", description="The version of it that they launch.")
     subnet_ids: tuple[str, ...] = Field((), description="Subnets for pools that name none; empty: the default VPC's.")

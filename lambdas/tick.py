@@ -45,7 +45,8 @@ def tick(plane: ControlPlane) -> None:
         picture = take_picture(intent, instances[pool_name], status or Status(), now, minute=plane.minute)
         if why := why_due(picture, new=status is None):
             due[pool_name] = why
-    plane.queue.send(due)
+    # While EC2 is slow there may be more to reconcile than is done in a minute: no pool waits twice.
+    plane.queue.send({name: why for name, why in due.items() if plane.statuses.queued(name, now)})
     report.ticked(plane.stack, statuses, unreadable, due, now=now)
     if now.timestamp() % (COST_EVERY * plane.minute).total_seconds() < plane.minute.total_seconds():
         alive = [one for some in instances.values() for one in some if one.state in ALIVE]

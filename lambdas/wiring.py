@@ -29,9 +29,9 @@ def utc_now() -> datetime:
 
 
 @cache
-def due_queue() -> SqsDueQueue:
-    """The queue alone, for the function that needs nothing else."""
-    return SqsDueQueue(client("sqs"), Settings.load().due_queue_url)
+def edited_queue() -> SqsDueQueue:
+    """The queue of edited pools, for the function that needs nothing else."""
+    return SqsDueQueue(client("sqs"), Settings.load().edited_queue_url)
 
 
 def _count(parsed_response: Mapping[str, Any] | None = None, **_: Any) -> None:
@@ -69,7 +69,7 @@ def control_plane() -> ControlPlane:
             offerings=offerings,
         ),
         drainer=EventsAndCommands(client("events"), client("ssm"), stack=settings.stack, clock=utc_now),
-        queue=due_queue(),
+        queue=SqsDueQueue(client("sqs"), settings.due_queue_url),
         clock=utc_now,
         pauses=Pauses(
             base=timedelta(seconds=settings.backoff_base_seconds),

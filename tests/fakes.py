@@ -11,11 +11,14 @@ from decimal import Decimal
 from itertools import count
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from lambdas.aws.drainer import EventsAndCommands
 from lambdas.aws.ec2_fleet import Ec2Fleet
 from lambdas.aws.offerings import Offerings
+from lambdas.aws.status_table import QUEUED_FOR
 from lambdas.domain.pauses import Pauses
-from lambdas.domain.status import Attempt, Notice, NoticeKind, Status
+from lambdas.domain.status import Attempt, Ended, Notice, NoticeKind, Status
 from lambdas.events import parse_ec2_event
 from lambdas.metrics import COST_EVERY
 from lambdas.notices import note, ours
@@ -30,6 +33,9 @@ from localcloud.market.offerings import Offering
 from localcloud.market.settings import Fault
 from localcloud.market.settings import Settings as MarketSettings
 from localcloud.market.surroundings import PlainSurroundings
+
+ITEM_LIMIT = 400 * 1024
+"""Bytes of an item that DynamoDB takes."""
 
 STACK = "test"
 TEMPLATE = "test-default"
@@ -57,6 +63,7 @@ class MemoryStatuses:
         self.lease_seconds = lease_seconds
         self.statuses: dict[str, Status] = {}
         self.leases: dict[str, dict[str, Any]] = {}
+        self.marks: dict[str, datetime] = {}
         self.writes: Counter[str] = Counter()
 
     def get(self, pool_name: str) -> Status | None:
@@ -65,15 +72,26 @@ class MemoryStatuses:
     def scan(self) -> Mapping[str, Status | UnreadableStatusError]:
         return dict(self.statuses)
 
-    def acquire(self, pool_name: str, now: datetime) -> Lease | None:
+    def acquire(self, pool_name: str) -> Lease | None:
         self.writes[pool_name] += 1
+        now = self.clock()
         self.statuses.setdefault(pool_name, Status())
+        self.marks.pop(pool_name, None)
         held = self.leases.setdefault(pool_name, {"fence": 0, "until": datetime.min.replace(tzinfo=UTC)})
         if held["until"] > now:
             held["dirty"] = True
             return None
         held |= {"fence": held["fence"] + 1, "until": now + timedelta(seconds=self.lease_seconds), "dirty": False}
         return Lease(pool_name, held["fence"])
+
+    def queued(self, pool_name: str, now: datetime) -> bool:
+        if pool_name not in self.statuses:
+            return True
+        if self.marks.get(pool_name, datetime.min.replace(tzinfo=UTC)) > now - QUEUED_FOR:
+            return False
+        self.writes[pool_name] += 1
+        self.marks[pool_name] = now
+        return True
 
     def release(self, lease: Lease, *, even_if_dirty: bool = False) -> bool:
         if lease.pool_name not in self.leases:
@@ -86,19 +104,33 @@ class MemoryStatuses:
         return True
 
     def begin(self, lease: Lease, attempt: Attempt) -> None:
+        self._write_down(lease, {"attempt": attempt})
+
+    def ending(self, lease: Lease, ended: Ended) -> None:
+        self._write_down(lease, {"ending": ended})
+
+    def announced(self, lease: Lease, instance_ids: Iterable[str]) -> None:
+        self._write_down(lease, {"announced": tuple(instance_ids)})
+
+    def _write_down(self, lease: Lease, parts: dict[str, Any]) -> None:
         self._held(lease)
         status = self.statuses[lease.pool_name]
-        memory = status.memory.model_copy(update={"attempt": attempt})
-        self.statuses[lease.pool_name] = status.model_copy(update={"memory": memory})
+        self._put(lease.pool_name, status.model_copy(update={"memory": status.memory.model_copy(update=parts)}))
 
     def save(self, lease: Lease, before: Status, after: Status) -> None:
         self._held(lease)
         present = self.statuses[lease.pool_name].notices
         past = before.notices.keys() - after.notices.keys()
         notices = {id_: one for id_, one in present.items() if id_ not in past}
-        # Through JSON, as the real table: what does not survive writing must not survive here.
-        written = after.model_copy(update={"notices": notices}).model_dump_json(exclude_none=True)
-        self.statuses[lease.pool_name] = Status.model_validate_json(written)
+        self._put(lease.pool_name, after.model_copy(update={"notices": notices}))
+
+    def _put(self, pool_name: str, status: Status) -> None:
+        """Through JSON, as the real table: what it does not keep, or not take, must not survive here either."""
+        written = status.model_dump_json(exclude_none=True)
+        if len(written.encode()) > ITEM_LIMIT:
+            text = "Item size to update has exceeded the maximum allowed size"
+            raise ClientError({"Error": {"Code": "ValidationException", "Message": text}}, "UpdateItem")
+        self.statuses[pool_name] = Status.model_validate_json(written)
 
     def delete(self, lease: Lease) -> None:
         if lease.pool_name in self.leases:
@@ -110,8 +142,7 @@ class MemoryStatuses:
         known = status.notices.get(instance_id)
         graver = known is None or (notice.kind is NoticeKind.INTERRUPTION and known.kind is not NoticeKind.INTERRUPTION)
         if graver:
-            notices = {**status.notices, instance_id: notice}
-            self.statuses[pool_name] = status.model_copy(update={"notices": notices})
+            self._put(pool_name, status.model_copy(update={"notices": {**status.notices, instance_id: notice}}))
 
     def _held(self, lease: Lease) -> dict[str, Any]:
         self.writes[lease.pool_name] += 1

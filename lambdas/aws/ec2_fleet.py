@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +33,9 @@ from lambdas.domain.status import Attempt, Reason, Template
 from lambdas.ports import FleetError
 
 PAGE = 1000
+TAGGED = "fleet instance volume network-interface"
+"""What a launch tags."""
+
 STATUS_BATCH = 100
 """DescribeInstanceStatus takes no more ids in one call."""
 
@@ -87,9 +90,13 @@ class Ec2Fleet:
         answers = (page for batch in batches for page in pages(self._ec2.describe_instance_status, InstanceIds=batch))
         return frozenset(one["InstanceId"] for page in answers for one in page["InstanceStatuses"] if _passed(one))
 
-    def offers(self, pool: Pool) -> list[Offer]:
+    def offers(self, pool: Pool, full: Collection[str] = ()) -> list[Offer]:
         """What may be launched where, at what price."""
-        return self._offerings.of(pool)
+        return self._offerings.of(pool, full)
+
+    def unsold(self, pool: Pool) -> tuple[str, ...]:
+        """Those of the pool's types that EC2 sells nowhere in the Region."""
+        return self._offerings.unsold(pool)
 
     def prices(self, instances: Iterable[Instance]) -> Prices:
         """What the given instances cost now."""
@@ -105,7 +112,10 @@ class Ec2Fleet:
             self._templates.forget(pool_name)
 
     def request(self, pool: Pool, launch: Launch, attempt_id: str, template: Template | None) -> str:
-        """Build the CreateFleet request; its token is the attempt's id."""
+        """Build the CreateFleet request; its token is the attempt's id.
+
+        As it is written down it names the tags once, for all that is to have them: there may be forty long ones.
+        """
         tags = {
             **({"Name": pool.pool_name} if pool.described and "Name" not in pool.tags else {}),
             **pool.tags,
@@ -127,19 +137,17 @@ class Ec2Fleet:
             "LaunchTemplateConfigs": [
                 {
                     "LaunchTemplateSpecification": self._template_named(pool, template),
-                    "Overrides": [_override(pool, offer) for offer in launch.offers],
+                    "Overrides": [_override(pool, offer, launch.weight) for offer in launch.offers],
                 }
             ],
             "TargetCapacitySpecification": {
-                "TotalTargetCapacity": launch.count,
+                "TotalTargetCapacity": -(-launch.count // launch.weight),
                 "DefaultTargetCapacityType": str(launch.market),
             },
-            "TagSpecifications": [
-                {"ResourceType": kind, "Tags": listed} for kind in ("fleet", "instance", "volume", "network-interface")
-            ],
+            "TagSpecifications": [{"ResourceType": TAGGED, "Tags": listed}],
             **options,
         }
-        return json.dumps(body, separators=(",", ":"))
+        return json.dumps(body, separators=(",", ":"), ensure_ascii=False)
 
     def _template_named(self, pool: Pool, own: Template | None) -> dict[str, str]:
         if own is not None:
@@ -152,8 +160,13 @@ class Ec2Fleet:
         """Send the attempt's request as it was written down."""
         try:
             request = json.loads(attempt.request)
+            request["TagSpecifications"] = [
+                {"ResourceType": kind, "Tags": one["Tags"]}
+                for one in request["TagSpecifications"]
+                for kind in one["ResourceType"].split()
+            ]
             overrides = request["LaunchTemplateConfigs"][0]["Overrides"]
-            weights = {one["InstanceType"]: int(one.get("WeightedCapacity", 1)) for one in overrides}
+            weights = {one["InstanceType"]: int(one.get("WeightedCapacity", attempt.weight)) for one in overrides}
             places = [(one["InstanceType"], one["AvailabilityZone"]) for one in overrides]
             asked_of = frozenset(offering_key(*place, attempt.market) for place in places)
         except (ValueError, LookupError, TypeError, RecursionError) as error:  # no longer as it was written
@@ -187,6 +200,7 @@ class Ec2Fleet:
             tuple(id_ for one in answers for id_ in one.instance_ids),
             tuple(failed for one in answers for failed in one.failures),
             tuple(id_ for one in answers for id_ in one.unknown),
+            tuple(id_ for one in answers for id_ in one.unanswered),
         )
 
     def _terminate_batch(self, ids: list[str]) -> Terminated:
@@ -195,7 +209,8 @@ class Ec2Fleet:
         except ClientError as error:
             code, message = code_of(error), error.response["Error"].get("Message", "")
             if code not in (*NOT_FOUND, *FORBIDDEN):
-                return Terminated(failures=(failure(code, message),))
+                unanswered = tuple(ids) if code in NO_ANSWER else ()
+                return Terminated(failures=(failure(code, message),), unanswered=unanswered)
             # With a tag condition in IAM a vanished id answers as forbidden: ask which of them EC2 still shows as ours.
             try:
                 present = [one.id for one in self.find(ids) if one.state is not State.TERMINATED]
@@ -206,7 +221,8 @@ class Ec2Fleet:
             rest = self._terminate_batch(present) if present else Terminated()
             return replace(rest, unknown=(*rest.unknown, *(id_ for id_ in ids if id_ not in present)))
         except BotoCoreError as error:
-            return Terminated(failures=(Failure(Reason.UNKNOWN, "NoAnswer", f"EC2 did not answer: {error}"),))
+            lost = Failure(Reason.UNKNOWN, "NoAnswer", f"EC2 did not answer: {error}")
+            return Terminated(failures=(lost,), unanswered=tuple(ids))
         return Terminated(tuple(ids))
 
     def _listed(self, filters: list[dict[str, Any]]) -> list[Instance]:
@@ -243,16 +259,17 @@ def _why_ended(instance: Mapping[str, Any]) -> str:
     return message if message.startswith(code) else f"{code}: {message}"
 
 
-def _override(pool: Pool, offer: Offer) -> dict[str, Any]:
+def _override(pool: Pool, offer: Offer, weight: int) -> dict[str, Any]:
     override: dict[str, Any] = {
         "InstanceType": offer.instance_type,
         "SubnetId": offer.subnet_id,
         # Redundant beside the subnet, but it makes EC2's errors name the zone.
         "AvailabilityZone": offer.zone,
     }
-    if pool.weights:
-        override["WeightedCapacity"] = offer.units
-    cap = pool.unit_cap(offer.on_demand_price, offer.units) if offer.market is Market.SPOT else None
+    counted = offer.units if weight == 1 else 1
+    if pool.weights and weight == 1:
+        override["WeightedCapacity"] = counted
+    cap = pool.unit_cap(offer.on_demand_price, counted) if offer.market is Market.SPOT else None
     if cap is not None:
         override["MaxPrice"] = format_price(cap)
     return override
@@ -273,4 +290,5 @@ def _refusals(entries: Iterable[Mapping[str, Any]], market: Market) -> Iterator[
         override = entry.get("LaunchTemplateAndOverrides", {}).get("Overrides", {})
         named = "InstanceType" in override and "AvailabilityZone" in override
         offering = offering_key(override["InstanceType"], override["AvailabilityZone"], market) if named else None
-        yield failure(entry.get("ErrorCode", "Unknown"), entry.get("ErrorMessage", ""), offering)
+        failed = failure(entry.get("ErrorCode", "Unknown"), entry.get("ErrorMessage", ""), offering)
+        yield replace(failed, subnet=override.get("SubnetId"))

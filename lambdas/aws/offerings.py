@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -21,6 +21,11 @@ PAGE = 1000
 MOST_TYPES = 60
 """Types in one CreateFleet; Karpenter stops there too, for the size of the request."""
 
+NO_SUBNET = (
+    "There is no subnet to launch into: list subnet_ids in the item, or give the stack (context subnet_ids) or the "
+    "Region's default VPC some."
+)
+
 PRICES_LAST = timedelta(hours=12)
 """On-demand prices change a few times a year; one question per type and function instance is enough."""
 
@@ -36,17 +41,21 @@ class Offerings:
         self._clock = clock
         self._on_demand: dict[str, tuple[datetime, Decimal]] = {}
 
-    def of(self, pool: Pool) -> list[Offer]:
+    def unsold(self, pool: Pool) -> tuple[str, ...]:
+        """Those of the pool's types that EC2 sells nowhere in the Region."""
+        return tuple(name for name in pool.instance_types if not name)
+
+    def of(self, pool: Pool, full: Collection[str] = ()) -> list[Offer]:
         """One subnet a zone, that with the most free addresses; for spot, only offerings that have a price.
 
         A type that a zone does not offer has no spot price there, and would only be refused.
         """
-        subnets = self._subnets(pool.subnet_ids or self._default_subnets)
+        subnets = self._subnets(pool.subnet_ids or self._default_subnets, full)
         types = pool.instance_types or self._matching(pool)
         prices = self.spot_prices(types) if pool.spot else {}
         if len(types) > MOST_TYPES:
             types = _cheapest(pool, types, prices)
-        on_demand = {name: self.on_demand_price(name) for name in types} if pool.spot and pool.share else {}
+        on_demand = {name: self.listed_price(name) for name in types} if pool.spot and pool.share else {}
         return [
             Offer(
                 name,
@@ -68,7 +77,11 @@ class Offerings:
         asked = pages(self._ec2.describe_subnets, Filters=[{"Name": "subnet-id", "Values": list(subnet_ids)}])
         return {one["SubnetId"]: one["AvailabilityZone"] for page in asked for one in page["Subnets"]}
 
-    def _subnets(self, subnet_ids: Sequence[str]) -> dict[str, str]:
+    def _subnets(self, subnet_ids: Sequence[str], full: Collection[str] = ()) -> dict[str, str]:
+        """The subnet of each zone: not a full one if there is another, then that with the most free addresses.
+
+        Raises FleetError if there is none at all.
+        """
         asked: dict[str, Any] = (
             {"SubnetIds": list(subnet_ids)}
             if subnet_ids
@@ -77,9 +90,16 @@ class Offerings:
         found = [one for page in pages(self._ec2.describe_subnets, **asked) for one in page["Subnets"]]
         best: dict[str, str] = {}
         for one in sorted(
-            found, key=lambda subnet: (-int(subnet.get("AvailableIpAddressCount", 0)), subnet["SubnetId"])
+            found,
+            key=lambda subnet: (
+                subnet["SubnetId"] in full,
+                -int(subnet.get("AvailableIpAddressCount", 0)),
+                subnet["SubnetId"],
+            ),
         ):
             best.setdefault(one["AvailabilityZone"], one["SubnetId"])
+        if not best:
+            raise FleetError(Failure(Reason.CONFIG, "NoSubnet", NO_SUBNET))
         return dict(sorted(best.items()))
 
     def _matching(self, pool: Pool) -> tuple[str, ...]:
@@ -121,7 +141,7 @@ class Offerings:
         """What these instances cost now; a type that the price list does not have is left out."""
         several = tuple(instances)
         spot = sorted({one.instance_type for one in several if one.market is Market.SPOT})
-        listed = {name: self._listed_price(name) for name in sorted({one.instance_type for one in several})}
+        listed = {name: self.listed_price(name) for name in sorted({one.instance_type for one in several})}
         return Prices(
             spot=self.spot_prices(spot) if spot else {},
             on_demand={name: price for name, price in listed.items() if price is not None},
@@ -129,13 +149,14 @@ class Offerings:
 
     def on_demand_price(self, instance_type: str) -> Decimal:
         """USD per hour, Linux, shared tenancy; raises FleetError for a type that the price list does not have."""
-        price = self._listed_price(instance_type)
+        price = self.listed_price(instance_type)
         if price is None:
             message = f"The price list has no {instance_type} in {self._region}: give spot_max_price in USD."
             raise FleetError(Failure(Reason.CONFIG, "NoOnDemandPrice", message))
         return price
 
-    def _listed_price(self, instance_type: str) -> Decimal | None:
+    def listed_price(self, instance_type: str) -> Decimal | None:
+        """USD per hour, Linux, shared tenancy; None for a type that the price list does not have."""
         known = self._on_demand.get(instance_type)
         if known is not None and self._clock() - known[0] < PRICES_LAST:
             return known[1]

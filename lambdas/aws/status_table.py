@@ -1,28 +1,40 @@
 """The PoolStatus table: lease with fencing, open attempt, answers and memory, each write conditional.
 
 What users read stands at the top of the item; what we keep stands under ``controller``: the lease (``owner``,
-``lease_until`` in epoch seconds, ``fence``, ``dirty``), ``notices`` by instance id, ``memory``.
+``lease_until`` in epoch seconds of the table's clock, ``fence``, ``dirty``), ``queued`` (since when the tick's message
+has been on its way, in epoch seconds), ``notices`` by instance id, ``memory``.
+
+No expression grows with a pool: DynamoDB takes 4 KB of one, and a save that is refused would be refused for ever.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from email.utils import parsedate_to_datetime
 from typing import Annotated, Any
 
 from botocore.exceptions import ClientError
 from pydantic import Field, ValidationError
 
 from lambdas.aws.tables import from_item, scan_items, to_attribute
-from lambdas.domain.status import Answer, Attempt, Frozen, Memory, Notice, NoticeKind, Status
+from lambdas.domain.status import Answer, Attempt, Ended, Frozen, Memory, Notice, NoticeKind, Status
 from lambdas.ports import Clock, Lease, LeaseLostError, UnreadableStatusError
 
 TRIES = 5
 FREE = 0
 LONGEST_LEASE_SECONDS = 3600
 """A lease that reaches further was not taken by a reconcile, whatever its clock: it would keep the pool for ever."""
+
+QUEUED_FOR = timedelta(minutes=5)
+"""After so long a message of the tick may be lost, and another one is sent."""
+
+REMOVED_AT_ONCE = 40
+"""Notices that one expression removes: far below DynamoDB's 4,096 bytes."""
+
+AnsweredAt = Callable[[Mapping[str, Any]], datetime]
 
 Whole = Annotated[Decimal, Field(strict=True, ge=0, lt=10**15, multiple_of=1)]
 """A number to DynamoDB's conditions as well: true and "1" are none."""
@@ -34,19 +46,35 @@ class _Controller(Frozen):
     fence: Whole
     lease_until: Whole
     owner: str = ""
+    queued: Whole = Decimal(0)
     dirty: Annotated[bool, Field(strict=True)]
     notices: dict[str, Notice]
     memory: Memory
 
 
-class StatusTable:
-    """The StatusStore port over DynamoDB."""
+def told_by_the_table(answer: Mapping[str, Any]) -> datetime:
+    """When DynamoDB answered, by its own clock: the date that every HTTP answer carries, to the second."""
+    date: str = answer["ResponseMetadata"]["HTTPHeaders"]["date"]
+    return parsedate_to_datetime(date).astimezone(UTC)
 
-    def __init__(self, client: Any, table: str, *, lease_seconds: int, clock: Clock) -> None:
+
+class StatusTable:
+    """The StatusStore port over DynamoDB. ``clock`` is the function's own; ``answered_at`` reads the table's."""
+
+    def __init__(
+        self,
+        client: Any,
+        table: str,
+        *,
+        lease_seconds: int,
+        clock: Clock,
+        answered_at: AnsweredAt = told_by_the_table,
+    ) -> None:
         self._client = client
         self._table = table
         self._lease_seconds = lease_seconds
         self._clock = clock
+        self._answered_at = answered_at
 
     def get(self, pool_name: str) -> Status | None:
         """Read one status."""
@@ -57,55 +85,64 @@ class StatusTable:
         """Read them all."""
         return {item["pool_name"]: self._status_or_fault(item) for item in scan_items(self._client, self._table)}
 
-    def acquire(self, pool_name: str, now: datetime) -> Lease | None:
-        """Take the lease, or mark the pool dirty for whoever has it."""
+    def acquire(self, pool_name: str) -> Lease | None:
+        """Take the lease, or mark the pool dirty for whoever has it.
+
+        The table's clock alone says when a lease ends, and each write asks that the lease is still as it was read.
+        """
         owner = str(uuid.uuid4())
         for _ in range(TRIES):
-            taken = self._take(pool_name, owner, now)
-            if isinstance(taken, Lease):
-                return taken
-            if taken is None:
-                self._create(pool_name)
-            elif self._mark_dirty(pool_name, now):
-                return None
+            answer = self._client.get_item(TableName=self._table, Key=_key(pool_name), ConsistentRead=True)
+            at = int(self._answered_at(answer).timestamp())
+            if "Item" not in answer:
+                self._create(pool_name, fence=at)
+                continue
+            found = self._controller(from_item(answer["Item"]))
+            if found.lease_until > at:
+                if self._mark_dirty(pool_name, found):
+                    return None
+            elif lease := self._take(pool_name, owner, found, until=at + self._lease_seconds):
+                return lease
         raise TimeoutError(f"The lease of pool {pool_name!r} changed hands {TRIES} times in a row; try again.")
 
-    def _take(self, pool_name: str, owner: str, now: datetime) -> Lease | dict[str, Any] | None:
-        """The lease; or the item as it stands if somebody else has it; or None if there is no item."""
-        old = self._update(
+    def _take(self, pool_name: str, owner: str, found: _Controller, *, until: int) -> Lease | None:
+        """The lease, or None if somebody was faster."""
+        fence = int(found.fence) + 1
+        taken = self._update(
             pool_name,
-            "SET controller.fence = controller.fence + :one, controller.lease_until = :until, "
-            "controller.#owner = :owner, controller.dirty = :no",
-            "controller.lease_until <= :now",
+            "SET controller.fence = :next, controller.lease_until = :until, controller.#owner = :owner, "
+            "controller.dirty = :no REMOVE controller.queued",
+            AS_READ,
             names={"#owner": "owner"},
-            values={
-                ":one": 1,
-                ":until": int(now.timestamp()) + self._lease_seconds,
-                ":owner": owner,
-                ":no": False,
-                ":now": int(now.timestamp()),
-            },
+            values={":next": fence, ":until": until, ":owner": owner, ":no": False, **_as_read(found)},
         )
-        if not isinstance(old, _Refused):
-            return Lease(pool_name, int(self._controller(old).fence))
-        if old.item is None:
-            return None
-        held = self._controller(old.item)
+        if not isinstance(taken, _Refused):
+            return Lease(pool_name, fence)
         # A write that took effect and whose answer was lost: the retry is refused by its own lease.
-        return Lease(pool_name, int(held.fence)) if held.owner == owner else old.item
+        ours = taken.item is not None and self._controller(taken.item).owner == owner
+        return Lease(pool_name, fence) if ours else None
 
-    def _mark_dirty(self, pool_name: str, now: datetime) -> bool:
+    def _mark_dirty(self, pool_name: str, found: _Controller) -> bool:
         marked = self._update(
             pool_name,
-            "SET controller.dirty = :yes",
-            "controller.lease_until > :now",
-            values={":yes": True, ":now": int(now.timestamp())},
+            "SET controller.dirty = :yes REMOVE controller.queued",
+            AS_READ,
+            values={":yes": True, **_as_read(found)},
         )
         return not isinstance(marked, _Refused)
 
-    def _create(self, pool_name: str) -> None:
-        # The first fence of an item made anew is above any that an item of the same name had before it was deleted.
-        fence = int(self._clock().timestamp())
+    def queued(self, pool_name: str, now: datetime) -> bool:
+        """Mark that a message is on its way, unless one is. Where there is no item to mark, one is due."""
+        marked = self._update(
+            pool_name,
+            "SET controller.queued = :now",
+            "(attribute_not_exists(controller.queued) OR controller.queued <= :old)",
+            values={":now": int(now.timestamp()), ":old": int((now - QUEUED_FOR).timestamp())},
+        )
+        return not isinstance(marked, _Refused) or marked.item is None
+
+    def _create(self, pool_name: str, *, fence: int) -> None:
+        """Make an empty item. Its fence is the time, which is above any that a deleted item of this name had."""
         empty = {"fence": fence, "lease_until": FREE, "dirty": False, "notices": {}, "memory": {}}
         try:
             self._client.put_item(
@@ -135,21 +172,34 @@ class StatusTable:
         """Write the attempt down."""
         self._under(lease, "SET controller.memory.attempt = :attempt", {":attempt": attempt.model_dump(mode="json")})
 
+    def ending(self, lease: Lease, ended: Ended) -> None:
+        """Write down what is about to be terminated."""
+        self._under(lease, "SET controller.memory.ending = :ending", {":ending": ended.model_dump(mode="json")})
+
+    def announced(self, lease: Lease, instance_ids: Iterable[str]) -> None:
+        """Write down whose end has been announced."""
+        self._under(lease, "SET controller.memory.announced = :ids", {":ids": list(instance_ids)})
+
     def save(self, lease: Lease, before: Status, after: Status) -> None:
-        """Write answer and memory whole, and drop the notices that are past."""
+        """Write answer and memory whole, then drop the notices that are past, a few at a time."""
         answer = after.answer.model_dump(mode="json", exclude_none=True)
         answer["updated_at"] = self._clock().isoformat(timespec="microseconds").replace("+00:00", "Z")
         memory = after.memory.model_dump(mode="json", exclude_none=True)
         absent = sorted(Answer.model_fields.keys() - answer.keys())
-        past = sorted(before.notices.keys() - after.notices.keys())
         sets = ["controller.memory = :memory", *(f"#{name} = :{name}" for name in answer)]
-        removes = [*(f"#{name}" for name in absent), *(f"controller.notices.#n{i}" for i in range(len(past)))]
+        removes = f" REMOVE {', '.join(f'#{name}' for name in absent)}" if absent else ""
         self._under(
             lease,
-            f"SET {', '.join(sets)}" + (f" REMOVE {', '.join(removes)}" if removes else ""),
+            f"SET {', '.join(sets)}{removes}",
             {":memory": memory} | {f":{name}": value for name, value in answer.items()},
-            names={f"#{name}": name for name in (*answer, *absent)} | {f"#n{i}": id_ for i, id_ in enumerate(past)},
+            names={f"#{name}": name for name in (*answer, *absent)},
         )
+        past = sorted(before.notices.keys() - after.notices.keys())
+        for start in range(0, len(past), REMOVED_AT_ONCE):
+            some = past[start : start + REMOVED_AT_ONCE]
+            removed = ", ".join(f"controller.notices.#n{number}" for number in range(len(some)))
+            names = {f"#n{number}": id_ for number, id_ in enumerate(some)}
+            self._under(lease, f"REMOVE {removed}", {}, names=names)
 
     def delete(self, lease: Lease) -> None:
         """Forget the pool; one already forgotten is no fault."""
@@ -184,7 +234,7 @@ class StatusTable:
                 return
             if noted.item is not None and instance_id in self._controller(noted.item).notices:
                 return
-            self._create(pool_name)
+            self._create(pool_name, fence=int(noted.at.timestamp()))
         raise TimeoutError(f"The status of pool {pool_name!r} vanished {TRIES} times in a row; try again.")
 
     def _under(
@@ -204,17 +254,16 @@ class StatusTable:
         *,
         values: Mapping[str, Any],
         names: Mapping[str, str] | None = None,
-    ) -> dict[str, Any] | _Refused:
-        """One conditional write; the item after it, or the refusal with the item as it stands."""
+    ) -> _Refused | None:
+        """One conditional write; None, or the refusal with the item as it stands."""
         try:
-            answer = self._client.update_item(
+            self._client.update_item(
                 TableName=self._table,
                 Key=_key(pool_name),
                 UpdateExpression=update,
                 ConditionExpression=f"attribute_exists(pool_name) AND {condition}",
                 ExpressionAttributeValues={name: to_attribute(value) for name, value in values.items()},
                 **({"ExpressionAttributeNames": dict(names)} if names else {}),
-                ReturnValues="ALL_NEW",
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except ClientError as error:
@@ -224,8 +273,8 @@ class StatusTable:
             if code != "ConditionalCheckFailedException":
                 raise
             item = error.response.get("Item")
-            return _Refused(from_item(item) if item else None)
-        return from_item(answer["Attributes"])
+            return _Refused(from_item(item) if item else None, self._answered_at(error.response))
+        return None
 
     def _status_or_fault(self, item: Mapping[str, Any]) -> Status | UnreadableStatusError:
         try:
@@ -252,10 +301,19 @@ class StatusTable:
 
 
 class _Refused:
-    """A conditional write that did not happen, with the item that stood against it."""
+    """A conditional write that did not happen, when, and the item that stood against it."""
 
-    def __init__(self, item: dict[str, Any] | None) -> None:
+    def __init__(self, item: dict[str, Any] | None, at: datetime) -> None:
         self.item = item
+        self.at = at
+
+
+AS_READ = "controller.fence = :fence AND controller.lease_until = :seen"
+
+
+def _as_read(found: _Controller) -> dict[str, Any]:
+    """The values by which a write asks that nobody has taken or released the lease since it was read."""
+    return {":fence": found.fence, ":seen": found.lease_until}
 
 
 def _lost(lease: Lease) -> LeaseLostError:

@@ -9,10 +9,11 @@ from lambdas.domain.plan import Hindrance, Plan
 from lambdas.domain.remember import gravest
 from lambdas.domain.replace import is_refused, outdated
 from lambdas.domain.results import Launched, Results
-from lambdas.domain.status import Answer, Drained, LastError, Reason, Rollout, RolloutState, Waiting
+from lambdas.domain.status import Answer, Drained, LastError, Reason, Replacing, Rollout, RolloutState, Waiting
 
 OF_AN_OFFERING = (Reason.NO_CAPACITY, Reason.PRICE_ABOVE_MAX)
 SHOWN_DRAINS = 20
+SHOWN_STUCK = 3
 
 
 def answer(after: Picture, left: Plan, results: Results) -> Answer:
@@ -26,8 +27,10 @@ def answer(after: Picture, left: Plan, results: Results) -> Answer:
         noticed=units(stock.noticed),
         on_demand=stock.on_demand,
         waiting=_waiting(after, left.hindrance, results.launched),
-        rollout=_rollout(after, left.delayed),
+        rollout=_rollout(after, left.hindrance, left.delayed),
+        replacing=_replacing(after, left.delayed),
         drains=_drains(after, results),
+        warnings=_warnings(after.not_sold),
         spec_errors=after.intent.errors,
         last_error=_last_error(results, after),
         draining_since=after.intent.draining_since,
@@ -61,7 +64,7 @@ def _under_way(after: Picture, launched: Launched | None) -> Hindrance:
     return Hindrance(worst.reason, f"{worst.code}: {worst.message} {then}", after.now)
 
 
-def _rollout(after: Picture, delayed: Hindrance | None) -> Rollout | None:
+def _rollout(after: Picture, hindrance: Hindrance | None, delayed: Hindrance | None) -> Rollout | None:
     pool, stock = after.intent.pool, after.stock
     old = outdated(pool, stock) if pool else []
     if pool is None or not old:
@@ -69,17 +72,47 @@ def _rollout(after: Picture, delayed: Hindrance | None) -> Rollout | None:
     updated = stock.serving - units(old)
     if pool.update == "on_replace":
         state, message = RolloutState.ON_REPLACE, "They stay until they go for another reason (update is on_replace)."
-    elif is_refused(after.status.memory):
+    elif is_refused(after.status.memory, after.now):
         holds = after.status.memory.holds.values()
-        state, message = (
-            RolloutState.STOPPED,
-            " ".join(dict.fromkeys(one.message for one in holds)) or "Instances died.",
-        )
+        words = " ".join(dict.fromkeys(one.message for one in holds))
+        state, message = RolloutState.STOPPED, words or "Instances ended before they were ready."
+    elif (hindered := hindrance or delayed) is not None and hindered.reason is Reason.CONFIG:
+        state, message = RolloutState.STOPPED, hindered.message
+    elif not after.swaps.going & {one.id for one in old} and (stuck := dict(after.swaps.stuck)):
+        state, message = RolloutState.ROLLING, "It cannot go on: " + " ".join(dict.fromkeys(stuck.values()))
     elif delayed is not None:
         state, message = RolloutState.ROLLING, f"It waits for a successor: {delayed.reason}: {delayed.message}"
     else:
         state, message = RolloutState.ROLLING, f"At most {pool.max_unavailable} are missing at a time."
     return Rollout(state=state, outdated=units(old), updated=updated, message=message)
+
+
+def _replacing(after: Picture, delayed: Hindrance | None) -> Replacing | None:
+    """What should give way to others, and why it still serves. A rolling update speaks for itself."""
+    pool, swaps = after.intent.pool, after.swaps
+    drifted = {one.id for one in outdated(pool, after.stock)} if pool else set()
+    going = [one for one in after.stock.members if one.id in swaps.going - drifted]
+    stuck = [(one, why) for one, why in swaps.stuck if one.id not in drifted]
+    count = units([*going, *(one for one, _ in stuck)])
+    if not count:
+        return None
+    if going and delayed is not None:
+        return Replacing(
+            count=count, reason=delayed.reason, message=delayed.message, next_attempt_at=max(delayed.until, after.now)
+        )
+    if going:
+        return Replacing(count=count, message="Each goes when its replacement is ready.")
+    return Replacing(
+        count=count,
+        reason=Reason.MAX_INSTANCES if any("max_instances" in why for _, why in stuck) else None,
+        message=" ".join(dict.fromkeys(why for _, why in stuck[:SHOWN_STUCK])),
+    )
+
+
+def _warnings(unsold: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(
+        f"instance_types: EC2 sells no {name} in this Region; check the spelling, or take it out." for name in unsold
+    )
 
 
 def _drains(after: Picture, results: Results) -> tuple[Drained, ...]:

@@ -2,8 +2,9 @@
 
 Counted are the instances EC2 shows, those we launched minutes ago and EC2 does not show yet, and of an open launch
 attempt all that EC2 does not show yet. Not counted are those we terminated minutes ago, whatever state EC2 still
-shows. Instances under notice no longer serve the wanted size, but they run until EC2 takes them, so they count against
-max_instances. All sizes are in units: an instance counts for the weight of its type, which is 1 unless the pool says.
+shows. Instances under notice, and those whose termination nobody knows the answer of, no longer serve the wanted size,
+but they may run, so they count against max_instances. All sizes are in units: an instance counts for the weight of its
+type, which is 1 unless the pool says.
 """
 
 from __future__ import annotations
@@ -26,12 +27,22 @@ def units(instances: Iterable[Instance]) -> int:
     return sum(one.units for one in instances)
 
 
+def sums_of(weights: Iterable[int], limit: int) -> frozenset[int]:
+    """All that whole instances of these weights can count for together, up to a limit; 0 among them."""
+    found = [True] + [False] * limit
+    several = set(weights)
+    for total in range(1, limit + 1):
+        found[total] = any(weight <= total and found[total - weight] for weight in several)
+    return frozenset(total for total, possible in enumerate(found) if possible)
+
+
 @dataclass(frozen=True)
 class Stock:
     """A pool's instances by what they are worth to it.
 
     ``running`` and ``starting`` (pending) are shown by EC2, ``unseen`` not yet; ``unready`` are ids of those that have
-    not been seen ready, ``at_risk`` of those that EC2 may take or service; ``stillborn`` ended before they were ready.
+    not been seen ready, ``at_risk`` of those that EC2 may take or service; ``stillborn`` ended before they were ready,
+    ``lived`` ended since, and had been ready; ``doubtful`` may have been terminated: the answer was lost.
     """
 
     wanted: int
@@ -46,6 +57,8 @@ class Stock:
     unready: frozenset[str] = frozenset()
     at_risk: frozenset[str] = frozenset()
     stillborn: tuple[Instance, ...] = ()
+    lived: tuple[Instance, ...] = ()
+    doubtful: tuple[Instance, ...] = ()
 
     @property
     def members(self) -> tuple[Instance, ...]:
@@ -60,7 +73,7 @@ class Stock:
     @property
     def alive(self) -> int:
         """Everything that may count against max_instances, an attempt with an unknown answer included."""
-        return self.serving + units(self.noticed) + self.in_flight
+        return self.serving + units(self.noticed) + units(self.doubtful) + self.in_flight
 
     @property
     def missing(self) -> int:
@@ -85,7 +98,8 @@ class Stock:
     @property
     def empty(self) -> bool:
         """Nothing is left that could run."""
-        return not (self.members or self.noticed or self.stopped or self.leaving or self.in_flight)
+        gone = not (self.members or self.noticed or self.doubtful or self.stopped)
+        return gone and not (self.leaving or self.in_flight)
 
     def without(self, ids: Collection[str]) -> Stock:
         """The same stock after these instances have gone."""
@@ -99,6 +113,7 @@ class Stock:
             starting=kept(self.starting),
             unseen=kept(self.unseen),
             stopped=kept(self.stopped),
+            doubtful=kept(self.doubtful),
         )
 
     def is_ready(self, instance: Instance) -> bool:
@@ -120,6 +135,7 @@ def take_stock(
     listed = {one.id: _weighed(one, pool) for one in instances}
     memory = status.memory
     gone = {id_ for ended in memory.terminated if now - ended.at < RECENT for id_ in ended.ids}
+    ending = set(memory.ending.ids) if memory.ending and now - memory.ending.at < RECENT else set()
     present = [one for id_, one in sorted(listed.items()) if id_ not in gone]
     noticed = {
         id_
@@ -129,29 +145,36 @@ def take_stock(
     launched = [_weighed(one, pool) for one in recently_launched(memory, now)]
     unseen = [one for one in launched if one.id not in listed and one.id not in gone]
     startup = set(memory.startup)
+    apart = noticed | ending
 
     def in_state(*states: State) -> tuple[Instance, ...]:
-        return tuple(one for one in present if one.state in states and one.id not in noticed)
+        return tuple(one for one in present if one.state in states and one.id not in apart)
+
+    ended = [one for one in present if one.state in ENDING and one.id in startup and one.id not in noticed]
 
     return Stock(
         wanted=pool.wanted(now) if pool else 0,
         limit=pool.max_instances if pool else 0,
         running=in_state(State.RUNNING),
         starting=in_state(State.PENDING),
-        unseen=tuple(one for one in unseen if one.id not in noticed),
+        unseen=tuple(one for one in unseen if one.id not in apart),
         noticed=tuple(one for one in (*present, *unseen) if one.id in noticed and one.state in ALIVE),
-        stopped=in_state(*STILL),
+        stopped=tuple(one for one in present if one.state in STILL and one.id not in noticed),
         leaving=tuple(sorted(id_ for id_ in gone & listed.keys() if listed[id_].state in ALIVE + STILL)),
         in_flight=_in_flight(memory.attempt, listed.values()),
         unready=frozenset(
-            one.id for one in (*present, *unseen) if one.id in startup and not _proves_ready(one, pool, checked)
+            one.id
+            for one in (*present, *unseen)
+            if one.id in startup and one.state not in ENDING and not _proves_ready(one, pool, checked)
         ),
         at_risk=frozenset(
             id_
             for id_, notice in status.notices.items()
             if notice.kind is not NoticeKind.INTERRUPTION and now - notice.at < RISK_COUNTS
         ),
-        stillborn=tuple(one for one in in_state(*ENDING) if one.id in startup),
+        stillborn=tuple(one for one in ended if one.id not in ending and not _has_ready_tag(one, pool)),
+        lived=tuple(one for one in ended if _has_ready_tag(one, pool)),
+        doubtful=tuple(one for one in (*present, *unseen) if one.id in ending - noticed and one.state in ALIVE),
     )
 
 
@@ -171,8 +194,13 @@ def _weighed(instance: Instance, pool: Pool | None) -> Instance:
 def _proves_ready(instance: Instance, pool: Pool | None, checked: frozenset[str]) -> bool:
     if instance.state is not State.RUNNING:
         return False
+    return instance.id in checked if pool is None or pool.ready_tag is None else _has_ready_tag(instance, pool)
+
+
+def _has_ready_tag(instance: Instance, pool: Pool | None) -> bool:
+    """Whether the workload has said that it is ready; an instance that ended after that had lived."""
     if pool is None or pool.ready_tag is None:
-        return instance.id in checked
+        return False
     key, given, value = pool.ready_tag.partition("=")
     return key in instance.tags and (not given or instance.tags[key] == value)
 

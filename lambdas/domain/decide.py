@@ -6,20 +6,22 @@ beyond max_instances, never launch above spot_max_price, never terminate an inst
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
 
-from lambdas.domain.capacity import Stock
+from lambdas.domain.capacity import Stock, units
+from lambdas.domain.errors import REMEDIES
 from lambdas.domain.fields import format_price
+from lambdas.domain.observed import Instance, Offer
 from lambdas.domain.offers import Choice, above_cap, ask, choose
 from lambdas.domain.picture import Picture
 from lambdas.domain.plan import Drain, Hindrance, Launch, Plan, Resend, Step, Terminate
 from lambdas.domain.pool import Market, Pool
-from lambdas.domain.replace import base, leaving, outdated, replaced
-from lambdas.domain.status import RECENT, Attempt, Reason
+from lambdas.domain.replace import base, outdated, replaced
+from lambdas.domain.status import RECENT, Attempt, Backoff, Reason
 from lambdas.domain.victims import victims
 
 NEXT_LOOK = timedelta(seconds=50)
@@ -28,7 +30,13 @@ NEXT_LOOK = timedelta(seconds=50)
 RESEND_FOR = RECENT / 2
 """How long an open attempt is sent again: what the last repeat launched must show before the attempt has settled."""
 
+SELDOM = timedelta(minutes=15)
+"""When what does not change by itself is looked at again."""
+
 SHOWN_OFFERINGS = 6
+TELL_AT_ONCE = 10
+"""Instances whose end is announced in one step: as many events as EventBridge takes in one call, and little to repeat
+if the function ends in the middle."""
 
 STILLBORN_TRIES = 2
 """The first launch whose instances end before they are ready may be bad luck."""
@@ -42,7 +50,7 @@ def decide(picture: Picture) -> Plan:
     if picture.intent.deleted:
         return _drain(picture)
     if picture.intent.pool is None or picture.intent.paused:
-        return Plan(drop_attempt=_settled(picture))
+        return Plan(steps=tuple(_told(picture)), drop_attempt=_settled(picture))
     if picture.status.memory.attempt is not None:
         return _finish(picture, picture.intent.pool, picture.status.memory.attempt)
     return _fill(picture, picture.intent.pool)
@@ -51,18 +59,19 @@ def decide(picture: Picture) -> Plan:
 def _drain(picture: Picture) -> Plan:
     end = picture.intent.drain_at
     late = end is not None and picture.now >= end
-    steps = tuple(_too_many(picture, why="the pool item was deleted")) if late else ()
+    steps = (*_told(picture), *(_too_many(picture, why="the pool item was deleted") if late else ()))
     return Plan(steps=steps, drop_attempt=_settled(picture))
 
 
 def _finish(picture: Picture, pool: Pool, attempt: Attempt) -> Plan:
     """Recover an attempt whose answer is unknown: send it again if it may still be, else wait until it has settled."""
-    told = tuple(_told(picture, pool))
+    told = tuple(_told(picture))
     if _settled(picture):
         return Plan(steps=told, drop_attempt=True)
     recent = picture.now - attempt.at < RESEND_FOR
-    if recent and attempt.terms == pool.launch_terms() and picture.stock.alive <= pool.max_instances:
-        return Plan(steps=(*told, Resend(attempt, why="its answer was lost; the same token launches nothing twice")))
+    still = attempt.terms in (pool.launch_terms, pool.terms_written_out) and picture.stock.alive <= pool.max_instances
+    if recent and still and _is_still_missing(picture):
+        return Plan(steps=(Resend(attempt, why="its answer was lost; the same token launches nothing twice"), *told))
     waiting = Hindrance(
         Reason.UNKNOWN,
         "A launch's answer was lost and it may not be sent again; its instances, if any, are awaited before the next.",
@@ -71,6 +80,12 @@ def _finish(picture: Picture, pool: Pool, attempt: Attempt) -> Plan:
     return Plan(
         (*told, *_too_many(picture)), hindrance=waiting if picture.stock.wanted > picture.stock.serving else None
     )
+
+
+def _is_still_missing(picture: Picture) -> bool:
+    """Whether what the open attempt asked for would be asked for now. If not, a repeat could only bring too much."""
+    without = replace(picture, stock=replace(picture.stock, in_flight=0))
+    return without.stock.missing + without.surge > 0
 
 
 def _settled(picture: Picture) -> bool:
@@ -82,13 +97,13 @@ def _settled(picture: Picture) -> bool:
 def _fill(picture: Picture, pool: Pool) -> Plan:
     """Launch what is missing or replaces others, let go what is too much or replaced."""
     launch, hindrance = _launch(picture, pool)
-    late = () if picture.untold else late_ones(picture)
+    late = late_ones(picture) if picture.health_known else ()
     left = replace(picture, stock=picture.stock.without(late))
     steps = (
         *((launch,) if launch else ()),
-        *_told(picture, pool),
+        *_told(picture),
         *((Terminate(late, why=f"not ready {pool.ready_timeout_minutes} minutes after launch"),) if late else ()),
-        *_replaced(left, may_miss=not (picture.waits_to_replace or _is_out_of(hindrance))),
+        *_replaced(left, pool, may_miss=not (picture.waits_to_replace or _is_out_of(hindrance))),
         *_too_many(left),
     )
     missing = picture.stock.missing > 0
@@ -113,7 +128,7 @@ def _launch(picture: Picture, pool: Pool) -> tuple[Launch | None, Hindrance | No
 
 def _wishes(picture: Picture, pool: Pool, room: int) -> Iterator[tuple[Market, int]]:
     """What to buy where: a spot pool's base on demand, the rest in the pool's own market."""
-    going = leaving(picture.replacing)
+    going = picture.swaps.going
     stays = sum(one.units for one in picture.stock.members if one.market is Market.ON_DEMAND and one.id not in going)
     of_base = min(room, max(0, base(pool, picture.stock) - stays))
     if of_base:
@@ -138,19 +153,24 @@ def _from(market: Market, count: int, picture: Picture, pool: Pool) -> Launch | 
     if call is None:
         return Hindrance(Reason.MAX_INSTANCES, _too_heavy(stock), picture.now + NEXT_LOOK, market)
     extra = f", {picture.surge} to replace others" if picture.surge else ""
-    return Launch(call.count, call.offers, why=f"{stock.wanted} wanted, {stock.serving} there{extra}", market=market)
+    why = f"{stock.wanted} wanted, {stock.serving} there{extra}"
+    return Launch(call.count, call.offers, why=why, market=market, weight=call.weight)
 
 
 def _fallback(picture: Picture, pool: Pool, hindrance: Hindrance) -> Launch | Hindrance | None:
-    """Buy on demand what spot has been missing for long enough; before that, say when."""
+    """Buy on demand what spot has been missing for long enough, each part by its own time; before that, say when."""
     if pool.fallback is None or hindrance.market is Market.ON_DEMAND or hindrance.reason not in SPOT_IS_SHORT:
         return None
-    since = picture.status.memory.spot_short_since or picture.now
-    due = since + pool.fallback.after_minutes * picture.minute
-    if picture.now < due:
-        message = f"{hindrance.message} What is still missing at {due:%H:%M:%S} UTC is bought on demand."
-        return Hindrance(hindrance.reason, message, min(hindrance.until, due))
-    found = _from(Market.ON_DEMAND, min(picture.stock.missing, picture.wish), picture, pool)
+    patience, now = pool.fallback.after_minutes * picture.minute, picture.now
+    known = picture.status.memory.shortfalls
+    new = max(0, picture.stock.missing - sum(one.units for one in known))
+    each = [*((one.since + patience, one.units) for one in known), *([(now + patience, new)] if new else [])]
+    due = sum(number for at, number in each if at <= now)
+    if not due:
+        first = min(at for at, _ in each)
+        message = f"{hindrance.message} What is still missing at {first:%H:%M:%S} UTC is bought on demand."
+        return Hindrance(hindrance.reason, message, min(hindrance.until, first))
+    found = _from(Market.ON_DEMAND, min(picture.stock.missing, picture.wish, due), picture, pool)
     if isinstance(found, Hindrance):
         message = f"{hindrance.message} On demand: {found.message}"
         return Hindrance(found.reason, message, min(hindrance.until, found.until))
@@ -182,19 +202,65 @@ def _too_heavy(stock: Stock) -> str:
 
 
 def _no_offer(picture: Picture, pool: Pool, market: Market, choice: Choice) -> Hindrance:
+    """Why no offering may be tried now. What passes soonest by itself is the reason; the message names the rest too."""
     next_look = picture.now + NEXT_LOOK
-    if choice.backed_off:
-        where = ", ".join(offer.offering for offer in choice.backed_off[:SHOWN_OFFERINGS])
-        dear = f" The rest is above the cap: {choice.prices()}." if choice.too_dear else ""
-        message = f"EC2 had no capacity in {where}; each is tried again after a growing pause.{dear}"
-        return Hindrance(Reason.NO_CAPACITY, message, choice.retry_at or next_look, market)
+    causes: list[tuple[Reason, str, datetime]] = []
+    if empty := choice.refused_for(Reason.NO_CAPACITY):
+        text = (
+            f"EC2 had no capacity in {_names(offer for offer, _ in empty)}; each is tried again after a growing pause."
+        )
+        causes.append((Reason.NO_CAPACITY, f"{text}{_quoted(empty)}", _first(empty)))
     if choice.too_dear:
-        return Hindrance(Reason.PRICE_ABOVE_MAX, _too_dear(pool, choice), next_look, market)
+        causes.append((Reason.PRICE_ABOVE_MAX, _too_dear(pool, choice), next_look))
+    if choice.full:
+        subnets = ", ".join(sorted({offer.subnet_id for offer, _ in choice.full})[:SHOWN_OFFERINGS])
+        text = f"No free address is left in {subnets}. Free some, or list more subnets in subnet_ids."
+        causes.append((Reason.NO_ADDRESSES, text, min(until for _, until in choice.full)))
+    causes += [
+        (reason, f"EC2 refuses {_names(offer for offer, _ in some)}.{_quoted(some)}", _first(some))
+        for reason in (Reason.UNKNOWN, Reason.QUOTA, Reason.CONFIG)
+        if (some := choice.refused_for(reason))
+    ]
+    if choice.unpriced:
+        types = ", ".join(sorted({offer.instance_type for offer in choice.unpriced})[:SHOWN_OFFERINGS])
+        text = f"The price list has no {types} in this Region: give spot_max_price in USD, or leave the type out."
+        causes.append((Reason.CONFIG, text, picture.now + SELDOM))
+    if not causes:
+        return _nothing_sold(picture, pool, market)
+    reason, message, _ = causes[0]
+    also = " ".join(f"{other}: {text}" for other, text, _ in causes[1:])
+    return Hindrance(reason, f"{message} {also}".strip(), min(until for *_, until in causes), market)
+
+
+def _names(offers: Iterable[Offer]) -> str:
+    names = [offer.offering for offer in offers]
+    more = f" and {len(names) - SHOWN_OFFERINGS} more" if len(names) > SHOWN_OFFERINGS else ""
+    return ", ".join(names[:SHOWN_OFFERINGS]) + more
+
+
+def _quoted(refused: tuple[tuple[Offer, Backoff], ...]) -> str:
+    """EC2's own words, of the newest refusal."""
+    newest = max((backoff for _, backoff in refused), key=lambda one: one.until)
+    remedy = REMEDIES.get(newest.message.partition(":")[0])
+    said = f" EC2 says: {newest.message}" if newest.message else ""
+    return f"{said} {remedy}" if remedy else said
+
+
+def _first(refused: tuple[tuple[Offer, Backoff], ...]) -> datetime:
+    return min(backoff.until for _, backoff in refused)
+
+
+def _nothing_sold(picture: Picture, pool: Pool, market: Market) -> Hindrance:
+    unsold = picture.not_sold
+    if unsold and set(pool.instance_types) <= set(unsold):
+        message = f"EC2 sells no instance type of this name in the Region: {', '.join(unsold)}. Check the spelling."
+        return Hindrance(Reason.CONFIG, message, picture.now + SELDOM, market)
+    types = ", ".join(pool.instance_types[:SHOWN_OFFERINGS]) or "any type that meets the requirements"
     message = (
-        "No zone of the pool's subnets offers its instance types, or there is no subnet: check instance_types, list "
-        "subnet_ids in the item, or give the stack or the Region's default VPC some."
+        f"EC2 sells no {market} capacity of {types} in the zones of the pool's subnets. List other types or subnets, "
+        "or set fallback to buy on demand."
     )
-    return Hindrance(Reason.CONFIG, message, next_look, market)
+    return Hindrance(Reason.NO_CAPACITY, message, picture.now + SELDOM, market)
 
 
 def _too_dear(pool: Pool, choice: Choice) -> str:
@@ -207,11 +273,13 @@ def _too_dear(pool: Pool, choice: Choice) -> str:
     return f"Spot prices are above spot_max_price {cap}: {choice.prices()}. No launch is tried until it falls."
 
 
-def _told(picture: Picture, pool: Pool) -> Iterator[Step]:
-    """Announce the end of instances under notice, once."""
+def _told(picture: Picture) -> Iterator[Step]:
+    """Announce the end of instances under notice, once, a few in each step."""
     known = set(picture.status.memory.announced)
-    if new := tuple(one for one in picture.stock.noticed if one.id not in known):
-        yield Drain(new, pool.drain_command, why="EC2 takes them")
+    new = [one for one in picture.stock.noticed if one.id not in known]
+    for start in range(0, len(new), TELL_AT_ONCE):
+        some = tuple(new[start : start + TELL_AT_ONCE])
+        yield Drain(some, picture.intent.drain_command, why="EC2 takes them")
 
 
 def late_ones(picture: Picture) -> tuple[str, ...]:
@@ -232,22 +300,32 @@ def _is_out_of(hindrance: Hindrance | None) -> bool:
     return hindrance is not None and hindrance.reason is not Reason.MAX_INSTANCES
 
 
-def _replaced(picture: Picture, *, may_miss: bool) -> Iterator[Step]:
+def _replaced(picture: Picture, pool: Pool, *, may_miss: bool) -> Iterator[Step]:
     unseen = {one.id for one in picture.stock.unseen}
+    swaps = picture.swaps
+    if swaps.returning and not _spot_is_offered(picture, pool):
+        return
     go = [
         (one.id, why)
-        for one, why in replaced(picture.stock, picture.replacing, may_miss=may_miss)
+        for one, why in replaced(picture.stock, swaps, picture.held, may_miss=may_miss)
         if one.id not in unseen
     ]
     for why, some in groupby(go, key=lambda each: each[1]):
         yield Terminate(tuple(id_ for id_, _ in some), why=why)
 
 
+def _spot_is_offered(picture: Picture, pool: Pool) -> bool:
+    """Whether spot could be tried now in the place of an on-demand instance."""
+    offers = picture.offers or ()
+    return bool(choose(pool, Market.SPOT, offers, picture.status, picture.now).usable)
+
+
 def _too_many(picture: Picture, why: str = "more instances than wanted") -> Iterator[Step]:
     stock, pool = picture.stock, picture.intent.pool
-    stopped = tuple(one.id for one in stock.stopped if not one.protected)
-    if picture.excess and picture.calm_until <= picture.now:
-        going = leaving(picture.replacing)
+    if again := _once_more(picture):
+        yield Terminate(again, why="the answer to their termination was lost")
+    if picture.excess:
+        going = picture.swaps.going
         chosen = victims(
             stock,
             (one for one in stock.members if one.id not in going),
@@ -255,8 +333,26 @@ def _too_many(picture: Picture, why: str = "more instances than wanted") -> Iter
             offers=picture.offers or (),
             outdated={one.id for one in outdated(pool, stock)} if pool else (),
             on_demand_base=base(pool, stock) if pool else 0,
+            spread_zones=pool is not None and pool.spread_zones,
         )
         if chosen:
             yield Terminate(chosen, why=f"{why}: {stock.serving} there, {stock.wanted} wanted")
+    stopped = tuple(one.id for one in stock.stopped if not one.protected)
     if stopped:
         yield Terminate(stopped, why="stopped instances serve no pool")
+
+
+def _once_more(picture: Picture) -> tuple[str, ...]:
+    """Of those that may have been terminated already, the ones that ought to be still: more would be too many."""
+    stock = picture.stock
+    surplus = stock.serving + units(stock.doubtful) - picture.held
+    chosen: list[str] = []
+
+    def not_ready_first(one: Instance) -> tuple[bool, str]:
+        return stock.is_ready(one), one.id
+
+    for one in sorted(stock.doubtful, key=not_ready_first):
+        if not one.protected and (not stock.is_ready(one) or one.units <= surplus):
+            chosen.append(one.id)
+            surplus -= one.units
+    return tuple(chosen)

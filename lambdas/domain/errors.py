@@ -17,12 +17,12 @@ CODES: dict[Reason, tuple[str, ...]] = {
         "InsufficientReservedInstanceCapacity",
         "ReservationCapacityExceeded",
         "InsufficientVolumeCapacity",
-        "InsufficientFreeAddressesInSubnet",
         "InsufficientAddressCapacity",
         "InvalidFleetConfiguration",
         "Unsupported",
         "VolumeTypeNotAvailableInZone",
     ),
+    Reason.NO_ADDRESSES: ("InsufficientFreeAddressesInSubnet",),
     Reason.QUOTA: (
         "MaxSpotInstanceCountExceeded",
         "VcpuLimitExceeded",
@@ -91,7 +91,7 @@ CODES: dict[Reason, tuple[str, ...]] = {
 }
 
 OURS: dict[Reason, tuple[str, ...]] = {
-    Reason.CONFIG: ("NoMatchingTypes", "NoOnDemandPrice"),
+    Reason.CONFIG: ("NoMatchingTypes", "NoOnDemandPrice", "NoSubnet"),
     Reason.UNKNOWN: ("NoAnswer", "AttemptUnreadable"),
 }
 """Codes of this control plane, for what AWS has no word for."""

@@ -19,6 +19,7 @@ class Trouble(StrEnum):
     BELOW_TARGET = "pool-below-target"
     WAITING_LONG = "pool-waiting-long"
     NO_CAPACITY = "no-capacity"
+    NO_ADDRESSES = "no-addresses"
     PRICE_ABOVE_MAX = "price-above-cap"
     QUOTA = "quota-reached"
     THROTTLED = "ec2-throttles"
@@ -74,6 +75,12 @@ GUIDE: dict[Trouble, Advice] = {
         "EC2 has no capacity in any instance type and zone that the pool allows.",
         "Each offering is tried again after a pause that grows from 1 to 15 minutes.",
         "Allow more instance types or subnets, set fallback to buy on demand, or wait.",
+        (EXPLAIN,),
+    ),
+    Trouble.NO_ADDRESSES: Advice(
+        "Every subnet that the pool may use has no free address left.",
+        "Other subnets of a zone are tried first; full ones are looked at again every minute.",
+        "Free addresses, or list more subnets in subnet_ids. Spot capacity is not the cause, so fallback does not act.",
         (EXPLAIN,),
     ),
     Trouble.PRICE_ABOVE_MAX: Advice(
@@ -190,6 +197,7 @@ GUIDE: dict[Trouble, Advice] = {
 
 OF_A_REASON = {
     Reason.NO_CAPACITY: Trouble.NO_CAPACITY,
+    Reason.NO_ADDRESSES: Trouble.NO_ADDRESSES,
     Reason.PRICE_ABOVE_MAX: Trouble.PRICE_ABOVE_MAX,
     Reason.QUOTA: Trouble.QUOTA,
     Reason.THROTTLED: Trouble.THROTTLED,

@@ -20,6 +20,7 @@ class Intent:
     deleted: bool = False
     draining_since: datetime | None = None
     drain_at: datetime | None = None
+    drain_command: str | None = None
 
     @property
     def spec(self) -> dict[str, Any] | None:
@@ -37,10 +38,21 @@ def intent_of(item: Mapping[str, Any] | None, status: Status | None, now: dateti
     answer = status.answer if status else None
     if item is None:
         since = (answer.draining_since if answer else None) or now
-        return Intent(pool=None, deleted=True, draining_since=since, drain_at=since + drain_grace)
+        last = _remembered(status)
+        return Intent(
+            pool=None,
+            deleted=True,
+            draining_since=since,
+            drain_at=since + drain_grace,
+            drain_command=last.drain_command if last else None,
+        )
     parsed = parse_pool(item)
-    if isinstance(parsed, Pool):
-        return Intent(pool=parsed)
-    # What an earlier version wrote down may be no valid spec any more; then none is in force.
+    pool = parsed if isinstance(parsed, Pool) else _remembered(status)
+    errors = () if isinstance(parsed, Pool) else parsed
+    return Intent(pool=pool, errors=errors, drain_command=pool.drain_command if pool else None)
+
+
+def _remembered(status: Status | None) -> Pool | None:
+    """The last valid spec. What an earlier version wrote down may be none any more; then none is in force."""
     remembered = parse_pool((status.memory.spec if status else None) or {})
-    return Intent(pool=remembered if isinstance(remembered, Pool) else None, errors=parsed)
+    return remembered if isinstance(remembered, Pool) else None

@@ -1,8 +1,9 @@
-"""Which offerings may be tried now, and when the others may: back-off after no capacity, price against the cap.
+"""Which offerings may be tried now, and when the others may: back-off after a refusal, price against the cap.
 
-An offering that just lost an instance to an interruption is avoided while another one can be tried. One that had no
-capacity is not tried before its back-off ends. One dearer than ``spot_max_price`` is not tried at all; one that EC2 has
-just refused as too dear (without a cap of ours its own holds) is looked at again by the next tick.
+An offering that just lost an instance to an interruption, or has one that EC2 warns of, is avoided while another one
+can be tried. One that EC2 refused by name is not tried before its back-off ends. One dearer than ``spot_max_price`` is
+not tried at all; one that EC2 has just refused as too dear (without a cap of ours its own holds) is looked at again by
+the next tick.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from lambdas.domain.capacity import Stock
-from lambdas.domain.fields import format_price
+from lambdas.domain.capacity import Stock, sums_of
+from lambdas.domain.fields import LOWEST_PRICE, format_price
 from lambdas.domain.observed import Offer
 from lambdas.domain.pool import Market, Pool
-from lambdas.domain.status import NOTICE_COUNTS, NoticeKind, Status
+from lambdas.domain.status import NOTICE_COUNTS, Backoff, NoticeKind, Reason, Status
 
 OVERRIDES_LIMIT = 300
 """Offerings per CreateFleet, as EC2 states it for other fleets; of instant ones it bounds only the size of the body."""
@@ -28,12 +29,21 @@ LAUNCH_LIMIT = 100
 
 @dataclass(frozen=True)
 class Choice:
-    """A pool's offerings on one market, sorted by whether they may be tried."""
+    """A pool's offerings on one market, sorted by whether they may be tried.
 
-    usable: tuple[Offer, ...]
-    backed_off: tuple[Offer, ...]
-    too_dear: tuple[Offer, ...]
-    retry_at: datetime | None
+    ``refused`` are those that EC2 refused lately, each with its back-off; ``full`` those whose subnet had no free
+    address; ``unpriced`` those whose cap is a share of a price that the price list does not have.
+    """
+
+    usable: tuple[Offer, ...] = ()
+    refused: tuple[tuple[Offer, Backoff], ...] = ()
+    too_dear: tuple[Offer, ...] = ()
+    full: tuple[tuple[Offer, datetime], ...] = ()
+    unpriced: tuple[Offer, ...] = ()
+
+    def refused_for(self, reason: Reason) -> tuple[tuple[Offer, Backoff], ...]:
+        """Those that EC2 refused for this reason."""
+        return tuple((offer, backoff) for offer, backoff in self.refused if backoff.reason is reason)
 
     @property
     def least_dear(self) -> Offer:
@@ -50,46 +60,59 @@ class Choice:
 def choose(pool: Pool, market: Market, offers: Iterable[Offer], status: Status, now: datetime) -> Choice:
     """Sort the offers of a pool on a market at the moment ``now``."""
     memory = status.memory
-    noticed = {
-        notice.offering
-        for notice in status.notices.values()
-        if notice.kind is NoticeKind.INTERRUPTION and now - notice.at < NOTICE_COUNTS
-    }
-    taken = noticed | {offering for offering, until in memory.taken.items() if until > now}
     usable: list[Offer] = []
-    backed_off: list[Offer] = []
+    refused: list[tuple[Offer, Backoff]] = []
     too_dear: list[Offer] = []
+    full: list[tuple[Offer, datetime]] = []
+    unpriced: list[Offer] = []
     for offer in sorted(one for one in offers if one.market is market):
         backoff = memory.backoff.get(offer.offering)
-        if above_cap(pool, offer) or memory.dear.get(offer.offering, now) > now:
+        if market is Market.SPOT and pool.share is not None and offer.on_demand_price is None:
+            unpriced.append(offer)
+        elif above_cap(pool, offer) or memory.dear.get(offer.offering, now) > now:
             too_dear.append(offer)
         elif backoff is not None and backoff.until > now:
-            backed_off.append(offer)
+            refused.append((offer, backoff))
+        elif memory.full.get(offer.subnet_id, now) > now:
+            full.append((offer, memory.full[offer.subnet_id]))
         else:
             usable.append(offer)
-    calm = [offer for offer in usable if offer.offering not in taken]
-    return Choice(
-        usable=tuple(calm or usable),
-        backed_off=tuple(backed_off),
-        too_dear=tuple(too_dear),
-        retry_at=min((memory.backoff[offer.offering].until for offer in backed_off), default=None),
-    )
+    struck = avoided(status, now)
+    calm = [offer for offer in usable if offer.offering not in struck]
+    return Choice(tuple(calm or usable), tuple(refused), tuple(too_dear), tuple(full), tuple(unpriced))
+
+
+def avoided(status: Status, now: datetime) -> set[str]:
+    """Offerings that EC2 takes instances of just now, or warns of; others are better."""
+    announced = {
+        notice.offering
+        for notice in status.notices.values()
+        if notice.kind is not NoticeKind.MAINTENANCE and now - notice.at < NOTICE_COUNTS
+    }
+    return announced | {offering for offering, until in status.memory.taken.items() if until > now}
 
 
 def above_cap(pool: Pool, offer: Offer) -> bool:
-    """Whether the offer's price is known and above what the pool pays; equal is not above."""
+    """Whether the offer's price is known and above what the pool pays; equal is not above.
+
+    EC2 takes no cap as low as a tenth of a cent for a unit: a share that falls to it can buy nothing.
+    """
     if offer.market is Market.ON_DEMAND or offer.spot_price is None:
         return False
-    cap = pool.unit_cap(offer.on_demand_price, offer.units)
-    return cap is not None and offer.spot_price > cap * offer.units
+    cap = pool.cap(offer.on_demand_price)
+    return cap is not None and (offer.spot_price > cap or cap / offer.units <= LOWEST_PRICE)
 
 
 @dataclass(frozen=True)
 class Ask:
-    """How many units to ask for in one call, and of which offers."""
+    """How many units to ask for in one call, and of which offers.
+
+    ``weight`` is what each instance counts for if the call names no weights and counts instances; else 1.
+    """
 
     count: int
     offers: tuple[Offer, ...]
+    weight: int = 1
 
 
 def ask(pool: Pool, count: int, headroom: int, offers: Iterable[Offer], stock: Stock) -> Ask | None:
@@ -104,8 +127,57 @@ def ask(pool: Pool, count: int, headroom: int, offers: Iterable[Offer], stock: S
         count, fitting = _of_the_emptiest_zone(count, fitting, stock)
     if len(fitting) > OVERRIDES_LIMIT:
         fitting = tuple(sorted(sorted(fitting, key=_price_per_unit)[:OVERRIDES_LIMIT]))
-    weights = [offer.units for offer in fitting]
-    return Ask(min(count, headroom - max(weights) + 1, LAUNCH_LIMIT * min(weights)), fitting)
+    by_unit = tuple(offer for offer in fitting if not _cut_off(pool, offer))
+    return _of_weights(count, headroom, by_unit) if by_unit else _of_one_weight(count, headroom, fitting)
+
+
+def _of_weights(count: int, headroom: int, offers: tuple[Offer, ...]) -> Ask:
+    """As much as can be asked so that, whichever types EC2 chooses, the rest can still be filled in whole instances.
+
+    Where it takes that, the heaviest types are left out.
+    """
+    weights = sorted({offer.units for offer in offers})
+    for some in (weights[:number] for number in range(len(weights), 0, -1)):
+        if sure := _sure(count, headroom, some):
+            return Ask(sure, tuple(offer for offer in offers if offer.units in some))
+    for weight in weights:
+        if -(-count // weight) * weight <= headroom:
+            of_it = tuple(offer for offer in offers if offer.units == weight)
+            return Ask(min(count, LAUNCH_LIMIT * weight), of_it)
+    return Ask(min(count, headroom - weights[-1] + 1, LAUNCH_LIMIT * weights[0]), offers)
+
+
+def _sure(count: int, headroom: int, weights: list[int]) -> int:
+    """The most units to ask for in one call of all these weights; 0 if EC2's choice could always spoil the rest.
+
+    EC2 stops at the first instance with which it has enough, so it gives less than the heaviest weight too much.
+    """
+    sums, slack, heaviest = sums_of(weights, headroom), headroom - count, weights[-1]
+
+    def fills(rest: int) -> bool:
+        return rest <= 0 or any(total in sums for total in range(rest, rest + slack + 1))
+
+    for asked in range(min(count, headroom - heaviest + 1, LAUNCH_LIMIT * weights[0]), 0, -1):
+        if all(fills(count - given) for given in range(asked, asked + heaviest) if given in sums):
+            return asked
+    return 0
+
+
+def _cut_off(pool: Pool, offer: Offer) -> bool:
+    """Whether the offer's price is within the cap, and above what is left of it when it is told to EC2 by the unit."""
+    by_unit = pool.unit_cap(offer.on_demand_price, offer.units) if offer.spot_price is not None else None
+    return by_unit is not None and offer.spot_price is not None and offer.spot_price > by_unit * offer.units
+
+
+def _of_one_weight(count: int, headroom: int, offers: tuple[Offer, ...]) -> Ask:
+    """Instances of one weight, the cheapest by the unit: counted as instances their caps need no division."""
+    weight = _cheapest(offers).units
+    instances = min(-(-count // weight), headroom // weight, LAUNCH_LIMIT)
+    return Ask(instances * weight, tuple(offer for offer in offers if offer.units == weight), weight)
+
+
+def _cheapest(offers: Iterable[Offer]) -> Offer:
+    return min(offers, key=lambda offer: (_price_per_unit(offer), offer))
 
 
 def _price_per_unit(offer: Offer) -> Decimal:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from lambdas.domain.answer import answer
-from lambdas.domain.capacity import Stock, recently_launched, units
+from lambdas.domain.capacity import Stock, recently_launched
 from lambdas.domain.decide import SPOT_IS_SHORT, decide
+from lambdas.domain.due import past_notices
 from lambdas.domain.observed import Instance
 from lambdas.domain.pauses import Pauses
 from lambdas.domain.picture import Picture
 from lambdas.domain.plan import Launch, Plan
-from lambdas.domain.pool import Fallback, Market, Pool
+from lambdas.domain.pool import Market
 from lambdas.domain.remember import remember
 from lambdas.domain.replace import base
 from lambdas.domain.results import Results
-from lambdas.domain.status import NOTICE_COUNTS, RISK_COUNTS, Memory, Notice, NoticeKind, Status
+from lambdas.domain.status import CLOSING, Answer, Memory, Shortfall, Size, Status, troubles_of
+
+MOST_SHORTFALLS = 50
+MOST_SIZES = 50
 
 
 @dataclass(frozen=True)
@@ -30,49 +35,92 @@ class Outcome:
 def fold(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> Outcome:
     """Fold one reconcile's results into the status it began with."""
     memory = remember(picture, plan, results, pauses)
-    notices = {id_: one for id_, one in picture.status.notices.items() if _counts(one, id_, picture)}
+    past = set(past_notices(picture))
+    notices = {id_: one for id_, one in picture.status.notices.items() if id_ not in past}
     folded = Status(answer=picture.status.answer, memory=memory, notices=notices)
     after = replace(picture, stock=_stock_after(picture, memory, results), status=folded)
     left = decide(after)
+    said = answer(after, left, results)
     status = Status(
-        answer=answer(after, left, results),
-        memory=memory.model_copy(update=_since(after, left)),
+        answer=said,
+        memory=memory.model_copy(update={**_since(after, left), "over": _over(picture, said, memory)}),
         notices=notices,
     )
     launches = any(isinstance(step, Launch) for step in left.steps)
     launched = results.launched
     more = launches and launched is not None and launched.answered
-    return Outcome(status, again=more or (picture.offers is None and launched is None and after.may_launch))
+    unasked = picture.offers is None and launched is None and after.may_launch
+    return Outcome(status, again=more or unasked or results.unfinished)
 
 
-def _counts(notice: Notice, instance_id: str, picture: Picture) -> bool:
-    age = picture.now - notice.at
-    if notice.kind is NoticeKind.INTERRUPTION:
-        return age < NOTICE_COUNTS
-    present = {one.id for one in (*picture.stock.members, *picture.stock.noticed, *picture.stock.stopped)}
-    return age < NOTICE_COUNTS or (instance_id in present and age < RISK_COUNTS)
-
-
-def _since(after: Picture, left: Plan) -> dict[str, datetime | None]:
-    """Since when spot has been short and instances have been too many, and when replacing is tried again."""
-    memory, now, stock, pool = after.status.memory, after.now, after.stock, after.intent.pool
-    hindered = left.hindrance or left.delayed
-    struck = hindered is not None and hindered.market is Market.SPOT and hindered.reason in SPOT_IS_SHORT
-    short = pool is not None and pool.fallback is not None and _lacks_spot(stock, pool, pool.fallback)
+def _since(after: Picture, left: Plan) -> dict[str, Any]:
+    """What waits, how much of it and since when: spot for the fallback, larger sizes for the calm, replacements."""
+    memory, now = after.status.memory, after.now
     waits = memory.replace_at if memory.replace_at and memory.replace_at > now else None
     return {
-        "spot_short_since": (memory.spot_short_since or (now if struck else None)) if short else None,
-        "excess_since": (memory.excess_since or now) if after.excess and not after.intent.paused else None,
+        "shortfalls": _shortfalls(after, left),
+        "sizes": _sizes(after),
         "replace_at": left.delayed.until if left.delayed else waits,
     }
 
 
-def _lacks_spot(stock: Stock, pool: Pool, fallback: Fallback) -> bool:
-    """Whether spot is missing; on demand that is to be given back does not make up for it."""
-    if not fallback.return_to_spot:
-        return stock.serving < stock.wanted
-    spot = units(one for one in stock.members if one.market is Market.SPOT)
-    return spot < stock.wanted - base(pool, stock)
+def _over(before: Picture, said: Answer, memory: Memory) -> dict[str, datetime]:
+    """Troubles that have ended since the last look, or did a moment ago."""
+    was = troubles_of(before.status.answer, before.status.memory)
+    lately = {name: at for name, at in before.status.memory.over.items() if before.now - at < CLOSING}
+    now = set(troubles_of(said, memory))
+    return {name: at for name, at in {**lately, **dict.fromkeys(was, before.now)}.items() if name not in now}
+
+
+def _shortfalls(after: Picture, left: Plan) -> tuple[Shortfall, ...]:
+    """What is missing for want of spot, each part with its own beginning; what comes serves the oldest first."""
+    stock, pool = after.stock, after.intent.pool
+    if pool is None or pool.fallback is None or after.intent.paused:
+        return ()
+    lacks_base = max(0, base(pool, stock) - stock.on_demand)
+    lacking = max(0, stock.wanted - stock.serving - lacks_base)
+    known = after.status.memory.shortfalls
+    served = max(0, sum(one.units for one in known) - lacking)
+    kept: list[Shortfall] = []
+    for one in known:
+        gone = min(served, one.units)
+        served -= gone
+        if one.units > gone:
+            kept.append(Shortfall(since=one.since, units=one.units - gone))
+    new = lacking - sum(one.units for one in kept)
+    struck = left.hindrance is not None and left.hindrance.market is Market.SPOT
+    if new > 0 and struck and left.hindrance is not None and left.hindrance.reason in SPOT_IS_SHORT:
+        kept.append(Shortfall(since=after.now, units=new))
+    return _merged(kept)
+
+
+def _merged(shortfalls: list[Shortfall]) -> tuple[Shortfall, ...]:
+    """At most so many: the youngest are counted with the one before them, and so wait no longer than they should."""
+    few, rest = shortfalls[: MOST_SHORTFALLS - 1], shortfalls[MOST_SHORTFALLS - 1 :]
+    if len(rest) > 1:
+        rest = [Shortfall(since=rest[-1].since, units=sum(one.units for one in rest))]
+    return (*few, *rest)
+
+
+def _sizes(after: Picture) -> tuple[Size, ...]:
+    """Larger sizes that were wanted within scale_in_after_minutes, each until when: falling in size, rising in time."""
+    pool, before, now = after.intent.pool, after.status.answer, after.now
+    if pool is None:
+        return ()
+    calm = pool.scale_in_after_minutes * after.minute
+    fell = (Size(at=now, wanted=before.wanted),) if before.wanted > after.stock.wanted else ()
+    recent = [one for one in (*after.status.memory.sizes, *fell) if now - one.at < calm]
+    falling: list[Size] = []
+    for one in reversed(recent):
+        if one.wanted > max(after.stock.wanted, falling[-1].wanted if falling else 0):
+            falling.append(one)
+    return tuple(reversed(falling if len(falling) <= MOST_SIZES else _thinned(falling)))
+
+
+def _thinned(sizes: list[Size]) -> list[Size]:
+    """Half as many: two neighbours count as the larger one until the later time. To let go later is the safe side."""
+    pairs = zip(sizes[::2], [*sizes[1::2], sizes[-1]], strict=False)
+    return [Size(at=younger.at, wanted=older.wanted) for younger, older in pairs]
 
 
 def _stock_after(picture: Picture, memory: Memory, results: Results) -> Stock:
@@ -87,10 +135,14 @@ def _stock_after(picture: Picture, memory: Memory, results: Results) -> Stock:
     new = tuple(
         weighed(one) for one in recently_launched(memory, picture.now) if one.id in launched and one.id not in known
     )
+    doubt = set(memory.ending.ids) if memory.ending else set()
+    left = stock.without(results.ended | doubt)
     return replace(
-        stock.without(results.ended),
-        unseen=(*(one for one in stock.unseen if one.id not in results.ended), *new),
+        left,
+        unseen=(*left.unseen, *new),
+        doubtful=tuple(one for one in (*stock.members, *stock.doubtful) if one.id in doubt - results.ended),
         unready=frozenset(memory.startup),
         stillborn=(),
+        lived=(),
         in_flight=(stock.in_flight if known_attempt else attempt.count) if attempt else 0,
     )

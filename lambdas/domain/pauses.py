@@ -6,6 +6,8 @@ import zlib
 from dataclasses import dataclass
 from datetime import timedelta
 
+A_DAY = timedelta(days=1)
+
 
 @dataclass(frozen=True)
 class Pauses:
@@ -22,6 +24,11 @@ class Pauses:
         jitter = zlib.crc32(salt.encode()) / 2**32
         doubled: timedelta = self.base * (1 << min(failures - 1, 20))
         return min(doubled, self.longest) * (1 - jitter / 4)
+
+    def seldom(self, tries: int) -> timedelta:
+        """The pause after so many tries that have not helped, and that nobody waits for: it doubles up to a day."""
+        doubled: timedelta = self.longest * (1 << min(tries, 12))
+        return min(doubled, A_DAY)
 
     @property
     def avoidance(self) -> timedelta:

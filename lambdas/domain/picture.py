@@ -6,16 +6,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
+from typing import Any
 
 from lambdas.domain import replace as replacing
 from lambdas.domain.capacity import Stock, take_stock
 from lambdas.domain.intent import Intent
 from lambdas.domain.observed import Instance, Offer
-from lambdas.domain.replace import Replacement
+from lambdas.domain.replace import Swaps
 from lambdas.domain.results import Failure
-from lambdas.domain.status import Status, Template
+from lambdas.domain.status import Reason, Status, Template
 
 MINUTE = timedelta(minutes=1)
+
+EASED: dict[str, Any] = {"holds": {}, "dear": {}, "full": {}, "stillborn": 0, "replace_at": None, "returns": None}
+"""What an edit ends: what stood against the item as it was need not stand against it now."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,9 @@ class Picture:
     """One pool at one moment (UTC).
 
     ``minute`` is how long a minute of the pool item lasts; ``drains`` are the states of drain commands by instance id;
-    ``offers`` are None if EC2 was not asked; ``untold`` is what it refused to tell, which hinders no launch.
+    ``offers`` are None if EC2 was not asked; ``untold`` is what it refused to tell, which hinders no launch;
+    ``unsold`` are types of the item that it sells nowhere in the Region, None if that is not known. If health is not
+    known, whoever seems late may be ready.
     """
 
     intent: Intent
@@ -35,19 +41,33 @@ class Picture:
     template: Template | None = None
     drains: Mapping[str, str] = field(default_factory=dict)
     untold: tuple[Failure, ...] = ()
+    unsold: tuple[str, ...] | None = None
+    health_known: bool = True
 
     @cached_property
-    def replacing(self) -> tuple[Replacement, ...]:
+    def swaps(self) -> Swaps:
         """What is to be replaced while it still serves."""
         pool = self.intent.pool
         if pool is None or self.intent.paused:
-            return ()
-        return replacing.replacements(pool, self.stock, self.status.memory)
+            return Swaps()
+        return replacing.plan_swaps(pool, self.stock, self.status.memory, self.now, self.held)
 
     @property
     def surge(self) -> int:
         """Units to launch beyond the wanted size, if one may try now."""
-        return 0 if self.waits_to_replace else replacing.surge(self.stock, self.replacing)
+        return 0 if self.waits_to_replace else self.swaps.surge
+
+    @property
+    def held(self) -> int:
+        """The size below which nothing is let go: the largest that was wanted within scale_in_after_minutes."""
+        pool, wanted = self.intent.pool, self.stock.wanted
+        if pool is None:
+            return wanted
+        calm = pool.scale_in_after_minutes * self.minute
+        if not calm:
+            return wanted
+        lately = [one.wanted for one in self.status.memory.sizes if self.now - one.at < calm]
+        return max(wanted, min(max(self.status.answer.wanted, *lately, 0), pool.max_instances))
 
     @property
     def waits_to_replace(self) -> bool:
@@ -56,16 +76,17 @@ class Picture:
         return again is not None and again > self.now
 
     @property
-    def excess(self) -> int:
-        """Units beyond the wanted size, apart from those that are to be replaced anyway."""
-        going = replacing.leaving(self.replacing)
-        return max(0, sum(one.units for one in self.stock.members if one.id not in going) - self.stock.wanted)
+    def held_until(self) -> datetime:
+        """Until when more is held than is wanted."""
+        pool = self.intent.pool
+        calm = pool.scale_in_after_minutes * self.minute if pool else timedelta(0)
+        holding = [one.at + calm for one in self.status.memory.sizes if one.wanted > self.stock.wanted]
+        return max(holding, default=self.now)
 
     @property
-    def calm_until(self) -> datetime:
-        """When excess instances may go: fewer must have been wanted for a while."""
-        pool, since = self.intent.pool, self.status.memory.excess_since
-        return (since or self.now) + (pool.scale_in_after_minutes if pool else 0) * self.minute
+    def excess(self) -> int:
+        """Units beyond what is held, apart from those that are to be replaced anyway."""
+        return max(0, sum(one.units for one in self.stock.members if one.id not in self.swaps.going) - self.held)
 
     @property
     def wish(self) -> int:
@@ -100,9 +121,12 @@ class Picture:
     @property
     def may_let_go(self) -> bool:
         """Whether instances have to be chosen to go, so that it is worth asking what they cost."""
-        return (
-            self.intent.pool is not None and not self.intent.paused and self.excess > 0 and self.calm_until <= self.now
-        )
+        return self.intent.pool is not None and not self.intent.paused and (self.excess > 0 or self.swaps.returning)
+
+    @property
+    def not_sold(self) -> tuple[str, ...]:
+        """Types of the item that EC2 sells nowhere in the Region, as far as is known."""
+        return self.unsold if self.unsold is not None else self.status.memory.unsold or ()
 
     def offered(self, offers: Iterable[Offer], template: Template | None = None) -> Picture:
         """The same picture with what EC2 offers."""
@@ -120,6 +144,7 @@ def take_picture(
 ) -> Picture:
     """Count the pool's instances against what holds now. A deleted pool wants none; an edit ends what holds it up."""
     if intent.pool is not None and intent.spec != status.memory.spec:
-        eased = status.memory.model_copy(update={"holds": {}, "dear": {}, "stillborn": 0, "replace_at": None})
+        refused = {key: one for key, one in status.memory.backoff.items() if one.reason is Reason.NO_CAPACITY}
+        eased = status.memory.model_copy(update={**EASED, "backoff": refused})
         status = status.model_copy(update={"memory": eased})
     return Picture(intent, take_stock(intent.pool, instances, status, now, checked), status, now, minute)

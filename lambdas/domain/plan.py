@@ -12,12 +12,16 @@ from lambdas.domain.status import Attempt, Reason
 
 @dataclass(frozen=True)
 class Launch:
-    """Ask EC2 for ``count`` units from any of ``offers``, all of one market, in one call."""
+    """Ask EC2 for ``count`` units from any of ``offers``, all of one market, in one call.
+
+    With a ``weight`` other than 1 all offers have it, and the call counts instances, not units.
+    """
 
     count: int
     offers: tuple[Offer, ...]
     why: str
     market: Market = Market.SPOT
+    weight: int = 1
 
 
 @dataclass(frozen=True)

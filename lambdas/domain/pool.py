@@ -421,6 +421,13 @@ class Pool(Machine):
         return self.weights.get(instance_type, 1)
 
     @property
+    def possible_weights(self) -> frozenset[int]:
+        """What its instances may count for, as far as the item tells."""
+        if self.requirements is not None:
+            return frozenset({1, *self.weights.values()})
+        return frozenset(self.weight(name) for name in self.instance_types)
+
+    @property
     def market(self) -> Market:
         """What the pool buys as a rule."""
         return Market.SPOT if self.spot else Market.ON_DEMAND
@@ -479,14 +486,22 @@ class Pool(Machine):
 
     @cached_property
     def machine_digest(self) -> str:
-        """A short name for all that makes its machines what they are; instances carry it, so that drift can be seen."""
+        """A short name for all that makes its machines what they are; instances carry it, so that drift can be seen.
+
+        Which types it may have is no part of it: wider requirements make no instance wrong.
+        """
         template = self.launch_template.model_dump() if self.launch_template else None
-        requirements = self.requirements.model_dump() if self.requirements else None
-        words = [self.machine.model_dump(exclude_defaults=True), self.architecture, template, requirements]
+        words = [self.machine.model_dump(exclude_defaults=True), self.architecture, template, None]
         return digest([*words, "no tags in metadata"] if self.unshowable else words)
 
-    def launch_terms(self) -> dict[str, Any]:
-        """All that a launch depends on: the spec without its sizes, its patience and its pause."""
+    @cached_property
+    def launch_terms(self) -> str:
+        """A digest of all that a launch depends on: the spec without its sizes, its patience and its pause."""
+        return digest(self.terms_written_out)
+
+    @property
+    def terms_written_out(self) -> dict[str, Any]:
+        """The same in full."""
         return self.model_dump(mode="json", exclude=NOT_OF_A_LAUNCH, exclude_defaults=True)
 
 

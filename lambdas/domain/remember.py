@@ -1,9 +1,10 @@
 """Folds what a reconcile saw and brought about into what is remembered: each reason for a failure has its own policy.
 
-NO_CAPACITY backs off per offering, doubling. PRICE_ABOVE_MAX is looked at again on the next tick; where the price says
-so already, without a launch call. QUOTA and CONFIG hold the pool for the longest pause: they need a person. THROTTLED
-and UNKNOWN hold it for a doubling pause; UNKNOWN for the third time is CONFIG. Launches whose instances end before they
-are ready hold it for a doubling pause too, from the second on as CONFIG.
+A refusal that names its offering holds that offering, one that names none the market. NO_CAPACITY backs off, doubling.
+PRICE_ABOVE_MAX is looked at again on the next tick; where the price says so already, without a launch call. QUOTA and
+CONFIG pause for longest: they need a person. THROTTLED and UNKNOWN pause for a doubling time; UNKNOWN for the third
+time is CONFIG. NO_ADDRESSES is of a subnet, which others are tried before. Launches whose instances end before they are
+ready hold their market for a doubling pause too, from the second on as CONFIG.
 """
 
 from __future__ import annotations
@@ -12,26 +13,55 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from lambdas.domain.decide import NEXT_LOOK, blame, late_ones
+from lambdas.domain.errors import REMEDIES
+from lambdas.domain.fields import bounded
 from lambdas.domain.observed import Instance
-from lambdas.domain.pauses import Pauses
+from lambdas.domain.offers import OVERRIDES_LIMIT
+from lambdas.domain.pauses import A_DAY, Pauses
 from lambdas.domain.picture import Picture
-from lambdas.domain.plan import Plan
+from lambdas.domain.plan import Plan, Terminate
 from lambdas.domain.pool import Market
 from lambdas.domain.results import Failure, Launched, Results
-from lambdas.domain.status import RECENT, Attempt, Backoff, Batch, Ended, Hold, Memory, NoticeKind, Reason, Template
+from lambdas.domain.status import (
+    RECENT,
+    Attempt,
+    Backoff,
+    Batch,
+    Ended,
+    Hold,
+    Memory,
+    NoticeKind,
+    Reason,
+    Series,
+    Template,
+)
 
 FORGET_BACKOFF = timedelta(hours=1)
 """An offering left alone for so long starts again with the shortest pause."""
 
 UNKNOWN_TRIES = 3
 
+LONGEST_SERIES = A_DAY
+"""The longest pause between tries that have not helped, of replacements that nobody needs to wait for."""
+
+A_LITTLE = timedelta(minutes=1)
+"""By so much EC2's launch times may lie before the moment at which we launched, by our clock."""
+
+OF_THE_ACCOUNT = ("VolumeLimitExceeded", "MaxFleetCountExceeded", "InstanceLimitExceeded")
+"""Quotas that no other offering has more of, even where EC2 names one."""
+
+QUOTED = 150
+"""Characters of EC2's words that are kept of an offering's refusal: a pool may have hundreds of offerings."""
+
 GRAVITY = (
     Reason.CONFIG,
     Reason.QUOTA,
     Reason.THROTTLED,
     Reason.UNKNOWN,
+    Reason.NO_ADDRESSES,
     Reason.NO_CAPACITY,
     Reason.PRICE_ABOVE_MAX,
 )
@@ -67,19 +97,68 @@ def remember(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> 
         attempt=attempt,
         launched=_launched(picture, plan, results),
         terminated=_terminated(picture, results),
+        ending=_ending(picture, results),
         startup=_startup(picture, plan, results, dead),
         announced=_announced(picture, results),
         stillborn=stillborn,
-        backoff=backoff,
+        backoff=_bounded(backoff),
         holds=holds,
-        taken=_taken(picture, dead, pauses),
-        dear=_dear(memory.dear, launched, now),
+        taken=_bounded(_taken(picture, dead, pauses)),
+        dear=_bounded(_dear(memory.dear, launched, now)),
+        full=_bounded(_full(memory.full, launched, now, pauses)),
         template=_template(picture, launched),
         below_since=(memory.below_since or now) if below else None,
-        spot_short_since=memory.spot_short_since,
-        excess_since=memory.excess_since,
+        sizes=memory.sizes,
+        shortfalls=memory.shortfalls,
         replace_at=memory.replace_at,
+        risks=_risks(picture, launched, pauses),
+        returns=_returns(picture, plan, pauses),
+        unsold=memory.unsold if picture.unsold is None and picture.intent.spec == memory.spec else picture.unsold,
     )
+
+
+V = TypeVar("V")
+
+
+def _bounded(remembered: dict[str, V]) -> dict[str, V]:
+    """As many as one launch may name, the latest: a status must stay small."""
+    return dict(list(remembered.items())[-OVERRIDES_LIMIT:])
+
+
+def _ending(picture: Picture, results: Results) -> Ended | None:
+    """Terminations whose answer is not known: sent just now, or by a reconcile that did not get as far as this."""
+    before, now = picture.status.memory.ending, picture.now
+    known = {one.id for one in picture.stock.doubtful} - results.ended - results.unanswered
+    if results.unanswered:
+        return Ended(at=now, ids=tuple(sorted(results.unanswered | known)))
+    return Ended(at=before.at, ids=tuple(sorted(known))) if before and known else None
+
+
+def _risks(picture: Picture, launched: Launched | None, pauses: Pauses) -> Series | None:
+    """Replacing what is at risk by what then is at risk too becomes rare."""
+    series, now = picture.status.memory.risks, picture.now
+    going = [one for one in picture.stock.members if one.id in picture.stock.at_risk & picture.swaps.going]
+    if launched is None or not launched.instances or not going:
+        return series if series and now - series.until < LONGEST_SERIES else None
+    if series is None or now - series.until >= LONGEST_SERIES:
+        return Series(since=now - A_LITTLE, tries=1, until=now + pauses.seldom(1))
+    if all(one.launched_at < series.since for one in going):
+        return series
+    return Series(since=series.since, tries=series.tries + 1, until=now + pauses.seldom(series.tries + 1))
+
+
+def _returns(picture: Picture, plan: Plan, pauses: Pauses) -> Series | None:
+    """Making room for spot, which then did not come, becomes rare; once spot has come it starts afresh."""
+    series, now = picture.status.memory.returns, picture.now
+    if series and any(one.market is Market.SPOT and one.launched_at >= series.since for one in _became_ready(picture)):
+        return None
+    if not picture.swaps.returning or picture.offers is None:
+        return series
+    made = {id_ for step in plan.steps if isinstance(step, Terminate) for id_ in step.instance_ids}
+    if not made & picture.swaps.going:
+        return Series(since=now - A_LITTLE, tries=series.tries if series else 0, until=now + pauses.longest)
+    tries = series.tries + 1 if series else 1
+    return Series(since=now - A_LITTLE, tries=tries, until=now + pauses.seldom(tries))
 
 
 def _template(picture: Picture, launched: Launched | None) -> Template | None:
@@ -131,7 +210,7 @@ def _startup(picture: Picture, plan: Plan, results: Results, dead: Iterable[Inst
     new = set(results.launched.instances) if results.launched else set()
     if plan.drop_attempt:
         new |= {one.id for one in _shown(picture)}
-    over = results.ended | {one.id for one in dead} | {one.id for one in picture.stock.stillborn}
+    over = results.ended | {one.id for one in dead}
     return tuple(sorted((picture.stock.unready | new) - over))
 
 
@@ -139,6 +218,15 @@ def _announced(picture: Picture, results: Results) -> tuple[str, ...]:
     told = {one.instance_id for told in results.told for one in told.drained}
     noticed = {one.id for one in picture.stock.noticed}
     return tuple(sorted(noticed & (told | set(picture.status.memory.announced))))
+
+
+def _full(
+    known: Mapping[str, datetime], launched: Launched | None, now: datetime, pauses: Pauses
+) -> dict[str, datetime]:
+    """Subnets that had no free address: others of the zone come first for a while."""
+    refused = launched.failures if launched else ()
+    new = {one.subnet: now + pauses.base for one in refused if one.reason is Reason.NO_ADDRESSES and one.subnet}
+    return {key: until for key, until in sorted({**known, **new}.items()) if until > now}
 
 
 def _stillborn(picture: Picture, results: Results) -> tuple[Instance, ...]:
@@ -150,7 +238,7 @@ def _stillborn(picture: Picture, results: Results) -> tuple[Instance, ...]:
 
 def _became_ready(picture: Picture) -> list[Instance]:
     awaited, stock = set(picture.status.memory.startup), picture.stock
-    return [one for one in stock.ready if one.id in awaited]
+    return [*(one for one in stock.ready if one.id in awaited), *stock.lived]
 
 
 def _ended_by(instance: Instance, codes: tuple[str, ...]) -> bool:
@@ -170,7 +258,10 @@ def _no_room(
     """EC2 found no room after all: its answer came late, but it is the same answer."""
     empty = {one.offering for one in dead if _ended_by(one, NO_ROOM)}
     failures = {key: backoff[key].failures + 1 if key in backoff else 1 for key in sorted(empty)}
-    return {key: Backoff(until=now + pauses.after(number, key), failures=number) for key, number in failures.items()}
+    return {
+        key: Backoff(until=now + pauses.after(number, key), failures=number, message=", ".join(NO_ROOM))
+        for key, number in failures.items()
+    }
 
 
 def _deaths(
@@ -213,11 +304,11 @@ def _cause(instance: Instance) -> str:
 
 
 def _taken(picture: Picture, dead: Iterable[Instance], pauses: Pauses) -> dict[str, datetime]:
-    """Offerings that an interruption struck: avoided for a while, also after the notice is forgotten."""
+    """Offerings that an interruption struck or EC2 warned of: avoided for a while, also when that is forgotten."""
     struck = {
         notice.offering: notice.at + pauses.avoidance
         for notice in sorted(picture.status.notices.values(), key=lambda one: one.at)
-        if notice.kind is NoticeKind.INTERRUPTION
+        if notice.kind is not NoticeKind.MAINTENANCE
     }
     struck |= {one.offering: picture.now + pauses.avoidance for one in dead if _ended_by(one, TAKEN_BY_EC2)}
     known = picture.status.memory.taken
@@ -235,20 +326,39 @@ def _dear(known: Mapping[str, datetime], launched: Launched | None, now: datetim
 def _backoff_after(
     launched: Launched, backoff: dict[str, Backoff], now: datetime, pauses: Pauses
 ) -> dict[str, Backoff]:
-    """Those that had none pause longer each time; one that gave some before it was empty starts afresh.
+    """Those that were refused pause longer each time; one that gave some before it was empty starts afresh.
 
     One that gave all that was asked is not forgotten before an instance of it is ready: EC2 may find no room after all.
     """
-    refused = {f.offering: f for f in launched.failures if f.reason is Reason.NO_CAPACITY}
-    everywhere = None in refused or (launched.short and launched.answered and not launched.failures)
-    empty = launched.offerings if everywhere else refused.keys() & launched.offerings
+    refused = {one.offering: one for one in launched.failures if one.offering and _of_its_offering(one)}
+    everywhere = [one for one in launched.failures if one.reason is Reason.NO_CAPACITY and one.offering is None]
+    if everywhere or (launched.short and launched.answered and not launched.failures):
+        words = everywhere[0] if everywhere else Failure(Reason.NO_CAPACITY, "", "It gave fewer than were asked for.")
+        refused = {**dict.fromkeys(launched.offerings, words), **refused}
     gave, after = set(launched.instances.values()), dict(backoff)
-    for offering in sorted(key for key in empty if key is not None):
-        failures = after[offering].failures + 1 if offering in after and offering not in gave else 1
-        lasting = offering in refused and refused[offering].lasting
-        pause = pauses.longest if lasting else pauses.after(failures, _salt(launched))
-        after[offering] = Backoff(until=now + pause, failures=failures)
+    for offering in sorted(refused.keys() & launched.offerings):
+        after[offering] = _refused(
+            refused[offering], None if offering in gave else after.get(offering), launched, now, pauses
+        )
     return after
+
+
+def _of_its_offering(failure: Failure) -> bool:
+    """Whether a refusal says nothing of other offerings. Price and addresses have memories of their own."""
+    own = failure.reason in (Reason.NO_CAPACITY, Reason.CONFIG, Reason.QUOTA, Reason.UNKNOWN)
+    return failure.offering is not None and own and failure.code not in OF_THE_ACCOUNT
+
+
+def _refused(refusal: Failure, before: Backoff | None, launched: Launched, now: datetime, pauses: Pauses) -> Backoff:
+    failures = before.failures + 1 if before else 1
+    reason = refusal.reason
+    if reason is Reason.UNKNOWN and failures >= UNKNOWN_TRIES:
+        reason = Reason.CONFIG
+    needs_a_person = reason in (Reason.CONFIG, Reason.QUOTA)
+    pause = pauses.longest if refusal.lasting or needs_a_person else pauses.after(failures, _salt(launched))
+    message = refusal.message.removesuffix(REMEDIES.get(refusal.code, "")).strip()  # a decision adds it again
+    words = f"{refusal.code}: {message}" if refusal.code else message
+    return Backoff(until=now + pause, failures=failures, reason=reason, message=bounded(words, QUOTED))
 
 
 def _holds_after(launched: Launched, holds: dict[Market, Hold], now: datetime, pauses: Pauses) -> dict[Market, Hold]:
@@ -260,8 +370,8 @@ def _holds_after(launched: Launched, holds: dict[Market, Hold], now: datetime, p
 def _hold_after(launched: Launched, hold: Hold | None, now: datetime, pauses: Pauses) -> Hold | None:
     if not launched.short:
         return None
-    worst = gravest(launched.failures)
-    if worst is None or worst.reason is Reason.NO_CAPACITY:
+    worst = gravest(one for one in launched.failures if not _of_its_offering(one))
+    if worst is None or worst.reason is Reason.NO_CAPACITY or (worst.reason is Reason.NO_ADDRESSES and worst.subnet):
         return None
     failures = hold.failures + 1 if hold is not None else 1
     reason, message = worst.reason, f"{worst.code}: {worst.message}"

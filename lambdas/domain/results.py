@@ -17,7 +17,8 @@ CODE_LENGTH = 100
 class Failure:
     """One refusal by EC2, with its meaning. ``offering`` names whom it concerns; None is the whole call.
 
-    Code and message are cut where it is made, so that statuses, logs and what quotes them stay small.
+    ``subnet`` is where it should have been launched. If ``lasting``, trying again soon is useless. Code and message are
+    cut where it is made, so that statuses, logs and what quotes them stay small.
     """
 
     reason: Reason
@@ -25,6 +26,7 @@ class Failure:
     message: str
     offering: str | None = None
     lasting: bool = False
+    subnet: str | None = None
 
     def __post_init__(self) -> None:
         """Cut what was given too long."""
@@ -59,11 +61,16 @@ class Launched:
 
 @dataclass(frozen=True)
 class Terminated:
-    """The answer to a termination. ``unknown`` are ids that EC2 does not know: no more, or, just launched, not yet."""
+    """The answer to a termination.
+
+    ``unknown`` are ids that EC2 does not know: no more, or, just launched, not yet. Of the ``unanswered`` nobody knows
+    whether they are being terminated.
+    """
 
     instance_ids: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
     unknown: tuple[str, ...] = ()
+    unanswered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,16 +83,22 @@ class Told:
 
 @dataclass(frozen=True)
 class Results:
-    """What a reconcile's steps brought about."""
+    """What a reconcile's steps brought about. ``unfinished``: there was no time for all of them."""
 
     launched: Launched | None = None
     terminated: tuple[Terminated, ...] = ()
     told: tuple[Told, ...] = ()
+    unfinished: bool = False
 
     @property
     def ended(self) -> frozenset[str]:
         """Ids of the instances that EC2 agreed to terminate."""
         return frozenset(id_ for one in self.terminated for id_ in one.instance_ids)
+
+    @property
+    def unanswered(self) -> frozenset[str]:
+        """Ids of the instances that may be being terminated."""
+        return frozenset(id_ for one in self.terminated for id_ in one.unanswered)
 
     @property
     def failures(self) -> tuple[Failure, ...]:

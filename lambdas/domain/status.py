@@ -19,6 +19,9 @@ NOTICE_COUNTS = timedelta(minutes=10)
 RISK_COUNTS = timedelta(days=14)
 """How long a rebalance recommendation or announced maintenance matters; EC2 announces maintenance two weeks ahead."""
 
+CLOSING = timedelta(minutes=3)
+"""For how long the metric of an ended trouble says zero: an alarm on one that merely stops stays for minutes."""
+
 Moment = Annotated[AwareDatetime, Field(lt=datetime(2200, 1, 1, tzinfo=UTC))]
 """A time that can be reckoned with: one that a hand wrote may lack its zone, or be the last there is."""
 
@@ -33,6 +36,7 @@ class Reason(StrEnum):
     """Why instances are missing. The names are part of the contract with users."""
 
     NO_CAPACITY = "NO_CAPACITY"
+    NO_ADDRESSES = "NO_ADDRESSES"
     PRICE_ABOVE_MAX = "PRICE_ABOVE_MAX"
     QUOTA = "QUOTA"
     THROTTLED = "THROTTLED"
@@ -69,24 +73,28 @@ class LastError(Frozen):
 class Attempt(Frozen):
     """A launch written down before its call, so that a crash is replayed and not repeated.
 
-    ``count`` is in units; ``request`` is the call's exact JSON, token included; ``terms`` are the parts of the spec
-    that it came from, ``machine`` the digest of what it makes.
+    ``count`` is in units; ``request`` is the call's exact JSON, token included; ``terms`` is a digest of the parts of
+    the spec that it came from (an earlier version wrote the parts themselves), ``machine`` the digest of what it makes;
+    ``weight`` what each instance counts for where the request names no weights.
     """
 
     id: str
     count: Count
     at: Moment
     request: str
-    terms: dict[str, Any]
+    terms: str | dict[str, Any]
     market: Market = Market.SPOT
     machine: str = ""
+    weight: Count = 1
 
 
 class Backoff(Frozen):
-    """An offering that had no capacity: not tried again before ``until``."""
+    """An offering that EC2 refused: not tried again before ``until``. ``message`` is EC2's own, bounded."""
 
     until: Moment
     failures: Count
+    reason: Reason = Reason.NO_CAPACITY
+    message: str = ""
 
 
 class Hold(Frozen):
@@ -108,10 +116,32 @@ class Batch(Frozen):
 
 
 class Ended(Frozen):
-    """Instances that were terminated together."""
+    """Instances that were terminated together, or are about to be."""
 
     at: Moment
     ids: tuple[str, ...]
+
+
+class Size(Frozen):
+    """So many units were wanted until ``at``."""
+
+    at: Moment
+    wanted: Count
+
+
+class Shortfall(Frozen):
+    """So many units have been missing for want of spot since ``since``."""
+
+    since: Moment
+    units: Count
+
+
+class Series(Frozen):
+    """Tries that have not helped yet: since when, how many, and before when the next one is not made."""
+
+    since: Moment
+    tries: Count
+    until: Moment
 
 
 class Template(Frozen):
@@ -125,10 +155,15 @@ class Template(Frozen):
 class Memory(Frozen):
     """What the control plane keeps for itself between reconciles.
 
-    ``startup`` are instances not seen ready yet, ``announced`` those under notice whose end was announced,
-    ``stillborn`` how many launches in a row brought none that became ready, ``taken`` offerings that an interruption
-    struck, with the time until which they are avoided, ``dear`` those that EC2 refused for their price. Before
-    ``replace_at`` no replacement is tried for an instance that still serves.
+    ``ending`` are instances whose termination was written down and not answered: they may be gone. ``startup`` are
+    instances not seen ready yet, ``announced`` those under notice whose end was announced, ``stillborn`` how many
+    launches in a row brought none that became ready, ``taken`` offerings that an interruption struck or a
+    recommendation warned of, with the time until which they are avoided, ``dear`` those that EC2 refused for their
+    price, ``full`` subnets that had no free address. ``sizes`` are larger ones that were wanted until lately,
+    ``shortfalls`` what spot lacks, the oldest first. Before ``replace_at`` no replacement is tried for an instance that
+    still serves. ``risks`` are replacements for recommended instances that were recommended again, ``returns`` those of
+    on-demand instances in their place. ``unsold`` are types of the item that EC2 sells nowhere in the Region, None if
+    EC2 has not said. Before ``forget_at`` a deleted pool's launch template is not tried to be deleted again.
     """
 
     version: Literal[1] = 1
@@ -136,6 +171,7 @@ class Memory(Frozen):
     attempt: Attempt | None = None
     launched: tuple[Batch, ...] = ()
     terminated: tuple[Ended, ...] = ()
+    ending: Ended | None = None
     startup: tuple[str, ...] = ()
     announced: tuple[str, ...] = ()
     stillborn: Count = 0
@@ -143,11 +179,17 @@ class Memory(Frozen):
     holds: dict[Market, Hold] = Field(default_factory=dict)
     taken: dict[str, Moment] = Field(default_factory=dict)
     dear: dict[str, Moment] = Field(default_factory=dict)
+    full: dict[str, Moment] = Field(default_factory=dict)
     template: Template | None = None
     below_since: Moment | None = None
-    spot_short_since: Moment | None = None
-    excess_since: Moment | None = None
+    sizes: tuple[Size, ...] = ()
+    shortfalls: tuple[Shortfall, ...] = ()
     replace_at: Moment | None = None
+    risks: Series | None = None
+    returns: Series | None = None
+    unsold: tuple[str, ...] | None = None
+    forget_at: Moment | None = None
+    over: dict[str, Moment] = Field(default_factory=dict)
 
 
 class NoticeKind(StrEnum):
@@ -203,6 +245,18 @@ class Rollout(Frozen):
     message: str
 
 
+class Replacing(Frozen):
+    """What still serves and should give way to others, and why it has not.
+
+    ``count`` is in units. Without ``reason`` replacements are under way.
+    """
+
+    count: Count
+    reason: Reason | None = None
+    message: str
+    next_attempt_at: Moment | None = None
+
+
 class Answer(Frozen):
     """The public half of a PoolStatus item."""
 
@@ -214,7 +268,9 @@ class Answer(Frozen):
     on_demand: Count = 0
     waiting: Waiting | None = None
     rollout: Rollout | None = None
+    replacing: Replacing | None = None
     drains: tuple[Drained, ...] = ()
+    warnings: tuple[str, ...] = ()
     spec_errors: tuple[SpecError, ...] = ()
     last_error: LastError | None = None
     draining_since: Moment | None = None
@@ -226,6 +282,23 @@ class Status(Frozen):
     answer: Answer = Answer()
     memory: Memory = Memory()
     notices: dict[str, Notice] = Field(default_factory=dict)
+
+
+STARTING, INVALID_ITEM = "STARTING", "INVALID_ITEM"
+"""Names of trouble beside reasons for waiting: all is launched and does not run yet; the item breaks a rule."""
+
+
+def reason_of_trouble(answer: Answer) -> Reason | None:
+    """Why a pool is not as it should be. A rolling update that has stopped is a launch refused, though all may run."""
+    if answer.rollout is not None and answer.rollout.state is RolloutState.STOPPED:
+        return Reason.CONFIG
+    return answer.waiting.reason if answer.waiting else None
+
+
+def troubles_of(answer: Answer, memory: Memory) -> tuple[str, ...]:
+    """All that is wrong with a pool, by the names in the metrics."""
+    reason = reason_of_trouble(answer) or (STARTING if memory.below_since else None)
+    return (*([str(reason)] if reason else []), *([INVALID_ITEM] if answer.spec_errors else []))
 
 
 def with_error(status: Status, error: LastError) -> Status:

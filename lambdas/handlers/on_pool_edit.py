@@ -6,7 +6,7 @@ from typing import Any
 
 from lambdas.events import edited_pools
 from lambdas.telemetry import logger, tracer
-from lambdas.wiring import due_queue
+from lambdas.wiring import edited_queue
 
 
 @tracer.capture_lambda_handler(capture_response=False)
@@ -14,5 +14,5 @@ from lambdas.wiring import due_queue
 def handler(event: dict[str, Any], _context: Any) -> None:
     """Ask for a reconcile of each pool in the batch."""
     names = edited_pools(event.get("Records"))
-    due_queue().send(dict.fromkeys(names, "its item was edited"))
+    edited_queue().send(dict.fromkeys(names, "its item was edited"))
     logger.info("edited", pools=names)

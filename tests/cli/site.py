@@ -63,7 +63,13 @@ class Site:
         self.plane = ControlPlane(
             stack=self.settings.stack,
             pools=PoolTable(dynamodb, self.settings.pools_table),
-            statuses=StatusTable(dynamodb, self.settings.status_table, lease_seconds=75, clock=self.clock),
+            statuses=StatusTable(
+                dynamodb,
+                self.settings.status_table,
+                lease_seconds=75,
+                clock=self.clock,
+                answered_at=lambda _: self.clock(),
+            ),
             fleet=Ec2Fleet(
                 client,
                 stack=self.settings.stack,
@@ -173,6 +179,7 @@ def deployed(stack: str, url: str) -> tuple[StackSettings, dict[str, str]]:
         pools_table=f"{stack}-pools",
         status_table=f"{stack}-status",
         due_queue_url=client_of("sqs", url).create_queue(QueueName=f"{stack}-due")["QueueUrl"],
+        edited_queue_url=client_of("sqs", url).create_queue(QueueName=f"{stack}-edited")["QueueUrl"],
         default_launch_template=f"{stack}-default",
         subnet_ids=(),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -34,6 +34,7 @@ CLOCK = ManualClock()
 NOW = CLOCK()
 SPEC = Pool(pool_name="p", instance_types=("g5.xlarge",)).model_dump(mode="json")
 ATTEMPT = Attempt(id="a", count=2, at=NOW, request='{"Type":"instant"}', terms={"spot": True, "spot_max_price": None})
+ENDING = Ended(at=NOW, ids=("i-00000003", "i-00000004"))
 FULL = Status(
     answer=Answer(
         wanted=3,
@@ -52,7 +53,8 @@ FULL = Status(
         attempt=ATTEMPT,
         launched=(Batch(at=NOW, attempt="a", machine="m", ids={"g5.xlarge/us-east-1a": ("i-00000001",)}),),
         terminated=(Ended(at=NOW, ids=("i-00000002",)),),
-        backoff={"g5.xlarge/us-east-1a": Backoff(until=NOW, failures=3)},
+        ending=ENDING,
+        backoff={"g5.xlarge/us-east-1a": Backoff(until=NOW, failures=3, reason=Reason.CONFIG, message="no such type")},
         holds={Market.SPOT: Hold(reason=Reason.QUOTA, until=NOW, failures=2, message="quota")},
         below_since=NOW,
     ),
@@ -61,15 +63,23 @@ FULL = Status(
 
 @pytest.fixture(params=["memory", "dynamodb"])
 def store(request: pytest.FixtureRequest) -> StatusStore:
+    CLOCK.now = NOW
     if request.param == "memory":
         return MemoryStatuses(CLOCK, LEASE)
     aws: Callable[[str], Any] = request.getfixturevalue("aws")
     new_table: Callable[[], str] = request.getfixturevalue("new_table")
-    return StatusTable(aws("dynamodb"), new_table(), lease_seconds=LEASE, clock=CLOCK)
+    return table_of(aws("dynamodb"), new_table())
+
+
+def table_of(client: Any, name: str) -> StatusTable:
+    """The adapter, with a table's clock that moves when told."""
+    return StatusTable(client, name, lease_seconds=LEASE, clock=CLOCK, answered_at=lambda _: CLOCK())
 
 
 def taken(store: StatusStore, seconds: int = 0) -> Lease:
-    lease = store.acquire("p", NOW + timedelta(seconds=seconds))
+    """The lease, asked for so many seconds from the beginning."""
+    CLOCK.now = NOW + timedelta(seconds=seconds)
+    lease = store.acquire("p")
     assert lease is not None
     return lease
 
@@ -94,7 +104,8 @@ def test_what_is_past_is_gone_after_the_next_save(store: StatusStore) -> None:
 
 def test_a_taken_lease_is_not_given_twice(store: StatusStore) -> None:
     taken(store)
-    assert store.acquire("p", NOW + timedelta(seconds=LEASE - 1)) is None
+    CLOCK.forward(LEASE - 1)
+    assert store.acquire("p") is None
 
 
 def test_a_lease_that_ran_out_is_given_to_the_next_under_a_higher_fence(store: StatusStore) -> None:
@@ -109,20 +120,20 @@ def test_a_released_lease_is_free_at_once(store: StatusStore) -> None:
 
 def test_whoever_finds_it_taken_makes_the_holder_look_again_once(store: StatusStore) -> None:
     lease = taken(store)
-    assert store.acquire("p", NOW) is None
+    assert store.acquire("p") is None
     assert not store.release(lease)
     assert store.release(lease)
 
 
 def test_the_mark_does_not_outlive_its_lease(store: StatusStore) -> None:
     taken(store)
-    assert store.acquire("p", NOW) is None
+    assert store.acquire("p") is None
     assert store.release(taken(store, LEASE + 1))
 
 
 def test_a_dirty_lease_can_be_let_go_all_the_same(store: StatusStore) -> None:
     lease = taken(store)
-    assert store.acquire("p", NOW) is None
+    assert store.acquire("p") is None
     assert store.release(lease, even_if_dirty=True)
     assert taken(store)
 
@@ -132,10 +143,12 @@ def test_a_dirty_lease_can_be_let_go_all_the_same(store: StatusStore) -> None:
     [
         lambda store, lease: store.save(lease, Status(), FULL),
         lambda store, lease: store.begin(lease, ATTEMPT),
+        lambda store, lease: store.ending(lease, ENDING),
+        lambda store, lease: store.announced(lease, ["i-00000001"]),
         lambda store, lease: store.delete(lease),
         lambda store, lease: store.release(lease),
     ],
-    ids=["save", "begin", "delete", "release"],
+    ids=["save", "begin", "ending", "announced", "delete", "release"],
 )
 def test_a_lost_lease_writes_nothing(store: StatusStore, write: Callable[[StatusStore, Lease], object]) -> None:
     lost = taken(store)
@@ -151,6 +164,74 @@ def test_an_attempt_is_written_down_beside_what_is_remembered(store: StatusStore
     store.save(lease, Status(), before)
     store.begin(lease, ATTEMPT)
     assert store.get("p") == Status(memory=Memory(spec=SPEC, attempt=ATTEMPT))
+
+
+def test_what_is_about_to_end_and_who_was_told_are_written_down_beside_it(store: StatusStore) -> None:
+    lease = taken(store)
+    before = Status(memory=Memory(spec=SPEC))
+    store.save(lease, Status(), before)
+    store.ending(lease, ENDING)
+    store.announced(lease, ["i-00000001", "i-00000002"])
+    told = Memory(spec=SPEC, ending=ENDING, announced=("i-00000001", "i-00000002"))
+    assert store.get("p") == Status(memory=told)
+
+
+def test_a_thousand_notices_that_are_past_at_once_go_in_one_save(store: StatusStore) -> None:
+    """DynamoDB takes 4 KB of expression: a save that names all of them would be refused for ever."""
+    lease = taken(store)
+    for number in range(1000):
+        store.note("p", f"i-{number:08x}", Notice(at=NOW, offering="g5.xlarge/us-east-1a"))
+    before = store.get("p")
+    assert before is not None
+    assert len(before.notices) == 1000
+    store.save(lease, before, FULL)
+    assert store.get("p") == FULL
+
+
+def test_a_status_of_more_than_400_kilobytes_is_refused_and_the_one_before_stays(store: StatusStore) -> None:
+    lease = taken(store)
+    large = Status(memory=Memory(spec={"user_data": "x" * 420_000}))
+    with pytest.raises(Exception, match="Item size"):
+        store.save(lease, Status(), large)
+    assert store.get("p") == Status()
+
+
+def test_a_pool_is_queued_once_until_somebody_comes_for_it(store: StatusStore) -> None:
+    store.release(taken(store))
+    assert store.queued("p", NOW)
+    assert not store.queued("p", NOW + timedelta(minutes=4))
+    assert store.release(taken(store, 60))
+    assert store.queued("p", NOW + timedelta(minutes=4))
+
+
+def test_whoever_finds_the_lease_taken_has_come_for_it_too(store: StatusStore) -> None:
+    taken(store)
+    assert store.queued("p", NOW)
+    assert store.acquire("p") is None
+    assert store.queued("p", NOW)
+
+
+def test_a_message_may_get_lost_and_a_pool_without_a_status_is_due(store: StatusStore) -> None:
+    assert store.queued("p", NOW)
+    assert store.queued("p", NOW)
+    store.release(taken(store))
+    assert store.queued("p", NOW)
+    assert store.queued("p", NOW + timedelta(minutes=6))
+
+
+def test_a_lease_ends_by_the_tables_clock_whatever_the_functions_shows(
+    aws: Callable[[str], Any], new_table: Callable[[], str]
+) -> None:
+    client, table = aws("dynamodb"), new_table()
+    behind, ahead = (ManualClock() for _ in range(2))
+    behind.now, ahead.now = (datetime.now(UTC) + timedelta(minutes=minutes) for minutes in (-30, 30))
+    first, second = (StatusTable(client, table, lease_seconds=LEASE, clock=clock) for clock in (behind, ahead))
+    lease = first.acquire("p")
+    assert lease is not None
+    assert second.acquire("p") is None
+    assert not first.release(lease), "the other one marked it"
+    assert first.release(lease)
+    assert second.acquire("p") is not None
 
 
 def test_a_notice_that_comes_during_a_reconcile_survives_its_save(store: StatusStore) -> None:
@@ -233,7 +314,8 @@ def test_a_status_edited_by_hand_is_told_of_and_keeps_no_other_back(
     aws: Callable[[str], Any], new_table: Callable[[], str], edit: str
 ) -> None:
     client, table = aws("dynamodb"), new_table()
-    store = StatusTable(client, table, lease_seconds=LEASE, clock=CLOCK)
+    CLOCK.now = NOW
+    store = table_of(client, table)
     store.release(taken(store))
     client.put_item(
         TableName=table,
@@ -255,5 +337,5 @@ def test_a_status_edited_by_hand_is_told_of_and_keeps_no_other_back(
 
 def reconciled(store: StatusStore) -> None:
     """What a reconcile first asks."""
-    store.acquire("p", NOW)
+    store.acquire("p")
     store.get("p")

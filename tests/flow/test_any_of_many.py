@@ -115,8 +115,8 @@ class TestUnits:
         world.minutes(2)
         assert len(world.alive()) == 2
 
-    @pytest.mark.parametrize(("price", "launches"), [("0.499998", True), ("0.499999", False), ("0.500001", False)])
-    def test_a_cap_that_does_not_divide_is_cut_and_no_call_is_made_that_ec2_must_refuse(
+    @pytest.mark.parametrize(("price", "launches"), [("0.499999", True), ("0.5", True), ("0.500001", False)])
+    def test_a_price_equal_to_a_cap_that_does_not_divide_is_paid_and_no_call_is_made_that_ec2_must_refuse(
         self, price: str, launches: bool
     ) -> None:
         world = weighted(offering("g5.xlarge", "us-east-1a", price=price))

@@ -123,10 +123,10 @@ def test_whoever_finds_the_lease_taken_makes_the_holder_look_again(world: World)
 
 def test_a_reconcile_that_lost_its_lease_writes_nothing(world: World) -> None:
     world.edit(target_size=1)
-    lease = world.statuses.acquire("p", world.clock())
+    lease = world.statuses.acquire("p")
     assert lease is not None
     world.forward(80, deliver=False)
-    assert world.statuses.acquire("p", world.clock()) is not None
+    assert world.statuses.acquire("p") is not None
     with pytest.raises(LeaseLostError):
         world.statuses.save(lease, Status(), Status())
     with pytest.raises(LeaseLostError):
@@ -138,7 +138,7 @@ def test_a_failure_gives_the_lease_back(world: World) -> None:
     world.fault(action="DescribeInstances", error="Unavailable")
     with pytest.raises(RuntimeError):
         reconcile("p", world.plane)
-    assert isinstance(world.statuses.acquire("p", world.clock()), Lease)
+    assert isinstance(world.statuses.acquire("p"), Lease)
 
 
 def test_lost_statuses_drain_nothing_and_launch_nothing_twice(world: World) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.status import ANNOUNCED
+from lambdas.domain.status import ANNOUNCED, Reason
 from localcloud.market.commands import CommandResult
 from tests.fakes import World, offering
 
@@ -79,8 +79,11 @@ class TestRisk:
         self.announce(world, risk, before[0])
         world.minutes(30)
         assert world.alive() == before
-        assert world.calls["CreateFleet"] <= 8
-        assert world.status().answer.waiting is None, "nothing is missing"
+        assert world.calls["CreateFleet"] <= 16
+        answer = world.status().answer
+        assert answer.waiting is None, "nothing is missing"
+        assert answer.replacing is not None
+        assert (answer.replacing.count, answer.replacing.reason) == (1, Reason.NO_CAPACITY)
 
     def test_protected_ones_stay(self, world: World, risk: str) -> None:
         before = settled(world, target_size=3, max_instances=6, on_rebalance="replace_first")
@@ -222,11 +225,20 @@ class TestDrains:
         assert len(drains(world)) == 20
         assert len({one["instance-id"] for one in world.bus.details}) == 30
 
-    def test_in_a_paused_pool_nobody_is_told(self, world: World) -> None:
-        first, *_ = settled(world, target_size=2, max_instances=4)
-        world.edit(target_size=2, max_instances=4, paused=True)
+    def test_a_paused_pool_is_told_too(self, world: World) -> None:
+        first, *_ = settled(world, target_size=2, max_instances=4, drain_command="/opt/drain")
+        world.edit(target_size=2, max_instances=4, drain_command="/opt/drain", paused=True)
         world.interrupt(first)
-        assert world.bus.details == []
+        assert [one["instance-id"] for one in world.bus.details] == [first]
+        assert len(drains(world)) == 1
+
+    def test_a_deleted_pool_is_told_too_and_its_last_drain_command_runs(self, world: World) -> None:
+        first, *_ = settled(world, target_size=2, max_instances=4, drain_command="/opt/drain")
+        world.delete()
+        world.interrupt(first)
+        assert [one["instance-id"] for one in world.bus.details] == [first]
+        assert len(drains(world)) == 1
+        assert world.calls["SendCommand"] == 1
 
 
 class TestTaken:

@@ -62,15 +62,65 @@ class TestCalm:
         world.minutes(7)
         assert world.alive() == []
 
-    def test_a_paused_pool_waits_from_when_it_goes_on(self, world: World) -> None:
+    def test_time_passes_for_a_paused_pool_too(self, world: World) -> None:
         settle(world, target_size=3)
         world.edit(target_size=1, scale_in_after_minutes=5, paused=True)
-        world.minutes(10)
+        world.minutes(3)
         world.edit(target_size=1, scale_in_after_minutes=5)
-        world.minutes(4)
+        world.minutes(1)
         assert len(world.alive()) == 3
         world.minutes(2)
         assert len(world.alive()) == 1
+
+    def test_the_largest_size_within_the_time_holds_though_there_were_too_many_before(self, world: World) -> None:
+        """One that has been too many for long must not let go what was wanted until just now."""
+        settle(world, target_size=6, scale_in_after_minutes=10)
+        settle(world, target_size=5, scale_in_after_minutes=10)
+        world.minutes(7)
+        world.edit(target_size=2, scale_in_after_minutes=10)
+        world.minutes(4)
+        assert len(world.alive()) == 5, "the sixth went, and no more"
+        world.minutes(7)
+        assert len(world.alive()) == 2
+
+    @pytest.mark.parametrize(
+        "change",
+        [{"on_demand_base": 1}, {"image_id": "ami-2"}, {"update": "rolling", "image_id": "ami-2"}],
+        ids=["a base is raised", "another description", "another description, rolling"],
+    )
+    def test_no_other_change_lets_anybody_go_sooner(self, world: World, change: dict[str, Any]) -> None:
+        settle(world, target_size=6, image_id="ami-1", update="rolling", scale_in_after_minutes=10, max_instances=8)
+        item: dict[str, Any] = {
+            "image_id": "ami-1",
+            "update": "rolling",
+            "scale_in_after_minutes": 10,
+            "max_instances": 8,
+        }
+        world.edit(**item | {"target_size": 2})
+        world.edit(**item | {"target_size": 2} | change)
+        world.minutes(8)
+        assert len(world.alive()) >= 6
+        world.minutes(15)
+        assert len(world.alive()) == 2
+
+    def test_what_was_bought_on_demand_is_kept_as_long(self, world: World) -> None:
+        lends = {"fallback": {"after_minutes": 1}, "scale_in_after_minutes": 10, "max_instances": 6}
+        world.set_all(capacity=3)
+        settle(world, target_size=3, **lends)
+        world.set_all(capacity=1)
+        settle(world, target_size=6, **lends)
+        world.minutes(5)
+        assert len(world.alive()) == 6
+        settle(world, target_size=3, **lends)
+        world.minutes(6)
+        assert len(world.alive()) == 6
+        world.minutes(5)
+        assert len(world.alive()) == 3
+
+    def test_a_lowered_limit_does_not_wait(self, world: World) -> None:
+        settle(world, target_size=6, max_instances=6, scale_in_after_minutes=60)
+        settle(world, target_size=3, max_instances=4, scale_in_after_minutes=60)
+        assert len(world.alive()) == 4
 
 
 class TestVictims:
@@ -92,6 +142,16 @@ class TestVictims:
         world.market.set_offering("g5.xlarge", "us-east-1a", spot_price=Decimal("0.9"))
         settle(world, target_size=2)
         assert {world.market.instances[id_].zone for id_ in world.alive()} == {"us-east-1b"}
+
+    def test_spread_over_zones_it_stays_so_whatever_they_cost(self) -> None:
+        zones = [
+            offering("g5.xlarge", f"us-east-1{zone}", price=f"0.{price}")
+            for zone, price in zip("abc", "579", strict=True)
+        ]
+        world = World(*zones)
+        settle(world, target_size=9, max_instances=9, spread_zones=True)
+        settle(world, target_size=3, max_instances=9, spread_zones=True)
+        assert sorted(world.market.instances[id_].zone[-1] for id_ in world.alive()) == ["a", "b", "c"]
 
     def test_then_those_of_the_fullest_zone(self) -> None:
         world = World(

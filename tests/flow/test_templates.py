@@ -179,10 +179,13 @@ class TestItsEnd:
         world.forward(5)
         world.delete()
         world.minutes(5)
-        world.fault(action="DeleteLaunchTemplate", error="Unavailable")
-        with pytest.raises(RuntimeError, match="Unavailable"):
-            world.minutes(3)
-        world.minutes(3)
+        world.fault(action="DeleteLaunchTemplate", error="UnauthorizedOperation", times=2)
+        world.minutes(12)
+        error = world.status().answer.last_error
+        assert error is not None
+        assert error.code == "UnauthorizedOperation"
+        assert world.calls["DeleteLaunchTemplate"] == 1, "it is no use every minute"
+        world.minutes(33)
         assert "p" not in world.statuses.statuses
         assert [one.name for one in world.surroundings.templates.values()] == [TEMPLATE]
 

@@ -353,7 +353,7 @@ def _remember_much(site: Site) -> None:
     now = site.world.clock()
     pool = parse_pool(site.plane.pools.get("p") or {})
     assert isinstance(pool, Pool)
-    lease = site.plane.statuses.acquire("p", now)
+    lease = site.plane.statuses.acquire("p")
     before = site.plane.statuses.get("p")
     assert lease is not None
     assert before is not None
@@ -362,7 +362,7 @@ def _remember_much(site: Site) -> None:
     offering = "g5.xlarge/us-east-1c"
     memory = before.memory.model_copy(
         update={
-            "attempt": Attempt(id="lost", count=1, at=now, request=request, terms=pool.launch_terms()),
+            "attempt": Attempt(id="lost", count=1, at=now, request=request, terms=pool.launch_terms),
             "launched": (Batch(at=now, attempt="earlier", machine="m", ids={offering: ("i-00000003",)}),),
             "terminated": (Ended(at=now, ids=("i-00000001",)),),
             "startup": ("i-00000003",),

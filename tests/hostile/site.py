@@ -88,7 +88,13 @@ class Site:
         self.plane = replace(
             self.world.plane,
             pools=PoolTable(self.dynamodb, self.pools),
-            statuses=StatusTable(self.dynamodb, self.statuses, lease_seconds=75, clock=self.world.clock),
+            statuses=StatusTable(
+                self.dynamodb,
+                self.statuses,
+                lease_seconds=75,
+                clock=self.world.clock,
+                answered_at=lambda _: self.world.clock(),
+            ),
         )
         self.lines: list[dict[str, Any]] = []
         for name in NEIGHBOURS:
@@ -185,7 +191,7 @@ class Site:
     def _invoke(self, module: Any, event: Any) -> Any:
         """Call a handler as Lambda does, with an event that went through JSON and output that is UTF-8."""
         told = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
-        made: dict[str, Any] = {"control_plane": lambda: self.plane, "due_queue": lambda: self.world.queue}
+        made: dict[str, Any] = {"control_plane": lambda: self.plane, "edited_queue": lambda: self.world.queue}
         with (
             mock.patch.multiple(module, **{name: made[name] for name in made.keys() & vars(module).keys()}),
             _logging_to(told),

@@ -44,6 +44,7 @@ def test_these_are_the_alarms(aws: Synthesized, local: Synthesized) -> None:
         *(f"{function}-{what}" for function in FUNCTIONS for what in ("errors", "throttles")),
         *(f"dead-{what}" for what in ("ticks", "pool-edits", "due-pools", "spot-notices")),
         "due-pools-waiting",
+        "edited-pools-waiting",
         "notices-waiting",
     }
     assert set(alarms(aws)) == expected

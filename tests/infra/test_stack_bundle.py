@@ -95,6 +95,7 @@ boto3.client("ec2").get_waiter("instance_running"), boto3.client("ec2").get_pagi
         "SPOTPOOLS_POOLS_TABLE": "pools",
         "SPOTPOOLS_STATUS_TABLE": "status",
         "SPOTPOOLS_DUE_QUEUE_URL": "http://127.0.0.1/due",
+        "SPOTPOOLS_EDITED_QUEUE_URL": "http://127.0.0.1/edited",
         "SPOTPOOLS_DEFAULT_LAUNCH_TEMPLATE": "spotpools-default",
     }
     # -I -S: no site-packages, no current folder.

@@ -26,6 +26,7 @@ OUTPUTS = {
     "DefaultLaunchTemplate",
     "Dashboard",
     "DueQueueUrl",
+    "EditedQueueUrl",
     "NoticesQueueUrl",
     "TickFunction",
     "Version",

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import datetime
 from decimal import ROUND_UP, Decimal
 from functools import partial
 from itertools import count
@@ -160,10 +159,10 @@ def _no_fence(put: Put) -> None:
 def _no_lease(put: Put) -> None:
     real = MemoryStatuses.acquire
 
-    def acquire(self: MemoryStatuses, pool_name: str, now: datetime) -> Lease | None:
+    def acquire(self: MemoryStatuses, pool_name: str) -> Lease | None:
         if pool_name in self.leases:
-            self.leases[pool_name]["until"] = now
-        return real(self, pool_name, now)
+            self.leases[pool_name]["until"] = self.clock()
+        return real(self, pool_name)
 
     put(MemoryStatuses, "acquire", acquire)
 
@@ -173,7 +172,7 @@ def _terminate_noticed(put: Put) -> None:
     real = decide._too_many  # noqa: SLF001  mutants reach inside
 
     def too_many(seen: Any, why: str = "") -> Iterator[Any]:
-        yield from real(seen, why)
+        yield from real(seen, why=why)
         if seen.stock.noticed:
             yield Terminate(tuple(one.id for one in seen.stock.noticed), why="they go anyway")
 
@@ -310,8 +309,10 @@ def _launched_is_ready(put: Put) -> None:
 
 @mutant("a roll goes on although its first instance never got ready")
 def _roll_regardless(put: Put) -> None:
-    def rolling(pool: Pool, _: Any, __: Any, old: tuple[Instance, ...], ___: int) -> Replacement:
-        return Replacement(old, pool.max_unavailable, pool.max_unavailable, "an older description made it")
+    def rolling(room: Any, _: Any, __: Any, old: tuple[Instance, ...], alone: Any) -> Any:
+        room.admit(alone[: room.pool.max_unavailable])
+        step = room.pool.max_unavailable
+        return Replacement(old, step, step, "an older description made it"), []
 
     put(replacing, "_rolling", rolling)
 
@@ -320,9 +321,9 @@ def _roll_regardless(put: Put) -> None:
 def _all_at_once(put: Put) -> None:
     real = replacing._rolling  # noqa: SLF001  mutants reach inside
 
-    def rolling(pool: Pool, stock: Stock, *rest: Any) -> Replacement:
-        found = real(pool, stock, *rest)
-        return replace(found, spare=stock.wanted) if found.spare else found
+    def rolling(room: Any, *rest: Any) -> Any:
+        found, stuck = real(room, *rest)
+        return (replace(found, spare=room.stock.wanted) if found.spare else found), stuck
 
     put(replacing, "_rolling", rolling)
 
@@ -348,7 +349,7 @@ def _no_wait(put: Put) -> None:
 
 @mutant("on-demand instances are never given back")
 def _never_returned(put: Put) -> None:
-    _wishing(put, replacing, "replacements", partial(_falling_back, return_to_spot=False))
+    _wishing(put, replacing, "plan_swaps", partial(_falling_back, return_to_spot=False))
 
 
 @mutant("an on-demand instance's successor is surplus")
@@ -368,20 +369,22 @@ def _deaths_ignored(put: Put) -> None:
 
 @mutant("what is at risk goes before its replacement is ready")
 def _at_risk_first(put: Put) -> None:
-    real = replacing.replacements
+    real = replacing.plan_swaps
 
-    def replacements(*given: Any) -> tuple[Replacement, ...]:
-        return tuple(
+    def plan_swaps(*given: Any) -> Any:
+        found = real(*given)
+        spared = [
             replace(one, spare=sum(each.units for each in one.instances)) if "risk" in one.why else one
-            for one in real(*given)
-        )
+            for one in found.groups
+        ]
+        return replace(found, groups=tuple(spared))
 
-    put(replacing, "replacements", replacements)
+    put(replacing, "plan_swaps", plan_swaps)
 
 
 @mutant("risks are not heeded")
 def _risks_ignored(put: Put) -> None:
-    _wishing(put, replacing, "replacements", lambda pool: pool.model_copy(update={"on_rebalance": "ignore"}))
+    _wishing(put, replacing, "plan_swaps", lambda pool: pool.model_copy(update={"on_rebalance": "ignore"}))
 
 
 @mutant("a changed description is launched from the template's old version")
@@ -396,7 +399,7 @@ def _old_version(put: Put) -> None:
 
 @mutant("scale-in does not wait")
 def _scale_in_at_once(put: Put) -> None:
-    put(Picture, "calm_until", property(lambda seen: seen.now))
+    put(Picture, "held", property(lambda seen: seen.stock.wanted))
 
 
 @mutant("the schedule is read in UTC")

@@ -8,14 +8,14 @@ from __future__ import annotations
 import copy
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from lambdas.domain.status import Attempt, Notice, Status
+from lambdas.domain.status import Attempt, Ended, Notice, Status
 from lambdas.ports import Lease, UnreadableStatusError
 from localcloud.market.actions import describe_instances
 from localcloud.market.client import MarketClient
@@ -289,9 +289,9 @@ class Statuses:
     def scan(self) -> Mapping[str, Status | UnreadableStatusError]:
         return self._world.call("statuses.scan", self._table.scan)
 
-    def acquire(self, pool_name: str, now: datetime) -> Lease | None:
+    def acquire(self, pool_name: str) -> Lease | None:
         def effect() -> Lease | None:
-            lease = self._table.acquire(pool_name, now)
+            lease = self._table.acquire(pool_name)
             self._world.stats["reconciles"] += lease is not None
             self._world.oracle.leased(running(self._world), lease)
             return lease
@@ -313,6 +313,23 @@ class Statuses:
             self._world.oracle.begun(running(self._world), lease, attempt)
 
         self._world.call("statuses.begin", effect)
+
+    def ending(self, lease: Lease, ended: Ended) -> None:
+        def effect() -> None:
+            self._table.ending(lease, ended)
+            self._world.oracle.written(lease, "ending")
+
+        self._world.call("statuses.ending", effect)
+
+    def announced(self, lease: Lease, instance_ids: Iterable[str]) -> None:
+        def effect() -> None:
+            self._table.announced(lease, instance_ids)
+            self._world.oracle.written(lease, "announced")
+
+        self._world.call("statuses.announced", effect)
+
+    def queued(self, pool_name: str, now: datetime) -> bool:
+        return self._world.call("statuses.queued", lambda: self._table.queued(pool_name, now))
 
     def save(self, lease: Lease, before: Status, after: Status) -> None:
         def effect() -> None:

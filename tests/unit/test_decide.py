@@ -163,7 +163,7 @@ class TestOpenAttempt:
     @staticmethod
     def attempt(item: Pool, count: int = 2, minutes: int = 1) -> Attempt:
         at = NOW - timedelta(minutes=minutes)
-        return Attempt(id="a", count=count, at=at, request="{}", terms=item.launch_terms())
+        return Attempt(id="a", count=count, at=at, request="{}", terms=item.launch_terms)
 
     def test_it_is_sent_again_unchanged(self) -> None:
         item = pool(target_size=2)
@@ -209,10 +209,23 @@ def test_a_launch_is_bounded() -> None:
     assert step.count == 100
 
 
-def test_without_any_subnet_it_says_so() -> None:
-    plan = decide(picture(pool(target_size=1)).offered(()))
+def test_where_no_spot_is_sold_it_waits_and_can_fall_back() -> None:
+    item = pool(target_size=1, fallback={"after_minutes": 0})
+    plan = decide(picture(item).offered(()))
+    assert plan.hindrance is not None
+    assert plan.hindrance.reason is Reason.NO_CAPACITY
+    assert "EC2 sells no on-demand capacity" in plan.hindrance.message
+    (step,) = decide(picture(item).offered([replace(OFFERS[0], market=Market.ON_DEMAND)])).steps
+    assert isinstance(step, Launch)
+    assert step.market is Market.ON_DEMAND
+
+
+def test_types_that_are_sold_nowhere_are_named() -> None:
+    seen = replace(picture(pool(target_size=1, instance_types=("g5.xlagre",))).offered(()), unsold=("g5.xlagre",))
+    plan = decide(seen)
     assert plan.hindrance is not None
     assert plan.hindrance.reason is Reason.CONFIG
+    assert "g5.xlagre" in plan.hindrance.message
 
 
 def test_a_steady_pool_is_not_due() -> None:

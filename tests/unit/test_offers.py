@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,9 +11,9 @@ import pytest
 
 from lambdas.domain.capacity import Stock
 from lambdas.domain.observed import Instance, Offer, State
-from lambdas.domain.offers import above_cap, ask, choose
+from lambdas.domain.offers import Ask, above_cap, ask, choose
 from lambdas.domain.pool import Market, Pool
-from lambdas.domain.status import Backoff, Memory, Notice, NoticeKind, Status
+from lambdas.domain.status import Backoff, Memory, Notice, NoticeKind, Reason, Status
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)
@@ -39,11 +40,30 @@ class TestChoice:
         choice = choose(pool(), Market.SPOT, [offer("a"), offer("b")], Status(notices={"i-1": notice}), NOW)
         assert choice.usable == (offer("b"),)
 
-    @pytest.mark.parametrize("kind", [NoticeKind.REBALANCE, NoticeKind.MAINTENANCE])
-    def test_a_risk_does_not(self, kind: NoticeKind) -> None:
+    @pytest.mark.parametrize(("kind", "usable"), [(NoticeKind.REBALANCE, "b"), (NoticeKind.MAINTENANCE, "ab")])
+    def test_so_does_a_recommendation_but_maintenance_says_nothing_of_capacity(
+        self, kind: NoticeKind, usable: str
+    ) -> None:
         notice = Notice(at=NOW, offering="g5.xlarge/a", kind=kind)
         choice = choose(pool(), Market.SPOT, [offer("a"), offer("b")], Status(notices={"i-1": notice}), NOW)
-        assert len(choice.usable) == 2
+        assert "".join(one.zone for one in choice.usable) == usable
+
+    def test_a_refusal_by_name_holds_its_offering_alone(self) -> None:
+        quota = Backoff(until=LATER, failures=1, reason=Reason.QUOTA, message="used up")
+        status = Status(memory=Memory(backoff={"g5.xlarge/a": quota}))
+        choice = choose(pool(), Market.SPOT, [offer("a"), offer("b")], status, NOW)
+        assert choice.usable == (offer("b"),)
+        assert choice.refused_for(Reason.QUOTA) == ((offer("a"), quota),)
+
+    def test_a_subnet_without_addresses_is_not_tried_for_a_while(self) -> None:
+        status = Status(memory=Memory(full={"a": LATER}))
+        choice = choose(pool(), Market.SPOT, [offer("a"), offer("b")], status, NOW)
+        assert (choice.usable, choice.full) == ((offer("b"),), ((offer("a"), LATER),))
+
+    def test_a_type_without_a_list_price_is_left_out_of_a_share(self) -> None:
+        known = replace(offer("b"), on_demand_price=Decimal(1))
+        choice = choose(pool(spot_max_price="60%"), Market.SPOT, [offer("a"), known], Status(), NOW)
+        assert (choice.usable, choice.unpriced) == ((known,), (offer("a"),))
 
     def test_one_that_was_taken_is_avoided_until_its_time(self) -> None:
         status = Status(memory=Memory(taken={"g5.xlarge/a": LATER}))
@@ -70,8 +90,9 @@ class TestCap:
             ("0.4", "0.4", 1, False),
             ("0.4", "0.400001", 1, True),
             ("0.6", "0.6", 4, False),
-            ("0.5", "0.5", 3, True),  # EC2 gets 0.166666 a unit
-            ("0.5", "0.499998", 3, False),
+            ("0.5", "0.5", 3, False),  # though a third of it is none that EC2 could be told
+            ("0.5", "0.500001", 3, True),
+            ("0.7", "0.1", 768, True),  # EC2 takes no cap of a tenth of a cent or less for a unit
         ],
     )
     def test_in_dollars(self, cap: str, price: str, units: int, above: bool) -> None:
@@ -97,6 +118,32 @@ class TestAsk:
         heavy = ask(pool(), 1000, 1000, [offer(units=4), offer("b", units=8)], stock())
         assert heavy is not None
         assert heavy.count == 400
+
+    @pytest.mark.parametrize(
+        ("weights", "count", "headroom", "asked", "used"),
+        [
+            ((1, 8), 8, 8, 1, {1, 8}),  # with ones the rest can always be filled
+            ((2, 4), 8, 8, 5, {2, 4}),  # six or eight come, and two more fill the rest
+            ((2, 3), 4, 4, 3, {2}),  # a three would leave one, which nothing fills
+            ((3, 8), 9, 9, 7, {3}),
+            ((8,), 16, 18, 11, {8}),
+            ((3,), 10, 10, 8, {3}),  # nine is the most there can be
+        ],
+    )
+    def test_whatever_ec2_chooses_the_rest_can_be_filled(
+        self, weights: tuple[int, ...], count: int, headroom: int, asked: int, used: set[int]
+    ) -> None:
+        call = ask(pool(), count, headroom, [offer(str(units), units=units) for units in weights], stock())
+        assert call is not None
+        assert (call.count, {one.units for one in call.offers}) == (asked, used)
+
+    def test_a_price_that_a_division_would_cut_off_is_asked_for_in_instances(self) -> None:
+        at_the_cap = offer(price="0.5", units=3)
+        call = ask(pool(spot_max_price="0.5"), 7, 100, [at_the_cap], stock())
+        assert call == Ask(9, (at_the_cap,), weight=3)
+        cheaper = offer("b", price="0.4", units=3)
+        call = ask(pool(spot_max_price="0.5"), 7, 100, [at_the_cap, cheaper], stock())
+        assert call == Ask(7, (cheaper,))
 
     def test_room_is_left_for_the_heaviest_to_round_up(self) -> None:
         tight = ask(pool(), 10, 10, [offer(units=1), offer("b", units=8)], stock())

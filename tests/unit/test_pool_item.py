@@ -288,8 +288,8 @@ def test_a_pool_on_demand_needs_no_fallback() -> None:
 
 
 def test_sizes_and_pause_are_no_terms_of_a_launch() -> None:
-    assert pool(target_size=1, paused=True).launch_terms() == pool(target_size=2).launch_terms()
-    assert pool(spot_max_price="1").launch_terms() != pool(spot_max_price="2").launch_terms()
+    assert pool(target_size=1, paused=True).launch_terms == pool(target_size=2).launch_terms
+    assert pool(spot_max_price="1").launch_terms != pool(spot_max_price="2").launch_terms
 
 
 def test_thousands_of_faults_are_told_briefly() -> None:

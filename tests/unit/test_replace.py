@@ -5,19 +5,20 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from lambdas.domain.capacity import Stock, units
 from lambdas.domain.observed import MACHINE_TAG, Instance, State
 from lambdas.domain.pool import Market, Pool
-from lambdas.domain.replace import outdated, replaced, replacements, surge
-from lambdas.domain.status import Hold, Memory, Reason
+from lambdas.domain.replace import Replacement, Swaps, outdated, plan_swaps, replaced
+from lambdas.domain.status import Backoff, Hold, Memory, Reason, Series
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = NOW + timedelta(minutes=5)
 OLD, PROTECTED = {MACHINE_TAG: "old"}, {"spotpools:protect": "true"}
-REFUSED = Hold(reason=Reason.CONFIG, until=NOW, failures=1, message="no such image")
+REFUSED = Hold(reason=Reason.CONFIG, until=NOW + timedelta(minutes=5), failures=1, message="no such image")
 
 
 def pool(**attributes: Any) -> Pool:
@@ -50,6 +51,19 @@ def stock(*running: Instance, wanted: int | None = None, limit: int = 99, **attr
     empty: dict[str, Any] = {"starting": (), "unseen": (), "noticed": (), "stopped": (), "leaving": (), "in_flight": 0}
     size = units(running) if wanted is None else wanted
     return Stock(wanted=size, limit=limit, running=running, **{**empty, **attributes})
+
+
+def swaps(item: Pool, some: Stock, memory: Memory | None = None, held: int = 0) -> Swaps:
+    return plan_swaps(item, some, memory or Memory(), NOW, max(held, some.wanted))
+
+
+def groups(item: Pool, some: Stock, memory: Memory | None = None) -> tuple[Replacement, ...]:
+    return swaps(item, some, memory).groups
+
+
+def go(item: Pool, some: Stock, **kind: Any) -> list[str]:
+    """Ids of those that can go now."""
+    return ids(one for one, _ in replaced(some, swaps(item, some), some.wanted, **kind))
 
 
 def ids(instances: Any) -> list[str]:
@@ -106,45 +120,127 @@ class TestRolling:
     NEW = instance("i-new")
 
     def test_on_replace_replaces_none(self) -> None:
-        assert replacements(pool(), stock(*several(3, tags=OLD)), Memory()) == ()
+        assert groups(pool(), stock(*several(3, tags=OLD))) == ()
 
     def test_one_is_tried_first_and_nothing_is_given_up_for_it(self) -> None:
-        (roll,) = replacements(rolling(max_unavailable=4), stock(*several(20, tags=OLD)), Memory())
-        assert (roll.surge, roll.spare) == (1, 0)
+        some = stock(*several(20, tags=OLD))
+        (roll,) = groups(rolling(max_unavailable=4), some)
+        assert (swaps(rolling(max_unavailable=4), some).surge, roll.spare) == (1, 0)
 
     def test_once_one_is_ready_max_unavailable_at_a_time(self) -> None:
         some = stock(*several(20, tags=OLD), self.NEW, wanted=20)
-        (roll,) = replacements(rolling(max_unavailable=4), some, Memory())
+        (roll,) = groups(rolling(max_unavailable=4), some)
         assert (roll.surge, roll.spare) == (4, 4)
+        assert swaps(rolling(max_unavailable=4), some).surge == 3, "one is there already"
 
     def test_one_that_is_not_ready_yet_proves_nothing(self) -> None:
         some = stock(*several(20, tags=OLD), self.NEW, wanted=20, unready=frozenset({"i-new"}))
-        (roll,) = replacements(rolling(max_unavailable=4), some, Memory())
-        assert (roll.surge, roll.spare) == (1, 0)
+        (roll,) = groups(rolling(max_unavailable=4), some)
+        assert (swaps(rolling(max_unavailable=4), some).surge, roll.spare) == (0, 0)
 
     def test_at_the_limit_the_oldest_gives_way_to_the_trial(self) -> None:
-        (roll,) = replacements(rolling(max_unavailable=4), stock(*several(20, tags=OLD), limit=20), Memory())
-        assert (ids(roll.instances), roll.surge, roll.spare) == (["i-old-00"], 0, 1)
+        (roll,) = groups(rolling(max_unavailable=4), stock(*several(20, tags=OLD), limit=20))
+        assert (ids(roll.instances), roll.surge, roll.spare) == (["i-old-00"], 0, 4)
 
     @pytest.mark.parametrize("memory", [Memory(stillborn=1), Memory(holds={Market.SPOT: REFUSED})])
     def test_after_a_refusal_no_other_gives_way(self, memory: Memory) -> None:
-        (roll,) = replacements(rolling(max_unavailable=4), stock(*several(20, tags=OLD), limit=20), memory)
-        assert (roll.surge, roll.spare) == (1, 0)
+        some = stock(*several(20, tags=OLD), limit=20)
+        found = plan_swaps(rolling(max_unavailable=4), some, memory, NOW, some.wanted)
+        assert (found.surge, [one.spare for one in found.groups]) == (0, [0])
+
+    def test_a_refusal_that_is_past_hinders_nothing(self) -> None:
+        past = REFUSED.model_copy(update={"until": NOW})
+        some = stock(*several(20, tags=OLD), limit=20)
+        (roll,) = groups(rolling(), some, Memory(holds={Market.SPOT: past}))
+        assert ids(roll.instances) == ["i-old-00"]
 
     def test_while_the_trial_is_under_way_no_other_gives_way(self) -> None:
         some = stock(*several(19, tags=OLD), wanted=20, limit=20, in_flight=1)
-        (roll,) = replacements(rolling(), some, Memory())
+        (roll,) = groups(rolling(), some)
         assert roll.spare == 0
-
-    def test_one_heavier_than_max_unavailable_goes_alone(self) -> None:
-        heavy = stock(*several(3, tags=OLD, units=8), instance("i-new", units=8), wanted=24)
-        (roll,) = replacements(rolling(max_unavailable=2), heavy, Memory())
-        assert (roll.surge, roll.spare) == (8, 8)
 
     def test_protected_ones_are_left(self) -> None:
         some = stock(*several(2, tags=OLD), *several(2, "i-kept", tags=OLD | PROTECTED))
-        (roll,) = replacements(rolling(), some, Memory())
+        (roll,) = groups(rolling(), some)
         assert ids(roll.instances) == ["i-old-00", "i-old-01"]
+
+
+class TestWholeInstances:
+    """Who goes, what must come, and whether it fits: half a successor is none."""
+
+    MIXED: ClassVar[dict[str, Any]] = {
+        "instance_types": ("c5.large", "c5.2xlarge"),
+        "weights": {"c5.2xlarge": 8},
+        "max_instances": 12,
+        "target_size": 8,
+    }
+
+    @pytest.mark.parametrize(
+        ("limit", "surge", "why"),
+        [(12, 0, "8 and is not replaced"), (15, 0, "max_instances (15, 7 left)"), (16, 8, "")],
+    )
+    def test_a_successor_that_does_not_fit_is_not_begun_and_said(self, limit: int, surge: int, why: str) -> None:
+        heavy = instance("i-1", instance_type="c5.2xlarge", units=8)
+        for item, some in (
+            (pool(on_rebalance="replace_first", **self.MIXED), stock(heavy, limit=limit, at_risk=frozenset({"i-1"}))),
+            (
+                pool(fallback={"after_minutes": 5}, **self.MIXED),
+                stock(replace(heavy, market=Market.ON_DEMAND), limit=limit, unready=frozenset({"i-1"})),
+            ),
+        ):
+            found = swaps(item, some)
+            assert found.surge == surge
+            assert [text for _, text in found.stuck if why in text] == [text for _, text in found.stuck]
+            assert bool(found.stuck) is bool(why)
+
+    def test_what_was_launched_beside_one_that_cannot_go_is_too_many(self) -> None:
+        """It is no surge: it would stay for ever."""
+        some = stock(
+            instance("i-1", instance_type="c5.2xlarge", units=8),
+            *several(4, "i-small", instance_type="c5.large"),
+            wanted=8,
+            limit=12,
+            at_risk=frozenset({"i-1"}),
+        )
+        assert swaps(pool(on_rebalance="replace_first", **self.MIXED), some).going == frozenset()
+
+    def test_a_surge_that_came_in_part_is_finished(self) -> None:
+        some = stock(
+            instance("i-1", instance_type="c5.2xlarge", units=8),
+            *several(3, "i-small", instance_type="c5.large"),
+            wanted=8,
+            limit=16,
+            at_risk=frozenset({"i-1"}),
+        )
+        assert swaps(pool(on_rebalance="replace_first", **{**self.MIXED, "max_instances": 16}), some).surge == 5
+
+    def test_without_room_beside_it_a_heavy_one_is_swapped_in_place_within_max_unavailable(self) -> None:
+        item = rolling(weights={"g5.xlarge": 8}, max_unavailable=8)
+        some = stock(*several(2, tags=OLD, units=8), limit=18)
+        assert go(item, some) == ["i-old-00"]
+        proven = stock(instance("i-new", units=8), *several(1, tags=OLD, units=8), limit=18)
+        assert go(item, proven) == ["i-old-00"]
+
+    def test_what_max_unavailable_does_not_allow_is_said(self) -> None:
+        found = swaps(rolling(weights={"g5.xlarge": 8}), stock(*several(2, tags=OLD, units=8), limit=18))
+        assert (found.groups, found.surge) == ((), 0)
+        assert ["max_unavailable" in why for _, why in found.stuck] == [True]
+
+    def test_light_ones_make_way_together_for_a_heavier_type(self) -> None:
+        item = rolling(weights={"g5.xlarge": 4}, max_unavailable=4)
+        some = stock(*several(5, tags=OLD, instance_type="g4dn.xlarge"), limit=6)
+        assert go(item, some) == ["i-old-00", "i-old-01", "i-old-02"], "with one free unit, room for four"
+        assert go(rolling(weights={"g5.xlarge": 4}, max_unavailable=2), some) == []
+
+    def test_one_heavier_than_max_unavailable_is_replaced_first_where_there_is_room(self) -> None:
+        heavy = stock(*several(3, tags=OLD, units=8), instance("i-new", units=8), wanted=32)
+        (roll,) = groups(rolling(max_unavailable=2, weights={"g5.xlarge": 8}), heavy)
+        assert (roll.surge, roll.spare) == (8, 2)
+        assert go(rolling(max_unavailable=2, weights={"g5.xlarge": 8}), heavy) == []
+
+    def test_what_a_heavy_instance_is_too_much_replaces_nothing(self) -> None:
+        heavy = stock(instance("i-old", tags=OLD, units=2), wanted=1)
+        assert swaps(rolling(weights={"g5.xlarge": 2}), heavy).surge == 1
 
 
 class TestKinds:
@@ -156,58 +252,129 @@ class TestKinds:
             instance("i-lent", market=Market.ON_DEMAND, tags=OLD),
             at_risk=frozenset({"i-risk"}),
         )
-        found = replacements(spot, some, Memory())
+        found = groups(spot, some)
         assert [ids(one.instances) for one in found[:2]] == [["i-risk"], ["i-lent"]]
         assert set(ids(found[2].instances)) == {"i-risk", "i-lent", "i-old-00", "i-old-01"}
-        assert surge(some, found) == 3, "for the one at risk, the lent one, and a trial"
+        assert swaps(spot, some).surge == 3, "for the one at risk, the lent one, and a trial"
 
     def test_without_room_an_update_does_not_wait_for_what_else_would_replace_its_instances(self) -> None:
         spot = rolling(fallback={"after_minutes": 5})
         some = stock(instance("i-new"), *several(3, "i-lent", market=Market.ON_DEMAND, tags=OLD), limit=4)
-        assert ids(one for one, _ in replaced(some, replacements(spot, some, Memory()))) == ["i-lent-00"]
+        assert go(spot, some) == ["i-lent-00"]
 
     def test_what_is_at_risk_or_lent_is_never_given_up_before_its_replacement(self) -> None:
         spot = pool(on_rebalance="replace_first", fallback={"after_minutes": 5})
         some = stock(instance("i-risk"), instance("i-lent", market=Market.ON_DEMAND), at_risk=frozenset({"i-risk"}))
-        found = replacements(spot, some, Memory())
-        assert [(one.surge, one.spare) for one in found] == [(1, 0), (1, 0)]
-        assert replaced(some, found) == []
+        assert [(one.surge, one.spare) for one in groups(spot, some)] == [(1, 0), (1, 0)]
+        assert go(spot, some) == []
 
     def test_ignored_risks_replace_nothing(self) -> None:
-        assert replacements(pool(), stock(instance("i-1"), at_risk=frozenset({"i-1"})), Memory()) == ()
-
-    def test_what_already_runs_beyond_the_wanted_size_is_surge_enough(self) -> None:
-        replacing = replacements(
-            rolling(max_unavailable=4), stock(*several(4, tags=OLD), instance("i-new"), wanted=4), Memory()
-        )
-        assert surge(stock(*several(7), wanted=4), replacing) == 1
-        assert surge(stock(*several(5), wanted=4, in_flight=3), replacing) == 0
-
-    def test_what_a_heavy_instance_is_too_much_replaces_nothing(self) -> None:
-        heavy = stock(instance("i-old", tags=OLD, units=2), wanted=1)
-        assert surge(heavy, replacements(rolling(weights={"g5.xlarge": 2}), heavy, Memory())) == 1
+        assert groups(pool(), stock(instance("i-1"), at_risk=frozenset({"i-1"}))) == ()
 
     def test_a_pool_at_its_limit_takes_none_away_where_others_make_room(self) -> None:
         lent = several(2, "i-then-lent", tags=OLD, market=Market.ON_DEMAND)
         some = stock(*several(4, tags=OLD), *lent, wanted=4, limit=6)
-        lends = rolling(fallback={"after_minutes": 5})
-        assert ids(one for one, _ in replaced(some, replacements(lends, some, Memory()))) == ids(lent)
+        assert go(rolling(fallback={"after_minutes": 5}), some) == ids(lent)
 
     def test_where_those_that_stay_are_enough_nothing_is_launched_for_those_that_go(self) -> None:
         some = stock(*several(3, tags=OLD), *several(2, "i-new"), wanted=2)
-        assert surge(some, replacements(rolling(), some, Memory())) == 0
+        assert swaps(rolling(), some).surge == 0
+
+    def test_a_type_that_is_excluded_now_has_drifted_and_wider_requirements_roll_nothing(self) -> None:
+        before = pool(instance_types=(), requirements={"vcpus": {"min": 4}})
+        made = {MACHINE_TAG: before.machine_digest}
+        some = stock(instance("i-1", tags=made))
+        wider = pool(instance_types=(), requirements={"vcpus": {"min": 2}})
+        narrower = pool(instance_types=(), requirements={"vcpus": {"min": 4}, "excluded_types": ("g5.*",)})
+        assert outdated(wider, some) == []
+        assert ids(outdated(narrower, some)) == ["i-1"]
+
+
+class TestRecommendedAgain:
+    """An offering whose every instance EC2 warns of is not emptied and filled again and again."""
+
+    ITEM = pool(on_rebalance="replace_first")
+    SERIES = Series(since=NOW - timedelta(minutes=20), tries=1, until=NOW + timedelta(minutes=10))
+
+    def some(self, launched_at: datetime) -> Stock:
+        return stock(instance("i-1", launched_at=launched_at), at_risk=frozenset({"i-1"}))
+
+    def test_a_replacement_that_is_at_risk_itself_waits_and_that_is_said(self) -> None:
+        again = swaps(self.ITEM, self.some(NOW - timedelta(minutes=10)), Memory(risks=self.SERIES))
+        assert (again.surge, again.groups) == (0, ())
+        assert ["tried again at 00:10 UTC" in why for _, why in again.stuck] == [True]
+
+    def test_one_that_was_there_before_does_not_wait(self) -> None:
+        assert swaps(self.ITEM, self.some(NOW - timedelta(hours=1)), Memory(risks=self.SERIES)).surge == 1
+
+    def test_after_the_pause_it_is_tried_once_more(self) -> None:
+        over = self.SERIES.model_copy(update={"until": NOW})
+        assert swaps(self.ITEM, self.some(NOW - timedelta(minutes=10)), Memory(risks=over)).surge == 1
+
+
+class TestReturningAtTheLimit:
+    """On demand that has no room for its successor beside it makes way for spot, one at a time, when spot is calm."""
+
+    ITEM = pool(fallback={"after_minutes": 30}, max_instances=3)
+    FULL = stock(*several(1), *several(2, "i-lent", market=Market.ON_DEMAND), limit=3)
+    REFUSED = Backoff(until=NOW - timedelta(minutes=20), failures=1)
+
+    def test_one_makes_way(self) -> None:
+        found = swaps(self.ITEM, self.FULL)
+        assert found.returning
+        assert go(self.ITEM, self.FULL) == ["i-lent-00"]
+        assert found.surge == 0
+
+    @pytest.mark.parametrize(
+        "memory",
+        [
+            Memory(backoff={"g5.xlarge/a": REFUSED}),
+            Memory(dear={"g5.xlarge/a": NOW}),
+            Memory(holds={Market.SPOT: Hold(reason=Reason.QUOTA, until=LATER, failures=1, message="")}),
+            Memory(returns=Series(since=NOW, tries=1, until=LATER)),
+        ],
+        ids=["refused lately", "dear", "a quota", "tried lately"],
+    )
+    def test_not_while_spot_refuses(self, memory: Memory) -> None:
+        found = swaps(self.ITEM, self.FULL, memory)
+        assert not found.returning
+        assert len(found.stuck) == 2
+
+    def test_a_refusal_on_demand_says_nothing_of_spot(self) -> None:
+        assert swaps(self.ITEM, self.FULL, Memory(backoff={"g5.xlarge/a/on-demand": self.REFUSED})).returning
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"unready": frozenset({"i-old-00"})},
+            {"wanted": 4},
+            {"noticed": several(1, "i-gone")},
+            {"in_flight": 1},
+        ],
+        ids=["one is not ready", "one is missing", "one is taken", "an answer is open"],
+    )
+    def test_not_while_anything_else_is_amiss(self, changes: dict[str, Any]) -> None:
+        assert not swaps(self.ITEM, replace(self.FULL, **changes)).returning
+
+    def test_with_room_beside_it_the_successor_comes_first(self) -> None:
+        found = swaps(self.ITEM, replace(self.FULL, limit=4))
+        assert (found.returning, found.surge) == (False, 1)
 
 
 class TestLettingGo:
     def test_as_many_as_are_made_up_for_by_ready_ones(self) -> None:
         some = stock(*several(4, tags=OLD), *several(2, "i-new"), wanted=4)
-        go = replaced(some, replacements(rolling(max_unavailable=1), some, Memory()))
-        assert [one.id for one, _ in go] == ["i-old-00", "i-old-01", "i-old-02"]
+        assert go(rolling(max_unavailable=1), some) == ["i-old-00", "i-old-01", "i-old-02"]
 
     def test_those_that_are_not_ready_go_first_and_cost_nothing(self) -> None:
         some = stock(*several(4, tags=OLD), instance("i-new"), wanted=4, unready=frozenset({"i-old-03"}))
-        first, *_ = replaced(some, replacements(rolling(), some, Memory()))
-        assert first[0].id == "i-old-03"
+        assert go(rolling(), some)[0] == "i-old-03"
+
+    def test_none_goes_without_a_successor_while_more_is_held_than_wanted(self) -> None:
+        some = stock(*several(4, tags=OLD), *several(2, "i-new"), wanted=2)
+        calm = swaps(rolling(), some, held=6)
+        assert replaced(some, calm, 6) == []
+        assert len(replaced(some, swaps(rolling(), some), 2)) == 4
 
     def test_whatever_the_pool_looks_like_enough_are_left(self) -> None:
         dice = random.Random(11)  # noqa: S311  cases, no secrets
@@ -219,6 +386,7 @@ class TestLettingGo:
                 max_unavailable=dice.randint(1, 5),
                 on_demand_base=dice.randint(0, 3),
                 fallback=dice.choice((None, {"after_minutes": 1})),
+                weights=dice.choice(({}, {"g5.xlarge": 2})),
             )
             running = tuple(
                 instance(
@@ -232,18 +400,21 @@ class TestLettingGo:
             some = stock(
                 *running,
                 wanted=dice.randint(0, 14),
+                limit=dice.choice((99, 14, 16)),
                 unready=frozenset(one.id for one in running if dice.random() < 0.3),
                 at_risk=frozenset(one.id for one in running if dice.random() < 0.2),
             )
-            memory = Memory(stillborn=dice.choice((0, 0, 1)))
-            replacing = replacements(spot, some, memory)
-            go = [one for one, _ in replaced(some, replacing)]
-            moved += len(go)
-            left = some.without(set(ids(go)))
-            floor = some.wanted - max((one.spare for one in replacing), default=0)
-            assert not [one for one in go if one.protected]
-            if go:
+            held = some.wanted + dice.choice((0, 0, 3))
+            found = plan_swaps(spot, some, Memory(stillborn=dice.choice((0, 0, 1))), NOW, held)
+            gone = [one for one, _ in replaced(some, found, held)]
+            moved += len(gone)
+            left = some.without(set(ids(gone)))
+            spare = max((one.spare for one in found.groups), default=0)
+            floor = max(held, some.wanted) - (0 if held > some.wanted else spare)
+            assert not [one for one in gone if one.protected]
+            assert found.surge <= max(0, some.headroom - some.missing), "what is to come fits"
+            if gone:
                 assert left.serving >= floor
-            if [one for one in go if some.is_ready(one)]:
+            if [one for one in gone if some.is_ready(one)]:
                 assert units(left.ready) >= floor
         assert moved > 1000, "the cases let some go"
