@@ -74,6 +74,7 @@ class Permissions(Construct):
                 self._describe(
                     "ec2:DescribeInstances",
                     "ec2:DescribeInstanceStatus",
+                    "ec2:DescribeLaunchTemplates",
                     "ec2:DescribeLaunchTemplateVersions",
                     "ec2:DescribeSpotPriceHistory",
                     "ec2:DescribeSubnets",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from itertools import islice
 from typing import Any
 
@@ -18,12 +19,13 @@ class SqsDueQueue:
         self._client = client
         self._url = url
 
-    def send(self, pools: Mapping[str, str]) -> None:
+    def send(self, pools: Mapping[str, str], after: timedelta = timedelta(0)) -> None:
         """Send one message a pool, ten to a call."""
+        delay = {"DelaySeconds": int(after.total_seconds())} if after else {}
         waiting = iter(pools.items())
         while batch := list(islice(waiting, BATCH)):
             entries = [
-                {"Id": str(number), "MessageBody": json.dumps({"pool_name": name, "why": why})}
+                {"Id": str(number), "MessageBody": json.dumps({"pool_name": name, "why": why}), **delay}
                 for number, (name, why) in enumerate(batch)
             ]
             answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)

@@ -147,6 +147,10 @@ REMEDIES = {
     "MaxTemplateVersionLimitExceeded": "Delete the pool's own launch template; it is made anew, from version 1 on.",
     "SecurityGroupsPerInterfaceLimitExceeded": TOO_MANY_GROUPS,
     "SecurityGroupsPerInstanceLimitExceeded": TOO_MANY_GROUPS,
+    "InvalidLaunchTemplateName.AlreadyExistsException": (
+        "A launch template of the name that the pool's own would have is there without the tags of stack and pool. "
+        "Delete or rename it."
+    ),
     "Blocked": "AWS has blocked the account: write to AWS Support.",
     "DefaultVpcDoesNotExist": NO_VPC,
     "VPCIdNotSpecified": NO_VPC,

@@ -69,6 +69,13 @@ GRAVITY = (
 NO_TEMPLATE = "InvalidLaunchTemplate"
 """How EC2's codes for a launch template, or a version of it, that is not there begin."""
 
+TEMPLATE_EXISTS = "InvalidLaunchTemplateName.AlreadyExistsException"
+
+TEMPLATE_SETTLES = timedelta(minutes=1)
+"""How long EC2 may not show everywhere a launch template or a version that was made, or its tags."""
+
+TEMPLATE_RETRY = timedelta(seconds=5)
+
 TAKEN_BY_EC2 = ("Server.SpotInstanceTermination", "Server.SpotInstanceShutdown")
 NO_ROOM = ("Server.InsufficientInstanceCapacity",)
 BY_A_PERSON = ("Client.UserInitiatedShutdown",)
@@ -83,11 +90,16 @@ def remember(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> 
     holds = dict(memory.holds)
     if launched is not None:
         attempt = None if launched.answered else launched.attempt
-        backoff = _backoff_after(launched, backoff, now, pauses)
+        settling = template_settles(picture, launched)
+        if not settling:
+            backoff = _backoff_after(launched, backoff, now, pauses)
         # Without an answer to the questions before a launch, there is none on any market.
         asked = (launched.market,) if launched.attempt or picture.intent.pool is None else picture.intent.pool.markets
         for market in asked:
-            holds = _holds_after(replace(launched, market=market), holds, now, pauses)
+            if settling:
+                holds = {**holds, market: _settling(launched, now)}
+            else:
+                holds = _holds_after(replace(launched, market=market), holds, now, pauses)
     dead = _stillborn(picture, results)
     backoff |= _no_room(dead, backoff, now, pauses)
     stillborn, holds = _deaths(dead, picture, holds, pauses)
@@ -161,11 +173,39 @@ def _returns(picture: Picture, plan: Plan, pauses: Pauses) -> Series | None:
     return Series(since=now - A_LITTLE, tries=tries, until=now + pauses.seldom(tries))
 
 
+def template_settles(picture: Picture, launched: Launched | None) -> bool:
+    """Whether a launch was refused for nothing but a launch template of ours that EC2 does not show everywhere yet."""
+    if launched is None or not launched.short or not launched.failures:
+        return False
+    known = _template(picture, launched)
+    young = known is not None and known.made_at is not None and picture.now - known.made_at < TEMPLATE_SETTLES
+    return young and all(_speaks_of_the_template(one) for one in launched.failures)
+
+
+def _speaks_of_the_template(failure: Failure) -> bool:
+    """Its code does; or IAM saw the template without its tags, which the refusal then names."""
+    unseen = failure.code == "UnauthorizedOperation" and ":launch-template/" in failure.message
+    return unseen or failure.code.startswith(NO_TEMPLATE)
+
+
+def _settling(launched: Launched, now: datetime) -> Hold:
+    first = launched.failures[0]
+    message = f"EC2 does not show the pool's new launch template everywhere yet: {first.code}: {first.message}"
+    return Hold(reason=Reason.UNKNOWN, until=now + TEMPLATE_RETRY, failures=0, message=message)
+
+
 def _template(picture: Picture, launched: Launched | None) -> Template | None:
-    """The template's version last used. If EC2 misses it, somebody deleted it: the next launch looks for it anew."""
+    """The template's version last used. If EC2 misses it, somebody deleted it: the next launch looks for it anew.
+
+    One that EC2 has, though it does not show it, was made by a reconcile that did not get as far as this.
+    """
     known = picture.template or picture.status.memory.template
+    if launched is not None and any(one.code == TEMPLATE_EXISTS for one in launched.failures):
+        seen = known is not None and not known.machine
+        return known if seen else Template(machine="", id="", version=0, made_at=picture.now)
     missed = launched is not None and any(one.code.startswith(NO_TEMPLATE) for one in launched.failures)
-    return known.model_copy(update={"machine": ""}) if known and missed else known
+    young = known and known.made_at and picture.now - known.made_at < TEMPLATE_SETTLES
+    return known.model_copy(update={"machine": ""}) if known and missed and not young else known
 
 
 def gravest(failures: Iterable[Failure]) -> Failure | None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from localcloud.market import template_view
 from localcloud.market.model import Market
 from localcloud.market.requests import Params, tags_by_kind
 from localcloud.market.surroundings import PUBLIC_PARAMETERS, RESOLVE, Subnet, Template
@@ -147,7 +148,8 @@ def _create_fleet(market: Market, params: Params) -> Iterator[Check]:
         yield Check("", _arn(market, kind), request_tags=tags.get(kind, {}))
     for config in params["LaunchTemplateConfigs"]:
         named = config.get("LaunchTemplateSpecification", {})
-        template = market.surroundings.template(
+        template = template_view.template(
+            market,
             template_id=named.get("LaunchTemplateId"),
             name=named.get("LaunchTemplateName"),
             version=named.get("Version", "$Default"),
@@ -183,7 +185,8 @@ def _create_template(market: Market, params: Params) -> Iterator[Check]:
 def _on_template(market: Market, params: Params) -> Iterator[Check]:
     template_id, name = params.get("LaunchTemplateId"), params.get("LaunchTemplateName")
     template = market.surroundings.launch_template(template_id=template_id, name=name)
-    yield Check("", _arn(market, "launch-template", template.id), resource_tags=template.tags)
+    tags = next((one.tags for one in template_view.shown(market) if one.id == template.id), {})
+    yield Check("", _arn(market, "launch-template", template.id), resource_tags=tags)
 
 
 def _anywhere(_market: Market, _params: Params) -> Iterator[Check]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from localcloud.market import template_view
 from localcloud.market.allocation import Candidate, Refusal, allocate
 from localcloud.market.checks import Launch, Permit, anything
 from localcloud.market.errors import EC2Error
@@ -177,7 +178,7 @@ def _overrides(market: Market, params: Params, lifecycle: Lifecycle) -> list[_Ov
             raise EC2Error(
                 "InvalidParameterValue", "State a launch template's id or its name, not both, and its version"
             )
-        template = market.surroundings.template(template_id=template_id, name=name, version=specification["Version"])
+        template = template_view.template(market, template_id=template_id, name=name, version=specification["Version"])
         repeated = {"LaunchTemplateId": template.id, "Version": specification["Version"]}
         for asked in config.get("Overrides") or [{}]:
             refuse_unknown(
@@ -333,6 +334,9 @@ def _lacking(market: Market, template: Template, named: str, resolved: str | Non
         *((one, "InvalidGroup.NotFound", f"The security group '{one}' does not exist") for one in groups),
         (name, "InvalidKeyPair.NotFound", f"The key pair '{name}' does not exist"),
     ]
+    if template.data.get("NetworkInterfaces") and template.data.get("SecurityGroupIds"):
+        text = "Network interfaces and an instance-level security groups may not be specified on the same request"
+        return "InvalidParameterCombination", text
     lacking = next(((code, text) for id_, code, text in needed if id_ in missing), None)
     if lacking is None and len(groups) > market.surroundings.account.security_groups_per_interface:
         return (

@@ -22,6 +22,8 @@ class Settings(BaseModel):
     terminated_visible_seconds: Seconds = 3600
     describe_lag_seconds: Seconds = 0
     """DescribeInstances and TerminateInstances know the instances as they were so long ago."""
+    template_lag_seconds: Seconds = 0
+    """Launches, listings and IAM know launch templates, their versions and tags only so long after they were made."""
     pace: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
     throttling: bool = False
     """Whether calls and launches draw on EC2's token buckets (``limits.BUCKETS``)."""

@@ -7,7 +7,7 @@ needs no server.
 import base64
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -132,6 +132,11 @@ class LaunchTemplate:
         number = {"$Latest": self.latest, "$Default": self.default}.get(text)
         if number is None:
             number = int(text) if text.isdecimal() else 0
+        if not number:
+            raise EC2Error(
+                "InvalidParameterValue",
+                "Invalid launch template version: either '$Default', '$Latest', or a numeric version are allowed.",
+            )
         if number not in self.versions:
             raise EC2Error(
                 "InvalidLaunchTemplateId.VersionNotFound",
@@ -160,16 +165,11 @@ class Surroundings(ABC):
 
     def launch_template(self, *, template_id: str | None, name: str | None) -> LaunchTemplate:
         """Return a launch template by its id or its name, or raise EC2's error."""
-        for one in self.templates.values():
-            if one.id == template_id or (name and one.name == name):
-                return one
-        raise template_not_found(template_id, name)
+        return found_template(self.templates.values(), template_id=template_id, name=name)
 
     def template(self, *, template_id: str | None, name: str | None, version: str) -> Template:
         """Return a version of a template (a number, ``$Latest`` or ``$Default``) or raise EC2's error."""
-        found = self.launch_template(template_id=template_id, name=name)
-        wanted = found.version(version)
-        return Template(id=found.id, name=found.name, version=wanted.number, data=wanted.data, tags=found.tags)
+        return of_version(self.launch_template(template_id=template_id, name=name), version)
 
     def image(self, named: str) -> str | None:
         """Return the id of the image that a launch names by id or ``resolve:ssm:``; None: there is no such parameter.
@@ -186,6 +186,20 @@ class Surroundings(ABC):
         if found is None and name.startswith(PUBLIC_PARAMETERS):
             return f"ami-{zlib.crc32(name.encode()):017x}"
         return found
+
+
+def found_template(templates: Iterable[LaunchTemplate], *, template_id: str | None, name: str | None) -> LaunchTemplate:
+    """Return the launch template of this id or this name, or raise EC2's error."""
+    for one in templates:
+        if one.id == template_id or (name and one.name == name):
+            return one
+    raise template_not_found(template_id, name)
+
+
+def of_version(found: LaunchTemplate, version: str) -> Template:
+    """Return a version of a launch template, as far as a launch needs it, or raise EC2's error."""
+    wanted = found.version(version)
+    return Template(id=found.id, name=found.name, version=wanted.number, data=wanted.data, tags=found.tags)
 
 
 def architecture_in(image: str) -> str | None:

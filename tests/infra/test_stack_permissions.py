@@ -78,6 +78,7 @@ def with_action(template: Synthesized, function: str, action: str) -> list[dict[
                     "ec2:DeleteLaunchTemplateVersions",
                     "ec2:DescribeInstanceStatus",
                     "ec2:DescribeInstances",
+                    "ec2:DescribeLaunchTemplates",
                     "ec2:DescribeLaunchTemplateVersions",
                     "ec2:DescribeSpotPriceHistory",
                     "ec2:DescribeSubnets",
