@@ -134,6 +134,10 @@ The numbers are what botocore makes of an answer that is none of the service's o
 
 ROLE_MISSING = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
 SERVICE_ROLE_COMMAND = "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"
+KEY_REMEDY = (
+    "EC2 may not use the KMS key of the root volume: deploy with the key's ARN in the context volume_key_arns and, for "
+    "spot instances, let the service-linked role of EC2 Spot use it with aws kms create-grant (docs/deploying.md)."
+)
 NO_VPC = "The Region has no default VPC: list subnet_ids in the item, or give the stack some."
 TOO_MANY_GROUPS = (
     "List fewer security_group_ids, or ask for more under Service Quotas > Amazon VPC > Security groups per network "

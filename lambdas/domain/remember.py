@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from lambdas.domain.decide import NEXT_LOOK, blame, late_ones
-from lambdas.domain.errors import REMEDIES
+from lambdas.domain.errors import KEY_REMEDY, REMEDIES
 from lambdas.domain.fields import bounded
 from lambdas.domain.observed import Instance
 from lambdas.domain.offers import OVERRIDES_LIMIT
@@ -80,6 +80,10 @@ TAKEN_BY_EC2 = ("Server.SpotInstanceTermination", "Server.SpotInstanceShutdown")
 NO_ROOM = ("Server.InsufficientInstanceCapacity",)
 BY_A_PERSON = ("Client.UserInitiatedShutdown",)
 """Why EC2 ended an instance (EC2 User Guide, StateReason). What is none of these speaks against the machine."""
+
+NO_KEY = ("Client.InvalidKMSKey",)
+CLIENT_ERROR = ("Client.InternalError",)
+"""Of those that do, the first is of the root volume's key, and the second may be."""
 
 
 def remember(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> Memory:
@@ -320,7 +324,7 @@ def _deaths(
     paused = before.stillborn > 0 and pause is not None and pause.until > now
     count = before.stillborn + (0 if paused else 1)
     hold = Hold(
-        reason=blame(count),
+        reason=Reason.CONFIG if _ended_by(first, NO_KEY) else blame(count),
         until=now + pauses.after(count, first.id),
         failures=count,
         message=f"{len(telling)} instances ended before they were ready, launch {count} in a row: {_cause(first)}",
@@ -340,7 +344,10 @@ def _graver(known: Hold | None, new: Hold, now: datetime) -> Hold:
 def _cause(instance: Instance) -> str:
     if not instance.ended:
         return "not ready in time. Look at its system log, or raise ready_timeout_minutes."
-    return f"{instance.ended}. Look at the image, user_data, and the rights on the volume's key."
+    if _ended_by(instance, NO_KEY):
+        return f"{instance.ended}. {KEY_REMEDY}"
+    or_the_key = f" Or: {KEY_REMEDY}" if _ended_by(instance, CLIENT_ERROR) else ""
+    return f"{instance.ended}. Look at the image and user_data.{or_the_key}"
 
 
 def _taken(picture: Picture, dead: Iterable[Instance], pauses: Pauses) -> dict[str, datetime]:

@@ -5,7 +5,7 @@ it uses up the client token, and ``Errors`` says for each override that failed w
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -62,6 +62,8 @@ class _Launchable:
     """USD per instance-hour."""
     subnet: Subnet
     offering: Offering
+    key_refused: bool = False
+    """Whether the root volume's key may not be used; EC2 launches all the same."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,8 @@ def _refuse_duplicates(market: Market, params: Params) -> None:
 def _permitted(market: Market, override: _Override, order: _Order, permit: Permit) -> _Override:
     if isinstance(override, _Failed):
         return override
-    template = override.template
+    template, account = override.template, market.surroundings.account
+    root_key = template.root_key(override.image_id, account)
     launch = Launch(
         template=template,
         image=override.echo["Overrides"].get("ImageId") or template.image_id,
@@ -221,16 +224,18 @@ def _permitted(market: Market, override: _Override, order: _Order, permit: Permi
         instance_type=override.offering.instance_type,
         lifecycle=order.lifecycle,
         tags={kind: _tags_of(kind, order, template) for kind in {*order.tags, *template.launch_tags}},
+        root_key=root_key,
     )
     instance_tags = _tags_of("instance", order, template)
     try:
-        permit(launch)
+        may_use_key = permit(launch)
         check_number(instance_tags)
-        if template.shows_tags(market.surroundings.account):
+        if template.shows_tags(account):
             check_shown(instance_tags)
     except EC2Error as error:
         return _Failed(override.echo, error.code, error.message)
-    return override
+    granted = order.lifecycle == "on-demand" or not root_key or root_key in account.spot_key_grants
+    return replace(override, key_refused=not (may_use_key and granted))
 
 
 def _tags_of(kind: str, order: _Order, template: Template) -> dict[str, str]:
@@ -446,6 +451,7 @@ def _launch_override(market: Market, order: _Order, override: _Launchable, count
             template=template,
             reservation_id=reservation_id,
             tags=dict(all_tags),
+            key_refused=override.key_refused,
         )
         for _ in range(count)
     ]

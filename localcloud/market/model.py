@@ -24,6 +24,7 @@ from localcloud.market.commands import Command, CommandResult
 from localcloud.market.errors import ControlError, EC2Error
 from localcloud.market.instances import (
     BY_SPOT_MARKET,
+    KEY_REFUSED,
     Ending,
     Instance,
     Lifecycle,
@@ -39,6 +40,9 @@ from localcloud.market.surroundings import PlainSurroundings, Subnet, Surroundin
 
 Event = dict[str, Any]
 """An event exactly as EventBridge carries it."""
+
+KEY_REFUSED_SECONDS = (5, 11)
+"""After so long EC2 ended instances whose key it could not use (capture ``ec2/instances_storage_encryption``)."""
 
 POOL_TAG = "spotpools:pool"
 ACCOUNT = "000000000000"
@@ -268,8 +272,12 @@ class Market:
         reservation_id: str,
         tags: dict[str, str],
         template: Template | None = None,
+        key_refused: bool = False,
     ) -> Instance:
-        """Start one instance; whether there is room for it has been decided before."""
+        """Start one instance; whether there is room for it has been decided before.
+
+        With ``key_refused`` its root volume cannot be made: it ends some seconds later, and never runs.
+        """
         now = self.clock()
         names = {image_id, template.image_id} if template else {image_id}
         user_data = template.user_data if template else ""
@@ -295,6 +303,10 @@ class Market:
         if self.settings.throttling:
             self._launch_tokens().take(1, now)
         self._enter(instance, "pending", now)
+        if key_refused:
+            at = now + self.lasting(self._random.uniform(*KEY_REFUSED_SECONDS))
+            self.schedule(at, partial(self.end, instance, KEY_REFUSED))
+            return instance
         self.schedule(now + self.lasting(self.settings.pending_seconds), partial(self._is_running, instance))
         if instance.boot and instance.boot.outcome == "dies":
             ending = ending_by_itself(instance.boot.code, instance.boot.message)

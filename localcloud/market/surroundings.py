@@ -88,6 +88,11 @@ class Template:
         mappings = self.data.get("BlockDeviceMappings") or []
         return [(one.get("DeviceName") in ROOT_DEVICES, one["Ebs"]) for one in mappings if one.get("Ebs")]
 
+    def root_key(self, image_id: str, account: Account) -> str:
+        """Return the ARN of the customer's key of its root volume, or nothing if AWS's own will do."""
+        own = next((str(ebs["KmsKeyId"]) for root, ebs in self.volumes if root and ebs.get("KmsKeyId")), "")
+        return own or account.image_keys.get(image_id, account.volume_key)
+
     @property
     def user_data(self) -> str:
         """Return its user data as text."""
