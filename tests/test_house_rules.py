@@ -74,7 +74,7 @@ ALLOWED = {
 OURS = ("lambdas", "infra", "cli", "localcloud")
 DOMAIN_MAY_IMPORT = {
     "__future__", "base64", "collections", "cronsim", "dataclasses", "datetime", "decimal", "difflib", "enum",
-    "functools", "hashlib", "itertools", "json", "lambdas", "pydantic", "re", "typing", "zlib", "zoneinfo",
+    "fnmatch", "functools", "hashlib", "itertools", "json", "lambdas", "pydantic", "re", "typing", "zlib", "zoneinfo",
 }  # fmt: skip
 CLOCKS = {"now", "utcnow", "today", "time"}
 

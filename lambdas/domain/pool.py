@@ -66,7 +66,7 @@ class LaunchTemplate(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: Annotated[str, StringConstraints(pattern=r"^lt-[0-9a-z]+$")] | None = None
-    name: Annotated[str, StringConstraints(min_length=3, max_length=128)] | None = None
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9().\-/_]{3,128}$")] | None = None
     version: Annotated[str, BeforeValidator(lambda value: value if isinstance(value, str) else str(value))] = Field(
         "$Default", pattern=r"^(\$Default|\$Latest|[1-9][0-9]*)$"
     )
@@ -342,6 +342,11 @@ class Pool(Machine):
             return types
         if bool(types) == bool(info.data["requirements"]):
             raise ValueError("instance_types or requirements, one of both")
+        if any(name.startswith("mac") for name in types):
+            raise BrokenRuleError(
+                "no mac types: they run on dedicated hosts alone, which a fleet does not launch on",
+                "Remove them from instance_types.",
+            )
         if len(architectures(types)) > 1:
             raise ValueError("an image runs on one architecture")
         return tuple(dict.fromkeys(types))  # EC2 refuses a fleet that names a type twice

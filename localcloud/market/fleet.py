@@ -271,6 +271,8 @@ def _placed(
     instance_type = asked.get("InstanceType") or template.instance_type
     if not instance_type:
         raise EC2Error("InvalidParameterValue", "Neither the override nor the launch template names an instance type")
+    if instance_type == "mac1.metal":
+        raise EC2Error("InvalidParameterValue", "mac1.metal is not supported as a launch template override.")
     weight = _weight(asked)
     max_price = _max_price(asked, weight)
     subnet_id, zone = asked.get("SubnetId"), asked.get("AvailabilityZone")

@@ -32,6 +32,7 @@ _NO_SUCH_VERSION = {
     "Message": "The launch template version does not exist.",
 }
 _MOST_HOPS = 64
+_MOST_DESCRIPTION_CHARACTERS = 255
 
 _Action = Callable[[Market, Params], Answer]
 
@@ -92,7 +93,7 @@ def create_launch_template(market: Market, params: Params) -> Answer:
     data = _checked(params.get("LaunchTemplateData"))
     now = market.clock()
     template = LaunchTemplate(market.new_id("lt"), name, now, tags.get("launch-template", {}))
-    template.add(data, description=params.get("VersionDescription", ""), at=now)
+    template.add(data, description=_description(params), at=now)
     market.surroundings.templates[template.id] = template
     market.note_call("CreateLaunchTemplate", template=name)
     return {"LaunchTemplate": _described(market, template), **_warning(market, template, template.versions[1])}
@@ -109,7 +110,7 @@ def create_launch_template_version(market: Market, params: Params) -> Answer:
     template = _named(market, params)
     source = template.version(params["SourceVersion"]).data if params.get("SourceVersion") else {}
     data = _checked(source | params.get("LaunchTemplateData", {}))
-    version = template.add(data, description=params.get("VersionDescription", ""), at=market.clock())
+    version = template.add(data, description=_description(params), at=market.clock())
     market.note_call("CreateLaunchTemplateVersion", template=template.name, version=version.number)
     return {
         "LaunchTemplateVersion": _described_version(market, template, version),
@@ -264,6 +265,15 @@ def _named(market: Market, params: Params, find: Callable[..., LaunchTemplate] |
     if find:
         return find(market, template_id=template_id, name=name)
     return market.surroundings.launch_template(template_id=template_id, name=name)
+
+
+def _description(params: Params) -> str:
+    text = str(params.get("VersionDescription", ""))
+    if len(text) > _MOST_DESCRIPTION_CHARACTERS:
+        raise EC2Error(
+            "InvalidParameterValue", f"A version's description has at most {_MOST_DESCRIPTION_CHARACTERS} characters"
+        )
+    return text
 
 
 def _number(text: str) -> int:

@@ -189,7 +189,18 @@ def test_a_launch_template_has_an_id_or_a_name(template: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize(
-    "wrong", [{}, {"version": 3}, {"id": "lt-1", "name": "mine"}, {"id": "ami-1"}, {"name": "mine", "x": 1}, "lt-1"]
+    "wrong",
+    [
+        {},
+        {"version": 3},
+        {"id": "lt-1", "name": "mine"},
+        {"id": "ami-1"},
+        {"name": "mine", "x": 1},
+        {"name": "my template"},
+        {"name": "me"},
+        {"name": "m" * 129},
+        "lt-1",
+    ],
 )
 def test_a_launch_template_that_names_none_or_two_is_refused(wrong: object) -> None:
     assert any(field.startswith("launch_template") for field in faults(launch_template=wrong))
@@ -251,6 +262,11 @@ def test_types_of_two_architectures_share_no_image() -> None:
 
 def test_a_type_named_twice_is_one_type() -> None:
     assert pool(instance_types=["g5.xlarge", "g4dn.metal", "g5.xlarge"]).instance_types == ("g5.xlarge", "g4dn.metal")
+
+
+@pytest.mark.parametrize("types", [["mac1.metal"], ["m7g.large", "mac2.metal"]])
+def test_types_that_need_a_dedicated_host_are_refused(types: list[str]) -> None:
+    assert "dedicated hosts" in faults(instance_types=types)["instance_types"].rule
 
 
 def test_types_are_named_or_described_but_not_both() -> None:
