@@ -10,11 +10,11 @@ from datetime import timedelta
 from lambdas import report
 from lambdas.act import Hands, act
 from lambdas.domain.decide import decide
-from lambdas.domain.intent import intent_of
+from lambdas.domain.intent import Intent, intent_of
 from lambdas.domain.outcome import fold
 from lambdas.domain.pauses import Pauses
 from lambdas.domain.picture import MINUTE
-from lambdas.domain.status import LastError, Status, with_error
+from lambdas.domain.status import Answer, LastError, Memory, Status, with_error
 from lambdas.observe import looked_at_again, observe, with_drains, with_offers, with_unsold
 from lambdas.ports import Clock, Drainer, DueQueue, Fleet, FleetError, Lease, PoolStore, StatusStore
 
@@ -91,7 +91,7 @@ def _round(lease: Lease, status: Status, plane: ControlPlane) -> timedelta | Non
     intent = intent_of(plane.pools.get(lease.pool_name), status, now, plane.drain_grace)
     picture = observe(lease.pool_name, intent, status, plane.fleet, now=now, minute=plane.minute)
     if intent.deleted and picture.stock.empty:
-        _forget(lease, status, plane)
+        _forget(lease, intent, status, plane)
         return None
     picture = with_unsold(with_drains(picture, plane.drainer), plane.fleet)
     picture, refusal = with_offers(picture, plane.fleet)
@@ -108,16 +108,21 @@ def _round(lease: Lease, status: Status, plane: ControlPlane) -> timedelta | Non
     return AT_ONCE if outcome.again else outcome.soon
 
 
-def _forget(lease: Lease, status: Status, plane: ControlPlane) -> None:
-    """Forget a deleted pool of which nothing is left; if its launch template cannot be deleted, later."""
+def _forget(lease: Lease, intent: Intent, status: Status, plane: ControlPlane) -> None:
+    """Forget a deleted pool of which nothing is left, but for its launch template if that cannot be deleted now."""
     now = plane.clock()
     if status.memory.forget_at is not None and now < status.memory.forget_at:
         return
     try:
         plane.fleet.forget_template(lease.pool_name)
     except FleetError as error:
-        later = status.memory.model_copy(update={"forget_at": now + plane.pauses.longest})
-        told = with_error(status, _last_error(error, plane)).model_copy(update={"memory": later})
+        since = intent.draining_since
+        left = Memory(
+            template=status.memory.template,
+            terminated=status.memory.terminated,
+            forget_at=now + plane.pauses.longest,
+        )
+        told = Status(answer=Answer(draining_since=since, last_error=_last_error(error, plane)), memory=left)
         plane.statuses.save(lease, status, told)
         report.not_forgotten(lease, error)
         return

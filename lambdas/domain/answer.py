@@ -5,7 +5,7 @@ from __future__ import annotations
 from lambdas.domain.capacity import units
 from lambdas.domain.decide import NEXT_LOOK
 from lambdas.domain.picture import Picture
-from lambdas.domain.plan import Hindrance, Plan
+from lambdas.domain.plan import Hindrance, Launch, Plan
 from lambdas.domain.remember import gravest
 from lambdas.domain.replace import is_refused, outdated
 from lambdas.domain.results import Launched, Results
@@ -26,7 +26,7 @@ def answer(after: Picture, left: Plan, results: Results) -> Answer:
         starting=units(stock.starting) + units(stock.unseen),
         noticed=units(stock.noticed),
         on_demand=stock.on_demand,
-        waiting=_waiting(after, left.hindrance, results.launched),
+        waiting=_waiting(after, left, results.launched),
         rollout=_rollout(after, left.hindrance, left.delayed),
         replacing=_replacing(after, left.delayed),
         drains=_drains(after, results),
@@ -37,12 +37,15 @@ def answer(after: Picture, left: Plan, results: Results) -> Answer:
     )
 
 
-def _waiting(after: Picture, hindrance: Hindrance | None, launched: Launched | None) -> Waiting | None:
+def _waiting(after: Picture, left: Plan, launched: Launched | None) -> Waiting | None:
     """The queued shortfall, aged from when it began, whatever its reason has been since."""
     count = after.stock.wanted - after.stock.serving
     if count <= 0 or after.intent.paused:
         return None
     before = after.status.answer.waiting
+    at_once = any(isinstance(step, Launch) for step in left.steps)
+    refused = launched is not None and bool(launched.failures)
+    hindrance = None if at_once and refused else left.hindrance
     if hindrance is None:
         hindrance = _under_way(after, launched)
     return Waiting(
@@ -58,6 +61,9 @@ def _waiting(after: Picture, hindrance: Hindrance | None, launched: Launched | N
 def _under_way(after: Picture, launched: Launched | None) -> Hindrance:
     """Why instances are missing although the next try is already due: what the last one said, or its lost answer."""
     worst = gravest(launched.failures) if launched else None
+    if after.stock.doubtful and not launched:
+        message = "EC2 did not say whether it terminates instances; what has become of them is looked at again."
+        return Hindrance(Reason.UNKNOWN, message, after.now + NEXT_LOOK)
     if launched is None or worst is None:
         return Hindrance(Reason.UNKNOWN, "A launch is under way; its answer is awaited.", after.now + NEXT_LOOK)
     then = "Other offerings are tried at once." if launched.answered else "The same request will be sent again."
@@ -76,7 +82,7 @@ def _rollout(after: Picture, hindrance: Hindrance | None, delayed: Hindrance | N
         holds = after.status.memory.holds.values()
         words = " ".join(dict.fromkeys(one.message for one in holds))
         state, message = RolloutState.STOPPED, words or "Instances ended before they were ready."
-    elif (hindered := hindrance or delayed) is not None and hindered.reason is Reason.CONFIG:
+    elif (hindered := hindrance or delayed) and hindered.reason is Reason.CONFIG and not hindered.waits:
         state, message = RolloutState.STOPPED, hindered.message
     elif not after.swaps.going & {one.id for one in old} and (stuck := dict(after.swaps.stuck)):
         state, message = RolloutState.ROLLING, "It cannot go on: " + " ".join(dict.fromkeys(stuck.values()))

@@ -77,8 +77,8 @@ class Stock:
 
     @property
     def missing(self) -> int:
-        """Units to launch, if nothing hindered it."""
-        return max(0, self.wanted - self.serving - self.in_flight)
+        """Units to launch, if nothing hindered it. In the place of what may still run nothing is launched yet."""
+        return max(0, self.wanted - self.serving - self.in_flight - units(self.doubtful))
 
     @property
     def headroom(self) -> int:
@@ -144,7 +144,9 @@ def take_stock(
     }
     launched = [_weighed(one, pool) for one in recently_launched(memory, now)]
     unseen = [one for one in launched if one.id not in listed and one.id not in gone]
-    startup = set(memory.startup)
+    # What a launch brought whose answer is still open has not been seen ready either.
+    opened = memory.attempt.id if memory.attempt else None
+    startup = {*memory.startup, *(one.id for one in present if opened and one.attempt_id == opened)}
     apart = noticed | ending
 
     def in_state(*states: State) -> tuple[Instance, ...]:

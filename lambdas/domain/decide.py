@@ -115,7 +115,7 @@ def _launch(picture: Picture, pool: Pool) -> tuple[Launch | None, Hindrance | No
     full = None
     if stock.missing > stock.headroom:
         full = Hindrance(Reason.MAX_INSTANCES, _full(stock), picture.now + NEXT_LOOK)
-    hindrance = _trial(picture) if picture.on_trial else None
+    hindrance = (_held(pool.market, picture) or _trial(picture)) if picture.on_trial else None
     for market, count in _wishes(picture, pool, picture.wish):
         found = _from(market, count, picture, pool)
         if isinstance(found, Launch):
@@ -129,7 +129,8 @@ def _launch(picture: Picture, pool: Pool) -> tuple[Launch | None, Hindrance | No
 def _wishes(picture: Picture, pool: Pool, room: int) -> Iterator[tuple[Market, int]]:
     """What to buy where: a spot pool's base on demand, the rest in the pool's own market."""
     going = picture.swaps.going
-    stays = sum(one.units for one in picture.stock.members if one.market is Market.ON_DEMAND and one.id not in going)
+    there = (*picture.stock.members, *picture.stock.doubtful)
+    stays = units(one for one in there if one.market is Market.ON_DEMAND and one.id not in going)
     of_base = min(room, max(0, base(pool, picture.stock) - stays))
     if of_base:
         yield Market.ON_DEMAND, of_base
@@ -138,9 +139,8 @@ def _wishes(picture: Picture, pool: Pool, room: int) -> Iterator[tuple[Market, i
 
 
 def _from(market: Market, count: int, picture: Picture, pool: Pool) -> Launch | Hindrance:
-    hold = picture.status.memory.holds.get(market)
-    if hold is not None and hold.until > picture.now:
-        return Hindrance(hold.reason, hold.message, hold.until, market)
+    if (held := _held(market, picture)) is not None:
+        return held
     if picture.offers is None:
         return Hindrance(Reason.UNKNOWN, "EC2 is asked what it offers.", picture.now, market)
     # What hinders those that would fit counts, and not that others are too heavy.
@@ -151,15 +151,24 @@ def _from(market: Market, count: int, picture: Picture, pool: Pool) -> Launch | 
     stock = picture.stock
     call = ask(pool, count, stock.headroom, choice.usable, stock)
     if call is None:
-        return Hindrance(Reason.MAX_INSTANCES, _too_heavy(stock), picture.now + NEXT_LOOK, market)
+        later = picture.now + (NEXT_LOOK if stock.missing else SELDOM)
+        return Hindrance(Reason.MAX_INSTANCES, _too_heavy(stock), later, market)
     extra = f", {picture.surge} to replace others" if picture.surge else ""
     why = f"{stock.wanted} wanted, {stock.serving} there{extra}"
     return Launch(call.count, call.offers, why=why, market=market, weight=call.weight)
 
 
+def _held(market: Market, picture: Picture) -> Hindrance | None:
+    hold = picture.status.memory.holds.get(market)
+    if hold is None or hold.until <= picture.now:
+        return None
+    return Hindrance(hold.reason, hold.message, hold.until, market)
+
+
 def _fallback(picture: Picture, pool: Pool, hindrance: Hindrance) -> Launch | Hindrance | None:
     """Buy on demand what spot has been missing for long enough, each part by its own time; before that, say when."""
-    if pool.fallback is None or hindrance.market is Market.ON_DEMAND or hindrance.reason not in SPOT_IS_SHORT:
+    short = hindrance.reason in SPOT_IS_SHORT or hindrance.waits
+    if pool.fallback is None or hindrance.market is Market.ON_DEMAND or not short:
         return None
     patience, now = pool.fallback.after_minutes * picture.minute, picture.now
     known = picture.status.memory.shortfalls
@@ -169,7 +178,7 @@ def _fallback(picture: Picture, pool: Pool, hindrance: Hindrance) -> Launch | Hi
     if not due:
         first = min(at for at, _ in each)
         message = f"{hindrance.message} What is still missing at {first:%H:%M:%S} UTC is bought on demand."
-        return Hindrance(hindrance.reason, message, min(hindrance.until, first))
+        return replace(hindrance, message=message, until=min(hindrance.until, first))
     found = _from(Market.ON_DEMAND, min(picture.stock.missing, picture.wish, due), picture, pool)
     if isinstance(found, Hindrance):
         message = f"{hindrance.message} On demand: {found.message}"
@@ -202,34 +211,38 @@ def _too_heavy(stock: Stock) -> str:
 
 
 def _no_offer(picture: Picture, pool: Pool, market: Market, choice: Choice) -> Hindrance:
-    """Why no offering may be tried now. What passes soonest by itself is the reason; the message names the rest too."""
+    """Why no offering may be tried now. The gravest cause is the reason; the message names the others too."""
     next_look = picture.now + NEXT_LOOK
-    causes: list[tuple[Reason, str, datetime]] = []
-    if empty := choice.refused_for(Reason.NO_CAPACITY):
-        text = (
-            f"EC2 had no capacity in {_names(offer for offer, _ in empty)}; each is tried again after a growing pause."
-        )
-        causes.append((Reason.NO_CAPACITY, f"{text}{_quoted(empty)}", _first(empty)))
-    if choice.too_dear:
-        causes.append((Reason.PRICE_ABOVE_MAX, _too_dear(pool, choice), next_look))
-    if choice.full:
-        subnets = ", ".join(sorted({offer.subnet_id for offer, _ in choice.full})[:SHOWN_OFFERINGS])
-        text = f"No free address is left in {subnets}. Free some, or list more subnets in subnet_ids."
-        causes.append((Reason.NO_ADDRESSES, text, min(until for _, until in choice.full)))
-    causes += [
+    causes = [
         (reason, f"EC2 refuses {_names(offer for offer, _ in some)}.{_quoted(some)}", _first(some))
-        for reason in (Reason.UNKNOWN, Reason.QUOTA, Reason.CONFIG)
+        for reason in (Reason.CONFIG, Reason.QUOTA, Reason.UNKNOWN)
         if (some := choice.refused_for(reason))
     ]
     if choice.unpriced:
         types = ", ".join(sorted({offer.instance_type for offer in choice.unpriced})[:SHOWN_OFFERINGS])
         text = f"The price list has no {types} in this Region: give spot_max_price in USD, or leave the type out."
-        causes.append((Reason.CONFIG, text, picture.now + SELDOM))
+        causes.insert(0, (Reason.CONFIG, text, picture.now + SELDOM))
+    if choice.full:
+        subnets = ", ".join(sorted({offer.subnet_id for offer, _ in choice.full})[:SHOWN_OFFERINGS])
+        text = f"No free address is left in {subnets}. Free some, or list more subnets in subnet_ids."
+        causes.append((Reason.NO_ADDRESSES, text, min(until for _, until in choice.full)))
+    if empty := choice.refused_for(Reason.NO_CAPACITY):
+        where = _names(offer for offer, _ in empty)
+        text = f"EC2 had no capacity in {where}; each is tried again after a growing pause.{_quoted(empty)}"
+        causes.append((Reason.NO_CAPACITY, text, _first(empty)))
+    if choice.too_dear:
+        causes.append((Reason.PRICE_ABOVE_MAX, _too_dear(pool, choice), next_look))
     if not causes:
         return _nothing_sold(picture, pool, market)
     reason, message, _ = causes[0]
     also = " ".join(f"{other}: {text}" for other, text, _ in causes[1:])
-    return Hindrance(reason, f"{message} {also}".strip(), min(until for *_, until in causes), market)
+    return Hindrance(
+        reason,
+        f"{message} {also}".strip(),
+        min(until for *_, until in causes),
+        market,
+        waits=any(other in SPOT_IS_SHORT for other, *_ in causes[1:]),
+    )
 
 
 def _names(offers: Iterable[Offer]) -> str:
@@ -346,13 +359,16 @@ def _once_more(picture: Picture) -> tuple[str, ...]:
     """Of those that may have been terminated already, the ones that ought to be still: more would be too many."""
     stock = picture.stock
     surplus = stock.serving + units(stock.doubtful) - picture.held
+    ready = units(stock.ready) + units(one for one in stock.doubtful if stock.is_ready(one)) - picture.held
     chosen: list[str] = []
 
     def not_ready_first(one: Instance) -> tuple[bool, str]:
         return stock.is_ready(one), one.id
 
     for one in sorted(stock.doubtful, key=not_ready_first):
-        if not one.protected and (not stock.is_ready(one) or one.units <= surplus):
+        seen = bool(one.pool_name)  # only what EC2 shows with our tag is terminated
+        if seen and not one.protected and (not stock.is_ready(one) or one.units <= min(surplus, ready)):
             chosen.append(one.id)
             surplus -= one.units
+            ready -= one.units if stock.is_ready(one) else 0
     return tuple(chosen)

@@ -22,6 +22,8 @@ from lambdas.domain.status import CLOSING, Answer, Memory, Shortfall, Size, Stat
 
 MOST_SHORTFALLS = 50
 MOST_SIZES = 50
+LONGEST_CALM = 1440
+"""Minutes that an item may set as scale_in_after_minutes."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,9 @@ def _shortfalls(after: Picture, left: Plan) -> tuple[Shortfall, ...]:
         if one.units > gone:
             kept.append(Shortfall(since=one.since, units=one.units - gone))
     new = lacking - sum(one.units for one in kept)
-    struck = left.hindrance is not None and left.hindrance.market is Market.SPOT
-    if new > 0 and struck and left.hindrance is not None and left.hindrance.reason in SPOT_IS_SHORT:
+    why = left.hindrance
+    struck = why is not None and why.market is Market.SPOT and (why.reason in SPOT_IS_SHORT or why.waits)
+    if new > 0 and struck:
         kept.append(Shortfall(since=after.now, units=new))
     return _merged(kept)
 
@@ -107,9 +110,8 @@ def _merged(shortfalls: list[Shortfall]) -> tuple[Shortfall, ...]:
 def _sizes(after: Picture) -> tuple[Size, ...]:
     """Larger sizes that were wanted within scale_in_after_minutes, each until when: falling in size, rising in time."""
     pool, before, now = after.intent.pool, after.status.answer, after.now
-    if pool is None:
-        return ()
-    calm = pool.scale_in_after_minutes * after.minute
+    # A deleted item may come back, and ask for any calm.
+    calm = (pool.scale_in_after_minutes if pool else LONGEST_CALM) * after.minute
     fell = (Size(at=now, wanted=before.wanted),) if before.wanted > after.stock.wanted else ()
     recent = [one for one in (*after.status.memory.sizes, *fell) if now - one.at < calm]
     falling: list[Size] = []

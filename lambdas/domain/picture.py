@@ -14,7 +14,7 @@ from lambdas.domain.intent import Intent
 from lambdas.domain.observed import Instance, Offer
 from lambdas.domain.replace import Swaps
 from lambdas.domain.results import Failure
-from lambdas.domain.status import Reason, Status, Template
+from lambdas.domain.status import Backoff, Reason, Status, Template
 
 MINUTE = timedelta(minutes=1)
 
@@ -55,7 +55,7 @@ class Picture:
     @property
     def surge(self) -> int:
         """Units to launch beyond the wanted size, if one may try now."""
-        return 0 if self.waits_to_replace else self.swaps.surge
+        return 0 if self.waits_to_replace or self.stock.doubtful else self.swaps.surge
 
     @property
     def held(self) -> int:
@@ -133,6 +133,13 @@ class Picture:
         return replace(self, offers=tuple(offers), template=template)
 
 
+def _eased(backoff: Backoff, now: datetime) -> Backoff:
+    """A lack of capacity outlasts an edit; another refusal does not, but for how often the offering was tried."""
+    if backoff.reason is Reason.NO_CAPACITY:
+        return backoff
+    return backoff.model_copy(update={"until": min(backoff.until, now), "reason": Reason.NO_CAPACITY, "message": ""})
+
+
 def take_picture(
     intent: Intent,
     instances: Iterable[Instance],
@@ -144,7 +151,8 @@ def take_picture(
 ) -> Picture:
     """Count the pool's instances against what holds now. A deleted pool wants none; an edit ends what holds it up."""
     if intent.pool is not None and intent.spec != status.memory.spec:
-        refused = {key: one for key, one in status.memory.backoff.items() if one.reason is Reason.NO_CAPACITY}
-        eased = status.memory.model_copy(update={**EASED, "backoff": refused})
+        eased = status.memory.model_copy(
+            update={**EASED, "backoff": {key: _eased(one, now) for key, one in status.memory.backoff.items()}}
+        )
         status = status.model_copy(update={"memory": eased})
     return Picture(intent, take_stock(intent.pool, instances, status, now, checked), status, now, minute)

@@ -54,12 +54,16 @@ Step = Launch | Resend | Terminate | Drain
 
 @dataclass(frozen=True)
 class Hindrance:
-    """Why instances are not asked for now, and when that may change."""
+    """Why instances are not asked for now, and when that may change.
+
+    Of several causes the reason is the gravest; ``waits``: another one passes by itself.
+    """
 
     reason: Reason
     message: str
     until: datetime
     market: Market = Market.SPOT
+    waits: bool = False
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ FORGET_BACKOFF = timedelta(hours=1)
 """An offering left alone for so long starts again with the shortest pause."""
 
 UNKNOWN_TRIES = 3
+FAILED_KEPT = 8
+"""Attempts: those of a few launches on two markets, whose instances end one after the other."""
 
 LONGEST_SERIES = A_DAY
 """The longest pause between tries that have not helped, of replacements that nobody needs to wait for."""
@@ -117,6 +119,7 @@ def remember(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> 
         startup=_startup(picture, plan, results, dead),
         announced=_announced(picture, results),
         stillborn=stillborn,
+        failed=_failed(memory.failed, dead),
         backoff=_bounded(backoff),
         holds=holds,
         taken=_bounded(_taken(picture, dead, pauses)),
@@ -313,16 +316,15 @@ def _deaths(
 ) -> tuple[int, dict[Market, Hold]]:
     """Launch-then-die loops burn launches: pause, ever longer, until one instance becomes ready.
 
-    Deaths during such a pause are of the launch that began it.
+    Whatever dies of one launch counts once.
     """
     telling = [one for one in dead if not _ended_by(one, (*TAKEN_BY_EC2, *NO_ROOM, *BY_A_PERSON))]
     before, now = picture.status.memory, picture.now
     if not telling:
         return (0 if _became_ready(picture) else before.stillborn), holds
     first = min(telling, key=lambda one: one.id)
-    pause = before.holds.get(first.market)
-    paused = before.stillborn > 0 and pause is not None and pause.until > now
-    count = before.stillborn + (0 if paused else 1)
+    known = before.stillborn > 0 and {one.attempt_id for one in telling} <= set(before.failed)
+    count = before.stillborn + (0 if known else 1)
     hold = Hold(
         reason=Reason.CONFIG if _ended_by(first, NO_KEY) else blame(count),
         until=now + pauses.after(count, first.id),
@@ -333,6 +335,11 @@ def _deaths(
         **holds,
         **{market: _graver(holds.get(market), hold, now) for market in {one.market for one in telling}},
     }
+
+
+def _failed(known: Iterable[str], dead: Iterable[Instance]) -> tuple[str, ...]:
+    """The last attempts of which an instance ended before it was ready."""
+    return tuple(dict.fromkeys((*known, *sorted(one.attempt_id for one in dead))))[-FAILED_KEPT:]
 
 
 def _graver(known: Hold | None, new: Hold, now: datetime) -> Hold:
@@ -377,7 +384,9 @@ def _backoff_after(
 
     One that gave all that was asked is not forgotten before an instance of it is ready: EC2 may find no room after all.
     """
-    refused = {one.offering: one for one in launched.failures if one.offering and _of_its_offering(one)}
+    # Of several refusals of one offering a lack of capacity counts: it alone is remembered through an edit.
+    named = sorted(launched.failures, key=lambda one: one.reason is Reason.NO_CAPACITY)
+    refused = {one.offering: one for one in named if one.offering and _of_its_offering(one)}
     everywhere = [one for one in launched.failures if one.reason is Reason.NO_CAPACITY and one.offering is None]
     if everywhere or (launched.short and launched.answered and not launched.failures):
         words = everywhere[0] if everywhere else Failure(Reason.NO_CAPACITY, "", "It gave fewer than were asked for.")
@@ -399,7 +408,7 @@ def _of_its_offering(failure: Failure) -> bool:
 def _refused(refusal: Failure, before: Backoff | None, launched: Launched, now: datetime, pauses: Pauses) -> Backoff:
     failures = before.failures + 1 if before else 1
     reason = refusal.reason
-    if reason is Reason.UNKNOWN and failures >= UNKNOWN_TRIES:
+    if reason is Reason.UNKNOWN and failures >= UNKNOWN_TRIES and before and before.reason is not Reason.NO_CAPACITY:
         reason = Reason.CONFIG
     needs_a_person = reason in (Reason.CONFIG, Reason.QUOTA)
     pause = pauses.longest if refusal.lasting or needs_a_person else pauses.after(failures, _salt(launched))

@@ -170,22 +170,34 @@ def _rolling(
         return roll, []
     old_ids = {one.id for one in outdated(room.pool, stock)}
     fresh = [one for one in stock.members if one.id not in old_ids]
+    few = _in_place(room, alone, step)
     if any(stock.is_ready(one) for one in fresh):
         admitted = room.admit(_up_to(max(step, alone[0].units), alone))
-        if admitted or _in_place(room, alone, step):
+        if admitted or few:
             return replace(roll, surge=units(admitted), spare=step), []
-    elif not (under_way := fresh or stock.in_flight or stock.missing) and room.admit_trial():
-        return replace(roll, surge=1), []
-    elif under_way or is_refused(memory, now):
-        return roll, []
-    elif few := _in_place(room, alone, step):
-        return replace(roll, instances=few, spare=step), []
+    elif fresh or stock.in_flight or _is_uneven(stock, old) or room.surge:
+        return roll, []  # what is to come is the trial
+    elif room.fits(alone[0].units) or few:
+        if room.admit_trial():
+            return replace(roll, surge=1), []
+        return (roll if is_refused(memory, now) else replace(roll, instances=few, spare=step)), []
     return replace(roll, instances=()), [(alone[0], room.lacks(alone[0], " or max_unavailable"))]
+
+
+def _is_uneven(stock: Stock, old: tuple[Instance, ...]) -> bool:
+    """Whether some are missing, so that what comes is the trial, or too many serve: those go first.
+
+    What a whole instance counts for beyond the wanted size is not too much.
+    """
+    rounded = max(one.units for one in old) - 1
+    return stock.missing > 0 or stock.serving > max(stock.wanted, min(units(old), stock.wanted + rounded))
 
 
 def _in_place(room: _Room, old: tuple[Instance, ...], step: int) -> tuple[Instance, ...]:
     """The first old ones whose end makes room for one new instance, if no more than ``step`` units are missing then."""
     stock = room.stock
+    if stock.doubtful:  # they may have made the room already
+        return ()
     for number in range(1, len(old) + 1):
         freed = units(old[:number])
         if stock.wanted - (stock.serving - freed) > step:

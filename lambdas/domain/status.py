@@ -162,7 +162,7 @@ class Memory(Frozen):
 
     ``ending`` are instances whose termination was written down and not answered: they may be gone. ``startup`` are
     instances not seen ready yet, ``announced`` those under notice whose end was announced, ``stillborn`` how many
-    launches in a row brought none that became ready, ``taken`` offerings that an interruption struck or a
+    launches in a row brought none that became ready, ``failed`` the last attempts of those, ``taken`` offerings that an interruption struck or a
     recommendation warned of, with the time until which they are avoided, ``dear`` those that EC2 refused for their
     price, ``full`` subnets that had no free address. ``sizes`` are larger ones that were wanted until lately,
     ``shortfalls`` what spot lacks, the oldest first. Before ``replace_at`` no replacement is tried for an instance that
@@ -180,6 +180,7 @@ class Memory(Frozen):
     startup: tuple[str, ...] = ()
     announced: tuple[str, ...] = ()
     stillborn: Count = 0
+    failed: tuple[str, ...] = ()
     backoff: dict[str, Backoff] = Field(default_factory=dict)
     holds: dict[Market, Hold] = Field(default_factory=dict)
     taken: dict[str, Moment] = Field(default_factory=dict)

@@ -147,24 +147,38 @@ class Books:
         rolling = spec.update == "rolling" and self.drifts(pool, spec, wanted)
         return units(risky, spec) + lent + (max(spec.max_unavailable, heaviest(spec)) if rolling else 0)
 
+    def swaps(self, one: Instance, spec: Pool, alive: list[Instance], wanted: int) -> bool:
+        """Whether successors of an instance fit beside it below max_instances, in whole instances."""
+        have = units(alive, spec)
+        need, free = wanted - have + spec.weight(one.instance_type), spec.max_instances - have
+        sums = {0}
+        for _ in range(free):
+            sums |= {total + spec.weight(name) for total in sums for name in self.types(spec)}
+        return any(need <= total <= free for total in sums)
+
+    def swaps_in_place(self, old: list[Instance], spec: Pool, alive: list[Instance], wanted: int) -> bool:
+        """Whether some of the old ones could go within max_unavailable and make room for a new one."""
+        have, freed = units(alive, spec), 0
+        lightest = min((spec.weight(name) for name in self.types(spec)), default=1)
+        for one in sorted(old, key=lambda each: spec.weight(each.instance_type)):
+            freed += spec.weight(one.instance_type)
+            if wanted - (have - freed) > spec.max_unavailable:
+                return False
+            if spec.max_instances - have + freed >= lightest:
+                return True
+        return False
+
     # Prices, room
 
     def cap(self, spec: Pool, instance_type: str) -> Decimal | None:
-        """The most that a spot instance-hour of a type may cost; a share is one of the price list's price.
-
-        EC2 takes it by the unit, to a millionth of a dollar: what is lost by that is not paid either.
-        """
-        whole, weight = self._whole_cap(spec, instance_type), spec.weight(instance_type)
-        return None if whole is None else (whole / weight).quantize(SMALLEST, ROUND_DOWN) * weight
-
-    def _whole_cap(self, spec: Pool, instance_type: str) -> Decimal | None:
+        """The most that a spot instance-hour of a type may cost; a share is one of the price list's price."""
         text = spec.spot_max_price
         if text is None or not text.endswith("%"):
             return None if text is None else Decimal(text)
         listed = max(
             one.on_demand_price for one in self.market.offerings.values() if one.instance_type == instance_type
         )
-        return listed * Decimal(text[:-1]) / 100
+        return (listed * Decimal(text[:-1]) / 100).quantize(SMALLEST, ROUND_DOWN)
 
     def types(self, spec: Pool) -> tuple[str, ...]:
         """The types that a pool may have: those it names, or those that meet its requirements."""

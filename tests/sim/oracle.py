@@ -73,7 +73,6 @@ class Seen:
     status: Status | None = None
     status_at: datetime | None = None
     lease: Lease | None = None
-    leased_at: float = 0.0
 
 
 @dataclass
@@ -122,13 +121,13 @@ class Oracle:
         self.violations: list[Violation] = []
         self.told: set[str] = set()
         """Instances whose end was announced."""
-        self.short_since: dict[str, float] = {}
-        """Since when a pool has had fewer spot instances than it wants, as often as it was looked at."""
-        self.excess_since: dict[str, float] = {}
-        """Since when a pool has had more than it wants, as often as it was looked at."""
+        self.lacking: dict[str, list[tuple[float, int]]] = {}
+        """How much a pool has lacked, each time that it was looked at, in the last hours."""
+        self.wanted_at: dict[str, list[tuple[float, int]]] = {}
+        """The least that a pool has wanted, each time that it was looked at."""
         self.launches: dict[tuple[str, str], list[tuple[float, list[str]]]] = {}
         """When which instances were launched, by pool and market."""
-        self.newest: dict[str, tuple[Lease, float, float]] = {}
+        self.newest: dict[str, Lease] = {}
         self.most_at_begin: dict[str, int] = {}
         self.failing: dict[tuple[str, str], tuple[int, float]] = {}
         self.now: Callable[[], float] = lambda: 0.0
@@ -220,7 +219,7 @@ class Oracle:
 
     def _judge_market(self, what: str, spec: Pool, pool: str, ids: list[str], noticed: set[str]) -> None:
         """Spot or on demand as told: the base at once, what spot lacks only after a while."""
-        new = [self.market.instances[id_] for id_ in ids]
+        new = [self.market.instances[id_] for id_ in ids if id_ not in self.books.extras]
         bought = on_demand_of(new)
         if not spec.spot:
             if len(bought) < len(new):
@@ -238,12 +237,23 @@ class Oracle:
         if spec.fallback is None:
             self.broken("spot or on demand as told", f"{what}: {units(stays, spec)} on demand, the base is {base}")
             return
-        lacked = self.now() - self.short_since.get(pool, self.now())
-        if lacked < spec.fallback.after_minutes * 60 - MOST_SKEW - LOOK:
+        lent = units(bought, spec) - max(0, base - units([one for one in stays if one not in bought], spec))
+        lasting = self._lacked_for(pool, spec.fallback.after_minutes * 60 - MOST_SKEW - LOOK)
+        if lent > lasting + heaviest(spec) - 1:
             text = (
-                f"{what} on demand after {lacked:.0f} s without spot; {spec.fallback.after_minutes} minutes were told"
+                f"{what}: {lent} on demand, of which {lasting} have been lacking for "
+                f"{spec.fallback.after_minutes} minutes"
             )
             self.broken("on demand only when spot has been short for long", text)
+
+    def _lacked_for(self, pool: str, seconds: float) -> int:
+        """How many units have been lacking all the time for so long: the fewest at any look since then."""
+        if seconds <= 0:
+            return 10**6
+        looks = self.lacking.get(pool, [])
+        before = [lacked for at, lacked in looks if at <= self.now() - seconds][-1:]
+        since = [lacked for at, lacked in looks if at > self.now() - seconds]
+        return min((*before, *since)) if before else 0
 
     def _judge_loop(self, pool: str, lifecycle: str, ids: list[str]) -> None:
         """Launches that bring nothing that lives become rare."""
@@ -316,8 +326,7 @@ class Oracle:
                 self.broken("noticed instances are left to EC2", what)
             self._judge_fence(inv, pool, what)
         for pool in {inv.shown.get(id_, {}).get("spotpools:pool", "") for id_ in ids}:
-            if self.newest.get(pool, (None,))[0] is not inv.of(pool).lease:
-                continue  # overtaken by a clock that is ahead, it knows nothing of what the taker did
+            self._judge_written_down(pool, f"{inv.name} terminates in {pool}", ids)
             self._judge_loss(inv, pool, [self.market.instances[id_] for id_ in ids if id_ in self.market.instances])
 
     def _judge_loss(self, inv: Invocation, pool: str, going: list[Instance]) -> None:
@@ -344,10 +353,16 @@ class Oracle:
             text = f"{inv.name} leaves {left} of {units(known, spec)} ready in {pool}; {least} wanted, {floor} at least"
             self.broken("enough stay ready", text)
         plain = [one for one in taken if not self._to_replace(one, pool, spec)]
-        been = self.now() - self.excess_since.get(pool, self.now())
-        if plain and been < spec.scale_in_after_minutes * 60 - MOST_SKEW - LOOK:
-            text = f"{inv.name} takes from {pool}, which has had too many for {been:.0f} s"
+        held = min(self._wanted_lately(pool, spec), spec.max_instances)
+        rest = units([one for one in self.alive(pool) if one not in going and one.id not in noticed], spec)
+        if plain and rest < held - (heaviest(spec) - 1):
+            text = f"{inv.name} leaves {rest} of {pool}, which wanted {held} less than its calm ago"
             self.broken("scale-in waits", text)
+
+    def _wanted_lately(self, pool: str, spec: Pool) -> int:
+        """The largest size that the pool has wanted within scale_in_after_minutes, as often as it was looked at."""
+        since = self.now() - (spec.scale_in_after_minutes * 60 - MOST_SKEW - LOOK)
+        return max((wanted for at, wanted in self.wanted_at.get(pool, []) if at > since), default=0)
 
     def _to_replace(self, one: Instance, pool: str, spec: Pool) -> bool:
         """Whether an instance may go for another reason than that there are too many."""
@@ -359,7 +374,15 @@ class Oracle:
         )
 
     def _spare(self, pool: str, spec: Pool, working: list[Instance], lost: list[Instance]) -> int:
-        """How many of the wanted units may be missing for a rolling update's sake."""
+        """How many of the wanted units may be missing for a rolling update's sake, or while one makes way for spot."""
+        lent = self.books.borrowed(pool, spec, self._wanted(spec)[1])
+        returns = spec.fallback is not None and spec.fallback.return_to_spot and lent
+        return max(
+            self._spare_of_a_roll(pool, spec, working, lost),
+            max(spec.weight(one.instance_type) for one in lent) if returns and self._is_full(pool, spec, lent) else 0,
+        )
+
+    def _spare_of_a_roll(self, pool: str, spec: Pool, working: list[Instance], lost: list[Instance]) -> int:
         if spec.update != "rolling" or not self.books.drifts(pool, spec, self._wanted(spec)[1]):
             return 0
         if any(not self.books.outdated(one, spec) for one in working):
@@ -367,13 +390,22 @@ class Oracle:
         full = units([*self.alive(pool), *lost], spec) >= spec.max_instances
         return heaviest(spec) if full else 0
 
+    def _is_full(self, pool: str, spec: Pool, lent: list[Instance]) -> bool:
+        """Whether a successor fits beside none of these."""
+        free = spec.max_instances - units(self.alive(pool), spec)
+        return free < min(spec.weight(one.instance_type) for one in lent)
+
     def _judge_fence(self, inv: Invocation, pool: str, what: str) -> None:
-        seen = inv.of(pool)
-        newest, since, skew = self.newest.get(pool, (None, 0.0, 0.0))
-        # Taken over before the lease's true end by a clock that is ahead: no fence can prevent a call under way.
-        early = skew > inv.skew and since - seen.leased_at < LEASE_SECONDS
-        if seen.lease is None or (newest is not None and newest is not seen.lease and not early):
-            self.broken("only the newest fence acts", f"{what} under {seen.lease}, the newest is {newest}")
+        lease, newest = inv.of(pool).lease, self.newest.get(pool)
+        if lease is None or newest is not lease:
+            self.broken("only the newest fence acts", f"{what} under {lease}, the newest is {newest}")
+
+    def _judge_written_down(self, pool: str, what: str, ids: Iterable[str]) -> None:
+        """Whoever comes next must know what may be gone."""
+        status = self.statuses.statuses.get(pool)
+        ending = status.memory.ending if status else None
+        if unwritten := set(ids) - set(ending.ids if ending else ()):
+            self.broken("written down first", f"{what}, and {sorted(unwritten)} are not written down")
 
     # The table
 
@@ -381,12 +413,12 @@ class Oracle:
         """A lease was granted, or was not."""
         if lease is not None:
             seen = inv.of(lease.pool_name)
-            seen.lease, seen.leased_at = lease, self.now()
-            self.newest[lease.pool_name] = (lease, self.now(), inv.skew)
+            seen.lease = lease
+            self.newest[lease.pool_name] = lease
 
     def written(self, lease: Lease, what: str) -> None:
         """A write under a lease took effect."""
-        newest = self.newest[lease.pool_name][0]
+        newest = self.newest[lease.pool_name]
         if newest is not lease:
             self.broken("only the newest fence writes", f"{what} under {lease}, the newest is {newest}")
 
@@ -413,7 +445,10 @@ class Oracle:
         waiting, expected = after.answer.waiting, inv.expected.pop(pool, None)
         spec = in_force(inv.of(pool).item or {}, inv.of(pool).status)
         on_one_market = spec is not None and not spec.on_demand_base and spec.fallback is None
-        if expected and on_one_market and waiting and waiting.reason is not expected:
+        # Of several weights other types may come into question for what is left.
+        alike = spec is not None and (heaviest(spec) == 1 or not inv.brought)
+        named = waiting is not None and f"{expected}:" in waiting.message  # beside a graver reason
+        if expected and on_one_market and alike and waiting and waiting.reason is not expected and not named:
             text = f"{pool} waits for {waiting.reason}, EC2 said {expected}: {waiting.message[:100]}"
             self.broken("the right reason", text)
         refused, gave = inv.refused.pop(pool, ({}, frozenset()))
@@ -427,31 +462,26 @@ class Oracle:
         self._look_at_spot(inv, pool, after)
 
     def _look_at_size(self, inv: Invocation, pool: str) -> None:
-        """Keep the book of how long a pool has had too many; a deleted one wants none."""
+        """Keep the book of how much a pool has wanted; a deleted one wants nothing."""
         seen = inv.of(pool)
         spec = in_force(seen.item, seen.status) if seen.item is not None else None
-        alive = self.alive(pool)
-        if (units(alive, spec) > self._wanted(spec)[0]) if spec else alive:
-            self.excess_since.setdefault(pool, self.now())
-        else:
-            self.excess_since.pop(pool, None)
+        looks = [(at, wanted) for at, wanted in self.wanted_at.get(pool, []) if self.now() - at < HOUR]
+        self.wanted_at[pool] = [*looks, (self.now(), self._wanted(spec)[0] if spec else 0)]
 
     def _look_at_spot(self, inv: Invocation, pool: str, after: Status) -> None:
-        """Keep the book of how long a pool has had too few spot instances; what a lost launch brought is not known."""
+        """Keep the book of how much a pool has lacked; what a lost launch brought is not known to it."""
         seen = inv.of(pool)
         spec = in_force(seen.item, seen.status) if seen.item is not None else None
         if spec is None or spec.fallback is None:
-            self.short_since.pop(pool, None)
+            self.lacking.pop(pool, None)
             return
         notices = {id_ for id_, one in after.notices.items() if one.kind is NoticeKind.INTERRUPTION}
         serving = [one for one in self.alive(pool) if one.id not in notices and not one.notice]
-        spot = [one for one in serving if one.lifecycle == "spot"]
-        most = self._wanted(spec)[1]
-        returns = spec.fallback.return_to_spot
-        if units(spot if returns else serving, spec) < most - (min(spec.on_demand_base, most) if returns else 0):
-            self.short_since.setdefault(pool, self.now())
-        elif after.memory.attempt is None:
-            self.short_since.pop(pool, None)
+        lacking = max(0, self._wanted(spec)[1] - units(serving, spec))
+        if after.memory.attempt is not None and self.lacking.get(pool):
+            lacking = max(lacking, self.lacking[pool][-1][1])
+        looks = [(at, lacked) for at, lacked in self.lacking.get(pool, []) if self.now() - at < 6 * HOUR]
+        self.lacking[pool] = [*looks, (self.now(), lacking)]
 
     def released(self, inv: Invocation, lease: Lease) -> None:
         """A reconcile has done all it could: those under notice that it saw have been told of."""
@@ -545,10 +575,7 @@ class Oracle:
         right = self.books.right_reasons(spec, alive, size)
         if self.books.stillborn(pool, spec):
             right |= {Reason.CONFIG, Reason.UNKNOWN}
-        if (
-            spec.fallback
-            and self.now() - self.short_since.get(pool, self.now()) < spec.fallback.after_minutes * 60 + 60
-        ):
+        if spec.fallback and not self._lacked_for(pool, spec.fallback.after_minutes * 60 + 60):
             # A rolling update at its limit opens a gap that spot lacks anew, each time for after_minutes.
             free = spec.max_instances - units(alive, spec)
             right |= {one for one in self.books.hindrances(spec, "spot", free) if one}
@@ -562,9 +589,13 @@ class Oracle:
         if units(alive, spec) < size:
             return None
         old = [one for one in alive if self.books.outdated(one, spec) and not _protected(one)]
+        if not self.books.swaps_in_place(old, spec, alive, size):
+            old = [one for one in old if self.books.swaps(one, spec, alive, size)]
         noted = self.statuses.statuses[pool].notices  # messages get lost
         risky = [one for one in alive if one.id in self.books.at_risk & noted.keys() and not _protected(one)]
+        risky = [one for one in risky if self.books.swaps(one, spec, alive, size)]
         lent = [one for one in self.books.borrowed(pool, spec, size) if not _protected(one)]
+        lent = [one for one in lent if self.books.swaps(one, spec, alive, size)]
         returns = spec.fallback is not None and spec.fallback.return_to_spot
         stopped = answer.rollout is not None and answer.rollout.state is RolloutState.STOPPED
         wrong = (

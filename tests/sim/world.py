@@ -542,5 +542,6 @@ def _listening() -> Iterator[None]:
         mock.patch.object(report, "publish", _unheard),
         mock.patch.object(notices, "publish", _unheard),
         mock.patch.object(telemetry.logger, "info", _unheard),
+        mock.patch.object(telemetry.logger, "error", _unheard),
     ):
         yield
