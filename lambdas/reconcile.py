@@ -73,7 +73,8 @@ def reconcile(pool_name: str, plane: ControlPlane) -> None:
         plane.statuses.release(lease, even_if_dirty=True)
         raise
     plane.statuses.release(lease, even_if_dirty=True)
-    plane.queue.send({pool_name: "there is more to do than one invocation's share"}, after=pause or AT_ONCE)
+    why = "what was just made is to be seen" if pause else "there is more to do than one invocation's share"
+    plane.queue.send({pool_name: why}, after=pause or AT_ONCE)
 
 
 def _once(lease: Lease, plane: ControlPlane) -> timedelta | None:

@@ -162,13 +162,14 @@ class Memory(Frozen):
 
     ``ending`` are instances whose termination was written down and not answered: they may be gone. ``startup`` are
     instances not seen ready yet, ``announced`` those under notice whose end was announced, ``stillborn`` how many
-    launches in a row brought none that became ready, ``failed`` the last attempts of those, ``taken`` offerings that an interruption struck or a
-    recommendation warned of, with the time until which they are avoided, ``dear`` those that EC2 refused for their
-    price, ``full`` subnets that had no free address. ``sizes`` are larger ones that were wanted until lately,
-    ``shortfalls`` what spot lacks, the oldest first. Before ``replace_at`` no replacement is tried for an instance that
-    still serves. ``risks`` are replacements for recommended instances that were recommended again, ``returns`` those of
-    on-demand instances in their place. ``unsold`` are types of the item that EC2 sells nowhere in the Region, None if
-    EC2 has not said. Before ``forget_at`` a deleted pool's launch template is not tried to be deleted again.
+    launches in a row brought none that became ready, ``failed`` the last attempts of those, ``taken`` offerings that an
+    interruption struck or a recommendation warned of, with the time until which they are avoided, ``dear`` those that
+    EC2 refused for their price, ``full`` subnets that had no free address. ``sizes`` are larger ones that were wanted
+    until lately, ``shortfalls`` what spot lacks, the oldest first. Before ``replace_at`` no replacement is tried for an
+    instance that still serves. ``risks`` are replacements for recommended instances that were recommended again,
+    ``returns`` those of on-demand instances in their place. ``unsold`` are types of the item that EC2 sells nowhere in
+    the Region, None if EC2 has not said. Before ``forget_at`` a deleted pool's launch template is not tried to be
+    deleted again.
     """
 
     version: Literal[1] = 1
