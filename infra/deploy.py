@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="alarm_email, subnet_ids, instance_role_arns, permissions_boundary, stage; repeatable",
+        help="alarm_email, subnet_ids, volume_key_arns and the others of docs/deploying.md; repeatable",
     )
     parser.add_argument("--yes", action="store_true", help="do not ask before granting new rights (for CI)")
     options = parser.parse_args(arguments)

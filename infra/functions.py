@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import Duration, RemovalPolicy, Stack, Token
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_destinations as destinations
@@ -14,11 +15,19 @@ from constructs import Construct
 
 from infra import bundling
 from infra.data import Data
+from infra.launch_template import DefaultLaunchTemplate
 from infra.queues import Queues
-from infra.stages import Deployment, Stage
+from infra.stages import ContextError, Deployment, Stage
 from lambdas.settings import Settings
 
 PYTHON = lambda_.Runtime.PYTHON_3_13
+
+ENVIRONMENT_BYTES = 4096
+"""Lambda takes no larger environment, names and values together, as JSON."""
+
+APP_ID_BYTES = 50
+UNKNOWN_BYTES = 255
+"""Room for a value that only the deployment knows: no name of a table and no URL of a queue is longer."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +50,7 @@ class Functions(Construct):
         deployment: Deployment,
         data: Data,
         queues: Queues,
-        launch_template: str,
+        launch_template: DefaultLaunchTemplate,
     ) -> None:
         super().__init__(scope, construct_id)
         self._stage = deployment.stage
@@ -113,7 +122,9 @@ class Functions(Construct):
             memory_size=512,
             timeout=Duration.seconds(stage.function_timeout),
             # Names the function in the user agent of its AWS calls, which CloudTrail keeps; at most 50 characters.
-            environment=self._environment | {"AWS_SDK_UA_APP_ID": f"{self._stack[: 49 - len(handler)]}-{handler}"},
+            environment=_that_fits(
+                self._environment | {"AWS_SDK_UA_APP_ID": f"{self._stack[: APP_ID_BYTES - 1 - len(handler)]}-{handler}"}
+            ),
             tracing=lambda_.Tracing.ACTIVE if stage.tracing else lambda_.Tracing.DISABLED,
             log_group=log_group,
             # Powertools already writes JSON lines, log records and embedded metrics alike. Lambda's own JSON
@@ -124,7 +135,24 @@ class Functions(Construct):
         return Function(handler=handler, function=function, role=role)
 
 
-def settings(deployment: Deployment, data: Data, queues: Queues, launch_template: str) -> Settings:
+def _that_fits(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """The same environment; raises ContextError for one that Lambda does not take, which only subnets can make so."""
+    known = {
+        **{name: "x" * UNKNOWN_BYTES if Token.is_unresolved(value) else value for name, value in environment.items()},
+        "AWS_SDK_UA_APP_ID": "x" * APP_ID_BYTES,  # so that all functions are measured alike
+    }
+    size, subnets = len(json.dumps(known)), environment["SPOTPOOLS_SUBNET_IDS"].split(",")
+    if size > ENVIRONMENT_BYTES:
+        each = len(subnets[0]) + 1
+        fit = len(subnets) - -(-(size - ENVIRONMENT_BYTES) // each)
+        raise ContextError(
+            f"subnet_ids={subnets[0]},…: {len(subnets)} subnets do not fit into a function's environment of "
+            f"{ENVIRONMENT_BYTES} bytes; give the stack at most {fit}, and list others in the pools' items"
+        )
+    return environment
+
+
+def settings(deployment: Deployment, data: Data, queues: Queues, launch_template: DefaultLaunchTemplate) -> Settings:
     """What the functions read at their start, with deploy-time names still as CloudFormation tokens."""
     stage = deployment.stage
     return Settings(
@@ -134,7 +162,8 @@ def settings(deployment: Deployment, data: Data, queues: Queues, launch_template
         due_queue_url=queues.due.queue_url,
         edited_queue_url=queues.edited.queue_url,
         notices_queue_url=queues.notices.queue_url,
-        default_launch_template=launch_template,
+        default_launch_template=launch_template.template_name,
+        default_launch_template_version=launch_template.template_version,
         subnet_ids=deployment.subnet_ids,
         lease_seconds=stage.lease_seconds,
         drain_grace_seconds=stage.drain_grace_seconds,

@@ -25,7 +25,7 @@ class DefaultLaunchTemplate(Construct):
         # A fixed name: the functions and the pool items speak of the template by name.
         self.template_name = f"{stack}-default"
         # The L1, because the L2 would also put a Name tag with its construct path on every instance.
-        ec2.CfnLaunchTemplate(
+        template = ec2.CfnLaunchTemplate(
             self,
             "Resource",
             launch_template_name=self.template_name,
@@ -49,3 +49,5 @@ class DefaultLaunchTemplate(Construct):
                 ),
             ),
         )
+        # A changed template is a new version, and CloudFormation leaves the default version where it was.
+        self.template_version = template.attr_latest_version_number

@@ -75,6 +75,7 @@ class Permissions(Construct):
                     "ec2:DescribeInstances",
                     "ec2:DescribeInstanceStatus",
                     "ec2:DescribeInstanceTypeOfferings",
+                    "ec2:DescribeLaunchTemplates",
                     "ec2:DescribeLaunchTemplateVersions",
                     "ec2:DescribeSpotPriceHistory",
                     "ec2:DescribeSubnets",
@@ -144,6 +145,8 @@ class Permissions(Construct):
                 {"StringEquals": {"iam:AWSServiceName": "spot.amazonaws.com"}},
             ),
         ]
+        if self._deployment.volume_key_arns:
+            statements += self._use_keys(list(self._deployment.volume_key_arns))
         if self._deployment.instance_role_arns:
             statements.append(
                 _allow(
@@ -154,6 +157,15 @@ class Permissions(Construct):
                 )
             )
         return statements
+
+    def _use_keys(self, keys: list[str]) -> list[iam.PolicyStatement]:
+        """EC2 makes a volume with its launcher's rights on the key; without them the instance ends within seconds."""
+        by_ec2 = {"StringEquals": {"kms:ViaService": f"ec2.{self._stack.region}.amazonaws.com"}}
+        use = ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncrypt*"]
+        return [
+            _allow("EncryptVolumes", use, keys, by_ec2),
+            _allow("LetVolumesUseKeys", ["kms:CreateGrant"], keys, {"Bool": {"kms:GrantIsForAWSResource": "true"}}),
+        ]
 
     def _keep_templates(self) -> list[iam.PolicyStatement]:
         """Make and change pools' templates. An administrator's carry no pool's tag, and stay as they are."""

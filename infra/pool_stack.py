@@ -40,7 +40,7 @@ class PoolStack(Stack):
             deployment=deployment,
             data=data,
             queues=queues,
-            launch_template=template.template_name,
+            launch_template=template,
         )
         Permissions(self, "Permissions", deployment=deployment, data=data, queues=queues, functions=functions)
         Triggers(self, "Triggers", data=data, queues=queues, functions=functions)

@@ -16,6 +16,7 @@ STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}")
 SUBNET_ID = re.compile(r"subnet-[0-9a-f]{8,17}")
 ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 PARAMETER_ARN = re.compile(r"arn:aws[a-z-]*:ssm:[a-z0-9-]+:\d{12}:parameter/[\w./*-]+")
+KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+")
 POLICY_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+")
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
@@ -150,6 +151,8 @@ class Deployment:
     """The only IAM roles that pools' launch templates may give to instances."""
     image_parameter_arns: tuple[str, ...] = ()
     """Parameters of one's own that pools may take their image from (``image_id = "ssm:…"``), beside AWS's public."""
+    volume_key_arns: tuple[str, ...] = ()
+    """KMS keys of one's own that instances' volumes are encrypted with."""
     interruptions_per_hour: int = 10
     """Interruption notices of one pool within an hour that raise the alarm."""
     runbook: str = "docs/runbook.md"
@@ -185,6 +188,9 @@ class Deployment:
             ),
             image_parameter_arns=_many(
                 context, "image_parameter_arns", PARAMETER_ARN, "arn:aws:ssm:eu-west-1:123456789012:parameter/images/ml"
+            ),
+            volume_key_arns=_many(
+                context, "volume_key_arns", KEY_ARN, "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-… (no alias)"
             ),
             interruptions_per_hour=_number(context, "interruptions_per_hour", 10),
             runbook=_text(context, "runbook", "docs/runbook.md"),

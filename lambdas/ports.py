@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from lambdas.domain.cost import Prices
@@ -167,5 +167,8 @@ class FleetError(RuntimeError):
 class DueQueue(Protocol):
     """Pools to be reconciled soon."""
 
-    def send(self, pools: Mapping[str, str]) -> None:
-        """Ask for a reconcile of each pool, in order; the value says why. Raises if any was not accepted."""
+    def send(self, pools: Mapping[str, str], after: timedelta = timedelta(0)) -> None:
+        """Ask for a reconcile of each pool, in order; the value says why. Raises if any was not accepted.
+
+        ``after``: so long from now, in whole seconds; at most 15 minutes.
+        """

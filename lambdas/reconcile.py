@@ -25,6 +25,8 @@ ROUNDS = 8
 LAST_ROUND_BEGINS = timedelta(seconds=20)
 """So long after its beginning an invocation looks once more; a function has a minute, and EC2 may be slow."""
 
+AT_ONCE = timedelta(0)
+
 FRESH = timedelta(seconds=10)
 """How old a look may be when somebody is to be let go because of it; an older one is taken again."""
 
@@ -64,20 +66,21 @@ def reconcile(pool_name: str, plane: ControlPlane) -> None:
         return
     try:
         for _ in range(ROUNDS):
-            again = _once(lease, plane)
-            if not again and plane.statuses.release(lease):
+            pause = _once(lease, plane)
+            if pause is None and plane.statuses.release(lease):
                 return
-            if plane.clock() - began > LAST_ROUND_BEGINS:
+            if pause or plane.clock() - began > LAST_ROUND_BEGINS:
                 break
     except Exception:
         plane.statuses.release(lease, even_if_dirty=True)
         raise
     plane.statuses.release(lease, even_if_dirty=True)
-    plane.queue.send({pool_name: "there is more to do than one invocation's share"})
+    why = "what was just made is to be seen" if pause else "there is more to do than one invocation's share"
+    plane.queue.send({pool_name: why}, after=pause or AT_ONCE)
 
 
-def _once(lease: Lease, plane: ControlPlane) -> bool:
-    """One round; True if there is more to do at once."""
+def _once(lease: Lease, plane: ControlPlane) -> timedelta | None:
+    """One round; after how long there is more to do, which may be at once; None: when something happens."""
     status = plane.statuses.get(lease.pool_name) or Status()
     try:
         return _round(lease, status, plane)
@@ -86,12 +89,13 @@ def _once(lease: Lease, plane: ControlPlane) -> bool:
         raise
 
 
-def _round(lease: Lease, status: Status, plane: ControlPlane) -> bool:
+def _round(lease: Lease, status: Status, plane: ControlPlane) -> timedelta | None:
     now = plane.clock()
     intent = intent_of(plane.pools.get(lease.pool_name), status, now, plane.drain_grace)
     picture = observe(lease.pool_name, intent, status, plane.fleet, now=now, minute=plane.minute)
     if intent.deleted and picture.stock.empty:
-        return _forget(lease, intent, status, plane)
+        _forget(lease, intent, status, plane)
+        return None
     picture = with_unsold(with_drains(picture, plane.drainer), plane.fleet)
     picture, refusal = with_offers(picture, plane.fleet)
     if picture.offers is not None and picture.may_let_go and plane.clock() - now > FRESH:
@@ -104,14 +108,14 @@ def _round(lease: Lease, status: Status, plane: ControlPlane) -> bool:
     if outcome.status != status:
         plane.statuses.save(lease, status, outcome.status)
     report.reconciled(plane.stack, lease, plan, results, status=outcome.status, now=now)
-    return outcome.again
+    return AT_ONCE if outcome.again else outcome.soon
 
 
-def _forget(lease: Lease, intent: Intent, status: Status, plane: ControlPlane) -> bool:
+def _forget(lease: Lease, intent: Intent, status: Status, plane: ControlPlane) -> None:
     """Forget a deleted pool of which nothing is left, but for its launch template if that cannot be deleted now."""
     now = plane.clock()
     if status.memory.forget_at is not None and now < status.memory.forget_at:
-        return False
+        return
     try:
         plane.fleet.forget_template(lease.pool_name)
     except FleetError as error:
@@ -125,10 +129,9 @@ def _forget(lease: Lease, intent: Intent, status: Status, plane: ControlPlane) -
         told = Status(answer=Answer(draining_since=since, last_error=_last_error(error, plane)), memory=left)
         plane.statuses.save(lease, status, told)
         report.not_forgotten(lease, error)
-        return False
+        return
     plane.statuses.delete(lease)
     report.forgotten(plane.stack, lease, status)
-    return False
 
 
 def _last_error(error: FleetError, plane: ControlPlane) -> LastError:

@@ -28,6 +28,7 @@ class Settings(BaseModel):
     )
     notices_queue_url: str = Field(description="Queue of EC2's events, for what must come back to it soon.")
     default_launch_template: str = Field(description="Name of the launch template for pools that name none.")
+    default_launch_template_version: str = Field("$Default", description="The version of it that they launch.")
     subnet_ids: tuple[str, ...] = Field((), description="Subnets for pools that name none; empty: the default VPC's.")
     lease_seconds: int = Field(75, gt=0, description="How long a reconcile owns a pool; above the function time-out.")
     drain_grace_seconds: int = Field(300, ge=0, description="From an item's deletion to its instances' termination.")

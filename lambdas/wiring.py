@@ -74,6 +74,7 @@ def control_plane() -> ControlPlane:
             launcher=launcher,
             stack=settings.stack,
             default_launch_template=settings.default_launch_template,
+            default_launch_template_version=settings.default_launch_template_version,
             offerings=offerings,
         ),
         drainer=EventsAndCommands(client("events"), client("ssm"), stack=settings.stack, clock=utc_now),

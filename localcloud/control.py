@@ -68,6 +68,10 @@ class MarketControl:
         """Set the parameters, by name, that ``resolve:ssm:`` finds."""
         self.ask("PUT", "/market/parameters", {"parameters": parameters})
 
+    def account(self, **changes: object) -> None:
+        """Change what the account has of its own, such as ``volume_key`` and ``spot_key_grants``."""
+        self.ask("PUT", "/market/account", changes)
+
     def commands(self) -> list[dict[str, Any]]:
         """The commands that SSM was asked to send, oldest first, and what came of them."""
         return list(self.ask("GET", "/market/commands")["commands"])

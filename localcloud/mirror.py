@@ -13,7 +13,7 @@ NOT_MIRRORED = ("SecurityGroupIds", "SecurityGroups", "NetworkInterfaces", "IamI
 
 
 def copy_launch_template(name: str, source: Any, target: Any) -> None:
-    """Copy a launch template with tags and default version from one EC2 to the other.
+    """Copy a launch template with tags and latest version, as the first, from one EC2 to the other.
 
     Left out are references to what exists in ``source`` only: networks and instance profiles, which the market does
     not model.
@@ -22,7 +22,7 @@ def copy_launch_template(name: str, source: Any, target: Any) -> None:
         "LaunchTemplateData"
     ]
     (template,) = source.describe_launch_templates(LaunchTemplateNames=[name])["LaunchTemplates"]
-    version = source.describe_launch_template_versions(LaunchTemplateName=name, Versions=["$Default"])
+    version = source.describe_launch_template_versions(LaunchTemplateName=name, Versions=["$Latest"])
     data = _as_input(data_shape, version["LaunchTemplateVersions"][0]["LaunchTemplateData"])
     tags = template.get("Tags", [])
     target.create_launch_template(

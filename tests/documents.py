@@ -68,6 +68,11 @@ ELSEWHERE = {
     "make deploy": "needs an AWS account",
     'make deploy ARGS="-c alarm_email=you@example.com"': "needs an AWS account",
     "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com": "needs an AWS account",
+    "aws kms create-grant --key-id ARN --grantee-principal "
+    "arn:aws:iam::123456789012:role/aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot --operations Decrypt "
+    "Encrypt GenerateDataKey GenerateDataKeyWithoutPlaintext CreateGrant DescribeKey ReEncryptFrom ReEncryptTo": (
+        "needs an AWS account"
+    ),
     "make sim SEEDS=2000 FIRST_SEED=0": "takes a quarter of an hour; tests/sim/test_sim.py plays fewer seeds",
     "python -m tests.sim --trace --seeds 1 --first-seed 445": "tests/sim/test_sim.py plays such a seed",
     "make sim-mutants": "takes some minutes; its figures are in docs/simulation.md",

@@ -172,13 +172,18 @@ class MemoryBus:
 
 
 class MemoryQueue:
-    """The due queue as a list of names."""
+    """The due queue as a list of names; what is to come later is another one, with its moments."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
         self.waiting: list[str] = []
+        self.delayed: list[tuple[datetime, str]] = []
 
-    def send(self, pools: Mapping[str, str]) -> None:
-        self.waiting += pools
+    def send(self, pools: Mapping[str, str], after: timedelta = timedelta(0)) -> None:
+        if after:
+            self.delayed += [(self.clock() + after, name) for name in pools]
+        else:
+            self.waiting += pools
 
 
 def offering(instance_type: str, zone: str, capacity: int = 10, price: str = "0.5", on_demand: str = "2") -> Offering:
@@ -213,7 +218,7 @@ class World:
         )
         self.pools = MemoryPools()
         self.statuses = MemoryStatuses(self.clock)
-        self.queue = MemoryQueue()
+        self.queue = MemoryQueue(self.clock)
         self.bus = MemoryBus()
         self.surroundings.add_template(TEMPLATE)
         ids = count(1)
@@ -257,8 +262,17 @@ class World:
             reconcile(pool_name, self.plane)
 
     def forward(self, seconds: float, *, deliver: bool = True) -> None:
-        """Let time pass; EC2's events arrive unless they are to be lost."""
-        self.clock.forward(seconds)
+        """Let time pass; EC2's events arrive unless they are to be lost, and so does what is due by the queue."""
+        end = self.clock() + timedelta(seconds=seconds)
+        while deliver and self.queue.delayed and min(self.queue.delayed)[0] <= end:
+            at, pool_name = min(self.queue.delayed)
+            self.queue.delayed.remove((at, pool_name))
+            self._pass(at, deliver=deliver)
+            reconcile(pool_name, self.plane)
+        self._pass(end, deliver=deliver)
+
+    def _pass(self, until: datetime, *, deliver: bool) -> None:
+        self.clock.forward((until - self.clock()).total_seconds())
         self.hear(self.market.advance() if deliver else [])
 
     def minutes(self, number: int) -> None:

@@ -74,8 +74,8 @@ ALLOWED = {
 }
 OURS = ("lambdas", "infra", "cli", "localcloud")
 DOMAIN_MAY_IMPORT = {
-    "__future__", "collections", "cronsim", "dataclasses", "datetime", "decimal", "difflib", "enum", "fnmatch", "functools",
-    "hashlib", "itertools", "json", "lambdas", "pydantic", "re", "typing", "zlib", "zoneinfo",
+    "__future__", "base64", "collections", "cronsim", "dataclasses", "datetime", "decimal", "difflib", "enum",
+    "fnmatch", "functools", "hashlib", "itertools", "json", "lambdas", "pydantic", "re", "typing", "zlib", "zoneinfo",
 }  # fmt: skip
 CLOCKS = {"now", "utcnow", "today", "time"}
 

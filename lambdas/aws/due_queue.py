@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from lambdas.aws.asking import in_parts
@@ -19,11 +20,12 @@ class SqsDueQueue:
         self._client = client
         self._url = url
 
-    def send(self, pools: Mapping[str, str]) -> None:
+    def send(self, pools: Mapping[str, str], after: timedelta = timedelta(0)) -> None:
         """Send one message a pool, ten to a call."""
+        delay = {"DelaySeconds": int(after.total_seconds())} if after else {}
         for batch in in_parts(pools.items(), BATCH):
             entries = [
-                {"Id": str(number), "MessageBody": json.dumps({"pool_name": name, "why": why})}
+                {"Id": str(number), "MessageBody": json.dumps({"pool_name": name, "why": why}), **delay}
                 for number, (name, why) in enumerate(batch)
             ]
             answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)

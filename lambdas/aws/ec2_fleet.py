@@ -33,8 +33,6 @@ from lambdas.domain.status import Attempt, Reason, Template
 from lambdas.ports import FleetError
 
 PAGE = 1000
-NOT_ANSWERED = "NoAnswer"
-
 TAGGED = "fleet instance volume network-interface"
 """What a launch tags."""
 
@@ -61,6 +59,7 @@ class Ec2Fleet:
         *,
         stack: str,
         default_launch_template: str,
+        default_launch_template_version: str = "$Default",
         offerings: Offerings,
         launcher: Any = None,
     ) -> None:
@@ -68,7 +67,7 @@ class Ec2Fleet:
         self._ec2 = client
         self._launcher = launcher or client
         self._stack = stack
-        self._default_template = LaunchTemplate(name=default_launch_template)
+        self._default_template = LaunchTemplate(name=default_launch_template, version=default_launch_template_version)
         self._offerings = offerings
         self._templates = LaunchTemplates(client, stack=stack)
 
@@ -223,7 +222,7 @@ class Ec2Fleet:
         """One id fails the whole call, or that of its zone: whom EC2 names is left out, and the others go."""
         going, refused, unknown, shielded = ids, list[Failure](), list[str](), list[str]()
         while going and (failed := self._end(going)):
-            if failed.code in (*NO_ANSWER, NOT_ANSWERED):
+            if failed.code in (*NO_ANSWER, "NoAnswer"):
                 return Terminated(failures=(*refused, failed), unknown=tuple(unknown), unanswered=tuple(going))
             named = named_in(failed.message, going)
             gone: list[str] = []
@@ -250,7 +249,7 @@ class Ec2Fleet:
         except ClientError as error:
             return failure(code_of(error), error.response["Error"].get("Message", ""))
         except BotoCoreError as error:
-            return Failure(Reason.UNKNOWN, NOT_ANSWERED, f"EC2 did not answer: {error}")
+            return Failure(Reason.UNKNOWN, "NoAnswer", f"EC2 did not answer: {error}")
         return None
 
     def _listed(self, filters: list[dict[str, Any]]) -> list[Instance]:

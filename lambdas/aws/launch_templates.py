@@ -1,18 +1,22 @@
 """Launch templates of pools that describe their machines inline: one a pool, one version a description.
 
-A version carries its description's digest, so that it is found again and never made twice. Old versions are pruned.
+A pool's template carries the tags of stack and pool, by which it is found whatever its name; a version carries its
+description's digest, so that it is found again and never made twice. Old versions are pruned.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lambdas.aws.asking import ask, pages
+from lambdas.domain.errors import WORDS_LENGTH, failure
+from lambdas.domain.fields import bounded
 from lambdas.domain.machine import Machine
 from lambdas.domain.observed import POOL_TAG, STACK_TAG
 from lambdas.domain.pool import Pool
+from lambdas.domain.results import Failure
 from lambdas.domain.status import Template
 from lambdas.ports import FleetError
 
@@ -37,32 +41,49 @@ class LaunchTemplates:
         machine = pool.machine_digest
         if known is not None and known.machine == machine:
             return known
-        versions = self._versions(pool.pool_name)
+        versions = self._versions_of(pool.pool_name, known)
         found = next((one for one in versions if one.get("VersionDescription") == machine), None)
-        if found is None:
-            found = self._add(pool, machine) if versions else self._create(pool, machine)
-            self._prune([*versions, found])
-        return Template(machine=machine, id=found["LaunchTemplateId"], version=found["VersionNumber"])
+        if found is not None:
+            return _remembered(machine, found)
+        made, warnings = self._add(pool, machine, versions[-1]) if versions else self._create(pool, machine)
+        try:
+            self._prune([*versions, made])
+        except FleetError as error:  # told of, since it keeps no launch back
+            warnings = (*warnings, error.failure)
+        return _remembered(machine, made, warnings)
 
     def forget(self, pool_name: str) -> None:
-        """Delete the template of a pool that is gone, if there is one.
+        """Delete the templates of a pool that is gone, if there are any.
 
-        EC2 is asked, not memory: a crash may have come between its making and its remembering.
+        EC2 is asked, not memory: a crash may have come between a template's making and its remembering.
         """
-        if not self._versions(pool_name):
-            return
-        try:
-            ask(self._ec2.delete_launch_template, LaunchTemplateName=self._name(pool_name))
-        except FleetError as error:
-            if error.failure.code not in NOT_THERE:
-                raise
+        for template_id in self._ids(pool_name):
+            try:
+                ask(self._ec2.delete_launch_template, LaunchTemplateId=template_id)
+            except FleetError as error:
+                if error.failure.code not in NOT_THERE:
+                    raise
 
-    def _name(self, pool_name: str) -> str:
-        return f"{self._stack}-pool-{pool_name}"
+    def name(self, pool_name: str) -> str:
+        """A slash is in no name of a stack or a pool, so no two pools have one name; the longest has 127 characters."""
+        return f"{self._stack}/{pool_name}"
 
-    def _versions(self, pool_name: str) -> list[Mapping[str, Any]]:
+    def _ids(self, pool_name: str) -> list[str]:
+        ours = {STACK_TAG: self._stack, POOL_TAG: pool_name}
+        filters = [{"Name": f"tag:{key}", "Values": [value]} for key, value in ours.items()]
+        found = pages(self._ec2.describe_launch_templates, Filters=filters)
+        return sorted(one["LaunchTemplateId"] for page in found for one in page["LaunchTemplates"])
+
+    def _versions_of(self, pool_name: str, known: Template | None) -> list[Mapping[str, Any]]:
+        """The versions of the template that is known or, if there is none, of one that EC2 has; oldest first."""
+        for template_id in [known.id] if known and known.id else []:
+            if versions := self._versions(template_id):
+                return versions
+        return next(filter(None, map(self._versions, self._ids(pool_name))), [])
+
+    def _versions(self, template_id: str) -> list[Mapping[str, Any]]:
         try:
-            found = list(pages(self._ec2.describe_launch_template_versions, LaunchTemplateName=self._name(pool_name)))
+            found = list(pages(self._ec2.describe_launch_template_versions, LaunchTemplateId=template_id))
         except FleetError as error:
             if error.failure.code in NOT_THERE:
                 return []
@@ -71,30 +92,29 @@ class LaunchTemplates:
             (one for page in found for one in page["LaunchTemplateVersions"]), key=lambda one: int(one["VersionNumber"])
         )
 
-    def _create(self, pool: Pool, machine: str) -> Mapping[str, Any]:
+    def _create(self, pool: Pool, machine: str) -> tuple[Mapping[str, Any], tuple[Failure, ...]]:
         tags = [{"Key": STACK_TAG, "Value": self._stack}, {"Key": POOL_TAG, "Value": pool.pool_name}]
         answer = ask(
             self._ec2.create_launch_template,
-            LaunchTemplateName=self._name(pool.pool_name),
+            LaunchTemplateName=self.name(pool.pool_name),
             VersionDescription=machine,
             LaunchTemplateData=template_data(pool),
             TagSpecifications=[{"ResourceType": "launch-template", "Tags": tags}],
         )
         made = answer["LaunchTemplate"]
-        return {"LaunchTemplateId": made["LaunchTemplateId"], "VersionNumber": made["LatestVersionNumber"]}
+        return {**made, "VersionNumber": made["LatestVersionNumber"]}, _warnings(answer)
 
-    def _add(self, pool: Pool, machine: str) -> Mapping[str, Any]:
+    def _add(self, pool: Pool, machine: str, last: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[Failure, ...]]:
         answer = ask(
             self._ec2.create_launch_template_version,
-            LaunchTemplateName=self._name(pool.pool_name),
+            LaunchTemplateId=last["LaunchTemplateId"],
             VersionDescription=machine,
             LaunchTemplateData=template_data(pool),
         )
-        version: Mapping[str, Any] = answer["LaunchTemplateVersion"]
-        return version
+        return answer["LaunchTemplateVersion"], _warnings(answer)
 
     def _prune(self, versions: list[Mapping[str, Any]]) -> None:
-        """Keep the newest; the default version, which is the first, cannot be deleted."""
+        """Keep the newest, and the default version, with which EC2 would refuse to delete the others."""
         old = [str(one["VersionNumber"]) for one in versions[:-KEPT_VERSIONS] if not one.get("DefaultVersion")]
         if old:
             ask(
@@ -104,8 +124,27 @@ class LaunchTemplates:
             )
 
 
+def _remembered(machine: str, version: Mapping[str, Any], warnings: Iterable[Failure] = ()) -> Template:
+    return Template(
+        machine=machine,
+        id=version["LaunchTemplateId"],
+        version=version["VersionNumber"],
+        made_at=version["CreateTime"],
+        warning=bounded("; ".join(f"{one.code}: {one.message}" for one in warnings), WORDS_LENGTH),
+    )
+
+
+def _warnings(answer: Mapping[str, Any]) -> tuple[Failure, ...]:
+    """What EC2 says of data that it keeps all the same, such as groups that do not exist."""
+    errors = answer.get("Warning", {}).get("Errors", [])
+    return tuple(failure(one.get("Code", "Unknown"), one.get("Message", "")) for one in errors)
+
+
 def template_data(pool: Pool) -> dict[str, Any]:
-    """The pool's description in EC2's words. IMDSv2 only, and the instance's tags are visible to its workload."""
+    """The pool's description in EC2's words. IMDSv2 only; the workload sees the instance's tags, if they can be shown.
+
+    Whether they are shown is always said, since an account may have another default.
+    """
     machine = pool.machine
     data: dict[str, Any] = {
         "ImageId": _image(machine, pool.architecture),
@@ -116,7 +155,7 @@ def template_data(pool: Pool) -> dict[str, Any]:
             "HttpTokens": "required",
             # Two hops, so that a container on the instance can still learn of its interruption.
             "HttpPutResponseHopLimit": 2,
-            "InstanceMetadataTags": "enabled",
+            "InstanceMetadataTags": "disabled" if pool.unshowable else "enabled",
         },
     }
     if machine.associate_public_ip is not None:
@@ -135,10 +174,15 @@ def template_data(pool: Pool) -> dict[str, Any]:
     if machine.user_data is not None:
         data["UserData"] = base64.b64encode(machine.user_data.encode()).decode("ascii")
     if machine.root_volume_size_gib is not None:
-        volume = {"VolumeSize": machine.root_volume_size_gib, "VolumeType": machine.root_volume_type}
-        data["BlockDeviceMappings"] = [
-            {"DeviceName": machine.root_device_name, "Ebs": {**volume, "DeleteOnTermination": True}}
-        ]
+        volume = {
+            "VolumeSize": machine.root_volume_size_gib,
+            "VolumeType": machine.root_volume_type,
+            "Iops": machine.root_volume_iops,
+            "Throughput": machine.root_volume_throughput_mibps,
+            "DeleteOnTermination": True,
+        }
+        said = {key: value for key, value in volume.items() if value is not None}
+        data["BlockDeviceMappings"] = [{"DeviceName": machine.root_device_name, "Ebs": said}]
     return data
 
 

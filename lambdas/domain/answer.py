@@ -30,7 +30,7 @@ def answer(after: Picture, left: Plan, results: Results) -> Answer:
         rollout=_rollout(after, left.hindrance, left.delayed),
         replacing=_replacing(after, left.delayed),
         drains=_drains(after, results),
-        warnings=_warnings(after.not_sold),
+        warnings=(*_warnings(after.not_sold), *_of_the_template(after)),
         spec_errors=after.intent.errors,
         last_error=_last_error(results, after),
         draining_since=after.intent.draining_since,
@@ -129,6 +129,12 @@ def _drains(after: Picture, results: Results) -> tuple[Drained, ...]:
         for one in after.status.answer.drains
     ]
     return (*known, *new)[-SHOWN_DRAINS:]
+
+
+def _of_the_template(after: Picture) -> tuple[str, ...]:
+    template, pool = after.status.memory.template, after.intent.pool
+    told = template is not None and pool is not None and template.machine == pool.machine_digest and template.warning
+    return (f"EC2 said of the pool's launch template when it was made: {told}",) if told else ()
 
 
 def _last_error(results: Results, picture: Picture) -> LastError | None:

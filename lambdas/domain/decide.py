@@ -13,6 +13,7 @@ from decimal import Decimal
 from itertools import groupby
 
 from lambdas.domain.capacity import Stock, units
+from lambdas.domain.errors import REMEDIES
 from lambdas.domain.fields import format_price
 from lambdas.domain.observed import Instance, Offer
 from lambdas.domain.offers import Choice, above_cap, ask, choose
@@ -253,7 +254,9 @@ def _names(offers: Iterable[Offer]) -> str:
 def _quoted(refused: tuple[tuple[Offer, Backoff], ...]) -> str:
     """EC2's own words, of the newest refusal."""
     newest = max((backoff for _, backoff in refused), key=lambda one: one.until)
-    return f" EC2 says: {newest.message}" if newest.message else ""
+    remedy = REMEDIES.get(newest.message.partition(":")[0])
+    said = f" EC2 says: {newest.message}" if newest.message else ""
+    return f"{said} {remedy}" if remedy else said
 
 
 def _first(refused: tuple[tuple[Offer, Backoff], ...]) -> datetime:

@@ -22,6 +22,15 @@ INSTANCES_LIMIT = 1000
 LARGEST_NUMBER = 10**9
 
 
+class BrokenRuleError(ValueError):
+    """A value that breaks a rule in a way of its own; ``rule`` and ``remedy`` are told instead of the attribute's."""
+
+    def __init__(self, rule: str, remedy: str) -> None:
+        super().__init__(rule)
+        self.rule = rule
+        self.remedy = remedy
+
+
 def spec(meaning: str, rule: str, remedy: str) -> dict[str, Any]:
     """What the reference and the faults say of an attribute."""
     return {"description": meaning, "json_schema_extra": {"rule": rule, "remedy": remedy}}
@@ -74,6 +83,11 @@ def format_price(amount: Decimal) -> str:
     """A price as EC2 takes it: plain digits, no exponent, no trailing zeros."""
     text = format(amount, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def bounded(text: str, most: int) -> str:
+    """A text cut to so many characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def rounded_down(amount: Decimal) -> Decimal:

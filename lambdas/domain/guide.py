@@ -105,7 +105,8 @@ GUIDE: dict[Trouble, Advice] = {
         "EC2 refuses the launch for its configuration or a missing permission, or instances end before they are ready.",
         "It is tried again every 15 minutes, and at once after an edit; a rolling update stops, and the old fleet "
         "serves on.",
-        "Mend what the message names: image, launch template (tagged for this stack?), subnets, groups, instance role. "
+        "Mend what the message names: image, launch template (tagged for this stack?), subnets, groups, instance role, "
+        "the volume's KMS key (context volume_key_arns). "
         f"If it says {ROLE_MISSING}, the account has no role for spot instances yet; create it once with: "
         f"{SERVICE_ROLE_COMMAND}",
         (EXPLAIN, HISTORY, DOCTOR),

@@ -8,41 +8,34 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 
-from lambdas.domain.fields import SecurityGroupId, WholeNumber, as_text, listed, spec
+from lambdas.domain import user_data, volumes
+from lambdas.domain.fields import SecurityGroupId, WholeNumber, listed, spec
+from lambdas.domain.tags import KEY_LENGTH, TAGS_LIMIT, TagKey, TagValue
 
 USER_DATA_LIMIT = 16_384
 """Bytes of user data that EC2 takes, before base64."""
 
-TAGS_LIMIT = 40
-"""EC2 takes 50 a resource; the control plane sets some itself, and AWS may add its own."""
-
 DIGEST_LENGTH = 12
 
-ARM = re.compile(r"^(a1|[a-z]+[0-9]+[a-z]*g[a-z-]*)\.")
-"""Families with a Graviton processor have a g behind the generation's number: m7g, im4gn, g5g; and there is a1."""
+ARM = re.compile(r"^(a1|[a-z]+[0-9]+[a-z-]*g[a-z0-9-]*)\.")
+"""Families with an ARM processor have a g behind the generation: m7g, im4gn, g5g, p6e-gb200; and there is a1."""
 
-RESERVED = ("aws:", "spotpools:")
-
-
-def _tag_key(key: str) -> str:
-    if key.lower().startswith(RESERVED) or not TAG_TEXT.fullmatch(key):
-        raise ValueError("not a tag key of one's own")
-    return key
-
-
-def _tag_value(value: str) -> str:
-    if not TAG_TEXT.fullmatch(value):
-        raise ValueError("not a tag value")
-    return value
-
-
-TAG_TEXT = re.compile(r"[\w .:/=+\-@]*")
-"""Letters, digits and spaces of any script, and these signs (EC2 User Guide, tag restrictions)."""
-
-TagKey = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_tag_key)]
-TagValue = Annotated[str, BeforeValidator(as_text), StringConstraints(max_length=256), AfterValidator(_tag_value)]
+_SIZES = ", ".join(f"{name} {one.gib[0]} to {one.gib[1]}" for name, one in volumes.TYPES.items())
+_IOPS = ", ".join(
+    f"{name} {one.iops[0]} to {one.iops[1]}, at most {one.iops_per_gib} a GiB"
+    for name, one in volumes.TYPES.items()
+    if one.iops
+)
 
 
 class Machine(BaseModel):
@@ -62,10 +55,10 @@ class Machine(BaseModel):
     )
     security_group_ids: Annotated[tuple[SecurityGroupId, ...], BeforeValidator(listed)] = Field(
         (),
-        max_length=5,
+        max_length=16,
         **spec(
-            "Security groups. Empty: the VPC's default group.",
-            "up to 5 security group ids, such as sg-0abc",
+            "Security groups. Empty: the VPC's default group. More than 5 need a higher quota of the account.",
+            "up to 16 security group ids, such as sg-0abc",
             "List ids of groups in the VPC of subnet_ids, or leave the attribute out.",
         ),
     )
@@ -91,20 +84,38 @@ class Machine(BaseModel):
             "Shorten it, for example by fetching the rest from S3.",
         ),
     )
+    # Bounds stand before what they bound: a validator sees only the fields above it.
+    root_volume_type: Literal["gp3", "gp2", "io1", "io2", "standard"] = Field(
+        "gp3",
+        **spec(
+            "Type of the root volume; used with root_volume_size_gib.",
+            "gp3, gp2, io1, io2 or standard; a machine cannot start from st1 or sc1",
+            "Use gp3.",
+        ),
+    )
     root_volume_size_gib: Annotated[WholeNumber, Field(ge=1, le=65_536)] | None = Field(
         None,
         **spec(
             "Size of the root volume in GiB. Absent: the image's own.",
-            "a whole number from 1 to 65536",
+            f"a whole number of GiB that the type has: {_SIZES}",
             "Set it to at least the size of the image's snapshot, in GiB.",
         ),
     )
-    root_volume_type: Literal["gp3", "gp2", "io1", "io2", "st1", "sc1", "standard"] = Field(
-        "gp3",
+    root_volume_iops: Annotated[WholeNumber, Field(ge=100, le=256_000)] | None = Field(
+        None,
+        validate_default=True,
         **spec(
-            "Type of the root volume; used with root_volume_size_gib.",
-            "gp3, gp2, io1, io2, st1, sc1 or standard",
-            "Use gp3.",
+            "I/O operations a second of the root volume; used with root_volume_size_gib. Absent: 3000 for gp3.",
+            f"a whole number that type and size allow: {_IOPS}; io1 and io2 need it",
+            "Set it for io1 and io2, or use gp3.",
+        ),
+    )
+    root_volume_throughput_mibps: Annotated[WholeNumber, Field(ge=125, le=2_000)] | None = Field(
+        None,
+        **spec(
+            "Throughput of a gp3 root volume in MiB/s; used with root_volume_size_gib. Absent: 125.",
+            "a whole number from 125 to 2000, at most a quarter of the IOPS",
+            "Lower it, or raise root_volume_iops.",
         ),
     )
     root_device_name: Annotated[str, StringConstraints(pattern=r"^[/a-z0-9]{3,32}$")] = Field(
@@ -119,8 +130,10 @@ class Machine(BaseModel):
         {},
         max_length=TAGS_LIMIT,
         **spec(
-            "Tags of instances, volumes and network interfaces, beside the stack's own.",
-            f"a map of at most {TAGS_LIMIT} tags; keys up to 128 characters, none beginning aws: or spotpools:",
+            "Tags of instances, volumes and network interfaces, beside the stack's own. With a key that instance "
+            "metadata cannot show (other than letters, digits and + - = . , _ : @), it shows no tags at all.",
+            f"a map of at most {TAGS_LIMIT} tags; keys up to {KEY_LENGTH} characters, none beginning aws: or "
+            "spotpools:",
             "Shorten or rename the tags.",
         ),
     )
@@ -136,10 +149,34 @@ class Machine(BaseModel):
 
     @field_validator("user_data")
     @classmethod
-    def _short_enough(cls, text: str | None) -> str | None:
+    def _short_and_plain(cls, text: str | None) -> str | None:
         if text is not None and len(text.encode("utf-8", "surrogatepass")) > USER_DATA_LIMIT:
             raise ValueError("too long")
+        if text is not None:
+            user_data.check(text)
         return text
+
+    @field_validator("root_volume_size_gib")
+    @classmethod
+    def _size_of_the_type(cls, gib: int | None, info: ValidationInfo) -> int | None:
+        if kind := info.data.get("root_volume_type"):
+            volumes.check_size(kind, gib)
+        return gib
+
+    @field_validator("root_volume_iops")
+    @classmethod
+    def _iops_of_the_type(cls, iops: int | None, info: ValidationInfo) -> int | None:
+        if {"root_volume_type", "root_volume_size_gib"} <= info.data.keys():
+            volumes.check_iops(info.data["root_volume_type"], info.data["root_volume_size_gib"], iops)
+        return iops
+
+    @field_validator("root_volume_throughput_mibps")
+    @classmethod
+    def _throughput_of_the_type(cls, mibps: int | None, info: ValidationInfo) -> int | None:
+        if {"root_volume_type", "root_volume_size_gib", "root_volume_iops"} <= info.data.keys():
+            kind, gib = info.data["root_volume_type"], info.data["root_volume_size_gib"]
+            volumes.check_throughput(kind, gib, info.data["root_volume_iops"], mibps)
+        return mibps
 
     @property
     def plain(self) -> bool:

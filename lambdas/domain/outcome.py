@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from lambdas.domain.answer import answer
@@ -15,7 +15,7 @@ from lambdas.domain.pauses import Pauses
 from lambdas.domain.picture import Picture
 from lambdas.domain.plan import Launch, Plan
 from lambdas.domain.pool import Market
-from lambdas.domain.remember import remember
+from lambdas.domain.remember import TEMPLATE_RETRY, remember, template_settles
 from lambdas.domain.replace import base
 from lambdas.domain.results import Results
 from lambdas.domain.status import CLOSING, Answer, Memory, Shortfall, Size, Status, troubles_of
@@ -28,10 +28,11 @@ LONGEST_CALM = 1440
 
 @dataclass(frozen=True)
 class Outcome:
-    """The next status of a pool, and whether there is more to do at once."""
+    """The next status of a pool, whether there is more to do at once, and after how long, if that is soon."""
 
     status: Status
     again: bool
+    soon: timedelta | None = None
 
 
 def fold(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> Outcome:
@@ -52,7 +53,8 @@ def fold(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> Outc
     launched = results.launched
     more = launches and launched is not None and launched.answered
     unasked = picture.offers is None and launched is None and after.may_launch
-    return Outcome(status, again=more or unasked or results.unfinished)
+    soon = TEMPLATE_RETRY if template_settles(picture, launched) else None
+    return Outcome(status, again=more or unasked or results.unfinished, soon=soon)
 
 
 def _since(after: Picture, left: Plan) -> dict[str, Any]:

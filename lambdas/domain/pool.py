@@ -6,7 +6,7 @@ The model below is the one definition of a pool item: the reference in docs/ and
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -24,15 +24,18 @@ from pydantic import (
     field_validator,
 )
 
+from lambdas.domain import user_data
 from lambdas.domain.fields import (
     HIGHEST_PRICE,
     INSTANCES_LIMIT,
     LOWEST_PRICE,
     PRICE_DIGITS,
+    BrokenRuleError,
     InstanceType,
     Size,
     SubnetId,
     WholeNumber,
+    bounded,
     format_price,
     listed,
     price,
@@ -42,7 +45,9 @@ from lambdas.domain.fields import (
 from lambdas.domain.machine import Machine, architectures, digest
 from lambdas.domain.requirements import Requirements
 from lambdas.domain.schedule import Entry, in_force
+from lambdas.domain.tags import check_ready_tag, showable
 
+USUAL_SECURITY_GROUPS = 5
 SHOWN_VALUE_LENGTH = 120
 SHOWN_FAULTS = 20
 """An item may hold thousands of unknown attributes; the status must stay small."""
@@ -61,7 +66,7 @@ class LaunchTemplate(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: Annotated[str, StringConstraints(pattern=r"^lt-[0-9a-z]+$")] | None = None
-    name: Annotated[str, StringConstraints(min_length=3, max_length=128)] | None = None
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9().\-/_]{3,128}$")] | None = None
     version: Annotated[str, BeforeValidator(lambda value: value if isinstance(value, str) else str(value))] = Field(
         "$Default", pattern=r"^(\$Default|\$Latest|[1-9][0-9]*)$"
     )
@@ -333,11 +338,18 @@ class Pool(Machine):
     @field_validator("instance_types")
     @classmethod
     def _some_and_alike(cls, types: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if bool(types) == bool(info.data.get("requirements")):
+        if "requirements" not in info.data:  # faulty, which is told: whether types are needed cannot be
+            return types
+        if bool(types) == bool(info.data["requirements"]):
             raise ValueError("instance_types or requirements, one of both")
+        if any(name.startswith("mac") for name in types):
+            raise BrokenRuleError(
+                "no mac types: they run on dedicated hosts alone, which a fleet does not launch on",
+                "Remove them from instance_types.",
+            )
         if len(architectures(types)) > 1:
             raise ValueError("an image runs on one architecture")
-        return types
+        return tuple(dict.fromkeys(types))  # EC2 refuses a fleet that names a type twice
 
     @field_validator("weights")
     @classmethod
@@ -356,6 +368,44 @@ class Pool(Machine):
         if template is not None and described & info.data.keys():
             raise ValueError(f"beside {', '.join(sorted(described))}")
         return template
+
+    @field_validator("spot_max_price")
+    @classmethod
+    def _above_ec2s_least(cls, cap: str | None, info: ValidationInfo) -> str | None:
+        """A cap is sent for each unit, and EC2 refuses the whole call for one that is too low."""
+        weights = info.data.get("weights")
+        if not weights or cap is None or cap.endswith("%") or info.data.get("spot") is False:
+            return cap
+        heaviest = max(weights, key=lambda name: (weights[name], name))
+        if rounded_down(Decimal(cap) / weights[heaviest]) <= LOWEST_PRICE:
+            raise BrokenRuleError(
+                f"spot_max_price divided by each weight is above {LOWEST_PRICE} USD, the least that EC2 takes for a "
+                f"unit; {heaviest} has the weight {weights[heaviest]}",
+                f"Raise spot_max_price above {format_price(LOWEST_PRICE * weights[heaviest])}, or use smaller weights "
+                "and sizes, such as 1 and 2 instead of 100 and 200.",
+            )
+        return cap
+
+    @field_validator("ready_tag")
+    @classmethod
+    def _can_be_set(cls, ready_tag: str | None, info: ValidationInfo) -> str | None:
+        if ready_tag is None:
+            return None
+        check_ready_tag(ready_tag)
+        key, given, value = ready_tag.partition("=")
+        tags = info.data.get("tags", {})
+        if key in tags and (not given or tags[key] == value):
+            raise BrokenRuleError(
+                "a tag that the machine does not carry from the start, as tags has it",
+                "Let the workload set another tag, or another value.",
+            )
+        if info.data.get("launch_template") and not showable(key):
+            raise BrokenRuleError(
+                "beside launch_template, a key of letters, digits and + - = . , _ : @ (not ., .. or _index): with "
+                "others EC2 refuses the tag if the template shows tags in instance metadata",
+                "Choose such a key, or describe the machine in the item instead.",
+            )
+        return ready_tag
 
     @field_validator("fallback")
     @classmethod
@@ -430,7 +480,14 @@ class Pool(Machine):
     @property
     def described(self) -> bool:
         """Whether the pool needs a launch template of its own: the stack's is for x86_64 machines without wishes."""
-        return self.launch_template is None and not (self.machine.plain and self.architecture == "x86_64")
+        plain = self.machine.plain and self.architecture == "x86_64" and not self.unshowable
+        return self.launch_template is None and not plain
+
+    @property
+    def unshowable(self) -> tuple[str, ...]:
+        """Keys of its tags that instance metadata cannot show: EC2 takes them only where metadata shows no tags."""
+        ready = [self.ready_tag.partition("=")[0]] if self.ready_tag else []
+        return tuple(key for key in (*sorted(self.tags), *ready) if not showable(key))
 
     @cached_property
     def machine_digest(self) -> str:
@@ -439,7 +496,8 @@ class Pool(Machine):
         Which types it may have is no part of it: wider requirements make no instance wrong.
         """
         template = self.launch_template.model_dump() if self.launch_template else None
-        return digest([self.machine.model_dump(exclude_defaults=True), self.architecture, template, None])
+        words = [self.machine.model_dump(exclude_defaults=True), self.architecture, template, None]
+        return digest([*words, "no tags in metadata"] if self.unshowable else words)
 
     @cached_property
     def launch_terms(self) -> str:
@@ -450,6 +508,29 @@ class Pool(Machine):
     def terms_written_out(self) -> dict[str, Any]:
         """The same in full."""
         return self.model_dump(mode="json", exclude=NOT_OF_A_LAUNCH, exclude_defaults=True)
+
+
+def warnings_of(pool: Pool) -> tuple[str, ...]:
+    """What is doubtful about a valid item, a sentence each that names the attribute; nothing is refused for it."""
+    return tuple(_warnings(pool))
+
+
+def _warnings(pool: Pool) -> Iterator[str]:
+    if pool.user_data is not None and (doubt := user_data.warning(pool.user_data)):
+        yield doubt
+    for name in ("root_volume_type", "root_device_name"):
+        if pool.root_volume_size_gib is None and getattr(pool, name) != Pool.model_fields[name].default:
+            yield f"{name} has no effect without root_volume_size_gib."
+    if pool.unshowable:
+        yield (
+            f"tags and ready_tag have keys that EC2 cannot show in instance metadata ({', '.join(pool.unshowable)}), "
+            "so the machines' metadata shows no tags; a job that reads its pool's name there must get it otherwise."
+        )
+    if len(pool.security_group_ids) > USUAL_SECURITY_GROUPS:
+        yield (
+            f"security_group_ids names {len(pool.security_group_ids)} groups: an account's quota is "
+            f"{USUAL_SECURITY_GROUPS} a network interface unless AWS has raised it."
+        )
 
 
 NOT_OF_A_LAUNCH = {
@@ -517,7 +598,7 @@ def _faults(error: ValidationError, item: Mapping[str, Any]) -> list[SpecError]:
     shown = [
         _unknown(str(fault["loc"][0]), fault["input"])
         if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1
-        else _fault(fault["loc"], fault["input"], item)
+        else _fault(fault, item)
         for fault in found[:SHOWN_FAULTS]
     ]
     if len(found) > SHOWN_FAULTS:
@@ -526,7 +607,8 @@ def _faults(error: ValidationError, item: Mapping[str, Any]) -> list[SpecError]:
     return shown
 
 
-def _fault(place: tuple[int | str, ...], value: object, item: Mapping[str, Any]) -> SpecError:
+def _fault(fault: Mapping[str, Any], item: Mapping[str, Any]) -> SpecError:
+    place, value = fault["loc"], fault["input"]
     name = str(place[0])
     written = "instance_type" if name == "instance_types" and "instance_type" in item else name
     extra = Pool.model_fields[name].json_schema_extra
@@ -534,6 +616,9 @@ def _fault(place: tuple[int | str, ...], value: object, item: Mapping[str, Any])
     rule, remedy = str(extra["rule"]), str(extra["remedy"])
     if name in BOUNDED:
         rule += f" (max_instances is {_shown(item.get('max_instances', Pool.model_fields['max_instances'].default))})"
+    broken = fault.get("ctx", {}).get("error")
+    if isinstance(broken, BrokenRuleError):
+        rule, remedy = broken.rule, broken.remedy
     if written not in item:
         return SpecError(field=name, value="(absent)", rule=f"required: {rule}", remedy=remedy)
     inner = len(place) > 1 and isinstance(item[written], Mapping | list)
@@ -551,5 +636,4 @@ def _unknown(name: str, value: object) -> SpecError:
 
 def _shown(value: object) -> str:
     """A value as its owner would recognise it, cut to a readable length."""
-    text = str(value)
-    return text if len(text) <= SHOWN_VALUE_LENGTH else text[: SHOWN_VALUE_LENGTH - 1] + "…"
+    return bounded(str(value), SHOWN_VALUE_LENGTH)

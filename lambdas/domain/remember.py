@@ -16,6 +16,8 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from lambdas.domain.decide import NEXT_LOOK, blame, late_ones
+from lambdas.domain.errors import KEY_REMEDY, REMEDIES
+from lambdas.domain.fields import bounded
 from lambdas.domain.observed import Instance
 from lambdas.domain.offers import OVERRIDES_LIMIT
 from lambdas.domain.pauses import A_DAY, Pauses
@@ -67,10 +69,21 @@ GRAVITY = (
 NO_TEMPLATE = "InvalidLaunchTemplate"
 """How EC2's codes for a launch template, or a version of it, that is not there begin."""
 
+TEMPLATE_EXISTS = "InvalidLaunchTemplateName.AlreadyExistsException"
+
+TEMPLATE_SETTLES = timedelta(minutes=1)
+"""How long EC2 may not show everywhere a launch template or a version that was made, or its tags."""
+
+TEMPLATE_RETRY = timedelta(seconds=5)
+
 TAKEN_BY_EC2 = ("Server.SpotInstanceTermination", "Server.SpotInstanceShutdown")
 NO_ROOM = ("Server.InsufficientInstanceCapacity",)
 BY_A_PERSON = ("Client.UserInitiatedShutdown",)
 """Why EC2 ended an instance (EC2 User Guide, StateReason). What is none of these speaks against the machine."""
+
+NO_KEY = ("Client.InvalidKMSKey",)
+CLIENT_ERROR = ("Client.InternalError",)
+"""Of those that do, the first is of the root volume's key, and the second may be."""
 
 
 def remember(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> Memory:
@@ -81,11 +94,16 @@ def remember(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> 
     holds = dict(memory.holds)
     if launched is not None:
         attempt = None if launched.answered else launched.attempt
-        backoff = _backoff_after(launched, backoff, now, pauses)
+        settling = template_settles(picture, launched)
+        if not settling:
+            backoff = _backoff_after(launched, backoff, now, pauses)
         # Without an answer to the questions before a launch, there is none on any market.
         asked = (launched.market,) if launched.attempt or picture.intent.pool is None else picture.intent.pool.markets
         for market in asked:
-            holds = _holds_after(replace(launched, market=market), holds, now, pauses)
+            if settling:
+                holds = {**holds, market: _settling(launched, now)}
+            else:
+                holds = _holds_after(replace(launched, market=market), holds, now, pauses)
     dead = _stillborn(picture, results)
     backoff |= _no_room(dead, backoff, now, pauses)
     stillborn, holds = _deaths(dead, picture, holds, pauses)
@@ -167,11 +185,39 @@ def _returns(picture: Picture, plan: Plan, pauses: Pauses) -> Series | None:
     return Series(since=now - A_LITTLE, tries=tries, until=now + pauses.seldom(tries))
 
 
+def template_settles(picture: Picture, launched: Launched | None) -> bool:
+    """Whether a launch was refused for nothing but a launch template of ours that EC2 does not show everywhere yet."""
+    if launched is None or not launched.short or not launched.failures:
+        return False
+    known = _template(picture, launched)
+    young = known is not None and known.made_at is not None and picture.now - known.made_at < TEMPLATE_SETTLES
+    return young and all(_speaks_of_the_template(one) for one in launched.failures)
+
+
+def _speaks_of_the_template(failure: Failure) -> bool:
+    """Its code does; or IAM saw the template without its tags, which the refusal then names."""
+    unseen = failure.code == "UnauthorizedOperation" and ":launch-template/" in failure.message
+    return unseen or failure.code.startswith(NO_TEMPLATE)
+
+
+def _settling(launched: Launched, now: datetime) -> Hold:
+    first = launched.failures[0]
+    message = f"EC2 does not show the pool's new launch template everywhere yet: {first.code}: {first.message}"
+    return Hold(reason=Reason.UNKNOWN, until=now + TEMPLATE_RETRY, failures=0, message=message)
+
+
 def _template(picture: Picture, launched: Launched | None) -> Template | None:
-    """The template's version last used. If EC2 misses it, somebody deleted it: the next launch looks for it anew."""
+    """The template's version last used. If EC2 misses it, somebody deleted it: the next launch looks for it anew.
+
+    One that EC2 has, though it does not show it, was made by a reconcile that did not get as far as this.
+    """
     known = picture.template or picture.status.memory.template
+    if launched is not None and any(one.code == TEMPLATE_EXISTS for one in launched.failures):
+        seen = known is not None and not known.machine
+        return known if seen else Template(machine="", id="", version=0, made_at=picture.now)
     missed = launched is not None and any(one.code.startswith(NO_TEMPLATE) for one in launched.failures)
-    return known.model_copy(update={"machine": ""}) if known and missed else known
+    young = known and known.made_at and picture.now - known.made_at < TEMPLATE_SETTLES
+    return known.model_copy(update={"machine": ""}) if known and missed and not young else known
 
 
 def gravest(failures: Iterable[Failure]) -> Failure | None:
@@ -285,7 +331,7 @@ def _deaths(
     known = before.stillborn > 0 and {one.attempt_id for one in telling} <= set(before.failed)
     count = before.stillborn + (0 if known else 1)
     hold = Hold(
-        reason=blame(count),
+        reason=Reason.CONFIG if _ended_by(first, NO_KEY) else blame(count),
         until=now + pauses.after(count, first.id),
         failures=count,
         message=f"{len(telling)} instances ended before they were ready, launch {count} in a row: {_cause(first)}",
@@ -310,7 +356,10 @@ def _graver(known: Hold | None, new: Hold, now: datetime) -> Hold:
 def _cause(instance: Instance) -> str:
     if not instance.ended:
         return "not ready in time. Look at its system log, or raise ready_timeout_minutes."
-    return f"{instance.ended}. Look at the image, user_data, and the rights on the volume's key."
+    if _ended_by(instance, NO_KEY):
+        return f"{instance.ended}. {KEY_REMEDY}"
+    or_the_key = f" Or: {KEY_REMEDY}" if _ended_by(instance, CLIENT_ERROR) else ""
+    return f"{instance.ended}. Look at the image and user_data.{or_the_key}"
 
 
 def _taken(picture: Picture, dead: Iterable[Instance], pauses: Pauses) -> dict[str, datetime]:
@@ -368,8 +417,9 @@ def _refused(refusal: Failure, before: Backoff | None, launched: Launched, now: 
         reason = Reason.CONFIG
     needs_a_person = reason in (Reason.CONFIG, Reason.QUOTA)
     pause = pauses.longest if refusal.lasting or needs_a_person else pauses.after(failures, _salt(launched))
-    words = f"{refusal.code}: {refusal.message}" if refusal.code else refusal.message
-    return Backoff(until=now + pause, failures=failures, reason=reason, message=words[:QUOTED])
+    message = refusal.message.removesuffix(REMEDIES.get(refusal.code, "")).strip()  # a decision adds it again
+    words = f"{refusal.code}: {message}" if refusal.code else message
+    return Backoff(until=now + pause, failures=failures, reason=reason, message=bounded(words, QUOTED))
 
 
 def _holds_after(launched: Launched, holds: dict[Market, Hold], now: datetime, pauses: Pauses) -> dict[Market, Hold]:

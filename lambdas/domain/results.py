@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lambdas.domain.fields import bounded
 from lambdas.domain.pool import Market
 from lambdas.domain.status import Attempt, Drained, Reason
+
+MESSAGE_LENGTH = 1000
+CODE_LENGTH = 100
 
 
 @dataclass(frozen=True)
 class Failure:
     """One refusal by EC2, with its meaning. ``offering`` names whom it concerns; None is the whole call.
 
-    ``subnet`` is where it should have been launched. If ``lasting``, trying again soon is useless.
+    ``subnet`` is where it should have been launched. If ``lasting``, trying again soon is useless. Code and message are
+    cut where it is made, so that statuses, logs and what quotes them stay small.
     """
 
     reason: Reason
@@ -22,6 +27,11 @@ class Failure:
     offering: str | None = None
     lasting: bool = False
     subnet: str | None = None
+
+    def __post_init__(self) -> None:
+        """Cut what was given too long."""
+        object.__setattr__(self, "code", bounded(self.code, CODE_LENGTH))
+        object.__setattr__(self, "message", bounded(self.message, MESSAGE_LENGTH))
 
 
 @dataclass(frozen=True)

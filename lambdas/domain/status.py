@@ -148,11 +148,16 @@ class Series(Frozen):
 
 
 class Template(Frozen):
-    """The version of the pool's own launch template that holds the description of this digest."""
+    """The version of the pool's own launch template that holds the description of this digest.
+
+    ``warning`` is what EC2 said of it when it was made. Without an id it is one that EC2 has and does not show yet.
+    """
 
     machine: str
     id: str
     version: Count
+    made_at: Moment | None = None
+    warning: str = ""
 
 
 class Memory(Frozen):

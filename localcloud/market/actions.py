@@ -24,6 +24,7 @@ from localcloud.market.settings import Fault
 from localcloud.market.shapes import refuse_beyond_model
 from localcloud.market.ssm import SSM_ACTIONS
 from localcloud.market.surroundings import Subnet, template_not_found
+from localcloud.market.tags import check_number, check_shown, check_tags
 from localcloud.market.templates import TEMPLATE_ACTIONS
 from localcloud.market.visible import all_visible, visible_or_error
 
@@ -134,8 +135,15 @@ def modify_instance_attribute(market: Market, params: Params) -> Answer:
 def create_tags(market: Market, params: Params) -> Answer:
     """Tag instances and launch templates."""
     refuse_unknown("CreateTags", params, {"Resources", "Tags"})
-    for tags in _tags_of_all(market, params["Resources"]):
-        tags.update({tag["Key"]: tag.get("Value", "") for tag in params["Tags"]})
+    new = {tag["Key"]: tag.get("Value", "") for tag in params["Tags"]}
+    check_tags(new)
+    tagged = _tags_of_all(market, params["Resources"])
+    if any(market.instances[one].shows_tags for one in params["Resources"] if one in market.instances):
+        check_shown(new)
+    for tags in tagged:
+        check_number({**tags, **new})
+    for tags in tagged:
+        tags.update(new)
     market.note_call("CreateTags", instance_ids=params["Resources"])
     return {}
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from localcloud.market import template_view
 from localcloud.market.model import Market
 from localcloud.market.requests import Params, tags_by_kind
 from localcloud.market.surroundings import PUBLIC_PARAMETERS, RESOLVE, Subnet, Template
@@ -65,6 +66,8 @@ class Launch:
     """``spot`` or ``on-demand``."""
     tags: Mapping[str, Tags]
     """By kind of resource, those of the fleet's request and of its template together."""
+    root_key: str = ""
+    """ARN of the customer's key of its root volume, if it has one."""
 
 
 class Rights(Protocol):
@@ -73,6 +76,9 @@ class Rights(Protocol):
     def demand(self, checks: Iterable[Check]) -> None:
         """Raise ``EC2Error`` for the first check that the caller's policies do not allow."""
 
+    def allow(self, checks: Iterable[Check]) -> bool:
+        """Return whether the caller's policies allow all of this."""
+
     def roles_of_profile(self, profile: str) -> list[str]:
         """Return the ARNs of an instance profile's roles; ``EC2Error`` if there is no such profile."""
 
@@ -80,12 +86,13 @@ class Rights(Protocol):
         """Create the account's service-linked role for spot unless it is there: ``EC2Error`` if the caller may not."""
 
 
-Permit = Callable[[Launch], None]
-"""Raises ``EC2Error`` for a launch that its caller may not make."""
+Permit = Callable[[Launch], bool]
+"""Raises ``EC2Error`` for a launch that its caller may not make; False: it may, but not use its root volume's key."""
 
 
-def anything(_launch: Launch) -> None:
-    """Permit every launch."""
+def anything(_launch: Launch) -> bool:
+    """Permit every launch, and the use of every key."""
+    return True
 
 
 def of_request(market: Market, action: str, params: Params) -> Iterator[Check]:
@@ -123,16 +130,31 @@ def of_launch(market: Market, launch: Launch) -> Iterator[Check]:
         yield from _tagged_at_creation(market, kind, tags.get(kind, {}), by="RunInstances")
 
 
+def of_key(market: Market, key: str) -> Iterator[Check]:
+    """Yield what is asked of the caller before a volume is made with a customer's key.
+
+    The first and the last is what a capture shows; of an image that is encrypted with the key the EBS User Guide tells.
+    """
+    by_ec2 = {"kms:ViaService": f"ec2.{market.region}.amazonaws.com"}
+    actions = ["GenerateDataKeyWithoutPlaintext"]
+    if key in market.surroundings.account.image_keys.values():
+        actions += ["DescribeKey", "Decrypt", "ReEncryptFrom", "ReEncryptTo"]
+    for action in actions:
+        yield Check(f"kms:{action}", key, keys=by_ec2)
+    yield Check("kms:CreateGrant", key, keys={**by_ec2, "kms:GrantIsForAWSResource": "true"})
+
+
 def may_launch(market: Market, rights: Rights) -> Permit:
     """Return the permit of one caller."""
 
-    def permit(launch: Launch) -> None:
+    def permit(launch: Launch) -> bool:
         rights.demand(of_launch(market, launch))
         if profile := launch.template.instance_profile:
             to_ec2 = {"iam:PassedToService": "ec2.amazonaws.com"}
             rights.demand(Check("iam:PassRole", role, keys=to_ec2) for role in rights.roles_of_profile(profile))
         if launch.lifecycle == "spot":
             rights.demand_spot_role(_spot_role(market))
+        return not launch.root_key or rights.allow(of_key(market, launch.root_key))
 
     return permit
 
@@ -147,7 +169,8 @@ def _create_fleet(market: Market, params: Params) -> Iterator[Check]:
         yield Check("", _arn(market, kind), request_tags=tags.get(kind, {}))
     for config in params["LaunchTemplateConfigs"]:
         named = config.get("LaunchTemplateSpecification", {})
-        template = market.surroundings.template(
+        template = template_view.template(
+            market,
             template_id=named.get("LaunchTemplateId"),
             name=named.get("LaunchTemplateName"),
             version=named.get("Version", "$Default"),
@@ -183,7 +206,8 @@ def _create_template(market: Market, params: Params) -> Iterator[Check]:
 def _on_template(market: Market, params: Params) -> Iterator[Check]:
     template_id, name = params.get("LaunchTemplateId"), params.get("LaunchTemplateName")
     template = market.surroundings.launch_template(template_id=template_id, name=name)
-    yield Check("", _arn(market, "launch-template", template.id), resource_tags=template.tags)
+    tags = next((one.tags for one in template_view.shown(market) if one.id == template.id), {})
+    yield Check("", _arn(market, "launch-template", template.id), resource_tags=tags)
 
 
 def _anywhere(_market: Market, _params: Params) -> Iterator[Check]:

@@ -60,14 +60,8 @@ def change_conditions(market: Market, method: str, path: list[str], body: dict[s
         case "DELETE", ["boots"]:
             market.boots.clear()
             answer = {"boots": []}
-        case "PUT", ["missing"]:
-            market.surroundings.missing = set(Missing.model_validate(body).ids)
-            answer = {"missing": sorted(market.surroundings.missing)}
-        case "PUT", ["parameters"]:
-            market.surroundings.parameters = Parameters.model_validate(body).parameters
-            answer = {"parameters": market.surroundings.parameters}
-        case "PUT", ["subnets", subnet_id]:
-            answer = _leave_addresses(market, subnet_id, Addresses.model_validate(body).free_addresses)
+        case "PUT", ["missing" | "parameters" | "subnets" | "account" as what, *which]:
+            answer = _change_surroundings(market, what, which, body)
         case "POST", ["maintenance"]:
             answer = _announce(market, Maintenance.model_validate(body))
         case "GET", ["commands"]:
@@ -79,9 +73,31 @@ def change_conditions(market: Market, method: str, path: list[str], body: dict[s
             market.command_results.clear()
             answer = {"results": []}
         case _:
-            called = "/".join(["", "market", *path])
-            raise ControlError(404, f"there is no {method} {called}; docs/market.md lists the calls")
+            raise _no_such_call(method, path)
     return answer
+
+
+def _change_surroundings(market: Market, what: str, which: list[str], body: dict[str, Any]) -> Any:
+    surroundings = market.surroundings
+    match what, which:
+        case "missing", []:
+            surroundings.missing = set(Missing.model_validate(body).ids)
+            return {"missing": sorted(surroundings.missing)}
+        case "parameters", []:
+            surroundings.parameters = Parameters.model_validate(body).parameters
+            return {"parameters": surroundings.parameters}
+        case "account", []:
+            surroundings.account = surroundings.account.changed(body)
+            return surroundings.account.model_dump()
+        case "subnets", [subnet_id]:
+            return _leave_addresses(market, subnet_id, Addresses.model_validate(body).free_addresses)
+        case _:
+            raise _no_such_call("PUT", [what, *which])
+
+
+def _no_such_call(method: str, path: list[str]) -> ControlError:
+    called = "/".join(["", "market", *path])
+    return ControlError(404, f"there is no {method} {called}; docs/market.md lists the calls")
 
 
 def _leave_addresses(market: Market, subnet_id: str, free: int) -> dict[str, Any]:

@@ -155,6 +155,7 @@ class Control:
             "boots": described_boots(market),
             "missing": sorted(market.surroundings.missing),
             "free_addresses": market.free_addresses(),
+            "account_settings": market.surroundings.account.model_dump(),
             "settings": market.settings.model_dump(),
             "replay": self.replay.describe(market.clock()) if self.replay else None,
             "events": dict(self._event_counts()),

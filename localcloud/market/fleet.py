@@ -5,10 +5,11 @@ it uses up the client token, and ``Errors`` says for each override that failed w
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
+from localcloud.market import template_view
 from localcloud.market.allocation import Candidate, Refusal, allocate
 from localcloud.market.checks import Launch, Permit, anything
 from localcloud.market.errors import EC2Error
@@ -19,6 +20,8 @@ from localcloud.market.offerings import Offering
 from localcloud.market.requests import Answer, Params, refuse_unknown, tags_by_kind
 from localcloud.market.settings import FAULT_TEXT, Fault
 from localcloud.market.surroundings import RESOLVE, Subnet, Template, architecture_in
+from localcloud.market.tags import check_number, check_shown, check_tags
+from localcloud.market.volumes import refusal_of
 
 _TAGGABLE = {"fleet", "instance", "volume", "network-interface"}
 _LEAST_MAX_PRICE = Decimal("0.001")
@@ -65,6 +68,8 @@ class _Launchable:
     """USD per instance-hour."""
     subnet: Subnet
     offering: Offering
+    key_refused: bool = False
+    """Whether the root volume's key may not be used; EC2 launches all the same."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ def create_fleet(market: Market, params: Params, fault: Fault | None = None, per
         market.note_call("CreateFleet", token=token, repeated=True, launched=[])
         return answer
     order = _order(params)
-    overrides = [_permitted(one, order, permit) for one in _overrides(market, params, order.lifecycle)]
+    overrides = [_permitted(market, one, order, permit) for one in _overrides(market, params, order.lifecycle)]
     answer = _launch(market, order, overrides, fault)
     if token:
         market.answered[token] = (params, answer)
@@ -158,11 +163,7 @@ def _tags(params: Params) -> dict[str, dict[str, str]]:
     for kind in tags:
         if kind not in _TAGGABLE:
             raise EC2Error("InvalidParameterValue", f"A fleet cannot tag {kind}, only {', '.join(sorted(_TAGGABLE))}")
-        for key in tags[kind]:
-            if key.startswith("aws:"):
-                raise EC2Error(
-                    "InvalidParameterValue", f"Tag keys starting with 'aws:' are reserved for internal use: {key}"
-                )
+        check_tags(tags[kind])
     return tags
 
 
@@ -175,6 +176,7 @@ def _overrides(market: Market, params: Params, lifecycle: Lifecycle) -> list[_Ov
         raise EC2Error(
             "InvalidInput", "The request failed because the payload for the body of the request is too large."
         )
+    _refuse_duplicates(market, params)
     overrides: list[_Override] = []
     images: dict[str, str | None] = {}
     for config in params["LaunchTemplateConfigs"]:
@@ -184,7 +186,7 @@ def _overrides(market: Market, params: Params, lifecycle: Lifecycle) -> list[_Ov
             raise EC2Error(
                 "InvalidParameterValue", "State a launch template's id or its name, not both, and its version"
             )
-        template = market.surroundings.template(template_id=template_id, name=name, version=specification["Version"])
+        template = template_view.template(market, template_id=template_id, name=name, version=specification["Version"])
         repeated = {"LaunchTemplateId": template.id, "Version": specification["Version"]}
         for asked in config.get("Overrides") or [{}]:
             refuse_unknown(
@@ -204,10 +206,23 @@ def _overrides(market: Market, params: Params, lifecycle: Lifecycle) -> list[_Ov
     return overrides
 
 
-def _permitted(override: _Override, order: _Order, permit: Permit) -> _Override:
+def _refuse_duplicates(market: Market, params: Params) -> None:
+    """A type may be named once for a zone, through whichever subnet."""
+    zones = {subnet.id: subnet.zone for subnet in market.surroundings.subnets()}
+    asked = [override for config in params["LaunchTemplateConfigs"] for override in config.get("Overrides") or []]
+    placed = [
+        (one.get("InstanceType"), zones.get(one.get("SubnetId", ""), one.get("AvailabilityZone"))) for one in asked
+    ]
+    pools = [one for one in placed if None not in one]
+    if len(pools) > len(set(pools)):
+        raise EC2Error("InvalidFleetConfig", "The fleet configuration contains duplicate instance pools.")
+
+
+def _permitted(market: Market, override: _Override, order: _Order, permit: Permit) -> _Override:
     if isinstance(override, _Failed):
         return override
-    template = override.template
+    template, account = override.template, market.surroundings.account
+    root_key = template.root_key(override.image_id, account)
     launch = Launch(
         template=template,
         image=override.echo["Overrides"].get("ImageId") or template.image_id,
@@ -215,12 +230,18 @@ def _permitted(override: _Override, order: _Order, permit: Permit) -> _Override:
         instance_type=override.offering.instance_type,
         lifecycle=order.lifecycle,
         tags={kind: _tags_of(kind, order, template) for kind in {*order.tags, *template.launch_tags}},
+        root_key=root_key,
     )
+    instance_tags = _tags_of("instance", order, template)
     try:
-        permit(launch)
+        may_use_key = permit(launch)
+        check_number(instance_tags)
+        if template.shows_tags(account):
+            check_shown(instance_tags)
     except EC2Error as error:
         return _Failed(override.echo, error.code, error.message)
-    return override
+    granted = order.lifecycle == "on-demand" or not root_key or root_key in account.spot_key_grants
+    return replace(override, key_refused=not (may_use_key and granted))
 
 
 def _tags_of(kind: str, order: _Order, template: Template) -> dict[str, str]:
@@ -253,10 +274,7 @@ def _placed(
 ) -> list[_Override]:
     """Return an override once for each subnet it allows: the named one, else the default one of its zone or of all."""
     asked = echo["Overrides"]
-    instance_type = asked.get("InstanceType") or template.instance_type
-    if not instance_type:
-        raise EC2Error("InvalidParameterValue", "Neither the override nor the launch template names an instance type")
-    weight = _weight(asked)
+    instance_type, weight = _type(asked, template), _weight(asked)
     max_price = _max_price(asked, weight)
     subnet_id, zone = asked.get("SubnetId"), asked.get("AvailabilityZone")
     subnets = _subnets(market, instance_type, subnet_id, zone)
@@ -287,6 +305,15 @@ def _placed(
         else:
             placed.append(_Launchable(echo, template, image_id, weight, max_price, subnet, offering))
     return placed
+
+
+def _type(asked: dict[str, Any], template: Template) -> str:
+    instance_type = asked.get("InstanceType") or template.instance_type
+    if not instance_type:
+        raise EC2Error("InvalidParameterValue", "Neither the override nor the launch template names an instance type")
+    if instance_type == "mac1.metal":
+        raise EC2Error("InvalidParameterValue", "mac1.metal is not supported as a launch template override.")
+    return str(instance_type)
 
 
 def _subnets(market: Market, instance_type: str, subnet_id: str | None, zone: str | None) -> list[Subnet]:
@@ -328,7 +355,16 @@ def _lacking(market: Market, template: Template, named: str, resolved: str | Non
         *((one, "InvalidGroup.NotFound", f"The security group '{one}' does not exist") for one in groups),
         (name, "InvalidKeyPair.NotFound", f"The key pair '{name}' does not exist"),
     ]
-    return next(((code, text) for id_, code, text in needed if id_ in missing), None)
+    if template.data.get("NetworkInterfaces") and template.data.get("SecurityGroupIds"):
+        text = "Network interfaces and an instance-level security groups may not be specified on the same request"
+        return "InvalidParameterCombination", text
+    lacking = next(((code, text) for id_, code, text in needed if id_ in missing), None)
+    if lacking is None and len(groups) > market.surroundings.account.security_groups_per_interface:
+        return (
+            "SecurityGroupsPerInterfaceLimitExceeded",
+            "The maximum number of security groups per interface has been reached.",
+        )
+    return lacking or next(filter(None, (refusal_of(ebs, root=root) for root, ebs in template.volumes)), None)
 
 
 def _too_expensive(offering: Offering, max_price: Decimal | None, weight: Decimal) -> str:
@@ -438,6 +474,7 @@ def _launch_override(market: Market, order: _Order, override: _Launchable, count
             template=template,
             reservation_id=reservation_id,
             tags=dict(all_tags),
+            key_refused=override.key_refused,
         )
         for _ in range(count)
     ]

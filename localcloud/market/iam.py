@@ -128,6 +128,10 @@ class RoleRights:
                     f"{_WHY[decision].format(action=check.action)}{_ENCODED if encoded else ''}",
                 )
 
+    def allow(self, checks: Iterable[Check]) -> bool:
+        """Return whether the caller's policies allow all of this."""
+        return all(self._decision(check) == "Allow" for check in checks)
+
     def roles_of_profile(self, profile: str) -> list[str]:
         """Return the ARNs of an instance profile's roles (named by name or ARN); ``EC2Error`` if there is none."""
         name = profile.rsplit("/", maxsplit=1)[-1]

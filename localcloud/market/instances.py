@@ -30,12 +30,20 @@ class Ending:
     code: str
     text: str
     initiator: str
+    dated: bool = True
+    """Whether EC2 writes the moment beside the initiator."""
 
 
 BY_USER = Ending(
     code="Client.UserInitiatedShutdown",
     text="Client.UserInitiatedShutdown: User initiated shutdown",
     initiator="User initiated",
+)
+KEY_REFUSED = Ending(
+    code="Client.InvalidKMSKey.InvalidState",
+    text="Client.InvalidKMSKey.InvalidState: The KMS key provided is in an incorrect state",
+    initiator="Client.InternalError",
+    dated=False,
 )
 BY_SPOT_MARKET = Ending(
     code="Server.SpotInstanceTermination",
@@ -95,6 +103,8 @@ class Instance:
     tags: dict[str, str]
     template: Template | None = None
     """What it was launched from."""
+    shows_tags: bool = False
+    """Whether its metadata shows its tags."""
     boot: Boot | None = None
     """How it fares, if not well."""
     transitions: list[Transition] = field(default_factory=list)
@@ -147,10 +157,9 @@ class Instance:
             described |= {"InstanceLifecycle": "spot", "SpotInstanceRequestId": self.spot_request_id}
         if self.ending and state not in LIVE:
             ended_at = next(step.at for step in self.transitions if step.state not in LIVE)
+            moment = f" ({ended_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} GMT)" if self.ending.dated else ""
             described["StateReason"] = {"Code": self.ending.code, "Message": self.ending.text}
-            described["StateTransitionReason"] = (
-                f"{self.ending.initiator} ({ended_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} GMT)"
-            )
+            described["StateTransitionReason"] = f"{self.ending.initiator}{moment}"
         return described
 
     def running_at(self) -> datetime | None:

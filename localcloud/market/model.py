@@ -19,11 +19,13 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+from localcloud.market.account import Account
 from localcloud.market.allocation import Room
 from localcloud.market.commands import Command, CommandResult
 from localcloud.market.errors import ControlError, EC2Error
 from localcloud.market.instances import (
     BY_SPOT_MARKET,
+    KEY_REFUSED,
     Ending,
     Instance,
     Lifecycle,
@@ -33,12 +35,15 @@ from localcloud.market.instances import (
     ending_by_itself,
 )
 from localcloud.market.limits import BUCKETS, LAUNCHED_INSTANCES, TokenBucket, bucket_name, quota_group
-from localcloud.market.offerings import Machine, Offering, PriceChange, type_and_zone
+from localcloud.market.offerings import Offering, PriceChange, machine_of, type_and_zone
 from localcloud.market.settings import Boot, Fault, Settings, Span
 from localcloud.market.surroundings import PlainSurroundings, Subnet, Surroundings, Template
 
 Event = dict[str, Any]
 """An event exactly as EventBridge carries it."""
+
+KEY_REFUSED_SECONDS = (5, 11)
+"""After so long EC2 ended instances whose key it could not use (capture ``ec2/instances_storage_encryption``)."""
 
 POOL_TAG = "spotpools:pool"
 ACCOUNT = "000000000000"
@@ -77,6 +82,7 @@ class Market:
         self.surroundings.missing.clear()
         self.surroundings.parameters.clear()
         self.surroundings.addresses.clear()
+        self.surroundings.account = Account()
         self._start_over(offerings, settings)
 
     def _start_over(self, offerings: Iterable[Offering], settings: Settings) -> None:
@@ -209,7 +215,7 @@ class Market:
             spot_price,
             on_demand_price,
             vcpus=sibling.vcpus if sibling else 1,
-            machine=sibling.machine if sibling else Machine(),
+            machine=sibling.machine if sibling else machine_of(instance_type),
         )
         self.offerings[offering.key] = offering
         return offering
@@ -288,8 +294,12 @@ class Market:
         reservation_id: str,
         tags: dict[str, str],
         template: Template | None = None,
+        key_refused: bool = False,
     ) -> Instance:
-        """Start one instance; whether there is room for it has been decided before."""
+        """Start one instance; whether there is room for it has been decided before.
+
+        With ``key_refused`` its root volume cannot be made: it ends some seconds later, and never runs.
+        """
         now = self.clock()
         names = {image_id, template.image_id} if template else {image_id}
         user_data = template.user_data if template else ""
@@ -307,6 +317,7 @@ class Market:
             max_price=max_price,
             tags=tags,
             template=template,
+            shows_tags=template is not None and template.shows_tags(self.surroundings.account),
             boot=next((one for one in reversed(self.boots) if one.concerns(names, user_data)), None),
             # Spot instances cannot be protected.
             protected=bool(template and template.data.get("DisableApiTermination")) and lifecycle == "on-demand",
@@ -316,6 +327,10 @@ class Market:
         if self.settings.throttling:
             self._launch_tokens().take(1, now)
         self._enter(instance, "pending", now)
+        if key_refused:
+            at = now + self.lasting(self._random.uniform(*KEY_REFUSED_SECONDS))
+            self.schedule(at, partial(self.end, instance, KEY_REFUSED))
+            return instance
         pending = self.drawn(self.settings.pending_seconds, instance.id, "pending")
         self.schedule(now + pending, partial(self._is_running, instance))
         if instance.boot and instance.boot.outcome == "dies":

@@ -1,6 +1,7 @@
 """Offerings: an instance type in a zone, with its room and its prices; and the default ones from offerings.csv."""
 
 import csv
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -35,6 +36,22 @@ class Machine:
     """Whether the price list has them."""
 
 
+_UNSAID = Machine()
+_FAMILY = re.compile(r"[a-z]+[0-9]+(?P<rest>[a-z0-9-]*)")
+"""A family's name: letters, generation, then what tells the processor (none: Intel) and what else it has."""
+
+
+def machine_of(instance_type: str) -> Machine:
+    """Return what a type's name tells of its machines: a Graviton, AMD or Intel processor."""
+    family = instance_type.partition(".")[0]
+    named = _FAMILY.fullmatch(family)
+    rest = named["rest"] if named else ""
+    if family == "a1" or "g" in rest:
+        maker = "nvidia" if "-gb" in rest else "amazon-web-services"
+        return Machine(architecture="arm64", cpu_manufacturer=maker)
+    return Machine(cpu_manufacturer="amd" if rest.startswith("a") else "intel")
+
+
 @dataclass
 class Offering:
     """What EC2 sells of one instance type in one zone. Prices are USD per instance-hour."""
@@ -49,9 +66,15 @@ class Offering:
     spot: bool = True
     """Whether it is sold on spot at all: without, it has no spot price either."""
     vcpus: int = 1
-    machine: Machine = Machine()
+    machine: Machine = _UNSAID
+    """Unsaid: what the type's name tells."""
     history: list[PriceChange] = field(default_factory=list)
     """Spot prices up to now, oldest first; each holds until the next."""
+
+    def __post_init__(self) -> None:
+        """Derive from the name what nobody said."""
+        if self.machine is _UNSAID:
+            self.machine = machine_of(self.instance_type)
 
     @property
     def key(self) -> type_and_zone:

@@ -42,6 +42,8 @@ class Settings(BaseModel):
     """DescribeInstances and its like know the instances as they were so long ago."""
     lag_varies: bool = False
     """Whether they do for each instance and action anew: an id comes up to so late, a state may step back."""
+    template_lag_seconds: Seconds = 0
+    """Launches, listings and IAM know launch templates, their versions and tags only so long after they were made."""
     pace: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
     throttling: bool = False
     """Whether calls and launches draw on EC2's token buckets (``limits.BUCKETS``)."""

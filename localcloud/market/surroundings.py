@@ -7,18 +7,21 @@ needs no server.
 import base64
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import Any
 
+from localcloud.market.account import Account
 from localcloud.market.errors import EC2Error
 from localcloud.market.requests import Answer, Params, tags_by_kind
 
 _KEPT_ADDRESSES = 5
 PUBLIC_PARAMETERS = "/aws/service/"
 RESOLVE = "resolve:ssm:"
+ROOT_DEVICES = ("/dev/xvda", "/dev/sda1")
+"""Names of root devices: Amazon Linux's, and that of most other images."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,22 @@ class Template:
         """Return the name of its key pair, or nothing."""
         return str(self.data.get("KeyName", ""))
 
+    def shows_tags(self, account: Account) -> bool:
+        """Say whether the metadata of what it launches shows the instance's tags."""
+        options = self.data.get("MetadataOptions") or {}
+        return bool(options.get("InstanceMetadataTags", account.instance_metadata_tags) == "enabled")
+
+    @property
+    def volumes(self) -> list[tuple[bool, dict[str, Any]]]:
+        """Return what it says of its volumes, and of each whether it is the root."""
+        mappings = self.data.get("BlockDeviceMappings") or []
+        return [(one.get("DeviceName") in ROOT_DEVICES, one["Ebs"]) for one in mappings if one.get("Ebs")]
+
+    def root_key(self, image_id: str, account: Account) -> str:
+        """Return the ARN of the customer's key of its root volume, or nothing if AWS's own will do."""
+        own = next((str(ebs["KmsKeyId"]) for root, ebs in self.volumes if root and ebs.get("KmsKeyId")), "")
+        return own or account.image_keys.get(image_id, account.volume_key)
+
     @property
     def user_data(self) -> str:
         """Return its user data as text."""
@@ -127,6 +146,11 @@ class LaunchTemplate:
         number = {"$Latest": self.latest, "$Default": self.default}.get(text)
         if number is None:
             number = int(text) if text.isdecimal() else 0
+        if not number:
+            raise EC2Error(
+                "InvalidParameterValue",
+                "Invalid launch template version: either '$Default', '$Latest', or a numeric version are allowed.",
+            )
         if number not in self.versions:
             raise EC2Error(
                 "InvalidLaunchTemplateId.VersionNotFound",
@@ -148,6 +172,7 @@ class Surroundings(ABC):
         """How many addresses a subnet has for instances, as the control interface sets it; else as its block has."""
         self.missing: set[str] = set()
         """Images, security groups and key pairs that do not exist."""
+        self.account = Account()
         self._parameter = parameter
 
     @abstractmethod
@@ -160,16 +185,11 @@ class Surroundings(ABC):
 
     def launch_template(self, *, template_id: str | None, name: str | None) -> LaunchTemplate:
         """Return a launch template by its id or its name, or raise EC2's error."""
-        for one in self.templates.values():
-            if one.id == template_id or (name and one.name == name):
-                return one
-        raise template_not_found(template_id, name)
+        return found_template(self.templates.values(), template_id=template_id, name=name)
 
     def template(self, *, template_id: str | None, name: str | None, version: str) -> Template:
         """Return a version of a template (a number, ``$Latest`` or ``$Default``) or raise EC2's error."""
-        found = self.launch_template(template_id=template_id, name=name)
-        wanted = found.version(version)
-        return Template(id=found.id, name=found.name, version=wanted.number, data=wanted.data, tags=found.tags)
+        return of_version(self.launch_template(template_id=template_id, name=name), version)
 
     def image(self, named: str) -> str | None:
         """Return the id of the image that a launch names by id or ``resolve:ssm:``; None: there is no such parameter.
@@ -188,6 +208,20 @@ class Surroundings(ABC):
         return found
 
 
+def found_template(templates: Iterable[LaunchTemplate], *, template_id: str | None, name: str | None) -> LaunchTemplate:
+    """Return the launch template of this id or this name, or raise EC2's error."""
+    for one in templates:
+        if one.id == template_id or (name and one.name == name):
+            return one
+    raise template_not_found(template_id, name)
+
+
+def of_version(found: LaunchTemplate, version: str) -> Template:
+    """Return a version of a launch template, as far as a launch needs it, or raise EC2's error."""
+    wanted = found.version(version)
+    return Template(id=found.id, name=found.name, version=wanted.number, data=wanted.data, tags=found.tags)
+
+
 def architecture_in(image: str) -> str | None:
     """Return the architecture that the name of an image's parameter tells; None: it tells none."""
     return next((one for one in ("arm64", "x86_64") if image.startswith(RESOLVE) and one in image), None)
@@ -204,6 +238,10 @@ def template_not_found(template_id: str | None, name: str | None) -> EC2Error:
         "InvalidLaunchTemplateName.NotFoundException",
         f"The specified launch template, with template name {name}, does not exist.",
     )
+
+
+PLAIN: Params = {"ImageId": "ami-1", "MetadataOptions": {"InstanceMetadataTags": "enabled"}}
+"""Data of a launch template without wishes, as that of our stacks is."""
 
 
 class PlainSurroundings(Surroundings):
@@ -233,7 +271,7 @@ class PlainSurroundings(Surroundings):
         known = next((one for one in self.templates.values() if one.name == name), None)
         template = known or LaunchTemplate(f"lt-{len(self.templates) + 1:017x}", name, began)
         self.templates[template.id] = template
-        data: dict[str, Any] = {"ImageId": "ami-1"}
+        data: dict[str, Any] = {**PLAIN}
         if instance_type:
             data["InstanceType"] = instance_type
         if tags:

@@ -1,7 +1,8 @@
 """EC2's actions on launch templates: requests and answers as dictionaries in boto3's form.
 
 A version never changes and its number is never used again; the default version cannot be deleted. Requests that create
-or modify may carry a client token: sent again, they get their first answer.
+or modify may carry a client token: sent again, they get their first answer. Rules and texts are those that captures of
+a real account show (docs/ec2-rules.md).
 """
 
 import base64
@@ -11,17 +12,27 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from localcloud.market import template_view
 from localcloud.market.errors import EC2Error
 from localcloud.market.listing import Attributes, filters_of, matching, page_of, tag_attributes
 from localcloud.market.model import Market
 from localcloud.market.requests import Actions, Answer, Params, refuse_unknown, tags_by_kind
-from localcloud.market.surroundings import LaunchTemplate, Version, template_not_found
+from localcloud.market.surroundings import LaunchTemplate, Version, of_version
+from localcloud.market.tags import check_tags
 
 _MOST_RESULTS = 200
 _MOST_USER_DATA_BYTES = 16 * 1024
 _MOST_TOKEN_CHARACTERS = 128
 _WHICH = {"LaunchTemplateId", "LaunchTemplateName"}
 _TAGGABLE = {"instance", "volume", "network-interface", "spot-instances-request", "elastic-gpu"}
+
+_NOT_FOUND = {"id": "InvalidLaunchTemplateId.NotFound", "name": "InvalidLaunchTemplateName.NotFoundException"}
+_NO_SUCH_VERSION = {
+    "Code": "launchTemplateVersionDoesNotExist",
+    "Message": "The launch template version does not exist.",
+}
+_MOST_HOPS = 64
+_MOST_DESCRIPTION_CHARACTERS = 255
 
 _Action = Callable[[Market, Params], Answer]
 
@@ -42,14 +53,20 @@ def _once(action: _Action) -> _Action:
         if key not in answered:
             answered[key] = (asked, action(market, asked))
         before, answer = answered[key]
-        if before != asked:
-            raise EC2Error(
-                "IdempotentParameterMismatch",
-                "The client token has been used before, with other parameters. Use a new token for a changed request.",
-            )
+        if before != asked or _overtaken(market, answer):
+            raise EC2Error("IdempotentParameterMismatch", "Client token already used before.")
         return answer
 
     return carry_out
+
+
+def _overtaken(market: Market, answer: Answer) -> bool:
+    """Say whether a launch template that was created has since been deleted, or has got versions."""
+    created = answer.get("LaunchTemplate")
+    if created is None:
+        return False
+    template = market.surroundings.templates.get(created["LaunchTemplateId"])
+    return template is None or template.used_numbers > created["LatestVersionNumber"]
 
 
 @_once
@@ -62,19 +79,24 @@ def create_launch_template(market: Market, params: Params) -> Answer:
     )
     name = params["LaunchTemplateName"]
     if not re.fullmatch(r"[a-zA-Z0-9().\-/_]{3,128}", name):
-        raise EC2Error("InvalidLaunchTemplateName.MalformedException", f"The launch template name {name} is malformed.")
+        raise EC2Error(
+            "InvalidLaunchTemplateName.MalformedException",
+            "A launch template name must be between 3 and 128 characters, and may contain letters, numbers, and the "
+            "following characters: - ( ) . / _.",
+        )
     if any(one.name == name for one in market.surroundings.templates.values()):
         raise EC2Error("InvalidLaunchTemplateName.AlreadyExistsException", "Launch template name already in use.")
     tags = tags_by_kind(params)
     for kind in tags.keys() - {"launch-template"}:
         raise EC2Error("InvalidParameterValue", f"'{kind}' is not a valid taggable resource type for this operation.")
+    check_tags(tags.get("launch-template", {}))
     data = _checked(params.get("LaunchTemplateData"))
     now = market.clock()
     template = LaunchTemplate(market.new_id("lt"), name, now, tags.get("launch-template", {}))
-    template.add(data, description=params.get("VersionDescription", ""), at=now)
+    template.add(data, description=_description(params), at=now)
     market.surroundings.templates[template.id] = template
     market.note_call("CreateLaunchTemplate", template=name)
-    return {"LaunchTemplate": _described(market, template)}
+    return {"LaunchTemplate": _described(market, template), **_warning(market, template, template.versions[1])}
 
 
 @_once
@@ -88,9 +110,12 @@ def create_launch_template_version(market: Market, params: Params) -> Answer:
     template = _named(market, params)
     source = template.version(params["SourceVersion"]).data if params.get("SourceVersion") else {}
     data = _checked(source | params.get("LaunchTemplateData", {}))
-    version = template.add(data, description=params.get("VersionDescription", ""), at=market.clock())
+    version = template.add(data, description=_description(params), at=market.clock())
     market.note_call("CreateLaunchTemplateVersion", template=template.name, version=version.number)
-    return {"LaunchTemplateVersion": _described_version(market, template, version)}
+    return {
+        "LaunchTemplateVersion": _described_version(market, template, version),
+        **_warning(market, template, version),
+    }
 
 
 @_once
@@ -112,12 +137,18 @@ def describe_launch_templates(market: Market, params: Params) -> Answer:
         params,
         {"LaunchTemplateIds", "LaunchTemplateNames", "Filters", "MaxResults", "NextToken"},
     )
-    chosen = list(market.surroundings.templates.values())
+    chosen = template_view.shown(market)
+    if malformed := [one for one in params.get("LaunchTemplateIds") or [] if not one.startswith("lt-")]:
+        text = f"The following launch template ids are malformed: {', '.join(malformed)}"
+        raise EC2Error("InvalidLaunchTemplateId.Malformed", text)
     for name, attribute in (("LaunchTemplateIds", "id"), ("LaunchTemplateNames", "name")):
         if wanted := params.get(name):
             for one in wanted:
                 if not any(getattr(template, attribute) == one for template in chosen):
-                    raise template_not_found(*((one, None) if attribute == "id" else (None, one)))
+                    raise EC2Error(
+                        _NOT_FOUND[attribute],
+                        "At least one of the launch templates specified in the request does not exist.",
+                    )
             chosen = [template for template in chosen if getattr(template, attribute) in wanted]
     filters = filters_of(params, {"launch-template-name", "tag-key"})
     fits = matching(filters)
@@ -135,17 +166,21 @@ def describe_launch_template_versions(market: Market, params: Params) -> Answer:
         {*_WHICH, "Versions", "MinVersion", "MaxVersion", "MaxResults", "NextToken", "ResolveAlias"},
     )
     wanted = params.get("Versions") or []
+    for name, bound in (("MinVersion", "Minimum"), ("MaxVersion", "Maximum")):
+        if wanted and name in params:
+            text = f"{bound} version filter is not applicable when given a list of versions."
+            raise EC2Error("InvalidParameterCombination", text)
     if params.keys() & _WHICH:
-        template = _named(market, params)
+        template = _named(market, params, template_view.launch_template)
         least, most = _number(params.get("MinVersion", "1")), _number(params.get("MaxVersion", str(template.latest)))
-        numbers = {template.version(text).number for text in wanted} or {
+        numbers = [template.version(text).number for text in wanted] or [
             number for number in template.versions if least <= number <= most
-        }
+        ]
         chosen = [(template, template.versions[number]) for number in sorted(numbers, reverse=True)]
     elif wanted and set(wanted) <= {"$Latest", "$Default"}:
         chosen = [
             (one, one.versions[number])
-            for one in market.surroundings.templates.values()
+            for one in template_view.shown(market)
             for number in sorted({one.version(text).number for text in wanted}, reverse=True)
         ]
     else:
@@ -162,30 +197,39 @@ def describe_launch_template_versions(market: Market, params: Params) -> Answer:
 
 
 def delete_launch_template_versions(market: Market, params: Params) -> Answer:
-    """Delete versions; one that cannot be is told of in the answer and hinders no other."""
+    """Delete versions, unless the default one or what is no version is among them; unknown numbers are told of."""
     refuse_unknown("DeleteLaunchTemplateVersions", params, {*_WHICH, "Versions"})
     if len(params["Versions"]) > _MOST_RESULTS:
         raise EC2Error("InvalidParameterValue", f"At most {_MOST_RESULTS} versions can be deleted in one call")
     template = _named(market, params)
+    numbers = [_to_delete(template, text) for text in params["Versions"]]
+    if template.default in numbers:
+        raise EC2Error(
+            "InvalidParameterValue",
+            "The default version cannot be deleted. Either specify another version as default or delete the launch "
+            "template.",
+        )
     deleted: list[dict[str, Any]] = []
     kept: list[dict[str, Any]] = []
-    for text in params["Versions"]:
-        number = int(text) if text.isdecimal() else 0
+    for number in numbers:
         entry = {"LaunchTemplateId": template.id, "LaunchTemplateName": template.name, "VersionNumber": number}
-        if number not in template.versions:
-            reason = ("launchTemplateVersionDoesNotExist", f"The version {text} does not exist.")
-        elif number == template.default:
-            reason = ("unexpectedError", "The default version of a launch template cannot be deleted.")
-        else:
-            del template.versions[number]
+        if template.versions.pop(number, None):
             deleted.append(entry)
-            continue
-        kept.append(entry | {"ResponseError": dict(zip(("Code", "Message"), reason, strict=True))})
+        else:
+            kept.append(entry | {"ResponseError": _NO_SUCH_VERSION})
     market.note_call("DeleteLaunchTemplateVersions", template=template.name, versions=[*params["Versions"]])
     return {
         "SuccessfullyDeletedLaunchTemplateVersions": deleted,
         "UnsuccessfullyDeletedLaunchTemplateVersions": kept,
     }
+
+
+def _to_delete(template: LaunchTemplate, text: str) -> int:
+    signs = {"$Latest": template.latest, "$Default": template.default}
+    number = signs.get(text, int(text) if text.isdecimal() else 0)
+    if not number:
+        raise EC2Error("InvalidParameterValue", f"Invalid value for version: {text}")
+    return number
 
 
 def delete_launch_template(market: Market, params: Params) -> Answer:
@@ -209,11 +253,27 @@ TEMPLATE_ACTIONS: Actions = {
 }
 
 
-def _named(market: Market, params: Params) -> LaunchTemplate:
+def _named(market: Market, params: Params, find: Callable[..., LaunchTemplate] | None = None) -> LaunchTemplate:
     template_id, name = params.get("LaunchTemplateId"), params.get("LaunchTemplateName")
-    if bool(template_id) == bool(name):
-        raise EC2Error("MissingParameter", "State a launch template's id or its name, not both.")
+    if template_id and name:
+        raise EC2Error(
+            "InvalidParameterCombination",
+            "Either provide launch template ID or launch template name to modify the template.",
+        )
+    if not (template_id or name):
+        raise EC2Error("MissingParameter", "State a launch template's id or its name.")
+    if find:
+        return find(market, template_id=template_id, name=name)
     return market.surroundings.launch_template(template_id=template_id, name=name)
+
+
+def _description(params: Params) -> str:
+    text = str(params.get("VersionDescription", ""))
+    if len(text) > _MOST_DESCRIPTION_CHARACTERS:
+        raise EC2Error(
+            "InvalidParameterValue", f"A version's description has at most {_MOST_DESCRIPTION_CHARACTERS} characters"
+        )
+    return text
 
 
 def _number(text: str) -> int:
@@ -225,19 +285,46 @@ def _number(text: str) -> int:
 def _checked(data: Params | None) -> Params:
     """Return a template's data or raise EC2's error for what it refuses at once; all else shows at a launch."""
     if not data:
-        raise EC2Error("MissingParameter", "The request must contain the parameter LaunchTemplateData")
+        raise EC2Error(
+            "MissingParameter",
+            "No launch template data was provided. Launch template data is required to create a launch template.",
+        )
     try:
         user_data = base64.b64decode(data.get("UserData", ""), validate=True)
     except binascii.Error:
         raise EC2Error("InvalidUserData.Malformed", "Invalid BASE64 encoding of user data.") from None
     if len(user_data) > _MOST_USER_DATA_BYTES:
         raise EC2Error("InvalidParameterValue", f"User data is limited to {_MOST_USER_DATA_BYTES} bytes")
+    hops = data.get("MetadataOptions", {}).get("HttpPutResponseHopLimit", 1)
+    if not 1 <= hops <= _MOST_HOPS:
+        raise EC2Error(
+            "InvalidParameterValue",
+            f"A value of \u2018{hops}\u2019 is not valid for http-put-response-hop-limit. Specify a value between 1 "
+            f"and {_MOST_HOPS}, and try again.",
+        )
     tags = tags_by_kind(data)
     for kind in tags.keys() - _TAGGABLE:
         raise EC2Error("InvalidParameterValue", f"'{kind}' is not a valid taggable resource type for this operation.")
-    for key in (key for of_kind in tags.values() for key in of_kind if key.startswith("aws:")):
-        raise EC2Error("InvalidParameterValue", f"Tag keys starting with 'aws:' are reserved for internal use: {key}")
+    for of_kind in tags.values():
+        check_tags(of_kind)
     return data
+
+
+def _warning(market: Market, template: LaunchTemplate, version: Version) -> Answer:
+    """Return what EC2 says of a version that it keeps all the same: types and security groups that do not exist."""
+    missing = market.surroundings.missing
+    launched = of_version(template, str(version.number))
+    type_ = launched.instance_type
+    errors = []
+    if type_ and (type_ in missing or "." not in type_):
+        text = f"The following supplied instance types do not exist: [{type_}]"
+        errors.append({"Code": "InvalidInstanceType", "Message": text})
+    errors += [
+        {"Code": "InvalidSecurityGroupID.NotFound", "Message": f"The security group '{one}' does not exist"}
+        for one in launched.security_groups
+        if one in missing
+    ]
+    return {"Warning": {"Errors": errors}} if errors else {}
 
 
 def _attributes(template: LaunchTemplate) -> Attributes:

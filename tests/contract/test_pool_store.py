@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -84,6 +85,15 @@ def test_every_pool_gets_its_message_in_order(aws: Callable[[str], Any]) -> None
     while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
         got += [json.loads(message["Body"])["pool_name"] for message in messages]
     assert sorted(got) == names
+
+
+def test_what_is_sent_for_later_is_not_there_before(aws: Callable[[str], Any]) -> None:
+    sqs = aws("sqs")
+    url = sqs.create_queue(QueueName="later")["QueueUrl"]
+    SqsDueQueue(sqs, url).send({"p": "its template settles"}, after=timedelta(seconds=2))
+    assert "Messages" not in sqs.receive_message(QueueUrl=url)
+    (message,) = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=10)["Messages"]
+    assert json.loads(message["Body"])["pool_name"] == "p"
 
 
 def test_a_missing_queue_raises(aws: Callable[[str], Any]) -> None:

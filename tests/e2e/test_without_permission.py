@@ -31,7 +31,7 @@ BY_PROPERTIES = {
 NEEDED_BY: dict[str, dict[str, Any]] = {
     "CreatePoolTemplates": INLINE,
     "TagPoolTemplates": INLINE,
-    "ec2:DescribeLaunchTemplateVersions": INLINE,
+    "ec2:DescribeLaunchTemplates": INLINE,
     "ec2:GetInstanceTypesFromInstanceRequirements": BY_PROPERTIES,
 }
 """Statements and actions that only pools of a kind need, with what makes a pool such."""
@@ -41,6 +41,7 @@ NO_LAUNCH = (
     END,
     "ec2:DescribeInstanceStatus",
     "ec2:DescribeInstanceTypeOfferings",
+    "ec2:DescribeLaunchTemplateVersions",
     "ec2:CreateLaunchTemplateVersion",
     "ec2:DeleteLaunchTemplate",
     "ec2:DeleteLaunchTemplateVersions",
@@ -287,6 +288,9 @@ def test_without_the_rights_of_a_running_pool_each_lack_is_told(site: Site, reco
         site.put("lives", target_size=1, user_data="#!/bin/sh\n: one\n", **item)
         until_one_tells("ec2:DescribeInstanceStatus")
     site.watcher.until(lambda: site.status("lives").get("ready") == 1, "it is ready", seconds=SOON)
+    with without("ec2:DescribeLaunchTemplateVersions"):
+        site.put("lives", target_size=1, user_data="#!/bin/sh\n: looked for\n", **item)
+        until_one_tells("ec2:DescribeLaunchTemplateVersions")
     with without("ec2:CreateLaunchTemplateVersion"):
         site.put("lives", target_size=1, user_data="#!/bin/sh\n: two\n", **item)
         until_one_tells("ec2:CreateLaunchTemplateVersion")

@@ -50,7 +50,7 @@ def test_a_machine_described_in_the_item_comes_from_the_pools_own_template(site:
     tags = {tag["Key"]: tag["Value"] for tag in one["Tags"]}
     assert (tags["team"], tags["Name"]) == ("ml", "inline")
     versions = site.cloud.client("ec2").describe_launch_template_versions(
-        LaunchTemplateName=f"{site.cloud.stack}-pool-inline"
+        LaunchTemplateName=f"{site.cloud.stack}/inline"
     )["LaunchTemplateVersions"]
     (data,) = [version["LaunchTemplateData"] for version in versions]
     assert data["MetadataOptions"]["HttpTokens"] == "required"

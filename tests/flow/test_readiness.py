@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.status import Reason, Waiting
+from lambdas.domain.status import Reason, RolloutState, Waiting
 from lambdas.reconcile import reconcile
 from localcloud.market.instances import BY_SPOT_MARKET, ending_by_itself
 from localcloud.market.settings import Boot
@@ -284,3 +284,52 @@ def test_a_lost_answers_instances_are_awaited_like_all_others(world: World) -> N
     reconcile("p", world.plane)
     world.minutes(12)
     assert world.status().memory.stillborn >= 1
+
+
+class TestKeys:
+    """EC2 takes a launch whose root volume's key may not be used, and the instance ends seconds later."""
+
+    KEY = "arn:aws:kms:us-east-1:000000000000:key/mine"
+
+    def account(self, world: World, **changes: Any) -> None:
+        world.surroundings.account = world.surroundings.account.changed(changes)
+
+    @pytest.mark.parametrize("account", [{"volume_key": KEY}, {"image_keys": {"ami-1": KEY}}], ids=["default", "image"])
+    def test_it_is_config_at_once_and_the_remedy_is_named(self, world: World, account: dict[str, Any]) -> None:
+        self.account(world, **account)
+        world.edit(target_size=2)
+        world.minutes(1)
+        assert world.alive() == []
+        assert waiting(world).reason is Reason.CONFIG
+        for words in ("Client.InvalidKMSKey.InvalidState", "volume_key_arns", "aws kms create-grant"):
+            assert words in waiting(world).message
+        assert "instance role" not in waiting(world).message
+        assert len(launches(world)) == 1
+
+    def test_with_the_grant_it_launches_after_the_pause(self, world: World) -> None:
+        self.account(world, volume_key=self.KEY)
+        world.edit(target_size=2)
+        world.minutes(1)
+        self.account(world, spot_key_grants=(self.KEY,))
+        world.minutes(5)
+        assert len(world.ready()) == 2
+        assert world.status().answer.waiting is None
+
+    def test_a_roll_to_an_image_whose_key_may_not_be_used_stops(self, world: World) -> None:
+        attributes: dict[str, Any] = {"target_size": 2, "max_instances": 4, "update": "rolling"}
+        world.edit(**attributes, image_id="ami-0")
+        world.minutes(3)
+        self.account(world, image_keys={"ami-1": self.KEY})
+        world.edit(**attributes, image_id="ami-1")
+        world.minutes(1)
+        rollout = world.status().answer.rollout
+        assert rollout is not None
+        assert rollout.state is RolloutState.STOPPED
+        assert "volume_key_arns" in rollout.message
+        assert len(world.ready()) == 2
+
+    def test_a_client_error_may_be_the_key_too(self, world: World) -> None:
+        world.market.boots.append(Boot(image_id="ami-1", outcome="dies", code="Client.InternalError"))
+        world.edit(target_size=1, image_id="ami-1")
+        world.minutes(1)
+        assert "Look at the image and user_data. Or: EC2 may not use the KMS key" in waiting(world).message

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+from itertools import product
 from typing import Any
 
 import pytest
 
-from lambdas.domain.status import Reason
+from lambdas.aws.launch_templates import LaunchTemplates
+from lambdas.domain.status import Reason, RolloutState
 from lambdas.reconcile import reconcile
 from localcloud.market.surroundings import LaunchTemplate, Template
 from tests.fakes import TEMPLATE, World
@@ -30,7 +32,7 @@ def world() -> World:
 
 
 def own_template(world: World, pool_name: str = "p") -> LaunchTemplate:
-    return world.surroundings.launch_template(template_id=None, name=f"test-pool-{pool_name}")
+    return world.surroundings.launch_template(template_id=None, name=f"test/{pool_name}")
 
 
 def launched_from(world: World, instance_id: str) -> Template:
@@ -105,7 +107,7 @@ class TestHowMany:
         world.edit("a", target_size=1, key_name="ops")
         world.edit("b", target_size=1, key_name="ops")
         assert own_template(world, "a").tags == {"spotpools:stack": "test", "spotpools:pool": "a"}
-        assert launched_from(world, world.alive("b")[0]).name == "test-pool-b"
+        assert launched_from(world, world.alive("b")[0]).name == "test/b"
 
     def test_an_unchanged_description_makes_no_call(self, world: World) -> None:
         world.edit(target_size=1, **DESCRIBED)
@@ -148,10 +150,165 @@ class TestHowMany:
 
     def test_one_that_somebody_deleted_is_made_anew(self, world: World) -> None:
         world.edit(target_size=1, image_id="ami-1")
-        world.client.delete_launch_template(LaunchTemplateName="test-pool-p")
+        world.client.delete_launch_template(LaunchTemplateName="test/p")
         world.edit(target_size=2, image_id="ami-1")
         world.minutes(20)
         assert len(world.alive()) == 2
+
+
+class TestItsName:
+    def test_no_two_pools_of_any_two_stacks_share_one(self) -> None:
+        names = {
+            LaunchTemplates(None, stack=stack).name(pool) for stack, pool in (("a", "b-pool-c"), ("a-pool-b", "c"))
+        }
+        assert len(names) == 2
+        for stack, pool in product(("a", "a-b", "a-default", "a--"), ("b", "b-pool-c", "-b", "default")):
+            assert LaunchTemplates(None, stack=stack).name(pool).split("/") == [stack, pool]
+
+    def test_the_longest_names_make_one_that_ec2_takes(self, world: World) -> None:
+        world.edit("p" * 63, target_size=1, key_name="ops")
+        assert len(world.alive("p" * 63)) == 1
+        assert len(LaunchTemplates(None, stack="s" * 63).name("p" * 63)) == 127
+
+    def test_one_made_under_another_name_serves_on_and_goes_with_its_pool(self, world: World) -> None:
+        tags = [{"Key": "spotpools:stack", "Value": "test"}, {"Key": "spotpools:pool", "Value": "p"}]
+        world.client.create_launch_template(
+            LaunchTemplateName="test-pool-p",
+            LaunchTemplateData={"ImageId": "ami-old"},
+            TagSpecifications=[{"ResourceType": "launch-template", "Tags": tags}],
+        )
+        world.edit(target_size=1, image_id="ami-1")
+        assert launched_from(world, world.alive()[0]).name == "test-pool-p"
+        world.forward(5)
+        world.delete()
+        world.minutes(10)
+        assert [one.name for one in world.surroundings.templates.values()] == [TEMPLATE]
+
+    def test_another_stacks_of_a_like_name_is_left_alone(self, world: World) -> None:
+        tags = [{"Key": "spotpools:stack", "Value": "other"}, {"Key": "spotpools:pool", "Value": "p"}]
+        world.client.create_launch_template(
+            LaunchTemplateName="test-pool-p",
+            LaunchTemplateData={"ImageId": "ami-theirs"},
+            TagSpecifications=[{"ResourceType": "launch-template", "Tags": tags}],
+        )
+        world.edit(target_size=1, image_id="ami-1")
+        assert launched_from(world, world.alive()[0]).image_id == "ami-1"
+        world.forward(5)
+        world.delete()
+        world.minutes(10)
+        assert [one.name for one in world.surroundings.templates.values()] == [TEMPLATE, "test-pool-p"]
+
+
+class TestSettling:
+    """EC2 shows what was just made, and its tags, only after a while."""
+
+    LAG = (1, 4, 12, 40)
+
+    @pytest.mark.parametrize("lag", LAG)
+    def test_a_new_pool_launches_seconds_after_its_template_is_shown(self, lag: int) -> None:
+        world = World(template_lag_seconds=lag)
+        world.edit(target_size=2, image_id="ami-1")
+        waiting = world.status().answer.waiting
+        assert waiting is not None
+        assert waiting.reason is Reason.UNKNOWN, "nobody is called for it"
+        assert "does not show the pool's new launch template" in waiting.message
+        world.forward(lag + 5)
+        assert len(world.alive()) == 2
+        assert world.calls["CreateLaunchTemplate"] == 1
+
+    @pytest.mark.parametrize("lag", LAG)
+    def test_an_update_rolls_on_when_its_version_is_shown(self, lag: int) -> None:
+        world = World(template_lag_seconds=lag, pending_seconds=1, status_check_seconds=1)
+        attributes: dict[str, Any] = {"target_size": 2, "max_instances": 4, "update": "rolling"}
+        world.edit(**attributes, image_id="ami-1")
+        world.minutes(3)
+        world.edit(**attributes, image_id="ami-2")
+        rollout = world.status().answer.rollout
+        assert rollout is not None
+        assert rollout.state is RolloutState.ROLLING
+        world.minutes(4)
+        assert {launched_from(world, id_).image_id for id_ in world.alive()} == {"ami-2"}
+        assert world.calls["CreateLaunchTemplateVersion"] == 1
+
+    def test_it_is_asked_again_by_ticks_alone_too(self) -> None:
+        world = World(template_lag_seconds=30)
+        world.edit(target_size=1, image_id="ami-1")
+        world.queue.delayed.clear()
+        world.minutes(1)
+        assert len(world.alive()) == 1
+
+    @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+    def test_a_reconcile_killed_at_its_making_is_made_up_for(self, after: bool) -> None:
+        world = World(template_lag_seconds=10)
+        world.put(target_size=1, image_id="ami-1")
+        with killed(world.client, "create_launch_template", after=after):
+            reconcile("p", world.plane)
+        world.forward(80)
+        world.tick()
+        world.forward(20)
+        assert len(world.alive()) == 1
+        assert len(own_template(world).versions) == 1
+
+    def test_one_that_never_shows_is_told_of_after_a_minute(self) -> None:
+        world = World(template_lag_seconds=10_000)
+        world.edit(target_size=1, image_id="ami-1")
+        world.forward(80)
+        waiting = world.status().answer.waiting
+        assert waiting is not None
+        assert (waiting.reason, "does not exist" in waiting.message) == (Reason.CONFIG, True)
+        assert world.calls["CreateFleet"] < 20
+
+    def test_a_template_that_iam_sees_without_its_tags_is_waited_for(self, world: World) -> None:
+        refusal = "You are not authorized to perform: ec2:CreateFleet on resource: arn:aws:ec2:r:1:launch-template/lt-1"
+        world.fault(action="CreateFleet", error="UnauthorizedOperation", message=refusal, times=2)
+        world.edit(target_size=1, image_id="ami-1")
+        assert world.status().answer.waiting is not None
+        world.forward(10)
+        assert len(world.alive()) == 1
+
+    @pytest.mark.parametrize("where", ["before", "inside"])
+    def test_what_is_missing_besides_is_told_at_once(self, world: World, where: str) -> None:
+        refusal = "You are not authorized to perform: ec2:RunInstances on resource: arn:aws:ec2:r:1:instance/*"
+        fault = {"error": "UnauthorizedOperation", "message": refusal, "where": where}
+        world.fault(action="CreateFleet", times=9, **fault)
+        world.edit(target_size=1, image_id="ami-1")
+        waiting = world.status().answer.waiting
+        assert waiting is not None
+        assert waiting.reason is Reason.CONFIG
+
+    def test_a_template_of_that_name_that_is_not_ours_is_told_of(self, world: World) -> None:
+        world.client.create_launch_template(LaunchTemplateName="test/p", LaunchTemplateData={"ImageId": "ami-theirs"})
+        world.edit(target_size=1, image_id="ami-1")
+        world.forward(90)
+        waiting = world.status().answer.waiting
+        assert waiting is not None
+        assert waiting.reason is Reason.CONFIG
+        assert "Delete or rename it" in waiting.message
+        world.client.delete_launch_template(LaunchTemplateName="test/p")
+        world.minutes(17)
+        assert len(world.alive()) == 1
+
+
+class TestWarnings:
+    def test_what_ec2_warns_of_when_it_is_made_reaches_the_status(self, world: World) -> None:
+        world.surroundings.missing.add("sg-404")
+        world.edit(target_size=1, security_group_ids=["sg-404"])
+        (warning,) = world.status().answer.warnings
+        assert "InvalidSecurityGroupID.NotFound: The security group 'sg-404' does not exist" in warning
+        world.surroundings.missing.add("sg-405")
+        world.edit(target_size=1, security_group_ids=["sg-405"])
+        (warning,) = world.status().answer.warnings
+        assert "sg-405" in warning
+        world.edit(target_size=1, security_group_ids=["sg-1"])
+        assert world.status().answer.warnings == ()
+
+    def test_old_versions_that_cannot_be_deleted_keep_no_launch_back(self, world: World) -> None:
+        world.fault(action="DeleteLaunchTemplateVersions", error="UnauthorizedOperation", message="No.", times=99)
+        for number in range(1, 9):
+            world.edit(target_size=number, max_instances=20, image_id=f"ami-{number}")
+        assert len(world.alive()) == 8
+        (warning,) = world.status().answer.warnings
+        assert "UnauthorizedOperation: No." in warning
 
 
 class TestItsEnd:
@@ -168,7 +325,7 @@ class TestItsEnd:
     def test_one_already_gone_keeps_no_pool_back(self, world: World) -> None:
         world.edit(target_size=1, image_id="ami-1")
         world.forward(5)
-        world.client.delete_launch_template(LaunchTemplateName="test-pool-p")
+        world.client.delete_launch_template(LaunchTemplateName="test/p")
         world.delete()
         world.minutes(10)
         assert "p" not in world.statuses.statuses
@@ -210,7 +367,14 @@ class TestRefusals:
         assert missing in waiting.message
         assert "does not exist" in waiting.message
 
-    @pytest.mark.parametrize("action", ["CreateLaunchTemplate", "DescribeLaunchTemplateVersions"])
+    def test_more_groups_than_the_quota_names_the_quota(self, world: World) -> None:
+        world.edit(target_size=1, security_group_ids=[f"sg-{number}" for number in range(6)])
+        waiting = world.status().answer.waiting
+        assert waiting is not None
+        assert waiting.reason is Reason.CONFIG
+        assert "Security groups per network interface" in waiting.message
+
+    @pytest.mark.parametrize("action", ["CreateLaunchTemplate", "DescribeLaunchTemplates"])
     def test_a_refused_template_is_a_launch_refused(self, world: World, action: str) -> None:
         world.fault(action=action, error="UnauthorizedOperation", message="You may not do that.")
         world.edit(target_size=1, image_id="ami-1")

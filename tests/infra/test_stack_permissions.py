@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -79,6 +80,7 @@ def with_action(template: Synthesized, function: str, action: str) -> list[dict[
                     "ec2:DescribeInstanceStatus",
                     "ec2:DescribeInstanceTypeOfferings",
                     "ec2:DescribeInstances",
+                    "ec2:DescribeLaunchTemplates",
                     "ec2:DescribeLaunchTemplateVersions",
                     "ec2:DescribeSpotPriceHistory",
                     "ec2:DescribeSubnets",
@@ -113,6 +115,30 @@ def test_a_function_may_do_its_work_and_nothing_else(aws: Synthesized, function:
 
 def test_roles_have_no_managed_policies(aws: Synthesized) -> None:
     assert not [name for name, one in aws.of("AWS::IAM::Role").items() if "ManagedPolicyArns" in one["Properties"]]
+
+
+KEYS = [f"arn:aws:kms:eu-west-1:123456789012:key/{name}" for name in ("1234abcd-12ab-34cd-56ef-1234567890ab", "mrk-1")]
+
+
+@pytest.mark.parametrize("function", LAUNCHERS)
+def test_volumes_keys_are_used_through_ec2_alone_and_no_others(synthesize: Synthesize, function: str) -> None:
+    statements = [
+        one
+        for one in synthesize(volume_key_arns=KEYS).statements(function)
+        if any(action.startswith("kms:") for action in actions(one))
+    ]
+    through_ec2 = {"Fn::Join": ["", ["ec2.", {"Ref": "AWS::Region"}, ".amazonaws.com"]]}
+    used = ("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncrypt*")
+    assert {action: one["Condition"] for one in statements for action in actions(one)} == {
+        **{action: {"StringEquals": {"kms:ViaService": through_ec2}} for action in used},
+        "kms:CreateGrant": {"Bool": {"kms:GrantIsForAWSResource": "true"}},
+    }
+    assert all(one["Resource"] == KEYS for one in statements)
+
+
+def test_without_keys_nobody_may_use_any(aws: Synthesized) -> None:
+    for function in (*LAUNCHERS, "OnTick", "OnPoolEdit"):
+        assert "kms:" not in json.dumps(aws.statements(function))
 
 
 @pytest.mark.parametrize("function", LAUNCHERS)

@@ -104,6 +104,9 @@ def test_functions_run_this_package_with_settings_that_load(aws: Synthesized, fu
     assert settings.due_queue_url.startswith("<QueuesDue")
     assert settings.notices_queue_url.startswith("<QueuesNotices")
     assert settings.default_launch_template == "spotpools-default"
+    version = properties["Environment"]["Variables"]["SPOTPOOLS_DEFAULT_LAUNCH_TEMPLATE_VERSION"]
+    assert version["Fn::GetAtt"][1] == "LatestVersionNumber", "CloudFormation adds versions and moves no default"
+    assert version["Fn::GetAtt"][0] in aws.of("AWS::EC2::LaunchTemplate")
     assert settings.subnet_ids == ("subnet-0123456789abcdef0", "subnet-0fedcba9876543210")
     assert settings.lease_seconds > properties["Timeout"]
     assert environment["POWERTOOLS_TRACE_DISABLED"] == "false"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -89,6 +91,9 @@ def test_lists_come_from_the_command_line_or_from_cdk_json() -> None:
             {"instance_role_arns": "arn:aws:iam::123456789012:role/*"},
             "instance_role_arns=arn:aws:iam::123456789012:role/*",
         ),
+        ({"volume_key_arns": "alias/mine"}, "volume_key_arns=alias/mine"),
+        ({"volume_key_arns": "arn:aws:kms:eu-west-1:123456789012:alias/mine"}, "volume_key_arns=arn:aws:kms:eu-west-1"),
+        ({"volume_key_arns": "arn:aws:kms:eu-west-1:123456789012:key/*"}, "volume_key_arns=arn:aws:kms:eu-west-1"),
         ({"permissions_boundary": "boundary"}, "permissions_boundary=boundary"),
         ({"pace": "2"}, "pace=2"),
         ({"stage": "local", "pace": "fast"}, "pace=fast"),
@@ -102,3 +107,23 @@ def test_a_choice_that_cannot_be_deployed_is_named(context: dict[str, object], c
         deployment(**context)
     assert str(refusal.value).startswith(complaint)
     assert "\n" not in str(refusal.value)
+
+
+def many_subnets(number: int) -> str:
+    return ",".join(f"subnet-{one:017x}" for one in range(number))
+
+
+@pytest.mark.parametrize("stack", ["s", "s" * 63])
+def test_more_subnets_than_a_functions_environment_holds_are_refused_in_one_line(
+    synthesize: Synthesize, stack: str
+) -> None:
+    with pytest.raises(ContextError) as refusal:
+        synthesize(stack=stack, subnet_ids=many_subnets(140))
+    assert str(refusal.value).startswith("subnet_ids=")
+    assert "\n" not in str(refusal.value)
+    fit = re.search(r"at most (\d+)", str(refusal.value))
+    assert fit
+    for function in synthesize(stack=stack, subnet_ids=many_subnets(int(fit[1]))).of("AWS::Lambda::Function").values():
+        environment = function["Properties"]["Environment"]["Variables"]
+        longest = {name: value if isinstance(value, str) else "x" * 255 for name, value in environment.items()}
+        assert len(json.dumps(longest)) <= 4096

@@ -17,7 +17,7 @@ from localcloud.market.moto_surroundings import MotoSurroundings
 from localcloud.market.offerings import default_offerings
 from localcloud.market.server import MarketServer
 from localcloud.market.settings import Settings
-from localcloud.market.surroundings import PlainSurroundings
+from localcloud.market.surroundings import PLAIN, PlainSurroundings
 from tests.market.faces import Face, over_http
 
 
@@ -65,7 +65,7 @@ def served() -> Iterator[tuple[MarketServer, Face]]:
     server = MarketServer(market, Control(market, settings=Settings()))
     server.start()
     client = boto3_client(server.url)
-    client.create_launch_template(LaunchTemplateName="default", LaunchTemplateData={"ImageId": "ami-1"})
+    client.create_launch_template(LaunchTemplateName="default", LaunchTemplateData=PLAIN)
     pricing, ssm = (boto3_client(server.url, service=service) for service in ("pricing", "ssm"))
 
     def add_subnet(zone: str) -> str:

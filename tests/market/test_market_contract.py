@@ -75,6 +75,18 @@ def test_a_type_that_a_zone_does_not_have_fails_alone(face: Face) -> None:
     assert "us-east-1e" in answer["Errors"][0]["ErrorMessage"]
 
 
+def test_a_type_named_twice_for_a_zone_fails_the_whole_call(face: Face) -> None:
+    request = face.request(2, zones=("us-east-1a", "us-east-1b", "us-east-1a"))
+    with pytest.raises(ClientError, match="duplicate instance pools") as refused:
+        face.ec2.create_fleet(**request)
+    assert refused.value.response["Error"]["Code"] == "InvalidFleetConfig"
+
+
+def test_mac1_metal_is_no_override(face: Face) -> None:
+    with pytest.raises(ClientError, match="not supported as a launch template override"):
+        face.launch(1, types=("mac1.metal",))
+
+
 def test_an_unknown_subnet_fails_alone(face: Face) -> None:
     request = face.request(2, zones=("us-east-1a", "us-east-1b"))
     request["LaunchTemplateConfigs"][0]["Overrides"][0]["SubnetId"] = "subnet-0123456789abcdef0"

@@ -81,6 +81,15 @@ def test_a_reset_is_an_empty_market_with_the_default_offerings(face: Face) -> No
     assert face.states() == {}
 
 
+def test_a_new_type_has_the_processor_that_its_name_tells_and_runs_its_images(face: Face) -> None:
+    face.offer("us-east-1a", "m7g.48xlarge", capacity=1, spot_price="1", on_demand_price="2")
+    (made,) = (one for one in face.tell("GET", "/market")["offerings"] if one["instance_type"] == "m7g.48xlarge")
+    assert (made["architecture"], made["cpu_manufacturer"]) == ("arm64", "amazon-web-services")
+    face.offer("us-east-1b", "m7g.48xlarge", capacity=1, spot_price="1", architecture="x86_64")
+    both = [one for one in face.tell("GET", "/market")["offerings"] if one["instance_type"] == "m7g.48xlarge"]
+    assert {one["architecture"] for one in both} == {"x86_64"}, "what is said counts, in all zones"
+
+
 @pytest.mark.parametrize(
     ("call", "body", "status", "says"),
     [

@@ -27,6 +27,7 @@ from localcloud.cloud import (
 from localcloud.control import MarketControl
 from localcloud.processes import Child, port_to_use
 from tests.callers import ec2_as
+from tests.market.faces import wait_until
 
 ROLE, FUNCTION, PROFILE, BOUNDARY = "caller", "some-function", "machines", "boundary"
 SPOT_ROLES = "/aws-service-role/spot.amazonaws.com/"
@@ -432,3 +433,74 @@ def test_the_first_spot_launch_makes_the_accounts_service_role_if_it_may(site: S
     site.may(EVERYTHING)
     assert site.fleet()["Errors"] == []
     assert site.iam.list_roles(PathPrefix=SPOT_ROLES)["Roles"]
+
+
+# Keys of volumes
+
+KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
+NEEDED = ("kms:GenerateDataKeyWithoutPlaintext", "kms:CreateGrant")
+OF_AN_IMAGE = ("kms:DescribeKey", "kms:Decrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo")
+
+
+def dies_by_its_key(site: Site, **fleet: Any) -> bool:
+    """Launch one: EC2 takes it in any case; whether it ends by itself."""
+    answer = site.fleet(**fleet)
+    assert answer["Errors"] == []
+    (instance_id,) = answer["Instances"][0]["InstanceIds"]
+    wait_until(lambda: site.state(instance_id) != "pending", seconds=10, what="it has started, or has not")
+    (one,) = site.admin.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"]
+    if one["State"]["Name"] == "running":
+        return False
+    assert one["StateReason"]["Code"] == "Client.InvalidKMSKey.InvalidState"
+    assert one["StateTransitionReason"] == "Client.InternalError"
+    return True
+
+
+@pytest.fixture
+def encrypted(site: Site) -> Site:
+    """An account whose volumes are encrypted with a key of its own, with spot's grant, on a clock ten times as fast."""
+    site.market.account(volume_key=KEY, spot_key_grants=[KEY])
+    site.market.settings(pace=10)
+    return site
+
+
+@pytest.mark.parametrize("lifecycle", ["spot", "on-demand"])
+@pytest.mark.parametrize("action", NEEDED)
+def test_without_a_right_on_its_volumes_key_an_instance_is_launched_and_dies(
+    encrypted: Site, lifecycle: str, action: str
+) -> None:
+    assert not dies_by_its_key(encrypted, lifecycle=lifecycle)
+    encrypted.may(EVERYTHING, deny(action, KEY))
+    assert dies_by_its_key(encrypted, lifecycle=lifecycle)
+    encrypted.may(EVERYTHING, *(deny(one, KEY) for one in OF_AN_IMAGE))
+    assert not dies_by_its_key(encrypted, lifecycle=lifecycle)
+
+
+@pytest.mark.parametrize("action", OF_AN_IMAGE)
+def test_an_encrypted_image_needs_more(encrypted: Site, action: str) -> None:
+    encrypted.market.account(volume_key="", image_keys={"ami-1": KEY})
+    assert not dies_by_its_key(encrypted)
+    encrypted.may(EVERYTHING, deny(action, KEY))
+    assert dies_by_its_key(encrypted)
+
+
+def test_spot_needs_a_grant_for_its_service_linked_role(encrypted: Site) -> None:
+    encrypted.market.account(spot_key_grants=[])
+    assert dies_by_its_key(encrypted)
+    assert not dies_by_its_key(encrypted, lifecycle="on-demand")
+
+
+def test_the_conditions_of_a_policy_on_keys_hold(encrypted: Site) -> None:
+    by_ec2 = {"StringEquals": {"kms:ViaService": "ec2.us-east-1.amazonaws.com"}}
+    for_aws = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+    less = {"Effect": "Allow", "NotAction": "kms:*", "Resource": "*"}
+    use = {"Effect": "Allow", "Action": NEEDED[0], "Resource": KEY, "Condition": by_ec2}
+    grant = {"Effect": "Allow", "Action": NEEDED[1], "Resource": KEY, "Condition": for_aws}
+    encrypted.may(less, use, grant)
+    assert not dies_by_its_key(encrypted)
+    encrypted.may(
+        less, {**use, "Condition": {"StringEquals": {"kms:ViaService": "rds.us-east-1.amazonaws.com"}}}, grant
+    )
+    assert dies_by_its_key(encrypted)
+    encrypted.may(less, use, {**grant, "Condition": {"Bool": {"kms:GrantIsForAWSResource": "false"}}})
+    assert dies_by_its_key(encrypted)

@@ -1,20 +1,23 @@
 """The market's own working: events, time that jumps, pace, victims, limits, and what holds whatever happens."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from botocore.loaders import Loader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lambdas.domain.machine import architectures
 from localcloud.market.allocation import Candidate, Refusal, Room, allocate
 from localcloud.market.client import MarketClient
 from localcloud.market.clock import ManualClock
 from localcloud.market.errors import ControlError
 from localcloud.market.limits import TokenBucket, quota_group
 from localcloud.market.model import Market
-from localcloud.market.offerings import Offering, default_offerings
+from localcloud.market.offerings import Offering, default_offerings, machine_of
 from localcloud.market.settings import Settings
 from localcloud.market.surroundings import PlainSurroundings
 
@@ -250,3 +253,27 @@ def test_whatever_happens_no_launch_goes_beyond_room_or_price_and_no_life_runs_b
     for life in lives.values():
         assert life[0] == "pending"
         assert life == sorted(set(life), key=order.index)
+
+
+def test_what_machines_a_type_has_is_told_by_its_name_unless_it_is_said() -> None:
+    names = {"m7g.4xlarge": "arm64", "a1.large": "arm64", "g5g.xlarge": "arm64", "im4gn.large": "arm64",
+             "p6e-gb200.36xlarge": "arm64", "m7i.large": "x86_64", "gr6.4xlarge": "x86_64", "g4ad.xlarge": "x86_64",
+             "p6-b200.48xlarge": "x86_64", "u-6tb1.metal": "x86_64"}  # fmt: skip
+    assert {name: machine_of(name).architecture for name in names} == names
+    assert (machine_of("c5ad.large").cpu_manufacturer, machine_of("m7g.large").cpu_manufacturer) == (
+        "amd",
+        "amazon-web-services",
+    )
+    said = replace(machine_of("m7i.large"), architecture="arm64")
+    assert Offering("m7i.large", "us-east-1a", 1, Decimal(1), Decimal(2), machine=said).machine is said
+
+
+def test_it_is_what_the_product_takes_it_for_of_every_type_that_botocore_knows() -> None:
+    types = Loader().load_service_model("ec2", "service-2")["shapes"]["InstanceType"]["enum"]
+    assert len(types) > 500
+    assert not [name for name in types if architectures([name]) != {machine_of(name).architecture}]
+
+
+def test_the_default_offerings_have_what_their_names_tell() -> None:
+    stated = {one.instance_type: one.machine for one in default_offerings()}
+    assert not [name for name, one in stated.items() if one.architecture != machine_of(name).architecture]

@@ -153,15 +153,111 @@ def test_versions_are_listed_newest_first_by_number_and_by_sign(face: Face) -> N
 def test_a_deleted_number_is_not_used_again_and_the_default_version_stays(face: Face) -> None:
     template = create(face)
     add(face, template)
-    answer = face.ec2.delete_launch_template_versions(**template, Versions=["1", "2", "9"])
+    answer = face.ec2.delete_launch_template_versions(**template, Versions=["2", "999"])
     assert [one["VersionNumber"] for one in answer["SuccessfullyDeletedLaunchTemplateVersions"]] == [2]
-    kept = answer["UnsuccessfullyDeletedLaunchTemplateVersions"]
-    assert [one["VersionNumber"] for one in kept] == [1, 9]
-    assert kept[1]["ResponseError"]["Code"] == "launchTemplateVersionDoesNotExist"
+    (kept,) = answer["UnsuccessfullyDeletedLaunchTemplateVersions"]
+    assert kept["VersionNumber"] == 999
+    assert kept["ResponseError"] == {
+        "Code": "launchTemplateVersionDoesNotExist",
+        "Message": "The launch template version does not exist.",
+    }
+    assert numbers(face, template, Versions=["$Latest"]) == [1], "the latest steps back"
     assert add(face, template) == 3
     assert numbers(face, template) == [3, 1]
+    face.ec2.delete_launch_template_versions(**template, Versions=["$Latest"])
+    assert numbers(face, template) == [1]
     face.ec2.delete_launch_template(**template)
     assert refused(face.ec2.delete_launch_template, **template) == "InvalidLaunchTemplateName.NotFoundException"
+
+
+@pytest.mark.parametrize(
+    ("versions", "text"),
+    [
+        (["1", "2"], "The default version cannot be deleted. Either specify another version as default or delete"),
+        (["2", "$Default"], "The default version cannot be deleted."),
+        (["2", "0"], "Invalid value for version: 0"),
+        (["2", "-1"], "Invalid value for version: -1"),
+        (["2", "x"], "Invalid value for version: x"),
+    ],
+)
+def test_the_default_version_or_what_is_none_fails_the_whole_deletion(
+    face: Face, versions: list[str], text: str
+) -> None:
+    template = create(face)
+    add(face, template)
+    with pytest.raises(ClientError, match=text) as raised:
+        face.ec2.delete_launch_template_versions(**template, Versions=versions)
+    assert raised.value.response["Error"]["Code"] == "InvalidParameterValue"
+    assert numbers(face, template) == [2, 1], "nothing is deleted"
+
+
+def test_a_token_is_used_up_by_new_versions_and_by_deletion(face: Face) -> None:
+    name = f"template-{next(_numbers)}"
+    request = {"LaunchTemplateName": name, "LaunchTemplateData": {"ImageId": "ami-1"}, "ClientToken": name}
+    face.ec2.create_launch_template(**request)
+    face.ec2.create_launch_template(**request)
+    add(face, {"LaunchTemplateName": name})
+    with pytest.raises(ClientError, match=r"Client token already used before\."):
+        face.ec2.create_launch_template(**request)
+    face.ec2.delete_launch_template(LaunchTemplateName=name)
+    assert refused(face.ec2.create_launch_template, **request) == "IdempotentParameterMismatch"
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ({"LaunchTemplateId": "lt-1"}, "InvalidParameterCombination"),
+        ({"Versions": ["1"], "MinVersion": "2"}, "InvalidParameterCombination"),
+        ({"Versions": ["1"], "MaxVersion": "2"}, "InvalidParameterCombination"),
+        ({"Versions": ["x"]}, "InvalidParameterValue"),
+        ({"Versions": ["0"]}, "InvalidParameterValue"),
+    ],
+)
+def test_a_question_for_versions_that_makes_no_sense_is_refused(face: Face, asked: dict[str, Any], code: str) -> None:
+    assert refused(face.ec2.describe_launch_template_versions, **create(face), **asked) == code
+
+
+def test_what_does_not_exist_is_warned_of_and_kept(face: Face) -> None:
+    face.tell("PUT", "/market/missing", {"ids": ["sg-gone", "key-gone", "ami-gone"]})
+    name = f"template-{next(_numbers)}"
+    data = {"ImageId": "ami-gone", "KeyName": "key-gone", "InstanceType": "not-real", "SecurityGroupIds": ["sg-gone"]}
+    warnings = [
+        {"Code": "InvalidInstanceType", "Message": "The following supplied instance types do not exist: [not-real]"},
+        {"Code": "InvalidSecurityGroupID.NotFound", "Message": "The security group 'sg-gone' does not exist"},
+    ]
+    answer = face.ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData=data)
+    assert answer["Warning"]["Errors"] == warnings, "neither image nor key pair is looked at"
+    interface = {"DeviceIndex": 0, "Groups": ["sg-there", "sg-gone"]}
+    more: dict[str, Any] = {"ImageId": "ami-1", "NetworkInterfaces": [interface]}
+    answer = face.ec2.create_launch_template_version(LaunchTemplateName=name, LaunchTemplateData=more)
+    assert answer["Warning"]["Errors"] == warnings[1:]
+    answer = face.ec2.create_launch_template_version(LaunchTemplateName=name, LaunchTemplateData={"ImageId": "ami-1"})
+    assert "Warning" not in answer
+
+
+def test_new_templates_and_versions_are_shown_after_the_lag(face: Face) -> None:
+    name = f"template-{next(_numbers)}"
+    tags = [{"ResourceType": "launch-template", "Tags": [{"Key": "lag", "Value": name}]}]
+    by_tag = {"Filters": [{"Name": "tag:lag", "Values": [name]}]}
+    face.tell("PUT", "/market/settings", {"template_lag_seconds": 5})
+    data = {"ImageId": "ami-1"}
+    face.ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData=data, TagSpecifications=tags)
+    template = {"LaunchTemplateName": name}
+    assert refused(face.ec2.describe_launch_template_versions, **template).endswith("NotFoundException")
+    assert face.ec2.describe_launch_templates(**by_tag)["LaunchTemplates"] == []
+    request = face.request(1, zones=("us-east-1a",), template={**template, "Version": "1"})
+    assert refused(face.ec2.create_fleet, **request) == "InvalidLaunchTemplateName.NotFoundException"
+    again = {"LaunchTemplateName": name, "LaunchTemplateData": data}
+    assert refused(face.ec2.create_launch_template, **again) == "InvalidLaunchTemplateName.AlreadyExistsException"
+    face.clock.forward(5)
+    assert len(face.ec2.describe_launch_templates(**by_tag)["LaunchTemplates"]) == 1
+    assert len(launched(face.ec2.create_fleet(**request))) == 1
+    add(face, template)
+    assert numbers(face, template) == [1]
+    request = face.request(1, zones=("us-east-1a",), template={**template, "Version": "2"})
+    assert refused(face.ec2.create_fleet, **request) == "InvalidLaunchTemplateId.VersionNotFound"
+    face.clock.forward(5)
+    assert len(launched(face.ec2.create_fleet(**request))) == 1
 
 
 def test_data_that_is_wrong_in_itself_is_refused(face: Face) -> None:
@@ -171,6 +267,7 @@ def test_data_that_is_wrong_in_itself_is_refused(face: Face) -> None:
 
     assert code() == "MissingParameter"
     assert code(UserData="not base64") == "InvalidUserData.Malformed"
+    assert code(MetadataOptions={"HttpPutResponseHopLimit": 999}) == "InvalidParameterValue"
     assert code(UserData=base64.b64encode(b"x" * 16385).decode()) == "InvalidParameterValue"
     wrong = [{"ResourceType": "subnet", "Tags": [{"Key": "a", "Value": "b"}]}]
     assert code(TagSpecifications=wrong) == "InvalidParameterValue"
@@ -264,6 +361,24 @@ def test_what_a_template_names_and_is_not_there_is_an_entry_for_each_override(
     face.tell("PUT", "/market/missing", {"ids": ["ami-gone", "sg-gone", "key-gone"]})
     answer = face.launch(1, template=template)
     assert (codes(answer), launched(answer)) == ([code] * 4, [])
+
+
+@pytest.mark.parametrize("inside", ["SecurityGroupIds", "NetworkInterfaces"])
+def test_more_security_groups_than_the_account_allows_are_refused(face: Face, inside: str) -> None:
+    groups = [f"sg-{number}" for number in range(6)]
+    interface = {"DeviceIndex": 0, "Groups": groups}
+    data: dict[str, Any] = {"SecurityGroupIds": groups, "NetworkInterfaces": [interface]}
+    template = create(face, **{inside: data[inside]})
+    answer = launch(face, template)
+    assert (codes(answer), launched(answer)) == (["SecurityGroupsPerInterfaceLimitExceeded"], [])
+    face.tell("PUT", "/market/account", {"security_groups_per_interface": 6})
+    assert len(launched(launch(face, template))) == 1
+
+
+def test_groups_beside_interfaces_are_refused(face: Face) -> None:
+    interface = {"DeviceIndex": 0, "AssociatePublicIpAddress": True}
+    answer = launch(face, create(face, SecurityGroupIds=["sg-1"], NetworkInterfaces=[interface]))
+    assert (codes(answer), launched(answer)) == (["InvalidParameterCombination"], [])
 
 
 def test_a_template_without_an_image_launches_nothing(face: Face) -> None:

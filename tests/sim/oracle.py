@@ -553,7 +553,7 @@ class Oracle:
 
     def _not_gone(self, pool: str, alive: list[Instance], status: Status | None) -> str | None:
         protected = [one for one in alive if _protected(one)]
-        template = any(one.name == f"{STACK}-pool-{pool}" for one in self.market.surroundings.templates.values())
+        template = any(one.name == f"{STACK}/{pool}" for one in self.market.surroundings.templates.values())
         if len(alive) > len(protected) or (status and not alive) or (template and not alive):
             return f"{pool} was deleted; alive {len(alive)}, protected {len(protected)}, template {template}, {status}"
         return None

@@ -366,10 +366,10 @@ class Queue:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def send(self, pools: Mapping[str, str]) -> None:
+    def send(self, pools: Mapping[str, str], after: timedelta = timedelta(0)) -> None:
         def effect() -> None:
             for number, pool in enumerate(pools):
-                self._world.send("due", pool, 0.1 + number / 100)
+                self._world.send("due", pool, after.total_seconds() + 0.1 + number / 100)
 
         self._world.call("queue.send", effect)
 

@@ -72,9 +72,9 @@ TABLE_CALLS = (
 )  # fmt: skip
 ASKING_CALLS = (
     "DescribeSubnets", "DescribeSpotPriceHistory", "DescribeInstanceStatus", "DescribeInstanceStatus",
-    "DescribeLaunchTemplateVersions", "CreateLaunchTemplate", "CreateLaunchTemplateVersion", "DeleteLaunchTemplate",
-    "DeleteLaunchTemplateVersions", "GetProducts", "GetInstanceTypesFromInstanceRequirements", "PutEvents",
-    "SendCommand", "GetCommandInvocation",
+    "DescribeLaunchTemplates", "DescribeLaunchTemplateVersions", "CreateLaunchTemplate", "CreateLaunchTemplateVersion",
+    "DeleteLaunchTemplate", "DeleteLaunchTemplateVersions", "GetProducts",
+    "GetInstanceTypesFromInstanceRequirements", "PutEvents", "SendCommand", "GetCommandInvocation",
 )  # fmt: skip
 SPOT_MOVES = (
     "interrupt", "interrupt", "interrupt", "storm", "false", "stranger", "rebalance", "rebalance", "maintenance",

@@ -74,6 +74,32 @@ def test_a_price_that_is_none_is_refused(wrong: object) -> None:
     assert "spot_max_price" in faults(spot_max_price=wrong)
 
 
+@pytest.mark.parametrize(
+    ("cap", "weights", "named"),
+    [
+        ("0.70", {"g5.xlarge": 1, "g4dn.metal": 768}, "g4dn.metal has the weight 768"),
+        ("0.768", {"g4dn.metal": 768}, "above 0.768"),
+        ("0.998", {"g5.xlarge": 999}, "g5.xlarge has the weight 999"),
+        ("0.002", {"g5.xlarge": 2}, "above 0.002"),
+    ],
+)
+def test_a_cap_too_low_for_a_unit_is_refused_naming_cap_and_weight(
+    cap: str, weights: dict[str, int], named: str
+) -> None:
+    fault = faults(spot_max_price=cap, weights=weights, instance_types=["g5.xlarge", "g4dn.metal"])["spot_max_price"]
+    assert fault.value == cap
+    assert named in f"{fault.rule}; {fault.remedy}"
+
+
+@pytest.mark.parametrize(
+    "attributes", [{"spot_max_price": "0.769"}, {"spot_max_price": "60%"}, {"spot_max_price": "0.70", "spot": False}]
+)
+def test_a_cap_that_ec2_takes_for_a_unit_is_accepted(attributes: dict[str, Any]) -> None:
+    item = pool(weights={"g5.xlarge": 768}, **attributes)
+    if item.spot and not item.share:
+        assert item.unit_cap(None, 768) == Decimal("0.001001")
+
+
 def test_prices_are_sent_as_plain_digits() -> None:
     assert [format_price(Decimal(text)) for text in ("1E+1", "1.50", "100", "0.0100")] == ["10", "1.5", "100", "0.01"]
 
@@ -92,6 +118,47 @@ def test_a_fault_in_instance_type_is_told_under_that_name() -> None:
 
 def test_both_spellings_at_once_are_refused() -> None:
     assert "both" in faults(instance_type="g4dn.metal")["instance_type"].rule
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"requirements": {"vcpus": {"min": -1}}, "instance_types": None},
+        {"requirements": {"vcpus": {"min": 4, "max": 2}}, "instance_types": None},
+        {"requirements": "large", "instance_types": None},
+        {"requirements": {"cpus": 4}, "weights": {"g5.xlarge": 2}, "instance_types": None},
+        {"requirements": {"architecture": "mips"}},
+        {"instance_types": ["metal"], "weights": {"g5.xlarge": 2}},
+        {"instance_types": [], "weights": {"g5.xlarge": 2}},
+        {"max_instances": "many", "target_size": 9, "min_instances": 9, "on_demand_base": 9},
+        {"max_instances": -1, "schedule": [{"cron": "0 8 * * *", "target_size": 900}]},
+        {"schedule": [{"cron": "8 o'clock", "target_size": 1}]},
+        {"schedule": [{"cron": "0 8 * * *", "target_size": 9, "min_instances": 8}]},
+        {"spot": "no", "fallback": {"after_minutes": 5}},
+        {"spot_max_price": "0", "weights": {"g5.xlarge": 2}},
+        {"weights": {"g5.xlarge": 0}, "spot_max_price": "0.002"},
+        {"launch_template": {"id": "ami-1", "name": "mine"}},
+        {"launch_template": {"id": "ami-1"}, "image_id": "ami-1"},
+        {"image_id": "none", "launch_template": {"name": "mine"}},
+        {"tags": {"aws:x": "1"}},
+        {"tags": {"x": ["1"]}},
+        {"root_volume_type": "st1", "root_volume_size_gib": 500},
+        {"user_data": 7},
+        {"ready_tag": ""},
+    ],
+    ids=str,
+)
+def test_one_fault_is_told_once(attributes: dict[str, Any]) -> None:
+    item = {name: value for name, value in {**SOUND, **attributes}.items() if value is not None}
+    found = parse_pool(item)
+    assert not isinstance(found, Pool)
+    assert len(found) == 1, found
+
+
+def test_as_many_security_groups_as_ec2_can_allow_at_most() -> None:
+    groups = [f"sg-{number:02}" for number in range(17)]
+    assert len(pool(security_group_ids=groups[:16]).security_group_ids) == 16
+    assert "security_group_ids" in faults(security_group_ids=groups)
 
 
 def test_all_faults_are_told_at_once_with_value_rule_and_remedy() -> None:
@@ -122,7 +189,18 @@ def test_a_launch_template_has_an_id_or_a_name(template: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize(
-    "wrong", [{}, {"version": 3}, {"id": "lt-1", "name": "mine"}, {"id": "ami-1"}, {"name": "mine", "x": 1}, "lt-1"]
+    "wrong",
+    [
+        {},
+        {"version": 3},
+        {"id": "lt-1", "name": "mine"},
+        {"id": "ami-1"},
+        {"name": "mine", "x": 1},
+        {"name": "my template"},
+        {"name": "me"},
+        {"name": "m" * 129},
+        "lt-1",
+    ],
 )
 def test_a_launch_template_that_names_none_or_two_is_refused(wrong: object) -> None:
     assert any(field.startswith("launch_template") for field in faults(launch_template=wrong))
@@ -182,6 +260,15 @@ def test_types_of_two_architectures_share_no_image() -> None:
     assert pool(instance_types=["g5.xlarge", "gr6.4xlarge"]).architecture == "x86_64"
 
 
+def test_a_type_named_twice_is_one_type() -> None:
+    assert pool(instance_types=["g5.xlarge", "g4dn.metal", "g5.xlarge"]).instance_types == ("g5.xlarge", "g4dn.metal")
+
+
+@pytest.mark.parametrize("types", [["mac1.metal"], ["m7g.large", "mac2.metal"]])
+def test_types_that_need_a_dedicated_host_are_refused(types: list[str]) -> None:
+    assert "dedicated hosts" in faults(instance_types=types)["instance_types"].rule
+
+
 def test_types_are_named_or_described_but_not_both() -> None:
     described = parse_pool({"pool_name": "p", "requirements": {"vcpus": {"min": 4}}})
     assert isinstance(described, Pool)
@@ -194,7 +281,7 @@ def test_a_machine_is_described_inline_or_by_a_template() -> None:
     assert "launch_template" in faults(image_id="ami-0abc", launch_template={"name": "mine"})
 
 
-@pytest.mark.parametrize("key", ["aws:x", "spotpools:pool", "", "k" * 129, "a\nb"])
+@pytest.mark.parametrize("key", ["aws:x", "spotpools:pool", "", "k" * 128, "a\nb"])
 def test_tags_of_others_are_refused(key: str) -> None:
     assert any(field.startswith("tags") for field in faults(tags={key: "1"}))
 

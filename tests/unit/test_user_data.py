@@ -1,0 +1,89 @@
+"""User data: what is base64 already is refused, what will not run is warned of, and the rest is left alone."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from typing import Any
+
+import pytest
+
+from lambdas.domain.pool import Pool, SpecError, parse_pool, warnings_of
+
+SCRIPT = "#!/bin/sh\necho grüß dich\n"
+RUNS = [
+    SCRIPT,
+    "#cloud-config\nruncmd: [date]\n",
+    "#cloud-boothook\ndate\n",
+    "#include\nhttps://example.com/init\n",
+    "## template: jinja\n#cloud-config\nruncmd: [date]\n",
+    "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n--b\n",
+    'Content-Type: multipart/mixed; boundary="b"\n\n--b\n',
+    "\n#cloud-config\nruncmd: [date]\n",
+]
+
+
+def parsed(text: str, **attributes: Any) -> Pool | tuple[SpecError, ...]:
+    return parse_pool({"pool_name": "p", "instance_types": ["g5.xlarge"], "user_data": text, **attributes})
+
+
+def accepted(text: str, **attributes: Any) -> Pool:
+    found = parsed(text, **attributes)
+    assert isinstance(found, Pool), found
+    return found
+
+
+def encoded(text: str | bytes) -> str:
+    return base64.b64encode(text if isinstance(text, bytes) else text.encode()).decode()
+
+
+def wrapped(text: str) -> str:
+    return base64.encodebytes(text.encode() * 9).decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(encoded(text) for text in RUNS),
+        encoded(SCRIPT).rstrip("="),
+        wrapped(SCRIPT),
+        f"  {encoded(SCRIPT)}\n",
+        encoded(gzip.compress(SCRIPT.encode())),
+    ],
+)
+def test_base64_is_refused_with_what_to_write_instead(text: str) -> None:
+    found = parsed(text)
+    assert not isinstance(found, Pool)
+    (fault,) = found
+    assert fault.field == "user_data"
+    assert "base64" in fault.rule
+    assert "plain text" in fault.remedy
+
+
+@pytest.mark.parametrize("text", [*RUNS, '[settings.motd]\nx = "y"\n', '{"ignition": {"version": "3.4.0"}}'])
+def test_what_runs_is_accepted_without_a_word(text: str) -> None:
+    assert warnings_of(accepted(text)) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("echo hello\n", "neither with #! nor with #cloud-config"),
+        ("apt-get update", "will not run"),
+        (" #!/bin/sh\ndate\n", "white space before #!"),
+        ("\n#!/bin/sh\ndate\n", "white space before #!"),
+        (encoded("hello world"), "looks like base64"),
+        ("", "will not run"),
+    ],
+)
+def test_what_will_not_run_is_accepted_with_a_warning(text: str, words: str) -> None:
+    (warning,) = warnings_of(accepted(text))
+    assert warning.startswith("user_data")
+    assert words in warning
+
+
+def test_settings_without_effect_and_quotas_are_warned_of() -> None:
+    pool = accepted(SCRIPT, root_volume_type="gp2", security_group_ids=[f"sg-{number}" for number in range(6)])
+    volume, groups = warnings_of(pool)
+    assert volume == "root_volume_type has no effect without root_volume_size_gib."
+    assert "security_group_ids names 6 groups" in groups
