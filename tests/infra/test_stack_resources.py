@@ -294,13 +294,11 @@ def test_two_deployments_share_no_name(synthesize: Synthesize, aws: Synthesized)
     assert all(name.startswith(("team-a-", "team-a/")) for name in other)
 
 
-def test_the_dashboard_finds_pools_by_query(aws: Synthesized) -> None:
+def test_the_dashboard_has_the_fleet_on_one_screen(aws: Synthesized) -> None:
     (dashboard,) = aws.of("AWS::CloudWatch::Dashboard").values()
     body = json.dumps(dashboard["Properties"]["DashboardBody"])
     assert dashboard["Properties"]["DashboardName"] == "spotpools-fleet"
     for shown in (
-        "SELECT MAX(Running) FROM SCHEMA",
-        "SELECT MAX(SecondsInTrouble) FROM SCHEMA",
         "SpotInstancesLaunched",
         "InterruptionNotices",
         "Ec2Calls",
