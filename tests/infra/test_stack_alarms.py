@@ -12,6 +12,7 @@ import pytest
 from lambdas.domain.guide import GUIDE, Trouble
 from lambdas.metrics import POOL_DIMENSION, REASON_DIMENSION, Metric, namespace
 from tests.infra.insights import RefusedError, parse
+from tests.infra.judge import decision
 
 if TYPE_CHECKING:
     from tests.infra.conftest import Synthesize, Synthesized
@@ -233,30 +234,47 @@ def test_a_queue_that_nobody_reads_is_an_alarm_although_the_tick_runs(aws: Synth
     assert alarm["Threshold"] == properties["RedrivePolicy"]["maxReceiveCount"] * properties["VisibilityTimeout"]
 
 
+def of_cloudwatch(policy: dict[str, Any]) -> dict[str, Any]:
+    """The one statement that lets CloudWatch do something."""
+    (found,) = [
+        one
+        for one in policy["Statement"]
+        if one["Principal"] == {"Service": "cloudwatch.amazonaws.com"} and one["Effect"] == "Allow"
+    ]
+    return dict(found)
+
+
 def test_the_topic_is_encrypted_and_alarms_can_still_publish(aws: Synthesized) -> None:
     """Under the key that AWS manages, or without the second statement, alarms would be lost in silence."""
     (topic,) = aws.of("AWS::SNS::Topic").values()
     (key_id,) = aws.of("AWS::KMS::Key")
     assert topic["Properties"]["KmsMasterKeyId"] == {"Fn::GetAtt": [key_id, "Arn"]}
-    ours = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
-
-    def of_cloudwatch(policy: dict[str, Any]) -> list[tuple[Any, Any]]:
-        return [
-            (one["Action"], one["Condition"])
-            for one in policy["Statement"]
-            if one["Principal"] == {"Service": "cloudwatch.amazonaws.com"} and one["Effect"] == "Allow"
-        ]
-
-    key = aws.resources[key_id]["Properties"]
-    assert of_cloudwatch(key["KeyPolicy"]) == [(["kms:Decrypt", "kms:GenerateDataKey*"], ours)]
-    assert key["EnableKeyRotation"] is True
+    assert aws.resources[key_id]["Properties"]["EnableKeyRotation"] is True
     (policy,) = aws.of("AWS::SNS::TopicPolicy").values()
     document = policy["Properties"]["PolicyDocument"]
-    assert of_cloudwatch(document) == [("sns:Publish", ours)]
+    publish = of_cloudwatch(document)
+    assert publish["Action"] == "sns:Publish"
+    assert publish["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
     assert any(
         one["Effect"] == "Deny" and one["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
         for one in document["Statement"]
     )
+
+
+@pytest.mark.parametrize("action", ["kms:Decrypt", "kms:GenerateDataKey"])
+@pytest.mark.parametrize(
+    ("topic", "allowed"), [("spotpools-{topic}-Xq3TtV0bLw8K", True), ("spotpools-{topic}", False), ("others", False)]
+)
+def test_the_key_asks_of_cloudwatch_what_it_is_seen_to_tell_and_no_more(
+    aws: Synthesized, action: str, topic: str, *, allowed: bool
+) -> None:
+    """KMS was told the topic's ARN when an alarm published, and nobody saw it told the alarm's account."""
+    (topic_id,), (key,) = aws.of("AWS::SNS::Topic"), aws.of("AWS::KMS::Key").values()
+    arn = f"arn:aws:sns:us-east-1:123456789012:{topic.format(topic=topic_id)}"
+    statement = of_cloudwatch(key["Properties"]["KeyPolicy"])
+    told = {"kms:encryptioncontext:aws:sns:topicarn": arn}
+    verdict = decision([statement], action, "arn:aws:kms:us-east-1:123456789012:key/k", told)
+    assert verdict == ("Allow" if allowed else "ImplicitDeny")
 
 
 def test_the_email_is_subscribed_if_given(aws: Synthesized, local: Synthesized) -> None:
