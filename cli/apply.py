@@ -94,10 +94,14 @@ def read(file: str) -> list[Entry]:
     except FileFaultError as fault:
         raise RefusedError(f"{file}: {fault}") from None
     for entry in entries:
+        if entry.skipped:
+            complain(f"{entry.name}: skipped: {entry.skipped}", style="yellow")
+        for remark in entry.remarks:
+            complain(f"{entry.name}: {remark}", style="yellow")
         for name, why in entry.not_applied.items():
             complain(f"{entry.name}: {name} is not applied: {why}", style="yellow")
     _refuse(file, (fault for entry in entries for fault in entry.faults))
-    return entries
+    return [entry for entry in entries if not entry.skipped]
 
 
 def plan(file: str, entries: Iterable[Entry], stored: Mapping[str, Stored]) -> list[Change]:

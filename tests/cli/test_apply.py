@@ -123,6 +123,22 @@ def test_an_imported_pool_keeps_the_size_it_has_and_is_refused_if_that_does_not_
     assert site.item("a") == item
 
 
+def test_pools_of_determined_that_are_not_on_aws_are_left_out_and_told_of(site: Site, file: File) -> None:
+    text = (
+        "resource_pools:\n"
+        "- {pool_name: a, provider: {type: aws, image_id: ami-1, instance_type: g5.xlarge}}\n"
+        "- {pool_name: desk}\n"
+    )
+    result = site.run("apply", file(text))
+    assert result.exit_code == 0
+    assert "desk: skipped: it has no provider" in result.stderr
+    assert "a: absent, so as Determined has it: spot false (on demand), max_instances 5, " in result.stderr
+    item = site.item("a")
+    assert item is not None
+    assert (item["root_device_name"], item["root_volume_size_gib"]) == ("/dev/sda1", 200)
+    assert site.item("desk") is None
+
+
 def test_what_somebody_else_changed_meanwhile_is_left_alone(site: Site, file: File) -> None:
     name = file(GOOD)
     site.put("a", target_size=1)
