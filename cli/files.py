@@ -57,13 +57,14 @@ class Fault:
 class Entry:
     """One pool of a file. ``imported`` ones state no target_size of their own.
 
-    ``broken`` is why one is no item; ``skipped`` why one is left out although the file is well.
+    ``absent`` tells what an imported one does not say and what that means; ``broken`` is why one is no item;
+    ``skipped`` why one is left out although the file is well.
     """
 
     item: dict[str, Any]
     imported: bool = False
     not_applied: dict[str, str] = field(default_factory=dict)
-    remarks: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
     broken: str = ""
     skipped: str = ""
     node: yaml.Node | None = field(default=None, repr=False, compare=False)
@@ -225,8 +226,8 @@ def _imported(found: Found, node: yaml.Node | None) -> Entry:
         return Entry(named, imported=True, skipped=str(elsewhere), node=node)
     except ValueError as error:
         return Entry(named, imported=True, broken=str(error), node=node)
-    item, left_out, remarks = imported.item, imported.not_applied, imported.remarks
-    return Entry(item, imported=True, not_applied=left_out, remarks=remarks, node=node)
+    item, left_out, absent = imported.item, imported.not_applied, imported.absent
+    return Entry(item, imported=True, not_applied=left_out, absent=absent, node=node)
 
 
 def _listed(content: object) -> list[Mapping[str, Any]]:

@@ -15,6 +15,7 @@ from cli.apply import Applied, FaultyFileError
 from cli.deployment import Deployment
 from cli.exits import MEANING, Exit, ExpectedError
 from cli.faults import told_plainly
+from cli.files import Entry
 from cli.items import as_plain, as_yaml, ordered
 from cli.output import Format, clock, complain, err, out, plain
 from cli.output import show as put_out
@@ -102,10 +103,10 @@ def validate(file: File, output: Output = Format.TABLE) -> None:
         entries = applying.read(file)
     except FaultyFileError as faulty:
         if output is Format.JSON:
-            put_out({"valid": False, "file": file, "pools": [], "faults": faulty.faults}, "", output)
+            put_out({"valid": False, "file": file, "pools": [], "faults": faulty.faults, "remarks": []}, "", output)
         raise
-    names = [entry.name for entry in entries]
-    found = {"valid": True, "file": file, "pools": names, "faults": []}
+    names = [entry.name for entry in entries if not entry.skipped]
+    found = {"valid": True, "file": file, "pools": names, "faults": [], "remarks": applying.told(entries)}
     put_out(found, Text(plain(f"{len(names)} valid: {', '.join(names)}")), output)
 
 
@@ -127,7 +128,7 @@ def apply(
     pools = Deployment(stack, region).pools
     changes = applying.plan(file, entries, pools.all())
     written = 0 if dry_run else applying.write_all(changes, pools)
-    applied = Applied(dry_run, written, tuple(changes))
+    applied = Applied(dry_run, written, tuple(changes), applying.told(entries))
     put_out(applied.as_data(), applying.picture(applied), output)
 
 
@@ -147,7 +148,10 @@ def edit(pool: PoolName, stack: Stack = None, region: Region = None, output: Out
         return err.is_terminal and typer.confirm("Edit it again?", default=True, err=True)
 
     changed = change.edit(Deployment(stack, region).pools, pool, again)
-    applied = Applied(dry_run=False, written=int(changed.change != applying.UNCHANGED), pools=(changed,))
+    written = int(changed.change != applying.UNCHANGED)
+    applied = Applied(
+        dry_run=False, written=written, pools=(changed,), remarks=applying.told([Entry(dict(changed.item))])
+    )
     put_out(applied.as_data(), applying.picture(applied), output)
 
 

@@ -23,6 +23,7 @@ from cli.explain import Member, Next, Story, Told, Wish
 from cli.files import Fault
 from cli.history import Decision, History
 from cli.main import app
+from cli.remarks import Remark
 from cli.show import Listing, Row
 from lambdas.domain.machine import Machine
 from lambdas.domain.pool import Pool
@@ -119,8 +120,8 @@ Every command that asks AWS also needs `cloudformation:DescribeStacks`, unless t
 """
 
 FIELDS: dict[str, tuple[type | str, dict[str, type]]] = {
-    "validate": ("valid, file, pools, faults", {"faults": Fault}),
-    "apply, edit": (Applied, {"pools": Change, "attributes": Attribute}),
+    "validate": ("valid, file, pools, faults, remarks", {"faults": Fault, "remarks": Remark}),
+    "apply, edit": (Applied, {"pools": Change, "attributes": Attribute, "remarks": Remark}),
     "list, watch": (Listing, {"pools": Row}),
     "explain": (Story, {"wanted": Wish, "instances": Member, "advice": Told, "next": Next}),
     "history": (History, {"decisions": Decision}),

@@ -123,11 +123,11 @@ class ElsewhereError(ValueError):
 
 @dataclass(frozen=True)
 class Imported:
-    """A pool item made of a Determined pool; ``not_applied``: what was left out -> why; ``remarks``: what is absent."""
+    """A pool item made of a Determined pool; ``not_applied``: what was left out -> why; ``absent``: in words."""
 
     item: dict[str, Any]
     not_applied: dict[str, str]
-    remarks: tuple[str, ...]
+    absent: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -202,10 +202,10 @@ def import_pool(pool: Mapping[str, Any], manager: str = "agent") -> Imported:
     item: dict[str, Any] = {"pool_name": pool["pool_name"]} if "pool_name" in pool else {}
     item |= {attribute: said[name] for name, attribute in ours.items() if name in said}
     item |= _machine(provider) | (ROOT_DEVICE if "image_id" in said else {})
-    return Imported(item, left_out, tuple(_remarks(absent, has_image="image_id" in said)))
+    return Imported(item, left_out, tuple(_in_words(absent, has_image="image_id" in said)))
 
 
-def _remarks(absent: Mapping[str, Any], *, has_image: bool) -> Iterator[str]:
+def _in_words(absent: Mapping[str, Any], *, has_image: bool) -> Iterator[str]:
     """What the pool does not say, and what it means to Determined or to us."""
     shown = (f"{name} {str(value).lower()}" for name, value in absent.items() if name not in ("min_instances", "spot"))
     on_demand = ["spot false (on demand)"] if "spot" in absent else []

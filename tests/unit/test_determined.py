@@ -106,7 +106,7 @@ def test_an_absent_disk_and_address_are_as_determined_has_them() -> None:
     imported = import_pool(determined(image_id="ami-0abc"))
     assert imported.item["root_volume_size_gib"] == 200
     assert imported.item["associate_public_ip"] is True
-    (remark,) = imported.remarks
+    (remark,) = imported.absent
     for told in ("spot false (on demand)", "instance_type g4dn.metal", "root_volume_size 200", "public_ip true"):
         assert told in remark
     said = determined(
@@ -117,7 +117,7 @@ def test_an_absent_disk_and_address_are_as_determined_has_them() -> None:
         root_volume_size=300,
         network_interface={"public_ip": False},
     )
-    assert import_pool(said).remarks == ()
+    assert import_pool(said).absent == ()
     assert import_pool(said).item["associate_public_ip"] is False
 
 
@@ -127,7 +127,7 @@ def test_a_disk_goes_where_determined_puts_it_and_where_our_own_image_has_it() -
     assert (item["root_device_name"], item["root_volume_type"]) == ("/dev/sda1", "gp2")
     without_image = import_pool(determined(root_volume_size=300))
     assert "root_device_name" not in without_image.item
-    assert any("image_id is absent" in remark for remark in without_image.remarks)
+    assert any("image_id is absent" in remark for remark in without_image.absent)
 
 
 @pytest.mark.parametrize("none", ["OnDemand", "", None])
