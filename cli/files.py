@@ -34,6 +34,17 @@ class FileFaultError(ValueError):
     """A file that holds no pools, with what to do about it."""
 
 
+REQUIRED = "required: "
+"""Begins the rule of an attribute that is missing."""
+
+
+def in_words(error: SpecError) -> str:
+    """What is wrong with an attribute, the rule and the remedy, in one line."""
+    if error.rule.startswith(REQUIRED):
+        return f"{error.field} is missing: it must be {error.rule.removeprefix(REQUIRED)}. {error.remedy}"
+    return f"{error.field} = {error.value}: must be {error.rule}. {error.remedy}"
+
+
 @dataclass(frozen=True)
 class Fault:
     """One fault of a file: in which line, of which pool, what is wrong and how to mend it."""
@@ -49,8 +60,7 @@ class Fault:
     @classmethod
     def of(cls, error: SpecError, *, line: int, pool: str) -> Fault:
         """A fault of a pool item."""
-        message = f"{error.field} = {error.value}: must be {error.rule}. {error.remedy}"
-        return cls(line, pool, message, error.field, error.value, error.rule, error.remedy)
+        return cls(line, pool, in_words(error), error.field, error.value, error.rule, error.remedy)
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,11 @@ def test_each_kind_of_fault_has_its_line(site: Site, file: File, text: str, line
     assert [one["line"] for one in json.loads(result.stdout)["faults"]] == lines
 
 
+def test_what_is_missing_is_called_so(site: Site, file: File) -> None:
+    result = site.run("validate", file("{pool_name: a, target_size: 1}"))
+    assert "a: instance_types is missing: it must be 1 to 60 instance types" in result.stderr
+
+
 def test_the_diff_is_against_the_item_as_it_stands(site: Site, file: File) -> None:
     site.put("a", target_size=1, spot_max_price="0.45")
     site.put("b", target_size=1)
