@@ -77,10 +77,10 @@ def test_tables_survive_the_stack_on_aws_and_not_locally(aws: Synthesized, local
             assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == ("Retain" if kept else "Delete")
 
 
-def test_only_the_users_table_has_a_stream(aws: Synthesized) -> None:
+def test_only_the_users_table_has_a_stream_and_it_carries_names_alone(aws: Synthesized) -> None:
     pools = aws.properties("AWS::DynamoDB::GlobalTable", "DataPoolsB")
     status = aws.properties("AWS::DynamoDB::GlobalTable", "DataPoolStatus")
-    assert pools["StreamSpecification"] == {"StreamViewType": "NEW_IMAGE"}
+    assert pools["StreamSpecification"] == {"StreamViewType": "KEYS_ONLY"}
     assert "StreamSpecification" not in status
 
 
