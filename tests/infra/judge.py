@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -40,9 +41,12 @@ def deployed(value: Any) -> Any:
             return other
 
 
-def decision(statements: Iterable[Mapping[str, Any]], action: str, resource: str, context: Mapping[str, str]) -> str:
+def decision(statements: Iterable[Mapping[str, Any]], action: str, resource: str, context: Mapping[str, Any]) -> str:
     """``Allow``, ``Deny`` or ``ImplicitDeny``, whoever the statements name as principal."""
     named = [{name: part for name, part in deployed(dict(one)).items() if name != "Principal"} for one in statements]
+    text = json.dumps(named)
+    for key, value in context.items():
+        text = text.replace(f"${{{key}}}", str(value))  # policy variables, which the evaluator leaves as they are
     request = EvalContext(
         principal_arn="arn:aws:sts::123456789012:assumed-role/function/function",
         principal_type="AssumedRole",
@@ -53,5 +57,5 @@ def decision(statements: Iterable[Mapping[str, Any]], action: str, resource: str
         # The evaluator looks condition keys up in small letters.
         service_context={key.lower(): value for key, value in context.items()},
     )
-    policy = parse_policy_document({"Version": "2012-10-17", "Statement": named})
+    policy = parse_policy_document({"Version": "2012-10-17", "Statement": json.loads(text)})
     return str(evaluate(request, [policy]).decision)

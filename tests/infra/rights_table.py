@@ -13,7 +13,13 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-ALWAYS = {"aws:RequestedRegion", "aws:SecureTransport", "aws:SourceAccount", "aws:SourceArn"}
+ALWAYS = {
+    "aws:RequestedRegion",
+    "aws:SecureTransport",
+    "aws:SourceAccount",
+    "aws:SourceArn",
+    "ec2:SourceInstanceARN",  # of requests that an instance makes with its own role
+}
 """Keys that IAM knows whatever the action: of those, what our policies use."""
 
 OPERATORS = {
@@ -67,7 +73,7 @@ def faults(statement: Mapping[str, Any], *, of_resource: bool = False) -> Iterat
 
 
 def _condition(action: str, operator: str, key: str, reached: Iterable[str]) -> Iterator[str]:
-    if key in ALWAYS:
+    if key in ALWAYS or operator == "Null":  # which asks whether a key is told
         return
     types = _privilege(action)["resource_types"]
     for kind in sorted(reached):
@@ -107,7 +113,6 @@ def _kinds(action: str, arn: str) -> set[str]:
 def _pattern(template: str) -> re.Pattern[str]:
     """A regular expression of an ARN or a key that has ${parts}; AWS's own resources name no account."""
     parts = re.split(r"(\$\{\w+\})", template)
-    free = {"${Account}": r"\d*", "${Partition}": "aws[a-z-]*", "${Region}": "[a-z0-9-]*"}
-    return re.compile(
-        "".join(free.get(part, ".+") if part.startswith("${") else re.escape(part) for part in parts), re.I
-    )
+    free = {"${Account}": r"(?:\d*|\*)", "${Partition}": "aws[a-z-]*", "${Region}": r"(?:[a-z0-9-]*|\*)"}
+    pattern = "".join(free.get(part, ".+") if part.startswith("${") else re.escape(part) for part in parts)
+    return re.compile(pattern, re.IGNORECASE)
