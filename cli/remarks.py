@@ -34,6 +34,6 @@ def remarks(entry: Entry) -> Iterator[Remark]:
     pool = parse_pool(entry.item)
     if isinstance(pool, Pool):
         for told in (told for warnings in WARNINGS for told in warnings(pool)):
-            place, _, _ = told.partition(":")
+            place = told.split(maxsplit=1)[0].rstrip(":")
             written = place if place in entry.item else place.removesuffix("s")  # instance_type is a way to write it
             yield Remark(entry.line_of(written), entry.name, f"warning: {told}")
