@@ -16,7 +16,7 @@ NODE_MODULES := node_modules/.installed
 # What `make demo` and `make local` hand on; empty ones are left out.
 option = $(if $(strip $($(1))),$(2) '$(strip $($(1)))')
 
-.PHONY: help demo local test test-long check sim sim-mutants kills hostile bench pictures first-contact deploy need-python need-node
+.PHONY: help demo local test test-long check sim sim-mutants kills hostile bench pictures pins first-contact deploy need-python need-node
 
 help: ## Say what there is
 	@echo "make <target>:"
@@ -63,6 +63,10 @@ pictures: need-python need-node $(VENV) $(NODE_MODULES) ## Draw docs/pictures an
 	@$(BIN)/python -m tests.pictures
 	@$(BIN)/python -m localcloud.demo --pictures docs/pictures
 
+pins: need-python $(VENV) ## Write the hashes of the pinned packages anew, after a version in a requirements file was changed
+	@$(PIP) install --quiet uv==0.13.9
+	@$(BIN)/python -m tests.pins
+
 first-contact: need-python need-node ## Time the first minutes of somebody new, in a fresh clone
 	@$(PYTHON) -m tests.first_contact $(ARGS)
 
@@ -78,11 +82,12 @@ need-node:
 	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' || { echo "Spot Pools needs Node.js 20 or later for the CDK, and node is $$(node --version)." >&2; exit 1; }
 	@command -v npm >/dev/null || { echo "Spot Pools needs npm, which comes with Node.js, and npm was not found." >&2; exit 1; }
 
-# The pins are a closure, so pip need not resolve (--no-deps); byte code is made as modules are used (--no-compile).
+# The pins are a closure, so pip need not resolve (--no-deps), and each is one of the files whose hash stands below it;
+# byte code is made as modules are used (--no-compile).
 $(VENV): requirements.txt lambdas/requirements.txt pyproject.toml | need-python
 	@echo "Installing $$(cat requirements.txt lambdas/requirements.txt | grep -c ==) Python packages into .venv (about 40 s)"
 	@$(PYTHON) -m venv .venv || { echo "python3 -m venv failed; on Debian and Ubuntu it is the package python3-venv." >&2; exit 1; }
-	@$(PIP) install --no-deps --no-compile -r requirements.txt 2>.venv/pip.log | while read -r word name _; do \
+	@$(PIP) install --require-hashes --no-deps --no-compile -r requirements.txt 2>.venv/pip.log | while read -r word name _; do \
 	  if [ -t 1 ] && [ "$$word" = Collecting ]; then printf '\r\033[K  %s' "$$name"; fi; done \
 	  || { cat .venv/pip.log >&2; exit 1; }
 	@if [ -t 1 ]; then printf '\r\033[K'; fi
@@ -90,6 +95,6 @@ $(VENV): requirements.txt lambdas/requirements.txt pyproject.toml | need-python
 	@touch $@
 
 $(NODE_MODULES): package.json package-lock.json | need-node
-	@echo "Installing the CDK command line into node_modules"
-	@npm ci --no-audit --no-fund --loglevel=error
+	@echo "Installing the CDK command line into node_modules, and a second DynamoDB for the tests"
+	@npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@

@@ -16,6 +16,7 @@ from cli.exits import RefusedError
 from cli.files import Entry, Fault, FileFaultError, read_entries
 from cli.items import as_plain, ordered, same, shown
 from cli.output import complain, err, plain
+from cli.remarks import Remark, remarks
 from cli.tables import PoolItems, Stored
 
 NEW, CHANGED, UNCHANGED = "new", "changed", "unchanged"
@@ -52,6 +53,7 @@ class Applied:
     dry_run: bool
     written: int
     pools: tuple[Change, ...]
+    remarks: tuple[Remark, ...] = ()
 
     def as_data(self) -> dict[str, Any]:
         """It as plain values."""
@@ -69,6 +71,7 @@ class Applied:
                 }
                 for one in self.pools
             ],
+            "remarks": self.remarks,
         }
 
 
@@ -83,7 +86,10 @@ class FaultyFileError(RefusedError):
 
 
 def read(file: str) -> list[Entry]:
-    """The pools of a file, or of standard input for ``-``. Raises FaultyFileError with every fault of every pool."""
+    """The pools of a file, or of standard input for ``-``, with remarks told on standard error.
+
+    Raises FaultyFileError with every fault of every pool.
+    """
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
         entries = read_entries(text)
@@ -93,11 +99,15 @@ def read(file: str) -> list[Entry]:
         raise RefusedError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
     except FileFaultError as fault:
         raise RefusedError(f"{file}: {fault}") from None
-    for entry in entries:
-        for name, why in entry.not_applied.items():
-            complain(f"{entry.name}: {name} is not applied: {why}", style="yellow")
+    for remark in told(entries):
+        complain(f"{remark.pool}: {remark.message}", style="yellow")
     _refuse(file, (fault for entry in entries for fault in entry.faults))
     return entries
+
+
+def told(entries: Iterable[Entry]) -> tuple[Remark, ...]:
+    """The remarks on all pools of a file."""
+    return tuple(remark for entry in entries for remark in remarks(entry))
 
 
 def plan(file: str, entries: Iterable[Entry], stored: Mapping[str, Stored]) -> list[Change]:
@@ -105,6 +115,8 @@ def plan(file: str, entries: Iterable[Entry], stored: Mapping[str, Stored]) -> l
     changes: list[Change] = []
     faults: list[Fault] = []
     for entry in entries:
+        if entry.skipped:
+            continue
         before = stored.get(entry.name)
         item = dict(entry.item)
         if entry.imported and before is not None and "target_size" in before.item:

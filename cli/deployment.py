@@ -25,17 +25,23 @@ FUNCTIONS = ("TickFunction", "PoolEditFunction", "PoolDueFunction", "SpotNoticeF
 
 
 class Deployment:
-    """A stack by name; without one, that of the environment, else the default one."""
+    """A stack by name and Region; without a name, that of the environment, else the default one.
 
-    def __init__(self, stack: str | None = None) -> None:
+    Without a Region it is AWS_REGION, as for the AWS CLI and the CDK, then what boto3 finds by itself:
+    AWS_DEFAULT_REGION, and the profile's.
+    """
+
+    def __init__(self, stack: str | None = None, region: str | None = None) -> None:
         self.stack = stack or os.environ.get("SPOTPOOLS_STACK", DEFAULT_STACK)
-        self._named = stack is not None
+        # The environment's tables are those of its own stack, in its own Region.
+        self._elsewhere = stack is not None or region is not None
+        self._region = region or os.environ.get("AWS_REGION") or None
         self._clients: dict[str, Any] = {}
 
     def client(self, service: str) -> Any:
         """The client of a service; one for all threads."""
         if service not in self._clients:
-            region = price_list_region(self.region) if service == "pricing" else None
+            region = price_list_region(self.region) if service == "pricing" else self._region
             self._clients[service] = client(service, EC2 if service == "ec2" else STORE, region)
         return self._clients[service]
 
@@ -134,5 +140,5 @@ class Deployment:
         return EventsAndCommands(self.client("events"), self.client("ssm"), stack=self.stack, clock=self.now)
 
     def _table(self, variable: str, output: str) -> str:
-        told = None if self._named else os.environ.get(variable)
+        told = None if self._elsewhere else os.environ.get(variable)
         return told or self.output(output)

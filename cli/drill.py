@@ -21,7 +21,10 @@ from lambdas.domain.pool import Market
 
 ACTION = "aws:ec2:send-spot-instance-interruptions"
 PER_ACTION = 5
-"""Instances that one action of an experiment interrupts, by the account's quota unless it was raised."""
+"""Instances that one action of an experiment interrupts: a target lists no more."""
+
+AT_ONCE = 10
+"""Actions of an experiment that run at once, by the account's quota unless it was raised."""
 
 NOTICE = "PT2M"
 
@@ -47,6 +50,11 @@ def start(deployment: Deployment, pool_name: str, *, count: int, role_arn: str |
         raise RefusedError(
             "On AWS a drill is an experiment of the Fault Injection Service and needs a role for it: --role-arn. "
             "The role trusts fis.amazonaws.com and allows ec2:DescribeInstances and ec2:SendSpotInstanceInterruptions."
+        )
+    if count > PER_ACTION * AT_ONCE:
+        raise RefusedError(
+            f"An experiment interrupts at most {PER_ACTION * AT_ONCE} instances at once ({AT_ONCE} actions of "
+            f"{PER_ACTION}), and {count} were asked for. Interrupt fewer, or some after the others."
         )
     return _experiment(deployment, pool_name, ids, role_arn)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +10,21 @@ from contextlib import contextmanager
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConfigParseError,
+    ConnectionError,  # noqa: A004  botocore's own
+    CredentialRetrievalError,
+    HTTPClientError,
+    InvalidConfigError,
+    InvalidRegionError,
+    LoginError,
+    MissingDependencyException,
     NoCredentialsError,
     NoRegionError,
     PartialCredentialsError,
     ProfileNotFound,
+    RefreshWithMFAUnsupportedError,
+    SSOError,
+    TokenRetrievalError,
 )
 
 from cli.exits import AwsFaultError, RefusedError
@@ -34,6 +46,27 @@ BAD_CREDENTIALS = (
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 )
+WHAT_TO_DO = {
+    "No AWS credentials were found: run aws configure or aws sso login, or set AWS_PROFILE.": (NoCredentialsError,),
+    "No AWS Region is set: give --region, or export AWS_REGION, for example us-east-1.": (NoRegionError,),
+    "{error} Give --region, or export AWS_REGION, for example us-east-1.": (InvalidRegionError,),
+    "{error}. Set AWS_PROFILE to one of aws configure list-profiles.": (ProfileNotFound,),
+    "Your sign-in to AWS is not valid (any more): run aws sso login{profile}. The SDK says: {error}": (
+        SSOError,
+        TokenRetrievalError,
+    ),
+    "Your sign-in to AWS is not valid (any more): run aws login{profile}. The SDK says: {error}": (LoginError,),
+    "AWS could not be reached: {error}. Are the network and the Region right?": (ConnectionError, HTTPClientError),
+    "Your AWS configuration gives no credentials: {error}. Try aws sts get-caller-identity.": (
+        ConfigParseError,
+        CredentialRetrievalError,
+        InvalidConfigError,
+        MissingDependencyException,
+        PartialCredentialsError,
+        RefreshWithMFAUnsupportedError,
+    ),
+}
+"""What each of the SDK's own complaints comes to; ``profile`` is the option that names the caller's."""
 ACTION = re.compile(r"perform: ([a-z0-9-]+:[A-Za-z*]+)")
 
 
@@ -42,20 +75,23 @@ def told_plainly() -> Iterator[None]:
     """Raise AwsFaultError or RefusedError for what a command must expect."""
     try:
         yield
-    except (NoCredentialsError, PartialCredentialsError):
-        raise AwsFaultError("No AWS credentials were found: run aws configure or aws sso login.") from None
-    except NoRegionError:
-        raise AwsFaultError("No AWS Region is set: export AWS_REGION, for example us-east-1.") from None
-    except ProfileNotFound as error:
-        raise AwsFaultError(f"{error}. Set AWS_PROFILE to one of aws configure list-profiles.") from None
     except ClientError as error:
         raise AwsFaultError(explained(error)) from None
     except BotoCoreError as error:
-        raise AwsFaultError(f"AWS could not be reached: {error}") from None
+        raise AwsFaultError(before_aws(error)) from None
     except FleetError as error:
         raise AwsFaultError(refused(error.failure.code, error.failure.message)) from None
     except UnreadableStatusError as error:
         raise RefusedError(str(error)) from None
+
+
+def before_aws(error: BotoCoreError) -> str:
+    """Why nothing was asked of AWS, or nothing came back, with what to do about it; the SDK's own words included."""
+    text = next(
+        (text for text, kinds in WHAT_TO_DO.items() if isinstance(error, kinds)), "The AWS SDK refuses: {error}"
+    )
+    name = os.environ.get("AWS_DEFAULT_PROFILE") or os.environ.get("AWS_PROFILE")  # the order is boto3's
+    return text.format(error=error, profile=f" --profile {name}" if name else "")
 
 
 def explained(error: ClientError) -> str:
@@ -66,7 +102,7 @@ def explained(error: ClientError) -> str:
             f"It does not exist ({message or error.operation_name}). Is the stack deployed in this account and Region?"
         )
     if code == "ValidationError" and "does not exist" in message:
-        return f"{message}. Deploy it with make deploy, or name yours with --stack."
+        return f"{message}. Deploy it with make deploy, or name yours with --stack, its Region with --region."
     return refused(code, message, error.operation_name)
 
 

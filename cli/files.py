@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, ClassVar
 
 import yaml
 
-from lambdas.domain.determined import NETWORK, STRAIGHT, import_pool
+from lambdas.domain.determined import NETWORK, STRAIGHT, ElsewhereError, Found, find_pools, import_pool
 from lambdas.domain.pool import Pool, SpecError, parse_pool
 
 LONGEST_FILE = 1_000_000
@@ -26,8 +26,23 @@ LONGEST_NUMBER = 38
 DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?")
 
 
+MASTERS_OWN = {"resource_pools", "resource_manager", "additional_resource_managers", "provisioner"}
+"""What a configuration of Determined's master has, and no pool item."""
+
+
 class FileFaultError(ValueError):
     """A file that holds no pools, with what to do about it."""
+
+
+REQUIRED = "required: "
+"""Begins the rule of an attribute that is missing."""
+
+
+def in_words(error: SpecError) -> str:
+    """What is wrong with an attribute, the rule and the remedy, in one line."""
+    if error.rule.startswith(REQUIRED):
+        return f"{error.field} is missing: it must be {error.rule.removeprefix(REQUIRED)}. {error.remedy}"
+    return f"{error.field} = {error.value}: must be {error.rule}. {error.remedy}"
 
 
 @dataclass(frozen=True)
@@ -45,18 +60,23 @@ class Fault:
     @classmethod
     def of(cls, error: SpecError, *, line: int, pool: str) -> Fault:
         """A fault of a pool item."""
-        message = f"{error.field} = {error.value}: must be {error.rule}. {error.remedy}"
-        return cls(line, pool, message, error.field, error.value, error.rule, error.remedy)
+        return cls(line, pool, in_words(error), error.field, error.value, error.rule, error.remedy)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One pool of a file. ``imported`` ones state no target_size of their own; ``broken`` is why one is no item."""
+    """One pool of a file. ``imported`` ones state no target_size of their own.
+
+    ``absent`` tells what an imported one does not say and what that means; ``broken`` is why one is no item;
+    ``skipped`` why one is left out although the file is well.
+    """
 
     item: dict[str, Any]
     imported: bool = False
     not_applied: dict[str, str] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
     broken: str = ""
+    skipped: str = ""
     node: yaml.Node | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -67,8 +87,12 @@ class Entry:
     @property
     def faults(self) -> tuple[Fault, ...]:
         """Everything wrong with it."""
+        if self.skipped:
+            return ()
         if self.broken:
-            return (Fault(self.line_of(""), self.name, self.broken),)
+            # What import_pool finds begins with the field.
+            place = self.broken.partition(":")[0] if self.imported else ""
+            return (Fault(self.line_of(place), self.name, self.broken),)
         return self.faults_of(self.item)
 
     def faults_of(self, item: Mapping[str, Any]) -> tuple[Fault, ...]:
@@ -96,17 +120,26 @@ PROVIDER_NAMES = {
 def read_entries(text: str) -> list[Entry]:
     """Read the pools of a file, broken ones too. Raises FileFaultError if it is not YAML or JSON, or holds no pools."""
     content, node = _content(text)
-    make: Callable[[Mapping[str, Any], yaml.Node | None], Entry] = _own
-    if isinstance(content, Mapping) and "resource_pools" in content:
-        make, content, node = _imported, content["resource_pools"], _below(node, "resource_pools")
-    elif isinstance(content, Mapping) and "pools" in content:
+    if isinstance(content, Mapping) and (found := find_pools(content)):
+        return _told_apart(_from_determined(found, node))
+    if isinstance(content, Mapping) and "pool_name" not in content and (of_master := MASTERS_OWN & content.keys()):
+        raise FileFaultError(
+            f"{min(of_master)} is of a Determined master, but no resource_pools are listed to take over"
+        )
+    if isinstance(content, Mapping) and "pools" in content:
         content, node = _alone(content), _below(node, "pools")
     if isinstance(content, Mapping):
-        entries = [make(content, node)]
-    else:
-        nodes = node.value if isinstance(node, yaml.SequenceNode) else []
-        entries = [make(pool, place) for pool, place in zip(_listed(content), nodes, strict=True)]
-    return _told_apart(entries)
+        return [_own(content, node)]
+    nodes = node.value if isinstance(node, yaml.SequenceNode) else []
+    return _told_apart([_own(pool, place) for pool, place in zip(_listed(content), nodes, strict=True)])
+
+
+def _from_determined(found: Iterable[Found], node: yaml.Node | None) -> list[Entry]:
+    """Pools that are not on AWS are left out, unless there are no others: then the file is of no use here."""
+    entries = [_imported(one, _below(node, one.place)) for one in found]
+    if all(entry.skipped for entry in entries):
+        return [replace(entry, broken=entry.skipped, skipped="") for entry in entries]
+    return entries
 
 
 def _told_apart(entries: list[Entry]) -> list[Entry]:
@@ -114,7 +147,8 @@ def _told_apart(entries: list[Entry]) -> list[Entry]:
     first: dict[str, int] = {}
     apart: list[Entry] = []
     for entry in entries:
-        line = first.setdefault(entry.name, entry.line_of("")) if "pool_name" in entry.item else None
+        named = "pool_name" in entry.item and not entry.skipped
+        line = first.setdefault(entry.name, entry.line_of("")) if named else None
         twice = line is not None and any(one.name == entry.name for one in apart)
         why = f"there is more than one pool {entry.name[:80]}, the first in line {line}: keep one"
         apart.append(replace(entry, broken=why) if twice and not entry.broken else entry)
@@ -146,9 +180,15 @@ def line_of(node: yaml.Node | None, place: str) -> int:
     return line
 
 
-def _below(node: yaml.Node | None, name: str) -> yaml.Node | None:
-    pairs = node.value if isinstance(node, yaml.MappingNode) else []
-    return next((value for key, value in pairs if key.value == name), None)
+def _below(node: yaml.Node | None, place: str) -> yaml.Node | None:
+    """The node at a place such as ``pools`` or ``resource_pools.0``."""
+    for step in place.split("."):
+        if isinstance(node, yaml.SequenceNode):
+            node = node.value[int(step)]
+        else:
+            pairs = node.value if isinstance(node, yaml.MappingNode) else []
+            node = next((value for key, value in pairs if key.value == step), None)
+    return node
 
 
 def _first_twice(names: Iterable[str]) -> str | None:
@@ -183,13 +223,21 @@ def _own(item: Mapping[Any, Any], node: yaml.Node | None) -> Entry:
     return Entry({str(name): value for name, value in item.items()}, broken=broken, node=node)
 
 
-def _imported(pool: Mapping[str, Any], node: yaml.Node | None) -> Entry:
+def _imported(found: Found, node: yaml.Node | None) -> Entry:
+    pool = found.pool
+    if not isinstance(pool, Mapping):
+        raise FileFaultError(f"{found.place}: {str(pool)[:80]} is no pool; write a map with pool_name and provider")
+    named = {"pool_name": pool["pool_name"]} if "pool_name" in pool else {}
+    if node is not None and found.bare:
+        node = yaml.MappingNode("", [(yaml.ScalarNode("", "provider", node.start_mark), node)], node.start_mark)
     try:
-        imported = import_pool(pool)
+        imported = import_pool(pool, found.manager)
+    except ElsewhereError as elsewhere:
+        return Entry(named, imported=True, skipped=str(elsewhere), node=node)
     except ValueError as error:
-        named = {"pool_name": pool["pool_name"]} if "pool_name" in pool else {}
         return Entry(named, imported=True, broken=str(error), node=node)
-    return Entry(imported.item, imported=True, not_applied=imported.not_applied, node=node)
+    item, left_out, absent = imported.item, imported.not_applied, imported.absent
+    return Entry(item, imported=True, not_applied=left_out, absent=absent, node=node)
 
 
 def _listed(content: object) -> list[Mapping[str, Any]]:

@@ -23,6 +23,7 @@ from cli.explain import Member, Next, Story, Told, Wish
 from cli.files import Fault
 from cli.history import Decision, History
 from cli.main import app
+from cli.remarks import Remark
 from cli.show import Listing, Row
 from lambdas.domain.machine import Machine
 from lambdas.domain.pool import Pool
@@ -43,10 +44,11 @@ COMMANDS_HEAD = """# The command `spotpools`
 
 Made from the command's own help by `python -m cli.reference`.
 
-It runs where you are, with your own AWS credentials and Region, which it finds as the AWS CLI does. It looks for the
-stack named by `--stack`, else by `SPOTPOOLS_STACK`, else `spotpools`, and reads the tables' names from the stack's
-outputs; `SPOTPOOLS_POOLS_TABLE` and `SPOTPOOLS_STATUS_TABLE` name them without a question. On the local cloud
-`source .localcloud/env` sets all of that.
+It runs where you are, with your own AWS credentials, which it finds as the AWS CLI does. The Region is that of
+`--region`, else of `AWS_REGION`, `AWS_DEFAULT_REGION` or your profile, the first that says one; `make deploy` finds it
+the same way. The stack is that of `--stack`, else of `SPOTPOOLS_STACK`, else `spotpools`; the tables' names come from
+its outputs. `SPOTPOOLS_POOLS_TABLE` and `SPOTPOOLS_STATUS_TABLE` name them without a question, unless `--stack` or
+`--region` leads elsewhere. On the local cloud `source .localcloud/env` sets all of that.
 
 `spotpools --install-completion` teaches your shell the commands, their options and the names of your pools.
 
@@ -118,8 +120,8 @@ Every command that asks AWS also needs `cloudformation:DescribeStacks`, unless t
 """
 
 FIELDS: dict[str, tuple[type | str, dict[str, type]]] = {
-    "validate": ("valid, file, pools, faults", {"faults": Fault}),
-    "apply, edit": (Applied, {"pools": Change, "attributes": Attribute}),
+    "validate": ("valid, file, pools, faults, remarks", {"faults": Fault, "remarks": Remark}),
+    "apply, edit": (Applied, {"pools": Change, "attributes": Attribute, "remarks": Remark}),
     "list, watch": (Listing, {"pools": Row}),
     "explain": (Story, {"wanted": Wish, "instances": Member, "advice": Told, "next": Next}),
     "history": (History, {"decisions": Decision}),

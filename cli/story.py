@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from cli.explain import Member, Story
+from cli.files import in_words
 from cli.output import ago, clock, plain
 
 LABEL_WIDTH = 13
@@ -54,9 +55,9 @@ def _troubles(story: Story) -> Iterator[RenderableType]:
         when = f"in {ago(waiting.next_attempt_at, story.at)}" if ahead else _next_look(story)
         yield _item(f"Since {clock(waiting.since)}; {waiting.attempts} launches tried; next try {when}.")
     for fault in story.spec_errors:
-        text = f"{fault.field} = {fault.value}: must be {fault.rule}. {fault.remedy}"
-        yield _line("Item invalid", text, "red")
-    if (error := story.last_error) and not (waiting and error.message in waiting.message):
+        yield _line("Item invalid", in_words(fault), "red")
+    # EC2's own words stay, unless the reason for waiting quotes them already.
+    if (error := story.last_error) and not (waiting and (error.message or error.code) in waiting.message):
         yield _line("Last error", f"{error.code}, {ago(error.at, story.at)} ago: {error.message}")
 
 

@@ -82,11 +82,19 @@ def _stored(attributes: Attributes) -> Stored:
     return Stored(from_item(attributes), attributes)
 
 
+MOST_UNKNOWN = 60
+"""Attributes that nobody knows, of which a condition asks: DynamoDB takes 4,096 bytes and 300 operators of one."""
+
+
 def _unchanged(before: Attributes | None) -> dict[str, Any]:
-    """The condition that an item is still the one that was read; an attribute that nobody knows may have come."""
+    """The condition that an item is still the one that was read; an attribute that nobody knows may have come.
+
+    Of an item with hundreds of attributes that nobody knows, which is no pool, the first ones stand for all.
+    """
     if before is None:
         return {"ConditionExpression": "attribute_not_exists(pool_name)"}
-    held = [name for name in before if name != "pool_name"]
+    known = [name for name in before if name in KNOWN_NAMES and name != "pool_name"]
+    held = [*known, *[name for name in before if name not in KNOWN_NAMES][:MOST_UNKNOWN]]
     absent = [name for name in KNOWN_NAMES if name not in before]
     names = {f"#{number}": name for number, name in enumerate((*held, *absent))}
     equal = [f"#{number} = :{number}" for number in range(len(held))]

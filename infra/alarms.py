@@ -61,20 +61,18 @@ class Alarms(Construct):
     def _pools(self) -> None:
         stage = self._deployment.stage
         for trouble, (reason, gauge, seconds) in OWN_ALARM.items():
-            self._of_pools(
-                trouble, f"WHERE {REASON_DIMENSION} = '{reason}'", gauge, seconds if stage.alarms_by_query else 1
-            )
-        others = " AND ".join(f"{REASON_DIMENSION} != '{reason}'" for reason, *_ in OWN_ALARM.values())
+            where = f""" WHERE "{REASON_DIMENSION}" = '{reason}'"""
+            self._of_pools(trouble, where, gauge, seconds if stage.alarms_by_query else 1)
+        others = " AND ".join(f""""{REASON_DIMENSION}" != '{reason}'""" for reason, *_ in OWN_ALARM.values())
         below = stage.below_target_seconds
-        self._of_pools(Trouble.BELOW_TARGET, f"WHERE {others}", Metric.SECONDS_BELOW_TARGET, below)
+        self._of_pools(Trouble.BELOW_TARGET, f" WHERE {others}", Metric.SECONDS_BELOW_TARGET, below)
         self._of_pools(Trouble.WAITING_LONG, "", Metric.SECONDS_WAITING, stage.waiting_long_seconds)
         self._alarm(Trouble.STATUS_UNREADABLE, self._own(Metric.STATUSES_UNREADABLE, "Maximum"), 1, missing=KEEP_STATE)
 
     def _of_pools(self, trouble: Trouble, where: str, gauge: Metric, threshold: float) -> None:
         """An alarm on how long pools have been in trouble; where queries are not to be had, on the fleet's gauge."""
         if self._deployment.stage.alarms_by_query:
-            value = f"MAX({Metric.SECONDS_IN_TROUBLE})"
-            query = worst(value, self._namespace, POOL_DIMENSION, REASON_DIMENSION, where=where)
+            query = worst("MAX", Metric.SECONDS_IN_TROUBLE, self._namespace, REASON_DIMENSION, where=where)
             self._alarm(trouble, _query(query, MINUTE), threshold, missing=QUIET)
         else:
             # The highest value of the period: the worst pool counts, and one bad moment is not averaged away.
@@ -83,7 +81,7 @@ class Alarms(Construct):
     def _counters(self) -> None:
         notices, most = Metric.INTERRUPTION_NOTICES, self._deployment.interruptions_per_hour
         if self._deployment.stage.alarms_by_query:
-            query = worst(f"SUM({notices})", self._namespace, POOL_DIMENSION)
+            query = worst("SUM", notices, self._namespace)
             self._alarm(Trouble.INTERRUPTIONS, _query(query, HOUR), most)
         else:
             self._alarm(Trouble.INTERRUPTIONS, self._own(notices, "Sum", HOUR), most)
@@ -161,12 +159,15 @@ class Alarms(Construct):
         alarm.add_ok_action(action)
 
 
-def worst(value: str, of_namespace: str, *dimensions: str, where: str = "") -> str:
-    """A Metrics Insights query of metrics with these dimensions: a series for each pool, the worst first."""
-    function = value.split("(", maxsplit=1)[0]
-    schema = f'SCHEMA("{of_namespace}", {", ".join(dimensions)})'
-    parts = ("SELECT", value, "FROM", schema, where, f"GROUP BY {POOL_DIMENSION}", f"ORDER BY {function}() DESC")
-    return " ".join(part for part in parts if part)
+def worst(function: str, metric: Metric, of_namespace: str, *dimensions: str, where: str = "") -> str:
+    """A Metrics Insights query of a metric of pools with these further dimensions: a series a pool, the worst first.
+
+    Every name is quoted: CloudWatch reserves hundreds of words, Running among them, and draws nothing for a query that
+    has one bare, without a word at the deployment.
+    """
+    named = ", ".join(f'"{name}"' for name in (of_namespace, POOL_DIMENSION, *dimensions))
+    by = f'GROUP BY "{POOL_DIMENSION}" ORDER BY {function}() DESC'
+    return f'SELECT {function}("{metric}") FROM SCHEMA({named}){where} {by}'  # noqa: S608  our own names
 
 
 def _query(query: str, period: Duration) -> cloudwatch.MathExpression:

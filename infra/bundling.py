@@ -87,7 +87,7 @@ def _install(requirements: Path, wheels: Sequence[str] | None, python_version: s
         raise BundlingError(f"pip is missing from {sys.executable}: run {sys.executable} -m ensurepip")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
     # Byte code is made apart (_compile): pip's would carry times and paths.
-    command += ["--no-deps", "--no-compile", "--only-binary=:all:", "--target", str(folder)]
+    command += ["--require-hashes", "--no-deps", "--no-compile", "--only-binary=:all:", "--target", str(folder)]
     if wheels is not None:
         command += ["--implementation", "cp", "--python-version", python_version]
         command += [part for wheel in wheels for part in ("--platform", wheel)]
@@ -98,7 +98,7 @@ def _install(requirements: Path, wheels: Sequence[str] | None, python_version: s
         complaints = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")] or [done.stderr.strip()]
         raise BundlingError(
             f"pip could not install {requirements.name} for the functions: {complaints[-1]} "
-            "(pip needs its package index, or the wheels at hand; each pin needs a wheel for the target)"
+            "(pip needs its package index, or the wheels at hand; each pin needs a wheel for the target, and its hash)"
         )
 
 

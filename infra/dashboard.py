@@ -13,7 +13,7 @@ from infra.alarms import worst
 from infra.functions import Functions
 from infra.queues import Queues
 from infra.stages import Deployment
-from lambdas.metrics import COST_EVERY, POOL_DIMENSION, REASON_DIMENSION, Metric, namespace
+from lambdas.metrics import COST_EVERY, REASON_DIMENSION, Metric, namespace
 
 MINUTE = Duration.minutes(1)
 THIRD, HEIGHT = 8, 6
@@ -90,7 +90,7 @@ class Dashboard(Construct):
 
     def _pools(self) -> list[cloudwatch.IWidget]:
         def graph(title: str, metric: Metric, *dimensions: str) -> cloudwatch.IWidget:
-            return _query_graph(title, worst(f"MAX({metric})", self._namespace, POOL_DIMENSION, *dimensions))
+            return _query_graph(title, worst("MAX", metric, self._namespace, *dimensions))
 
         return [
             graph("Running, by pool", Metric.RUNNING),

@@ -20,7 +20,8 @@ class Data(Construct):
 
     def __init__(self, scope: Construct, construct_id: str, *, stage: Stage) -> None:
         super().__init__(scope, construct_id)
-        self.pools = self._table("Pools", stage, stream=dynamodb.StreamViewType.NEW_IMAGE)
+        # Whoever is told of an edit needs the pool's name; the item may hold secrets of its machines.
+        self.pools = self._table("Pools", stage, stream=dynamodb.StreamViewType.KEYS_ONLY)
         self.status = self._table("PoolStatus", stage)
 
     def _table(

@@ -14,7 +14,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import botocore.session
-from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError  # noqa: A004  botocore's own
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,  # noqa: A004  botocore's own
+    HTTPClientError,
+    SSOError,
+    TokenRetrievalError,
+)
 
 from infra.stages import ContextError, Deployment
 
@@ -38,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Check, deploy, and say what to do next; returns the exit status (2 when something is missing)."""
     parser = argparse.ArgumentParser(prog="python -m infra.deploy", description="Deploys Spot Pools to an AWS account.")
     parser.add_argument("--stack", help="name of the deployment (default: spotpools)")
+    parser.add_argument("--region", help="where to deploy (default: AWS_REGION, AWS_DEFAULT_REGION or the profile's)")
     parser.add_argument(
         "-c",
         "--context",
@@ -52,7 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_tools(os.environ)
         deployment = check_context(context)
-        region = check_account(os.environ, bootstrap_needed=deployment.stage.bootstrap_roles)
+        session = botocore.session.get_session()
+        bootstrap = deployment.stage.bootstrap_roles
+        region = check_account(session, os.environ, options.region, bootstrap_needed=bootstrap)
     except NotReadyError as missing:
         sys.stderr.write(f"deploy: {missing}\n")
         return NOT_READY
@@ -70,12 +80,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             *(part for pair in context for part in ("--context", pair)),
         ],
         cwd=ROOT,
-        # Node 20 works; jsii's banner about its end of life would bury the questions that cdk asks.
-        env={"JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": str(NODE_WANTED), **os.environ, "AWS_REGION": region},
+        env=environment_of_cdk(session, region, os.environ),
         check=False,
     ).returncode
     if status == 0:
-        sys.stdout.write(next_steps(json.loads(OUTPUTS.read_text())[deployment.stack], deployment))
+        sys.stdout.write(next_steps(json.loads(OUTPUTS.read_text())[deployment.stack], deployment, region))
     return status
 
 
@@ -111,16 +120,17 @@ def check_tools(environment: Mapping[str, str]) -> None:
         raise NotReadyError("the CDK command line is not installed: run npm ci")
 
 
-def check_account(environment: Mapping[str, str], *, bootstrap_needed: bool) -> str:
+def check_account(
+    session: botocore.session.Session, environment: Mapping[str, str], region: str | None, *, bootstrap_needed: bool
+) -> str:
     """Credentials that work, a Region and the CDK's bootstrap; returns the Region. Raises ``NotReadyError``."""
-    session = botocore.session.get_session()
     try:
         if session.get_credentials() is None:
             raise NotReadyError("no AWS credentials: set AWS_PROFILE, or run aws configure or aws sso login")
-        # Like the CDK and unlike botocore, which knows only AWS_DEFAULT_REGION.
-        region = environment.get("AWS_REGION") or session.get_config_variable("region")
+        # As for the CDK, the AWS CLI and the command spotpools; botocore by itself knows no AWS_REGION.
+        region = region or environment.get("AWS_REGION") or session.get_config_variable("region")
         if not region:
-            raise NotReadyError("no AWS Region: set AWS_REGION, or a region in your profile")
+            raise NotReadyError("no AWS Region: set AWS_REGION, or a region in your profile, or give --region")
         account = session.create_client("sts", region_name=region).get_caller_identity()["Account"]
         if bootstrap_needed and not is_bootstrapped(session, region):
             raise NotReadyError(
@@ -129,9 +139,29 @@ def check_account(environment: Mapping[str, str], *, bootstrap_needed: bool) -> 
             )
     except (ConnectionError, HTTPClientError) as error:
         raise NotReadyError(f"AWS does not answer: {one_line(error)}") from error
+    except (SSOError, TokenRetrievalError) as error:
+        again = "aws sso login" + (f" --profile {session.profile}" if session.profile else "")
+        raise NotReadyError(f"your sign-in to AWS is not valid (any more): run {again} ({one_line(error)})") from error
     except (BotoCoreError, ClientError) as error:
         raise NotReadyError(f"the AWS credentials do not work; sign in again? {one_line(error)}") from error
-    return str(region)
+    return region
+
+
+def environment_of_cdk(
+    session: botocore.session.Session, region: str, environment: Mapping[str, str]
+) -> dict[str, str]:
+    """What ``cdk deploy`` runs in: it must come to the account and Region that were checked, and to no other.
+
+    Where AWS_PROFILE meets keys, or AWS_DEFAULT_PROFILE, the CDK chooses otherwise than the AWS CLI, boto3 and so the
+    command spotpools; what those have chosen is all that it gets to see.
+    """
+    credentials = session.get_credentials()
+    by_keys = credentials is not None and credentials.method == "env"
+    profile = {} if by_keys or not session.profile else {"AWS_PROFILE": session.profile}
+    kept = {name: value for name, value in environment.items() if name not in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE")}
+    # Node 20 works; jsii's banner about its end of life would bury the questions that cdk asks.
+    quiet = {"JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": str(NODE_WANTED)}
+    return {**quiet, **kept, **profile, "AWS_REGION": region}
 
 
 def is_bootstrapped(session: botocore.session.Session, region: str) -> bool:
@@ -149,24 +179,25 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def next_steps(outputs: Mapping[str, str], deployment: Deployment) -> str:
+def next_steps(outputs: Mapping[str, str], deployment: Deployment, region: str) -> str:
     """What to do after a deployment, as commands to copy."""
     item = {
         "pool_name": {"S": "first"},
         "instance_types": {"L": [{"S": "m5.large"}, {"S": "m5a.large"}]},
         "target_size": {"N": "1"},
     }
+    there, key = f"--region {region}", {"pool_name": item["pool_name"]}
+    pools, statuses, topic = (outputs[name] for name in ("PoolsTable", "StatusTable", "AlarmTopic"))
     alarms = (
         f"confirm the e-mail that AWS has sent to {deployment.alarm_email}"
         if deployment.alarm_email
-        else f"aws sns subscribe --protocol email --notification-endpoint YOU --topic-arn {outputs['AlarmTopic']}"
+        else f"aws sns subscribe {there} --protocol email --notification-endpoint YOU --topic-arn {topic}"
     )
-    key = {"pool_name": item["pool_name"]}
     return (
         "\nNext:\n"
         f"  alarms      {alarms}\n"
-        f"  first pool  aws dynamodb put-item --table-name {outputs['PoolsTable']} --item '{json.dumps(item)}'\n"
-        f"  its status  aws dynamodb get-item --table-name {outputs['StatusTable']} --key '{json.dumps(key)}'\n"
+        f"  first pool  aws dynamodb put-item {there} --table-name {pools} --item '{json.dumps(item)}'\n"
+        f"  its status  aws dynamodb get-item {there} --table-name {statuses} --key '{json.dumps(key)}'\n"
     )
 
 

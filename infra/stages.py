@@ -20,6 +20,9 @@ KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+")
 POLICY_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+")
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
+LONGEST_RUNBOOK = 225
+"""Characters: it is in each alarm's description, of which CloudWatch takes 1,024."""
+
 HOST_IS_ARM = platform.machine().lower() in {"arm64", "aarch64"}
 
 
@@ -193,7 +196,7 @@ class Deployment:
                 context, "volume_key_arns", KEY_ARN, "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-… (no alias)"
             ),
             interruptions_per_hour=_number(context, "interruptions_per_hour", 10),
-            runbook=_text(context, "runbook", "docs/runbook.md"),
+            runbook=_short(context, "runbook", "docs/runbook.md", LONGEST_RUNBOOK),
             permissions_boundary=_one(
                 context, "permissions_boundary", POLICY_ARN, "arn:aws:iam::123456789012:policy/name"
             ),
@@ -203,6 +206,13 @@ class Deployment:
 def _text(context: Callable[[str], object], key: str, default: str) -> str:
     value = context(key)
     return default if value is None else str(value).strip()
+
+
+def _short(context: Callable[[str], object], key: str, default: str, longest: int) -> str:
+    text = _text(context, key, default)
+    if len(text) > longest:
+        raise ContextError(f"{key}={text[:60]}…: must have at most {longest} characters")
+    return text
 
 
 def _pace(context: Callable[[str], object]) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from aws_cdk import Duration, RemovalPolicy, Stack
+from typing import cast
+
+from aws_cdk import CfnElement, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
@@ -21,7 +23,6 @@ class AlarmTopic(Construct):
 
     def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
         super().__init__(scope, construct_id)
-        from_our_alarms = {"StringEquals": {"aws:SourceAccount": Stack.of(self).account}}
         cloudwatch_service = iam.ServicePrincipal("cloudwatch.amazonaws.com")
         key = kms.Key(
             self,
@@ -32,16 +33,17 @@ class AlarmTopic(Construct):
             removal_policy=RemovalPolicy.DESTROY,
             pending_window=Duration.days(7),
         )
+        self.topic = sns.Topic(self, "Topic", master_key=key, enforce_ssl=deployment.stage.tls_only)
         key.add_to_resource_policy(
             iam.PolicyStatement(
                 sid="AlarmsPublishEncrypted",
                 principals=[cloudwatch_service],
                 actions=["kms:Decrypt", "kms:GenerateDataKey*"],
                 resources=["*"],
-                conditions=from_our_alarms,
+                # What KMS is seen to be told when an alarm publishes is the topic, not the alarm's account.
+                conditions={"StringLike": {"kms:EncryptionContext:aws:sns:topicArn": self._made_by_cloudformation()}},
             )
         )
-        self.topic = sns.Topic(self, "Topic", master_key=key, enforce_ssl=deployment.stage.tls_only)
         # A topic policy of one's own replaces the default one, which had let the account's alarms publish.
         self.topic.add_to_resource_policy(
             iam.PolicyStatement(
@@ -49,8 +51,13 @@ class AlarmTopic(Construct):
                 principals=[cloudwatch_service],
                 actions=["sns:Publish"],
                 resources=[self.topic.topic_arn],
-                conditions=from_our_alarms,
+                conditions={"StringEquals": {"aws:SourceAccount": Stack.of(self).account}},
             )
         )
         if deployment.alarm_email:
             self.topic.add_subscription(subscriptions.EmailSubscription(deployment.alarm_email))
+
+    def _made_by_cloudformation(self) -> str:
+        """The topic's ARN up to the random end of its name. The key cannot refer to the topic, which refers to it."""
+        stack, topic = Stack.of(self), cast("CfnElement", self.topic.node.default_child)
+        return stack.format_arn(service="sns", resource=f"{stack.stack_name}-{stack.get_logical_id(topic)}-*")

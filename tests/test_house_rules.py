@@ -12,7 +12,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("lambdas", "infra", "cli", "localcloud")
 MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
-TEXTS = sorted(path for pattern in ("*.py", "*.toml", "*.md") for path in ROOT.glob(f"[!.]*/**/{pattern}"))
+TEXTS = sorted(
+    path
+    for pattern in ("*.py", "*.toml", "*.md")
+    for path in ROOT.glob(f"[!.]*/**/{pattern}")
+    if "node_modules" not in path.parts
+)
 
 # Who may import what of ours: package or module -> prefixes. domain needs nothing but itself.
 ALLOWED = {

@@ -1,6 +1,7 @@
 """Reads a Determined AI resource pool: what of it becomes a pool item, and what does not, by name and with the reason.
 
-Fields and defaults: determined-ai/determined c1e9c6d, agent resource manager, AWS provider.
+Fields, meanings and defaults: determined-ai/determined c1e9c6d, agent resource manager, AWS provider; fields of other
+versions from that repository's history.
 """
 
 from __future__ import annotations
@@ -9,10 +10,20 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 DEFAULTS = {"instance_type": "g4dn.metal", "max_instances": 5, "min_instances": 0, "spot": False}
 """Determined's own, where they differ from ours or name the machine: an absent ``spot`` means on-demand there."""
+
+MACHINE_DEFAULTS = {"root_volume_size": 200, "network_interface.public_ip": True}
+"""Further ones: what the machines of a pool are like that says nothing of it."""
+
+ROOT_DEVICE = {"root_device_name": "/dev/sda1", "root_volume_type": "gp2"}
+"""Where Determined puts root_volume_size, whatever the image: its images' root device. Ours has another one."""
+
+NO_CAP = "OnDemand"
+"""Determined's word for no spot_max_price; its configuration is printed with it."""
 
 STRAIGHT = {
     "instance_type": "instance_type",
@@ -27,24 +38,51 @@ STRAIGHT = {
 }
 """Their name -> ours, where the value is taken over as it stands. Determined reads an empty text as absent."""
 
+OLD_NAMES = {"provider": "type", "spot_instance_enabled": "spot"}
+"""What a provider's fields were called once -> now."""
+
 NETWORK = {"subnet_id": "subnet_ids", "security_group_id": "security_group_ids", "public_ip": "associate_public_ip"}
 TURNED = ("startup_script", "instance_name", "custom_tags", "max_agent_starting_period")
 
+OTHER_MANAGERS = ("kubernetes", "slurm", "pbs")
+OTHER_PROVIDERS = ("gcp", "hpc", "launcher")
+MASK = re.compile(r"\*{3,}")
+"""What Determined prints in place of a secret: ********."""
+
+ONLY_EC2 = "provider.type must be aws: Spot Pools launches EC2 instances only"
 MASTER = "serves Determined's master, which Spot Pools does not run"
 IDLE = "Spot Pools keeps the size that target_size asks for; it does not watch for idle machines"
 ONE_STACK = "instances carry the tag spotpools:stack"
+PAUSES = "each reason for a failed launch has its own pause; see docs/error-codes.md"
+TRIED_ON = "a missing instance is tried for until it is there"
 
-DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
-"""Determined writes durations as Go does, such as 1h30m."""
+SECONDS = {
+    "h": Decimal(3600),
+    "m": Decimal(60),
+    "s": Decimal(1),
+    "ms": Decimal("1e-3"),
+    "us": Decimal("1e-6"),
+    "µs": Decimal("1e-6"),
+    "ns": Decimal("1e-9"),
+}
+DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(h|ms|m|s|us|µs|ns)")
+"""A part of a duration as Go writes it, such as 1h30m, 20m0s or 1.5h."""
 
 POOL_NOT_APPLIED = {
     "description": "pool items carry no description",
-    "scheduler": MASTER,
-    "max_aux_containers_per_agent": MASTER,
-    "max_cpu_containers_per_agent": MASTER,
-    "task_container_defaults": MASTER,
-    "agent_reattach_enabled": MASTER,
-    "agent_reconnect_wait": MASTER,
+    "kubernetes_namespace": "it means Kubernetes pools alone",
+    **dict.fromkeys(
+        (
+            "scheduler",
+            "max_aux_containers_per_agent",
+            "max_cpu_containers_per_agent",
+            "max_zero_slot_containers_per_agent",
+            "task_container_defaults",
+            "agent_reattach_enabled",
+            "agent_reconnect_wait",
+        ),
+        MASTER,
+    ),
 }
 PROVIDER_NOT_APPLIED = {
     **dict.fromkeys(
@@ -59,7 +97,9 @@ PROVIDER_NOT_APPLIED = {
             "agent_reconnect_attempts",
             "agent_reconnect_backoff",
             "agent_config_file_contents",
+            "base_resource_pool",
             "instance_slots",
+            "cpu_slots",
             "cpu_slots_allowed",
             "log_group",
             "log_stream",
@@ -67,47 +107,154 @@ PROVIDER_NOT_APPLIED = {
         MASTER,
     ),
     "max_idle_agent_period": IDLE,
-    "launch_error_timeout": "each reason for a failed launch has its own pause; see docs/error-codes.md",
-    "launch_error_retries": "a missing instance is tried for until it is there",
+    **dict.fromkeys(("launch_error_timeout", "error_timeout"), PAUSES),
+    **dict.fromkeys(
+        ("launch_error_retries", "error_timeout_retries", "num_retries", "max_provision_retries"), TRIED_ON
+    ),
     "region": "a stack serves the Region it is deployed in",
     "tag_key": ONE_STACK,
     "tag_value": ONE_STACK,
 }
 
 
+class ElsewhereError(ValueError):
+    """A pool that runs on something else than EC2 instances of Determined's making."""
+
+
 @dataclass(frozen=True)
 class Imported:
-    """A pool item made of a Determined pool, and what was left out: field -> why."""
+    """A pool item made of a Determined pool; ``not_applied``: what was left out -> why; ``absent``: in words."""
 
     item: dict[str, Any]
     not_applied: dict[str, str]
+    absent: tuple[str, ...]
 
 
-def import_pool(pool: Mapping[str, Any]) -> Imported:
-    """Translate one entry of ``resource_pools``.
+@dataclass(frozen=True)
+class Found:
+    """A pool of a configuration: its place, as names and numbers with dots between, and its resource manager's type.
 
-    Raises ValueError for one without an AWS provider, or with a field that Determined does not have: a misspelt price
-    cap must not pass as none.
+    ``bare``: of the oldest form, where the place is the provider's alone.
     """
-    provider = pool.get("provider")
-    if not isinstance(provider, Mapping) or provider.get("type") != "aws":
-        name = pool.get("pool_name", "(unnamed)")
-        raise ValueError(f"pool {name}: provider.type must be aws; Spot Pools launches EC2 instances only")
-    item = dict(DEFAULTS)
-    if "pool_name" in pool:
-        item["pool_name"] = pool["pool_name"]
-    network = provider.get("network_interface") or {}
+
+    place: str
+    pool: object
+    manager: str = "agent"
+    bare: bool = False
+
+
+def find_pools(configuration: Mapping[str, Any]) -> list[Found]:
+    """Every pool of a master's configuration, or of a part of it; none if it lists none where Determined looks."""
+    found: list[Found] = []
+    for place, owner in _owners(configuration):
+        manager = owner.get("resource_manager", owner)
+        kind = manager.get("type", "agent") if isinstance(manager, Mapping) else "agent"
+        listed = owner.get("resource_pools")
+        if isinstance(listed, list):
+            found += [Found(f"{place}resource_pools.{n}", pool, str(kind)) for n, pool in enumerate(listed)]
+        elif listed is not None:
+            found.append(Found(f"{place}resource_pools", listed, str(kind)))
+        if isinstance(provider := owner.get("provisioner"), Mapping):
+            found.append(Found(f"{place}provisioner", {"pool_name": "default", "provider": provider}, bare=True))
+    return found
+
+
+def _owners(configuration: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Where pools are listed, with the place before them: ``config`` is what the master's API wraps it all in."""
+    further = configuration.get("additional_resource_managers")
+    owners = {
+        "": configuration,
+        "config.": configuration.get("config"),
+        "resource_manager.": configuration.get("resource_manager"),
+        **{
+            f"additional_resource_managers.{n}.": one
+            for n, one in enumerate(further if isinstance(further, list) else ())
+        },
+    }
+    return ((place, owner) for place, owner in owners.items() if isinstance(owner, Mapping))
+
+
+def import_pool(pool: Mapping[str, Any], manager: str = "agent") -> Imported:
+    """Translate one entry of ``resource_pools`` of a resource manager of this type.
+
+    Raises ElsewhereError for one without an AWS provider; ValueError for a masked value, or a field that no Determined
+    has: a misspelt price cap must not pass as none.
+    """
+    provider = _given(_aws(pool, manager))
+    network = provider.get("network_interface", {})
     if not isinstance(network, Mapping):
         raise ValueError("provider.network_interface: must be a map, such as {subnet_id: subnet-0abc}")  # noqa: TRY004  as all faults here
-    item |= {ours: provider[theirs] for theirs, ours in STRAIGHT.items() if provider.get(theirs, "") != ""}
-    item |= {ours: network[theirs] for theirs, ours in NETWORK.items() if network.get(theirs, "") != ""}
-    item |= _machine(provider)
-    left_out = [
-        *_left_out(pool, "", {"pool_name", "provider"}, POOL_NOT_APPLIED),
-        *_left_out(provider, "provider.", {"type", "network_interface", *STRAIGHT, *TURNED}, PROVIDER_NOT_APPLIED),
-        *_left_out(network, "provider.network_interface.", set(NETWORK), {}),
-    ]
-    return Imported(item, dict(left_out))
+    network = _given(network)
+    left_out = dict(
+        [
+            *_left_out(_given(pool), "", {"pool_name", "provider"}, POOL_NOT_APPLIED),
+            *_left_out(provider, "provider.", {"type", "network_interface", *STRAIGHT, *TURNED}, PROVIDER_NOT_APPLIED),
+            *_left_out(network, "provider.network_interface.", set(NETWORK), {}),
+        ]
+    )
+    said = {**provider, **{f"network_interface.{name}": value for name, value in network.items()}}
+    _refuse_masked({name: value for name, value in said.items() if f"provider.{name}" not in left_out})
+    absent = {name: value for name, value in {**DEFAULTS, **MACHINE_DEFAULTS}.items() if name not in said}
+    said |= absent
+    if said.get("spot_max_price") == NO_CAP:
+        del said["spot_max_price"]
+    ours = STRAIGHT | {f"network_interface.{name}": attribute for name, attribute in NETWORK.items()}
+    item: dict[str, Any] = {"pool_name": pool["pool_name"]} if "pool_name" in pool else {}
+    item |= {attribute: said[name] for name, attribute in ours.items() if name in said}
+    item |= _machine(provider) | (ROOT_DEVICE if "image_id" in said else {})
+    return Imported(item, left_out, tuple(_in_words(absent, has_image="image_id" in said)))
+
+
+def _in_words(absent: Mapping[str, Any], *, has_image: bool) -> Iterator[str]:
+    """What the pool does not say, and what it means to Determined or to us."""
+    shown = (f"{name} {str(value).lower()}" for name, value in absent.items() if name not in ("min_instances", "spot"))
+    on_demand = ["spot false (on demand)"] if "spot" in absent else []
+    if told := [*on_demand, *shown]:
+        yield f"absent, so as Determined has it: {', '.join(told)}"
+    if not has_image:
+        yield "image_id is absent: Determined takes an image of its own then, Spot Pools current Amazon Linux 2023"
+
+
+def _aws(pool: Mapping[str, Any], manager: str) -> dict[str, Any]:
+    """The provider of a pool on AWS, its fields as they are called today."""
+    given = pool.get("provider")
+    if manager in OTHER_MANAGERS:
+        raise ElsewhereError(f"its resource manager is {manager}; {ONLY_EC2}")
+    if given is None:
+        raise ElsewhereError(f"it has no provider: its agents are machines that somebody else starts; {ONLY_EC2}")
+    named: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+    provider = {OLD_NAMES.get(name, name): value for name, value in named.items()}
+    if (kind := provider.get("type")) in OTHER_PROVIDERS:
+        raise ElsewhereError(f"it is on {kind}; {ONLY_EC2}")
+    if kind != "aws":
+        raise ValueError(ONLY_EC2)
+    return provider
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said. Determined reads an empty text as absent, and prints an absent value as null."""
+    return {name: value for name, value in values.items() if value is not None and value != ""}
+
+
+def _refuse_masked(values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if any(MASK.fullmatch(text.strip()) for text in _texts(value)):
+            raise ValueError(
+                f"provider.{name}: ******** is what Determined prints in place of a secret; write the value itself, as "
+                "master.yaml has it, or remove the field"
+            )
+
+
+def _texts(value: object) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case Mapping():
+            for one in value.values():
+                yield from _texts(one)
+        case list():
+            for one in value:
+                yield from _texts(one)
 
 
 def _machine(provider: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,11 +283,11 @@ def _pairs(tags: object) -> list[Mapping[str, Any]]:
 
 def _minutes(duration: str) -> int:
     """A duration in whole minutes, rounded up."""
-    found = DURATION.fullmatch(duration)
-    if not found or not any(found.groups()):
+    parts = DURATION.findall(duration[:100])
+    if not parts or "".join(number + unit for number, unit in parts) != duration:
         raise ValueError(f"provider.max_agent_starting_period: {duration[:40]} is no duration such as 20m or 1h30m")
-    hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return hours * 60 + minutes + (seconds + 59) // 60
+    seconds = sum((Decimal(number) * SECONDS[unit] for number, unit in parts), Decimal(0))
+    return int((seconds / 60).to_integral_value(ROUND_CEILING))
 
 
 def _left_out(

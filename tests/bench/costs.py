@@ -7,7 +7,6 @@ assumptions stand here, each with its source.
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from infra.synthesis import template
+from lambdas.metrics import POOL_DIMENSION, REASON_DIMENSION
 from tests.bench.usage import AT_SIZE, MINUTES, Measured, Usage, measure
+from tests.infra.insights import parse
 
 COSTS = Path(__file__).parents[2] / "docs" / "costs.md"
 POOLS = (1, 10, 50, 200)
@@ -129,11 +130,8 @@ class Stack:
 
 def looks_at(query: str, metric: tuple[str, ...]) -> bool:
     """Whether a Metrics Insights query of ours matches a metric: its name, its pool and, if it has one, its reason."""
-    name, *dimensions = metric
-    asked = re.search(r"\((\w+)\) FROM SCHEMA\(\"[^\"]+\", ([\w, ]+)\)", query)
-    if asked is None or asked[1] != name or len(asked[2].split(", ")) != len(dimensions):
-        return False
-    return all((value == dimensions[-1]) == (how == "=") for how, value in re.findall(r"Reason (!?=) '(\w+)'", query))
+    name, *values = metric
+    return parse(query).matches(name, dict(zip((POOL_DIMENSION, REASON_DIMENSION), values, strict=False)))
 
 
 def month(stack: Stack, measured: Measured, pools: Mapping[str, int]) -> Quantities:

@@ -11,8 +11,10 @@ import pytest
 from rich.console import Console
 
 from cli import apply as applying
+from cli import known_names
 from cli.deployment import Deployment
 from cli.exits import ChangedMeanwhileError
+from localcloud.market.offerings import default_offerings
 from tests.cli.site import Site
 
 File = Callable[[str], str]
@@ -78,6 +80,11 @@ def test_each_kind_of_fault_has_its_line(site: Site, file: File, text: str, line
     assert [one["line"] for one in json.loads(result.stdout)["faults"]] == lines
 
 
+def test_what_is_missing_is_called_so(site: Site, file: File) -> None:
+    result = site.run("validate", file("{pool_name: a, target_size: 1}"))
+    assert "a: instance_types is missing: it must be 1 to 60 instance types" in result.stderr
+
+
 def test_the_diff_is_against_the_item_as_it_stands(site: Site, file: File) -> None:
     site.put("a", target_size=1, spot_max_price="0.45")
     site.put("b", target_size=1)
@@ -121,6 +128,65 @@ def test_an_imported_pool_keeps_the_size_it_has_and_is_refused_if_that_does_not_
     assert result.exit_code == 1
     assert "target_size = 3" in result.stderr
     assert site.item("a") == item
+
+
+def test_pools_of_determined_that_are_not_on_aws_are_left_out_and_told_of(site: Site, file: File) -> None:
+    text = (
+        "resource_pools:\n"
+        "- {pool_name: a, provider: {type: aws, image_id: ami-1, instance_type: g5.xlarge}}\n"
+        "- {pool_name: desk}\n"
+    )
+    result = site.run("apply", file(text))
+    assert result.exit_code == 0
+    assert "desk: skipped: it has no provider" in result.stderr
+    assert "a: absent, so as Determined has it: spot false (on demand), max_instances 5, " in result.stderr
+    item = site.item("a")
+    assert item is not None
+    assert (item["root_device_name"], item["root_volume_size_gib"]) == ("/dev/sda1", 200)
+    assert site.item("desk") is None
+
+
+MISSPELT = """\
+- pool_name: a
+  instance_types:
+    - g5.xlarge
+    - g5.xlagre
+- pool_name: b
+  instance_type: m5.lagre
+- pool_name: c
+  requirements: {vcpus: {min: 4}, gpu_names: [a10g, a10], excluded_types: ["g4dn.*", "p3.2xlrage", "zz*"]}
+  weights: {g5.xlarge: 1, g5.2xlrge: 2}
+- {pool_name: well, instance_types: [c7i.large, trn1.32xlarge], spot: false}
+"""
+
+
+def test_a_name_that_nobody_knows_is_warned_of_with_the_nearest_and_the_file_stays_valid(
+    site: Site, file: File
+) -> None:
+    name = file(MISSPELT)
+    told = site.told("validate", name)
+    assert told["valid"]
+    sdk = "this version of the AWS SDK knows no"
+    assert [(one["line"], one["pool"], one["message"]) for one in told["remarks"]] == [
+        (2, "a", f"warning: instance_types: {sdk} instance type g5.xlagre. Did you mean g5.xlarge?"),
+        (6, "b", f"warning: instance_types: {sdk} instance type m5.lagre. Did you mean m5.large?"),
+        (9, "c", f"warning: weights: {sdk} instance type g5.2xlrge. Did you mean g5.2xlarge?"),
+        (8, "c", f"warning: requirements.excluded_types: {sdk} instance type p3.2xlrage. Did you mean p3.2xlarge?"),
+        (8, "c", f"warning: requirements.excluded_types: {sdk} instance type zz*."),
+        (8, "c", f"warning: requirements.gpu_names: {sdk} GPU a10. Did you mean a10g?"),
+    ]
+    applied = site.run("apply", name)
+    assert applied.exit_code == 0
+    assert "b: warning: instance_types: " in applied.stderr
+    assert site.item("b") is not None
+
+
+def test_the_sdk_knows_every_type_of_the_local_market_and_may_one_day_know_no_list(
+    file: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert {one.instance_type for one in default_offerings()} <= known_names.names(known_names.TYPES)
+    monkeypatch.setattr(known_names, "names", lambda _shape: frozenset())
+    assert applying.told(applying.read(file(MISSPELT))) == ()
 
 
 def test_what_somebody_else_changed_meanwhile_is_left_alone(site: Site, file: File) -> None:

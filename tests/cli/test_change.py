@@ -12,6 +12,7 @@ import pytest
 
 from cli import change, drill
 from cli.deployment import Deployment
+from cli.exits import ChangedMeanwhileError
 from cli.files import read_entries
 from cli.items import same
 from lambdas.domain.observed import Instance, State
@@ -139,6 +140,26 @@ def test_a_local_drill_gives_notice_at_the_market(site: Site, monkeypatch: pytes
     noticed = [one.id for one in site.market.instances.values() if one.notice]
     assert sorted(noticed) == told["instances"]
     assert len(noticed) == 2
+
+
+def test_an_item_of_hundreds_of_attributes_can_still_be_changed(site: Site) -> None:
+    """A condition on each would be longer than DynamoDB takes."""
+    site.put("a", **{f"unknown_{number}": number for number in range(600)})
+    assert site.told("pause", "a")["change"] == "changed"
+    item = site.item("a")
+    assert item is not None
+    assert (item["paused"], item["unknown_599"]) == (True, 599)
+    before = Deployment().pools.get("a")
+    site.put("a", target_size=1, **{f"unknown_{number}": number for number in range(600)})
+    with pytest.raises(ChangedMeanwhileError):
+        Deployment().pools.write({**before.item, "target_size": 2}, before)
+
+
+def test_a_drill_of_more_than_an_experiment_can_do_is_refused_with_the_number(site: Site) -> None:
+    site.put("a", target_size=60, max_instances=60)
+    site.run("list")
+    result = site.run("drill", "a", "--count", "51", "--role-arn", "arn:aws:iam::000000000000:role/drills")
+    assert (result.exit_code, "at most 50 instances at once" in result.stderr) == (1, True)
 
 
 def test_on_aws_a_drill_without_a_role_says_which_it_needs(site: Site) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from typer.main import get_command
 
 from cli import doctor
 from cli.doctor import State
 from cli.exits import AwsFaultError
 from cli.faults import told_plainly
+from cli.main import app
 from lambdas.metrics import namespace
 from lambdas.wiring import utc_now
 from tests.cli.site import Site
@@ -151,19 +154,39 @@ def test_a_family_without_quota_fails_and_the_others_are_told() -> None:
     assert doctor.judged(QUOTAS, ["m5.large"]) == (State.OK, "Standard (A, C, D, H, I, M, R, T, Z): 640 vCPUs")
 
 
+SIGNED_OUT = {"AWS_CONFIG_FILE": "", "AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
+"""With the file below, a profile whose sign-in has ended."""
+CONFIG = """
+[profile work]
+region = us-east-1
+sso_session = work
+sso_account_id = 123456789012
+sso_role_name = admin
+[sso-session work]
+sso_region = us-east-1
+sso_start_url = https://example.awsapps.com/start
+"""
+
+
 @pytest.mark.parametrize(
     ("environment", "says"),
     [
         ({"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}, "No AWS credentials were found"),
         ({"AWS_REGION": None, "AWS_DEFAULT_REGION": None}, "No AWS Region is set"),
+        ({"AWS_REGION": "in the west"}, "Give --region, or export AWS_REGION"),
         ({"AWS_PROFILE": "nobody"}, "The config profile (nobody) could not be found"),
+        (SIGNED_OUT | {"AWS_PROFILE": "work"}, "run aws sso login --profile work."),
+        ({"AWS_SECRET_ACCESS_KEY": None}, "Partial credentials found in env, missing: AWS_SECRET_ACCESS_KEY"),
         ({"SPOTPOOLS_STACK": "nothing"}, "make deploy"),
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "AWS could not be reached"),
     ],
 )
 def test_what_is_missing_is_said_in_one_line(
-    site: Site, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str | None], says: str
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str | None], says: str
 ) -> None:
+    (tmp_path / "config").write_text(CONFIG)
+    if "AWS_CONFIG_FILE" in environment:
+        environment = environment | {"AWS_CONFIG_FILE": str(tmp_path / "config")}
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
@@ -202,6 +225,28 @@ def test_what_is_missing_is_said_in_one_line(
 def test_a_refusal_names_what_to_do(code: str, message: str, says: str) -> None:
     with pytest.raises(AwsFaultError, match=says), told_plainly():
         raise ClientError({"Error": {"Code": code, "Message": message}}, "DescribeInstances")
+
+
+def test_every_command_that_asks_aws_takes_a_region() -> None:
+    group: Any = get_command(app)
+    commands = group.commands
+    assert set(commands) > {"list", "doctor"}
+    for name, command in commands.items():
+        taken = {option for one in command.params for option in one.opts}
+        assert ({"--stack", "--region"} <= taken) == (name != "validate"), name
+
+
+def test_another_region_is_looked_in_whatever_the_environment_names(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.put("a")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert site.told("list")["pools"]  # AWS_REGION is us-east-1
+    monkeypatch.setenv("SPOTPOOLS_POOLS_TABLE", site.settings.pools_table)
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    assert site.told("list", "--region", "us-east-1")["pools"]
+    result = site.run("list", "--region", "eu-west-2")
+    assert (result.exit_code, "its Region with --region" in result.stderr) == (3, True)
 
 
 def test_wrong_usage_ends_with_two(site: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,7 +16,7 @@ from cli.deployment import Deployment
 from cli.explain import Story
 from lambdas.domain.guide import GUIDE, Trouble, advice
 from lambdas.domain.intent import intent_of
-from lambdas.domain.status import Reason
+from lambdas.domain.status import LastError, Reason
 from lambdas.metrics import namespace
 from lambdas.wiring import utc_now
 from localcloud.market.settings import Fault
@@ -139,6 +140,19 @@ def test_an_invalid_item_is_told_field_by_field() -> None:
     assert "by target_size 3, by the last valid item" in text
     assert "Item invalid spot_max_price = cheap: must be a decimal number" in text
     assert GUIDE[Trouble.ITEM_INVALID].do in text
+
+
+@pytest.mark.parametrize(("message", "quoted"), [("", "SomethingNew"), ("EC2's own words", "EC2's own words")])
+def test_what_ec2_answered_stays_beside_a_reason_that_does_not_quote_it(message: str, quoted: str) -> None:
+    made = World()
+    made.set_all(capacity=0)
+    made.edit(target_size=3)
+    story_of = told(made)
+    assert story_of.waiting is not None
+    answered = LastError(code="SomethingNew", message=message, at=story_of.at)
+    assert quoted in page(replace(story_of, last_error=answered))
+    reason = story_of.waiting.model_copy(update={"message": f"SomethingNew: {quoted}"})
+    assert "Last error" not in page(replace(story_of, last_error=answered, waiting=reason)), "it is said once"
 
 
 def test_a_paused_pool_a_deleted_and_a_new_one_say_what_comes() -> None:

@@ -1,38 +1,35 @@
-"""A DynamoDB and an SQS that behave, for the adapters' contracts: ministack, started once."""
+"""DynamoDBs and an SQS that behave, for the adapters' contracts; each started once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.empty_aws import client_of, empty_aws
+from tests.contract.emulators import EMULATORS, Emulators, new_table
 
 
 @pytest.fixture(scope="package")
-def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Any]]:
-    """Make clients of an empty AWS."""
-    with empty_aws(tmp_path_factory.mktemp("ministack")) as url:
-        yield lambda service: client_of(service, url)
+def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulators]:
+    made = Emulators(tmp_path_factory.mktemp)
+    yield made
+    made.stop()
 
 
-_numbers = count(1)
+@pytest.fixture(params=EMULATORS)
+def dynamodb(request: pytest.FixtureRequest, emulators: Emulators) -> Any:
+    """A client of DynamoDB, of each emulator in turn."""
+    return emulators.client(request.param)
 
 
 @pytest.fixture
-def new_table(aws: Callable[[str], Any]) -> Callable[[], str]:
-    """Make an empty table keyed by pool_name and return its name."""
+def table(dynamodb: Any) -> str:
+    """The name of an empty table there."""
+    return new_table(dynamodb)
 
-    def make() -> str:
-        name = f"table-{next(_numbers)}"
-        aws("dynamodb").create_table(
-            TableName=name,
-            KeySchema=[{"AttributeName": "pool_name", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "pool_name", "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
-        return name
 
-    return make
+@pytest.fixture
+def sqs(emulators: Emulators) -> Any:
+    """A client of SQS."""
+    return emulators.client("ministack", "sqs")

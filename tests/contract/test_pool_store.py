@@ -14,6 +14,7 @@ from lambdas.aws.due_queue import SqsDueQueue
 from lambdas.aws.pool_table import PoolTable
 from lambdas.aws.tables import to_attribute
 from lambdas.ports import PoolStore
+from tests.contract.emulators import EMULATORS, Emulators, new_table
 from tests.fakes import MemoryPools
 
 ITEM = {
@@ -26,13 +27,13 @@ ITEM = {
 Put = Callable[[dict[str, Any]], None]
 
 
-@pytest.fixture(params=["memory", "dynamodb"])
-def pools(request: pytest.FixtureRequest) -> tuple[PoolStore, Put]:
+@pytest.fixture(params=["memory", *EMULATORS])
+def pools(request: pytest.FixtureRequest, emulators: Emulators) -> tuple[PoolStore, Put]:
     if request.param == "memory":
         memory = MemoryPools()
         return memory, lambda item: memory.items.update({item["pool_name"]: item})
-    client = request.getfixturevalue("aws")("dynamodb")
-    table = request.getfixturevalue("new_table")()
+    client = emulators.client(request.param)
+    table = new_table(client)
 
     def put(item: dict[str, Any]) -> None:
         client.put_item(TableName=table, Item={name: to_attribute(value) for name, value in item.items()})
@@ -58,26 +59,22 @@ def test_a_scan_reads_every_page(pools: tuple[PoolStore, Put]) -> None:
 @pytest.mark.parametrize(
     "odd", [{"N": "1E+100"}, {"N": "9.9E+125"}, {"N": "1E-130"}, {"NS": ["1E+100", "-1"]}, {"B": b"x"}, {"BS": [b"x"]}]
 )
-def test_what_dynamodb_takes_is_read(
-    aws: Callable[[str], Any], new_table: Callable[[], str], odd: dict[str, Any]
-) -> None:
+def test_what_dynamodb_takes_is_read(dynamodb: Any, table: str, odd: dict[str, Any]) -> None:
     """And can be shown, as a fault: boto3's own reader raises, so that one item would fail everybody's scan."""
-    client, table = aws("dynamodb"), new_table()
-    client.put_item(TableName=table, Item={"pool_name": {"S": "p"}, "odd": odd})
-    (item,) = PoolTable(client, table).scan().values()
+    dynamodb.put_item(TableName=table, Item={"pool_name": {"S": "p"}, "odd": odd})
+    (item,) = PoolTable(dynamodb, table).scan().values()
     assert str(item["odd"])
 
 
-def test_a_missing_table_raises_and_is_not_empty(aws: Callable[[str], Any]) -> None:
-    store = PoolTable(aws("dynamodb"), "absent")
+def test_a_missing_table_raises_and_is_not_empty(dynamodb: Any) -> None:
+    store = PoolTable(dynamodb, "absent")
     with pytest.raises(Exception, match="ResourceNotFoundException"):
         store.scan()
     with pytest.raises(Exception, match="ResourceNotFoundException"):
         store.get("p")
 
 
-def test_every_pool_gets_its_message_in_order(aws: Callable[[str], Any]) -> None:
-    sqs = aws("sqs")
+def test_every_pool_gets_its_message_in_order(sqs: Any) -> None:
     url = sqs.create_queue(QueueName="due")["QueueUrl"]
     names = [f"p{number:02}" for number in range(23)]
     SqsDueQueue(sqs, url).send(dict.fromkeys(names, "it is new"))
@@ -87,8 +84,7 @@ def test_every_pool_gets_its_message_in_order(aws: Callable[[str], Any]) -> None
     assert sorted(got) == names
 
 
-def test_what_is_sent_for_later_is_not_there_before(aws: Callable[[str], Any]) -> None:
-    sqs = aws("sqs")
+def test_what_is_sent_for_later_is_not_there_before(sqs: Any) -> None:
     url = sqs.create_queue(QueueName="later")["QueueUrl"]
     SqsDueQueue(sqs, url).send({"p": "its template settles"}, after=timedelta(seconds=2))
     assert "Messages" not in sqs.receive_message(QueueUrl=url)
@@ -96,6 +92,6 @@ def test_what_is_sent_for_later_is_not_there_before(aws: Callable[[str], Any]) -
     assert json.loads(message["Body"])["pool_name"] == "p"
 
 
-def test_a_missing_queue_raises(aws: Callable[[str], Any]) -> None:
+def test_a_missing_queue_raises(sqs: Any) -> None:
     with pytest.raises(Exception, match="NonExistentQueue"):
-        SqsDueQueue(aws("sqs"), "http://127.0.0.1/000000000000/absent").send({"p": "it is new"})
+        SqsDueQueue(sqs, "http://127.0.0.1/000000000000/absent").send({"p": "it is new"})

@@ -1,4 +1,4 @@
-"""The StatusStore contract, the same cases on the in-memory table and on DynamoDB's conditions."""
+"""The StatusStore contract, the same cases on the in-memory table and on the conditions of two DynamoDBs."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from lambdas.domain.status import (
 )
 from lambdas.ports import Lease, LeaseLostError, StatusStore, UnreadableStatusError
 from localcloud.market.clock import ManualClock
+from tests.contract.emulators import EMULATORS, Emulators, new_table
 from tests.fakes import MemoryStatuses
 
 LEASE = 75
@@ -61,14 +62,13 @@ FULL = Status(
 )
 
 
-@pytest.fixture(params=["memory", "dynamodb"])
-def store(request: pytest.FixtureRequest) -> StatusStore:
+@pytest.fixture(params=["memory", *EMULATORS])
+def store(request: pytest.FixtureRequest, emulators: Emulators) -> StatusStore:
     CLOCK.now = NOW
     if request.param == "memory":
         return MemoryStatuses(CLOCK, LEASE)
-    aws: Callable[[str], Any] = request.getfixturevalue("aws")
-    new_table: Callable[[], str] = request.getfixturevalue("new_table")
-    return table_of(aws("dynamodb"), new_table())
+    client = emulators.client(request.param)
+    return table_of(client, new_table(client))
 
 
 def table_of(client: Any, name: str) -> StatusTable:
@@ -219,13 +219,10 @@ def test_a_message_may_get_lost_and_a_pool_without_a_status_is_due(store: Status
     assert store.queued("p", NOW + timedelta(minutes=6))
 
 
-def test_a_lease_ends_by_the_tables_clock_whatever_the_functions_shows(
-    aws: Callable[[str], Any], new_table: Callable[[], str]
-) -> None:
-    client, table = aws("dynamodb"), new_table()
+def test_a_lease_ends_by_the_tables_clock_whatever_the_functions_shows(dynamodb: Any, table: str) -> None:
     behind, ahead = (ManualClock() for _ in range(2))
     behind.now, ahead.now = (datetime.now(UTC) + timedelta(minutes=minutes) for minutes in (-30, 30))
-    first, second = (StatusTable(client, table, lease_seconds=LEASE, clock=clock) for clock in (behind, ahead))
+    first, second = (StatusTable(dynamodb, table, lease_seconds=LEASE, clock=clock) for clock in (behind, ahead))
     lease = first.acquire("p")
     assert lease is not None
     assert second.acquire("p") is None
@@ -344,19 +341,16 @@ HAND_EDITS = {
 
 
 @pytest.mark.parametrize("edit", HAND_EDITS)
-def test_a_status_edited_by_hand_is_told_of_and_keeps_no_other_back(
-    aws: Callable[[str], Any], new_table: Callable[[], str], edit: str
-) -> None:
-    client, table = aws("dynamodb"), new_table()
+def test_a_status_edited_by_hand_is_told_of_and_keeps_no_other_back(dynamodb: Any, table: str, edit: str) -> None:
     CLOCK.now = NOW
-    store = table_of(client, table)
+    store = table_of(dynamodb, table)
     store.release(taken(store))
-    client.put_item(
+    dynamodb.put_item(
         TableName=table,
-        Item=client.get_item(TableName=table, Key={"pool_name": {"S": "p"}})["Item"] | {"pool_name": {"S": "q"}},
+        Item=dynamodb.get_item(TableName=table, Key={"pool_name": {"S": "p"}})["Item"] | {"pool_name": {"S": "q"}},
     )
     update, values = HAND_EDITS[edit]
-    client.update_item(
+    dynamodb.update_item(
         TableName=table,
         Key={"pool_name": {"S": "p"}},
         UpdateExpression=update,

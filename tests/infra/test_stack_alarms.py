@@ -11,9 +11,11 @@ import pytest
 
 from lambdas.domain.guide import GUIDE, Trouble
 from lambdas.metrics import POOL_DIMENSION, REASON_DIMENSION, Metric, namespace
+from tests.infra.insights import RefusedError, parse
+from tests.infra.judge import decision
 
 if TYPE_CHECKING:
-    from tests.infra.conftest import Synthesized
+    from tests.infra.conftest import Synthesize, Synthesized
 
 RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook.md"
 OWN = namespace("spotpools")
@@ -59,7 +61,7 @@ def test_each_alarm_explains_itself_and_reports_both_ways(request: pytest.Fixtur
     for name, alarm in alarms(template).items():
         assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": topic}], name
         text, _, link = alarm["AlarmDescription"].partition(" Runbook: docs/runbook.md#")
-        assert 100 < len(text) <= 1000, name
+        assert 100 < len(text) <= 750, name  # with the longest runbook it must still fit
         assert link in sections, name
         assert alarm["TreatMissingData"] != "missing", name
 
@@ -76,11 +78,11 @@ OWN_ALARM = {
     "ec2-throttles": "THROTTLED",
 }
 QUERIES = {
-    "pool-below-target": ("MAX(SecondsInTrouble)", {*OWN_ALARM.values()}, 600),
-    "pool-waiting-long": ("MAX(SecondsInTrouble)", set(), 14_400),
-    **{name: ("MAX(SecondsInTrouble)", {reason}, 1) for name, reason in OWN_ALARM.items()},
-    "ec2-throttles": ("MAX(SecondsInTrouble)", {"THROTTLED"}, 300),
-    "interruption-rate": ("SUM(InterruptionNotices)", set(), 10),
+    "pool-below-target": ("MAX", Metric.SECONDS_IN_TROUBLE, {*OWN_ALARM.values()}, 600),
+    "pool-waiting-long": ("MAX", Metric.SECONDS_IN_TROUBLE, set(), 14_400),
+    **{name: ("MAX", Metric.SECONDS_IN_TROUBLE, {reason}, 1) for name, reason in OWN_ALARM.items()},
+    "ec2-throttles": ("MAX", Metric.SECONDS_IN_TROUBLE, {"THROTTLED"}, 300),
+    "interruption-rate": ("SUM", Metric.INTERRUPTION_NOTICES, set(), 10),
 }
 
 
@@ -88,54 +90,77 @@ QUERIES = {
 def test_pools_have_alarms_by_query_with_a_contributor_each(aws: Synthesized, name: str, expected: Any) -> None:
     alarm = alarms(aws)[name]
     (query,) = alarm["Metrics"]
-    value, reasons, threshold = expected
+    function, metric, reasons, threshold = expected
     found = parse(query["Expression"])
-    assert found["value"] == value
-    assert set(found["reasons"]) == reasons
-    reason = f", {REASON_DIMENSION}" if value == f"MAX({Metric.SECONDS_IN_TROUBLE})" else ""
-    assert found["dimensions"] == f", {POOL_DIMENSION}{reason}"
-    assert found["group"] == POOL_DIMENSION
-    assert found["namespace"] == OWN
+    assert (found.function, found.metric, found.namespace) == (function, metric, OWN)
+    assert {value for _, _, value in found.conditions} == reasons
+    reason = (REASON_DIMENSION,) if metric is Metric.SECONDS_IN_TROUBLE else ()
+    assert found.dimensions == (POOL_DIMENSION, *reason)
+    assert found.group == POOL_DIMENSION
     assert query["ReturnData"]
     assert alarm["Threshold"] == threshold
     assert alarm["TreatMissingData"] == "notBreaching"  # a pool without trouble publishes none
+    # CloudWatch refuses shorter periods of a query's alarm, and looks at three hours of data at most.
+    assert query["Period"] >= 60
+    assert query["Period"] * alarm["EvaluationPeriods"] <= 3 * 3600
 
 
 def test_each_reason_for_trouble_rings_one_alarm_at_once(aws: Synthesized) -> None:
     """What has an alarm of its own does not ring the one of pools below target as well."""
     (query,) = alarms(aws)["pool-below-target"]["Metrics"]
-    assert set(parse(query["Expression"])["reasons"]) == set(OWN_ALARM.values())
-    assert query["Expression"].count("!=") == len(OWN_ALARM)
+    found = parse(query["Expression"])
+    assert {*found.conditions} == {(REASON_DIMENSION, "!=", reason) for reason in OWN_ALARM.values()}
 
 
-def test_the_dashboards_queries_are_of_the_same_grammar_and_ask_for_what_is_published(aws: Synthesized) -> None:
-    (dashboard,) = aws.of("AWS::CloudWatch::Dashboard").values()
+def expressions(template: Synthesized) -> dict[str, list[str]]:
+    """Every query of the stack: of its alarms, and of its dashboard."""
+    (dashboard,) = template.of("AWS::CloudWatch::Dashboard").values()
     parts = dashboard["Properties"]["DashboardBody"]["Fn::Join"][1]
     body = json.loads("".join(part if isinstance(part, str) else "reference" for part in parts))
-    series = [one for widget in body["widgets"] for one in widget["properties"]["metrics"]]
-    queries = [one[0]["expression"] for one in series if isinstance(one[0], dict)]
-    assert {parse(query)["value"]: parse(query)["dimensions"] for query in queries} == {
-        f"MAX({Metric.RUNNING})": f", {POOL_DIMENSION}",
-        f"MAX({Metric.WANTED})": f", {POOL_DIMENSION}",
-        f"MAX({Metric.SECONDS_IN_TROUBLE})": f", {POOL_DIMENSION}, {REASON_DIMENSION}",
+    series = [one[0] for widget in body["widgets"] for one in widget["properties"]["metrics"]]
+    return {
+        "alarms": [
+            one["Expression"]
+            for alarm in template.of("AWS::CloudWatch::Alarm").values()
+            for one in alarm["Properties"].get("Metrics", ())
+        ],
+        "dashboard": [one["expression"] for one in series if isinstance(one, dict)],
     }
-    assert {one[1] for one in series if one[0] == OWN} <= {metric.value for metric in Metric}
 
 
-GRAMMAR = re.compile(
-    r'SELECT (?P<value>(?:MAX|SUM)\(\w+\)) FROM SCHEMA\("(?P<namespace>[\w/]+)"(?P<dimensions>(?:, \w+)+)\)'
-    r"(?: WHERE (?P<where>\w+ !?= '\w+'(?: AND \w+ !?= '\w+')*))?"
-    r" GROUP BY (?P<group>\w+) ORDER BY (?:MAX|SUM)\(\) DESC"
-)
-"""The part of CloudWatch Metrics Insights that we use (CloudWatch User Guide, query components and syntax)."""
+def test_the_dashboards_queries_ask_for_what_is_published(aws: Synthesized) -> None:
+    found = [parse(query) for query in expressions(aws)["dashboard"]]
+    assert {(one.function, one.metric): one.dimensions for one in found} == {
+        ("MAX", Metric.RUNNING): (POOL_DIMENSION,),
+        ("MAX", Metric.WANTED): (POOL_DIMENSION,),
+        ("MAX", Metric.SECONDS_IN_TROUBLE): (POOL_DIMENSION, REASON_DIMENSION),
+    }
+    assert {one.namespace for one in found} == {OWN}
 
 
-def parse(query: str) -> dict[str, Any]:
-    """A query's parts; fails for one that is not in the grammar."""
-    found = GRAMMAR.fullmatch(query)
-    assert found, query
-    assert len(query) <= 2048
-    return {**found.groupdict(), "reasons": re.findall(r"'(\w+)'", found["where"] or "")}
+def test_no_query_relies_on_a_name_that_is_not_quoted(synthesize: Synthesize) -> None:
+    """Which words are reserved is CloudWatch's to change; and the longest stack name must fit as well."""
+    found = expressions(synthesize(stack="Select-" + "x" * 56))
+    assert (len(found["alarms"]), len(found["dashboard"])) == (len(QUERIES), 3)
+    for query in (*found["alarms"], *found["dashboard"]):
+        parse(query)
+        without_names = re.sub(r'"[^"]+"|\'[^\']*\'', "", query)
+        assert not set(re.findall(r"\w+", without_names)) - SYNTAX, query
+
+
+SYNTAX = {"SELECT", "MAX", "SUM", "FROM", "SCHEMA", "WHERE", "AND", "GROUP", "BY", "ORDER", "DESC"}
+
+
+@pytest.mark.parametrize("word", ["Running", "RUNNING", "Value", "zone", "Limit", "Usage"])
+def test_a_reserved_word_that_is_not_quoted_is_refused_as_cloudwatch_does(word: str) -> None:
+    query = 'SELECT MAX({}) FROM SCHEMA("S/x", {}) GROUP BY {} ORDER BY MAX() DESC'
+    for place in range(3):
+        names = ["Pool"] * 3
+        names[place] = word
+        with pytest.raises(RefusedError, match="reserved"):
+            parse(query.format(*names))
+        names[place] = f'"{word}"'
+        parse(query.format(*names))
 
 
 @pytest.mark.parametrize(
@@ -209,30 +234,47 @@ def test_a_queue_that_nobody_reads_is_an_alarm_although_the_tick_runs(aws: Synth
     assert alarm["Threshold"] == properties["RedrivePolicy"]["maxReceiveCount"] * properties["VisibilityTimeout"]
 
 
+def of_cloudwatch(policy: dict[str, Any]) -> dict[str, Any]:
+    """The one statement that lets CloudWatch do something."""
+    (found,) = [
+        one
+        for one in policy["Statement"]
+        if one["Principal"] == {"Service": "cloudwatch.amazonaws.com"} and one["Effect"] == "Allow"
+    ]
+    return dict(found)
+
+
 def test_the_topic_is_encrypted_and_alarms_can_still_publish(aws: Synthesized) -> None:
     """Under the key that AWS manages, or without the second statement, alarms would be lost in silence."""
     (topic,) = aws.of("AWS::SNS::Topic").values()
     (key_id,) = aws.of("AWS::KMS::Key")
     assert topic["Properties"]["KmsMasterKeyId"] == {"Fn::GetAtt": [key_id, "Arn"]}
-    ours = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
-
-    def of_cloudwatch(policy: dict[str, Any]) -> list[tuple[Any, Any]]:
-        return [
-            (one["Action"], one["Condition"])
-            for one in policy["Statement"]
-            if one["Principal"] == {"Service": "cloudwatch.amazonaws.com"} and one["Effect"] == "Allow"
-        ]
-
-    key = aws.resources[key_id]["Properties"]
-    assert of_cloudwatch(key["KeyPolicy"]) == [(["kms:Decrypt", "kms:GenerateDataKey*"], ours)]
-    assert key["EnableKeyRotation"] is True
+    assert aws.resources[key_id]["Properties"]["EnableKeyRotation"] is True
     (policy,) = aws.of("AWS::SNS::TopicPolicy").values()
     document = policy["Properties"]["PolicyDocument"]
-    assert of_cloudwatch(document) == [("sns:Publish", ours)]
+    publish = of_cloudwatch(document)
+    assert publish["Action"] == "sns:Publish"
+    assert publish["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
     assert any(
         one["Effect"] == "Deny" and one["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
         for one in document["Statement"]
     )
+
+
+@pytest.mark.parametrize("action", ["kms:Decrypt", "kms:GenerateDataKey"])
+@pytest.mark.parametrize(
+    ("topic", "allowed"), [("spotpools-{topic}-Xq3TtV0bLw8K", True), ("spotpools-{topic}", False), ("others", False)]
+)
+def test_the_key_asks_of_cloudwatch_what_it_is_seen_to_tell_and_no_more(
+    aws: Synthesized, action: str, topic: str, *, allowed: bool
+) -> None:
+    """KMS was told the topic's ARN when an alarm published, and nobody saw it told the alarm's account."""
+    (topic_id,), (key,) = aws.of("AWS::SNS::Topic"), aws.of("AWS::KMS::Key").values()
+    arn = f"arn:aws:sns:us-east-1:123456789012:{topic.format(topic=topic_id)}"
+    statement = of_cloudwatch(key["Properties"]["KeyPolicy"])
+    told = {"kms:encryptioncontext:aws:sns:topicarn": arn}
+    verdict = decision([statement], action, "arn:aws:kms:us-east-1:123456789012:key/k", told)
+    assert verdict == ("Allow" if allowed else "ImplicitDeny")
 
 
 def test_the_email_is_subscribed_if_given(aws: Synthesized, local: Synthesized) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ import pytest
 from infra import bundling
 from infra.functions import PYTHON
 from infra.stages import AWS, LOCAL, Stage
+from tests import pins
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON_VERSION = PYTHON.name.removeprefix("python")
@@ -65,7 +67,9 @@ def test_a_changed_source_or_dependency_changes_the_hash(for_aws: tuple[Path, st
     assert changed[1] != for_aws[1]
 
     # A pin that goes away: CDK's default hash, of the sources and options, would not see it.
-    (lambdas / "requirements.txt").write_text("typing_extensions==4.16.0\n")
+    pinned = (lambdas / "requirements.txt").read_text()
+    (only,) = re.findall(r"^typing_extensions==\S+ \\\n(?: +--hash=.*\n)+", pinned, flags=re.MULTILINE)
+    (lambdas / "requirements.txt").write_text(only)
     assert build(AWS, sources=lambdas, cache=cache)[1] not in {for_aws[1], changed[1]}
 
 
@@ -115,13 +119,51 @@ def test_the_models_of_every_service_that_is_called_are_packed() -> None:
     assert called | {"xray"} == bundling.AWS_SERVICES
 
 
-def test_pins_that_cannot_be_installed_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("pin", "complaint"),
+    [
+        (f"spotpools-has-no-such-dependency==1.0 --hash=sha256:{'0' * 64}", r"spotpools-has-no-such-dependency==1\.0"),
+        ("six==1.17.0", "(?i)hash"),
+    ],
+)
+def test_pins_that_cannot_be_installed_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pin: str, complaint: str
+) -> None:
     (tmp_path / "lambdas").mkdir()
-    (tmp_path / "lambdas" / "requirements.txt").write_text("spotpools-has-no-such-dependency==1.0\n")
+    (tmp_path / "lambdas" / "requirements.txt").write_text(f"{pin}\n")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with pytest.raises(bundling.BundlingError, match=r"spotpools-has-no-such-dependency==1\.0"):
+    with pytest.raises(bundling.BundlingError, match=complaint):
         build(AWS, sources=tmp_path / "lambdas", cache=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_file_that_is_not_the_pinned_one_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same name and version with other content, as an index that was tampered with would serve it."""
+    (tmp_path / "lambdas").mkdir()
+    wheel = tmp_path / "pinned-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("pinned.py", "")
+        archive.writestr("pinned-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: pinned\nVersion: 1.0\n")
+        archive.writestr("pinned-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("pinned-1.0.dist-info/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    requirements = tmp_path / "lambdas" / "requirements.txt"
+    places = {"sources": tmp_path / "lambdas", "cache": tmp_path / "cache"}
+    requirements.write_text(f"pinned==1.0 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n")
+    assert "pinned.py" in zipfile.ZipFile(build(AWS, **places)[0]).namelist()
+    requirements.write_text(f"pinned==1.0 --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(bundling.BundlingError, match=r"(?i)hash"):
+        build(AWS, **places)
+
+
+@pytest.mark.parametrize("file", pins.FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_each_pin_has_hashes_which_are_written_where_they_stand(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    stand = dict(re.findall(r"^(\S+==\S+)( \\\n(?: +--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", text, flags=re.MULTILINE))
+    named = [pin[0] for pin in pins.PIN.finditer(pins.bare(text))]
+    assert list(stand) == named
+    assert pins.renewed(text, {pins.spelt(pin): stand[pin[0]] for pin in pins.PIN.finditer(pins.bare(text))}) == text
 
 
 def test_a_python_without_pip_is_told_how_to_get_it(tmp_path: Path) -> None:

@@ -5,17 +5,30 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import boto3
 import pytest
 from moto import mock_aws
 
+from cli.deployment import Deployment
 from infra import deploy
-from infra.stages import AWS, Deployment
+from infra.stages import AWS
+from infra.stages import Deployment as Deployed
 from tests.infra.conftest import ROOT
 
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+SSO_PROFILE = """
+[profile work]
+region = eu-west-1
+sso_session = work
+sso_account_id = 123456789012
+sso_role_name = admin
+[sso-session work]
+sso_region = eu-west-1
+sso_start_url = https://example.awsapps.com/start
+"""
 NO_ACCOUNT = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_MAX_ATTEMPTS": "1"}
 
 
@@ -82,29 +95,109 @@ def test_cdk_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.fixture
-def account(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in KEYS.items():
+def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An account that has the CDK's bootstrap in Dublin alone, and two profiles that lead to it."""
+    config = tmp_path / "config"
+    config.write_text(
+        "[profile one]\nregion=eu-west-1\naws_access_key_id=test\naws_secret_access_key=test\n"
+        "[profile two]\nregion=us-west-2\naws_access_key_id=test\naws_secret_access_key=test\n"
+    )
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in {**NO_ACCOUNT, "AWS_CONFIG_FILE": str(config), "AWS_SHARED_CREDENTIALS_FILE": "absent"}.items():
         monkeypatch.setenv(name, value)
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"):
-        monkeypatch.delenv(name, raising=False)
+    with mock_aws(config={"core": {"mock_credentials": False}}):
+        put = boto3.client("ssm", region_name="eu-west-1", **KEYS_GIVEN).put_parameter
+        put(Name=deploy.BOOTSTRAP_VERSION, Value="30", Type="String")
+        yield
+
+
+KEYS_GIVEN = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+REGIONS: tuple[tuple[list[str], dict[str, str], str], ...] = (
+    ([], {"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "us-west-2", **KEYS}, "eu-west-1"),
+    ([], {"AWS_REGION": "", "AWS_DEFAULT_REGION": "eu-west-1", **KEYS}, "eu-west-1"),
+    ([], {"AWS_PROFILE": "one"}, "eu-west-1"),
+    ([], {"AWS_PROFILE": "two", "AWS_DEFAULT_REGION": "eu-west-1"}, "eu-west-1"),
+    (["--region", "eu-west-1"], {"AWS_REGION": "us-west-2", "AWS_DEFAULT_REGION": "us-east-2", **KEYS}, "eu-west-1"),
+    ([], {"AWS_PROFILE": "two"}, "us-west-2"),
+    ([], {"AWS_REGION": "us-west-2", "AWS_PROFILE": "one"}, "us-west-2"),
+)
+"""Options and environment, and the Region that they lead to: the CDK and the command spotpools must agree."""
 
 
 @pytest.mark.usefixtures("account")
-def test_an_account_that_is_not_bootstrapped_is_told_how() -> None:
-    with mock_aws():
-        with pytest.raises(deploy.NotReadyError, match=r"cdk bootstrap aws://\d{12}/eu-west-1"):
-            deploy.check_account({"AWS_REGION": "eu-west-1"}, bootstrap_needed=True)
-        boto3.client("ssm", region_name="eu-west-1").put_parameter(
-            Name=deploy.BOOTSTRAP_VERSION, Value="30", Type="String"
-        )
-        assert deploy.check_account({"AWS_REGION": "eu-west-1"}, bootstrap_needed=True) == "eu-west-1"
+@pytest.mark.parametrize(("options", "environment", "region"), REGIONS)
+def test_the_cdk_and_the_command_go_to_the_same_region(
+    options: list[str],
+    environment: dict[str, str],
+    region: str,
+    *,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    seen = cdk_that_tells(tmp_path, monkeypatch)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    command = Deployment(None, *options[1:])
+    assert (command.region, command.client("cloudformation").meta.region_name) == (region, region)
+    if region == "eu-west-1":
+        assert deploy.main(options) == 1
+        assert cdks_region(seen()) == region
+    else:
+        assert deploy.main(options) == deploy.NOT_READY
+        assert f"cdk bootstrap aws://123456789012/{region}" in capsys.readouterr().err
 
 
-def test_the_next_steps_are_commands_with_the_names_deployed() -> None:
+def cdk_that_tells(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, str]]:
+    """Put a CDK in place that deploys nothing; the environment that it was run in."""
+    cdk, seen = folder / "cdk", folder / "seen"
+    cdk.write_text(f"#!/bin/sh\nenv > {seen}\nexit 1\n")
+    cdk.chmod(0o755)
+    monkeypatch.setattr(deploy, "CDK", cdk)
+    return lambda: dict(line.split("=", 1) for line in seen.read_text().splitlines() if "=" in line)
+
+
+def cdks_region(environment: Mapping[str, str]) -> str | None:
+    """What the CDK's command line takes for the Region, of which no profile of ours shall have a say."""
+    names = ("AWS_REGION", "AMAZON_REGION", "AWS_DEFAULT_REGION", "AMAZON_DEFAULT_REGION")
+    return next((environment[name] for name in names if environment.get(name)), None)
+
+
+@pytest.mark.usefixtures("account")
+@pytest.mark.parametrize(
+    ("environment", "profile"),
+    [
+        # The CDK would take AWS_PROFILE in each case, boto3 and the AWS CLI would not.
+        ({"AWS_PROFILE": "two", **KEYS}, None),
+        ({"AWS_PROFILE": "two", "AWS_DEFAULT_PROFILE": "one"}, "one"),
+        ({"AWS_PROFILE": "one"}, "one"),
+    ],
+)
+def test_the_cdk_uses_the_credentials_that_were_checked(
+    environment: dict[str, str], profile: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = cdk_that_tells(tmp_path, monkeypatch)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert deploy.main(["--region", "eu-west-1"]) == 1
+    assert (seen().get("AWS_PROFILE"), seen().get("AWS_DEFAULT_PROFILE")) == (profile, None)
+
+
+def test_a_sign_in_that_has_ended_names_the_command_to_sign_in_again(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text(SSO_PROFILE)
+    said = complaint(run(HOME=str(tmp_path), AWS_CONFIG_FILE=str(config), AWS_PROFILE="work"))
+    assert "run aws sso login --profile work (" in said
+
+
+def test_the_next_steps_are_commands_with_the_names_and_the_region_deployed() -> None:
     outputs = {"PoolsTable": "p-1", "StatusTable": "s-1", "AlarmTopic": "arn:topic"}
-    text = deploy.next_steps(outputs, Deployment(stage=AWS, stack="spotpools"))
-    assert "--table-name p-1 --item" in text
-    assert "--table-name s-1 --key" in text
+    text = deploy.next_steps(outputs, Deployed(stage=AWS, stack="spotpools"), "eu-west-1")
+    assert "put-item --region eu-west-1 --table-name p-1 --item" in text
+    assert "get-item --region eu-west-1 --table-name s-1 --key" in text
+    assert "subscribe --region eu-west-1 " in text
     assert "--topic-arn arn:topic" in text
-    mailed = deploy.next_steps(outputs, Deployment(stage=AWS, stack="spotpools", alarm_email="oncall@example.com"))
-    assert "confirm the e-mail that AWS has sent to oncall@example.com" in mailed
+    by_mail = Deployed(stage=AWS, stack="spotpools", alarm_email="oncall@example.com")
+    assert "confirm the e-mail that AWS has sent to oncall@example.com" in deploy.next_steps(outputs, by_mail, "x")

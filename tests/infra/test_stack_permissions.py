@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
+
+from tests.infra.judge import decision, flat
 
 if TYPE_CHECKING:
     from tests.infra.conftest import Synthesize, Synthesized
@@ -26,14 +27,6 @@ def resources(statement: dict[str, Any]) -> list[str]:
     """Resource ARNs with the intrinsic functions shortened."""
     given = statement["Resource"]
     return [flat(one) for one in (given if isinstance(given, list) else [given])]
-
-
-def flat(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if "Fn::Join" in value:
-        return "".join(flat(part) for part in value["Fn::Join"][1])
-    return f"<{value['Ref']}>" if "Ref" in value else f"<{value['Fn::GetAtt'][0]}.{value['Fn::GetAtt'][1]}>"
 
 
 def with_action(template: Synthesized, function: str, action: str) -> list[dict[str, Any]]:
@@ -258,25 +251,7 @@ OURS, THEIRS = "spotpools", "someone-elses"
 
 def verdict(template: Synthesized, function: str, action: str, resource: str, **context: str) -> str:
     """What an IAM evaluator (the local cloud's) says of one request under the function's policies."""
-    names = {"<AWS::Partition>": "aws", "<AWS::Region>": "us-east-1", "<AWS::AccountId>": "123456789012"}
-    statements = []
-    for statement in template.statements(function):
-        arns = resources(statement)
-        for token, value in names.items():
-            arns = [arn.replace(token, value) for arn in arns]
-        statements.append({**statement, "Resource": arns})
-    request = EvalContext(
-        principal_arn="arn:aws:sts::123456789012:assumed-role/function/function",
-        principal_type="AssumedRole",
-        principal_account="123456789012",
-        action=action,
-        resource_arn=resource,
-        region="us-east-1",
-        # The evaluator looks condition keys up in small letters.
-        service_context={key.lower(): value for key, value in context.items()},
-    )
-    policy = parse_policy_document({"Version": "2012-10-17", "Statement": statements})
-    return str(evaluate(request, [policy]).decision)
+    return decision(template.statements(function), action, resource, context)
 
 
 @pytest.mark.parametrize("function", LAUNCHERS)

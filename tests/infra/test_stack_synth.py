@@ -104,6 +104,6 @@ def test_cfn_lint_has_no_complaint(aws: Synthesized) -> None:
 
 def test_the_command_line_is_pinned_where_no_registry_is_named() -> None:
     package = json.loads((ROOT / "package.json").read_text())
-    assert package["devDependencies"] == {"aws-cdk": "2.1148.1"}
+    assert package["devDependencies"] == {"aws-cdk": "2.1148.1", "dynalite": "4.0.0"}
     assert package["engines"] == {"node": ">=20"}
     assert "resolved" not in (ROOT / "package-lock.json").read_text()

@@ -10,7 +10,7 @@ from cli.files import FileFaultError, read_entries
 from lambdas.domain.determined import import_pool
 from lambdas.domain.pool import Pool, parse_pool
 
-# Every field of an AWS pool of determined-ai/determined c1e9c6d; durations and JSON as users write them.
+# Every field that an AWS pool had in any version of determined-ai/determined up to c1e9c6d.
 POOL_FIELDS = [
     "pool_name",
     "description",
@@ -18,6 +18,8 @@ POOL_FIELDS = [
     "scheduler",
     "max_aux_containers_per_agent",
     "max_cpu_containers_per_agent",
+    "max_zero_slot_containers_per_agent",
+    "kubernetes_namespace",
     "task_container_defaults",
     "agent_reattach_enabled",
     "agent_reconnect_wait",
@@ -58,6 +60,14 @@ PROVIDER_FIELDS = [
     "log_stream",
     "spot",
     "spot_max_price",
+    # Of other versions, from the repository's history.
+    "base_resource_pool",
+    "cpu_slots",
+    "error_timeout",
+    "error_timeout_retries",
+    "max_provision_retries",
+    "num_retries",
+    "spot_instance_enabled",
 ]
 
 FRAGMENT = """
@@ -92,6 +102,60 @@ def test_an_absent_spot_means_on_demand() -> None:
     assert import_pool(determined()).item["spot"] is False
 
 
+def test_an_absent_disk_and_address_are_as_determined_has_them() -> None:
+    imported = import_pool(determined(image_id="ami-0abc"))
+    assert imported.item["root_volume_size_gib"] == 200
+    assert imported.item["associate_public_ip"] is True
+    (remark,) = imported.absent
+    for told in ("spot false (on demand)", "instance_type g4dn.metal", "root_volume_size 200", "public_ip true"):
+        assert told in remark
+    said = determined(
+        image_id="ami-0abc",
+        instance_type="g5.xlarge",
+        max_instances=1,
+        spot=True,
+        root_volume_size=300,
+        network_interface={"public_ip": False},
+    )
+    assert import_pool(said).absent == ()
+    assert import_pool(said).item["associate_public_ip"] is False
+
+
+def test_a_disk_goes_where_determined_puts_it_and_where_our_own_image_has_it() -> None:
+    """Determined maps /dev/sda1, the root of its images; on Amazon Linux, ours, it is a second disk."""
+    item = import_pool(determined(image_id="ami-0abc", root_volume_size=300)).item
+    assert (item["root_device_name"], item["root_volume_type"]) == ("/dev/sda1", "gp2")
+    without_image = import_pool(determined(root_volume_size=300))
+    assert "root_device_name" not in without_image.item
+    assert any("image_id is absent" in remark for remark in without_image.absent)
+
+
+@pytest.mark.parametrize("none", ["OnDemand", "", None])
+def test_each_word_for_no_price_cap_is_none(none: str | None) -> None:
+    assert "spot_max_price" not in import_pool(determined(spot=True, spot_max_price=none)).item
+
+
+@pytest.mark.parametrize(
+    "masked",
+    [
+        {"startup_script": "********"},
+        {"startup_script": "********\n"},
+        {"ssh_key_name": "****"},
+        {"network_interface": {"security_group_id": "********"}},
+        {"custom_tags": [{"key": "token", "value": "********"}]},
+    ],
+)
+def test_a_masked_value_is_refused_and_not_taken_for_the_value(masked: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"^provider\.\w+(\.\w+)?: \*{8} is what Determined prints"):
+        import_pool(determined(**masked))
+
+
+def test_what_is_masked_and_serves_determineds_master_is_left_out_as_ever() -> None:
+    assert (
+        "provider.container_startup_script" in import_pool(determined(container_startup_script="********")).not_applied
+    )
+
+
 def test_a_subnet_becomes_subnet_ids() -> None:
     interface = {"subnet_id": "subnet-1", "security_group_id": "sg-1", "public_ip": True}
     item = import_pool(determined(network_interface=interface)).item
@@ -121,12 +185,23 @@ def test_a_machine_is_taken_over_in_our_words() -> None:
     assert pool.ready_timeout_minutes == 90
 
 
-@pytest.mark.parametrize(("duration", "minutes"), [("20m", 20), ("90s", 2), ("1h", 60), ("1h0m1s", 61)])
+@pytest.mark.parametrize(
+    ("duration", "minutes"),
+    [("20m", 20), ("90s", 2), ("1h", 60), ("1h0m1s", 61), ("20m0s", 20), ("1.5h", 90), ("600000ms", 10), (".5h", 30)],
+)
 def test_durations_become_whole_minutes(duration: str, minutes: int) -> None:
     assert import_pool(determined(max_agent_starting_period=duration)).item["ready_timeout_minutes"] == minutes
 
 
-@pytest.mark.parametrize("wrong", [{"max_agent_starting_period": "soon"}, {"custom_tags": [{"team": "ml"}]}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_agent_starting_period": "soon"},
+        {"max_agent_starting_period": "20"},
+        {"max_agent_starting_period": "20m x"},
+        {"custom_tags": [{"team": "ml"}]},
+    ],
+)
 def test_what_determined_would_refuse_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         import_pool(determined(**wrong))
@@ -137,6 +212,7 @@ def test_texts_that_are_empty_are_absent_as_they_are_to_determined() -> None:
 
 
 SAMPLES = {"custom_tags": [{"key": "x", "value": "x"}], "max_agent_starting_period": "7m"}
+"""Values of fields that take no text of one's own."""
 
 
 @pytest.mark.parametrize("name", sorted({*PROVIDER_FIELDS} - {"type", "network_interface"}))
@@ -160,6 +236,134 @@ def test_other_clouds_are_refused() -> None:
     (entry,) = read_entries("resource_pools: [{pool_name: p, provider: {type: gcp}}]")
     (fault,) = entry.faults
     assert "provider.type must be aws" in fault.message
+
+
+# As `det master config` prints it: every field, absent ones as null or empty, secrets masked.
+PRINTED = """
+resource_manager:
+  type: agent
+  cluster_name: default
+  default_aux_resource_pool: aux-pool
+  default_compute_resource_pool: compute-pool
+  scheduler: {type: fair_share, fitting_policy: best}
+resource_pools:
+  - pool_name: aux-pool
+    description: ""
+    max_aux_containers_per_agent: 100
+    agent_reattach_enabled: false
+    agent_reconnect_wait: 25s
+    task_container_defaults: null
+    provider:
+      type: aws
+      master_url: http://10.0.0.1:8080
+      master_cert_name: ""
+      startup_script: ""
+      container_startup_script: "********"
+      agent_docker_network: default
+      agent_docker_runtime: runc
+      agent_docker_image: determinedai/determined-agent:0.38.1
+      agent_fluent_image: ""
+      agent_reconnect_attempts: 5
+      agent_reconnect_backoff: 5
+      agent_config_file_contents: null
+      max_idle_agent_period: 20m0s
+      max_agent_starting_period: 20m0s
+      min_instances: 0
+      max_instances: 5
+      launch_error_timeout: null
+      launch_error_retries: 0
+      region: us-east-1
+      root_volume_size: 200
+      image_id: ami-07329961c2a161c61
+      tag_key: managed_by
+      tag_value: i-0123456789abcdef0
+      instance_name: determined-ai-agent
+      ssh_key_name: ops
+      network_interface: {public_ip: true, subnet_id: "", security_group_id: sg-0123456789abcdef0}
+      iam_instance_profile_arn: ""
+      instance_type: m5.large
+      log_group: ""
+      log_stream: ""
+      spot: true
+      spot_max_price: OnDemand
+      custom_tags: null
+      cpu_slots_allowed: false
+  - pool_name: lab
+    description: machines under the desk
+    provider: null
+"""
+OLDEST = """
+scheduler: {fit: best, type: fair_share}
+provisioner:
+  provider: aws
+  max_idle_agent_period: 5m
+  image_id: ami-0abc
+  ssh_key_name: ops
+  instance_type: p2.8xlarge
+  num_retries: 3
+  error_timeout: 5m
+"""
+SEVERAL = """
+resource_pools:
+  - pool_name: on-aws
+    provider: {type: aws, image_id: ami-0abc, spot: true}
+  - pool_name: static
+  - pool_name: on-gcp
+    provider: {type: gcp, base_config: {zone: us-west1-b}, instance_type: {machine_type: n1-standard-32, gpu_num: 4}}
+  - pool_name: on-slurm
+    provider: {type: hpc, partition: defq}
+additional_resource_managers:
+  - resource_manager: {type: kubernetes, name: west, max_slots_per_pod: 4}
+    resource_pools:
+      - pool_name: on-kubernetes
+        kubernetes_namespace: ml
+"""
+
+
+def names(text: str) -> tuple[list[str], list[str]]:
+    """The pools that a file makes, all of them valid, and those that it skips."""
+    entries = read_entries(text)
+    assert [fault for entry in entries for fault in entry.faults] == []
+    return [one.name for one in entries if not one.skipped], [one.name for one in entries if one.skipped]
+
+
+@pytest.mark.parametrize(
+    ("text", "made", "skipped"),
+    [
+        (PRINTED, ["aux-pool"], ["lab"]),
+        (f"config:\n{PRINTED.replace(chr(10), chr(10) + '  ')}", ["aux-pool"], ["lab"]),
+        (OLDEST, ["default"], []),
+        (SEVERAL, ["on-aws"], ["static", "on-gcp", "on-slurm", "on-kubernetes"]),
+        ("resource_manager:\n  type: agent\n" + FRAGMENT.replace("\n", "\n  "), ["aws-spot-g4dn-metal"], []),
+        ("db: {host: db}\ncheckpoint_storage: {type: s3}\n" + FRAGMENT, ["aws-spot-g4dn-metal"], []),
+    ],
+)
+def test_each_form_of_a_configuration_is_accepted_as_it_stands(text: str, made: list[str], skipped: list[str]) -> None:
+    assert names(text) == (made, skipped)
+
+
+def test_a_pool_of_the_oldest_form_is_one_like_others_and_its_faults_have_their_lines() -> None:
+    (entry,) = read_entries(OLDEST)
+    assert (entry.item["instance_types" if "instance_types" in entry.item else "instance_type"]) == "p2.8xlarge"
+    assert {"provider.num_retries", "provider.error_timeout", "provider.max_idle_agent_period"} == set(
+        entry.not_applied
+    )
+    (broken,) = read_entries(OLDEST.replace("num_retries", "retries"))
+    assert [(fault.line, "no such field" in fault.message) for fault in broken.faults] == [(9, True)]
+
+
+def test_why_a_pool_is_skipped_is_told_by_what_it_runs_on() -> None:
+    told = {entry.name: entry.skipped for entry in read_entries(SEVERAL) if entry.skipped}
+    assert "no provider" in told["static"]
+    assert "on gcp" in told["on-gcp"]
+    assert "on hpc" in told["on-slurm"]
+    assert "kubernetes" in told["on-kubernetes"]
+
+
+@pytest.mark.parametrize("text", ["resource_manager: {type: kubernetes}", "resource_pools: []", "provisioner: x"])
+def test_a_masters_configuration_without_pools_is_told_as_such(text: str) -> None:
+    with pytest.raises(FileFaultError, match="no resource_pools are listed"):
+        read_entries(text)
 
 
 def test_a_price_in_a_file_does_not_pass_through_a_float() -> None:

@@ -16,7 +16,7 @@ from tests.documents import ELSEWHERE, Block, blocks, commands, session
 
 BLOCKS = list(blocks())
 KNOWN = (*session(), *ELSEWHERE)
-LANGUAGES = ("console", "python", "text", "yaml")
+LANGUAGES = ("console", "json", "python", "text", "yaml")
 LOOKS_LIKE_A_COMMAND = re.compile(r"^(\$ |(aws|curl|make|npm|python3?|source|spotpools) )", re.MULTILINE)
 
 

@@ -1,0 +1,58 @@
+"""The policies that docs/security.md gives people to copy do what it says of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from tests.infra.conftest import ROOT
+from tests.infra.judge import decision
+from tests.infra.rights_table import faults
+
+PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+GUARD, READY = (json.loads(dedent(text)) for text in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL))
+EVERYTHING = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+INSTANCES = "arn:aws:ec2:us-east-1:123456789012:instance/"
+
+
+def test_the_policies_are_of_aws_own_words() -> None:
+    assert [*faults(GUARD), *faults(READY)] == []
+
+
+@pytest.mark.parametrize(
+    ("told", "allowed"),
+    [
+        ({"aws:TagKeys": ["spotpools:stack"]}, False),
+        ({"aws:TagKeys": ["Name", "spotpools:pool"]}, False),
+        ({"aws:TagKeys": ["spotpools:protect"]}, True),
+        ({"aws:TagKeys": ["Name"]}, True),
+        ({"aws:TagKeys": ["spotpools:stack", "spotpools:pool"], "ec2:CreateAction": "RunInstances"}, True),
+        ({"aws:TagKeys": ["spotpools:stack", "spotpools:pool"], "ec2:CreateAction": "CreateFleet"}, True),
+    ],
+)
+@pytest.mark.parametrize("action", ["ec2:CreateTags", "ec2:DeleteTags"])
+def test_the_guard_lets_nobody_hand_an_instance_to_a_pool(action: str, told: dict[str, Any], *, allowed: bool) -> None:
+    verdict = decision([EVERYTHING, GUARD], action, f"{INSTANCES}i-1", told)
+    assert verdict == ("Allow" if allowed else "Deny")
+
+
+MINE = {"ec2:SourceInstanceARN": f"{INSTANCES}i-1"}
+
+
+@pytest.mark.parametrize(
+    ("target", "told", "allowed"),
+    [
+        ("i-1", {"aws:RequestTag/ready": "true", "aws:TagKeys": ["ready"]}, True),
+        ("i-2", {"aws:RequestTag/ready": "true", "aws:TagKeys": ["ready"]}, False),
+        ("i-1", {"aws:RequestTag/ready": "maybe", "aws:TagKeys": ["ready"]}, False),
+        ("i-1", {"aws:RequestTag/ready": "true", "aws:TagKeys": ["ready", "spotpools:pool"]}, False),
+    ],
+)
+def test_a_workload_may_mark_itself_ready_and_nobody_else(target: str, told: dict[str, Any], *, allowed: bool) -> None:
+    told = {**MINE, **told, "ec2:InstanceID": target}
+    verdict = decision([READY], "ec2:CreateTags", f"{INSTANCES}{target}", told)
+    assert verdict == ("Allow" if allowed else "ImplicitDeny")
