@@ -42,7 +42,7 @@ def with_offers(picture: Picture, fleet: Fleet) -> tuple[Picture, Launched | Non
         return picture, None
     try:
         full = {subnet for subnet, until in memory.full.items() if until > picture.now}
-        offers = fleet.offers(pool, full)
+        offers = [one for one in fleet.offers(pool, full) if one.instance_type not in picture.not_sold]
         template = fleet.template(pool, memory.template) if picture.may_launch else None
     except FleetError as error:
         if not picture.may_launch:

@@ -99,9 +99,12 @@ def _fill(picture: Picture, pool: Pool) -> Plan:
     launch, hindrance = _launch(picture, pool)
     late = late_ones(picture) if picture.health_known else ()
     left = replace(picture, stock=picture.stock.without(late))
+    told = tuple(_told(picture))
+    if launch and launch.count < picture.wish:
+        told = told[:1]  # two minutes are short: all replacements are asked for before all are told
     steps = (
         *((launch,) if launch else ()),
-        *_told(picture),
+        *told,
         *((Terminate(late, why=f"not ready {pool.ready_timeout_minutes} minutes after launch"),) if late else ()),
         *_replaced(left, pool, may_miss=not (picture.waits_to_replace or _is_out_of(hindrance))),
         *_too_many(left),
