@@ -21,11 +21,22 @@ from lambdas.domain.intent import Intent, intent_of
 from lambdas.domain.observed import Instance, Offer
 from lambdas.domain.picture import MINUTE, Picture, take_picture
 from lambdas.domain.plan import Drain, Launch, Plan, Resend, Step, Terminate
-from lambdas.domain.pool import Pool, SpecError
+from lambdas.domain.pool import Pool, SpecError, warnings_of
 from lambdas.domain.replace import outdated
 from lambdas.domain.results import Failure
 from lambdas.domain.schedule import in_force
-from lambdas.domain.status import Answer, Drained, LastError, Reason, Rollout, RolloutState, Status, Template, Waiting
+from lambdas.domain.status import (
+    Answer,
+    Drained,
+    LastError,
+    Reason,
+    Replacing,
+    Rollout,
+    RolloutState,
+    Status,
+    Template,
+    Waiting,
+)
 from lambdas.observe import observe, with_drains, with_offers
 from lambdas.ports import Drainer, Fleet, FleetError, UnreadableStatusError
 
@@ -120,6 +131,7 @@ class Story:
     last_error: LastError | None
     spec_errors: tuple[SpecError, ...]
     rollout: Rollout | None
+    replacing: Replacing | None
     drains: tuple[Drained, ...]
     advice: tuple[Told, ...]
     next: Next | None
@@ -219,6 +231,7 @@ def tell(seen: Look) -> Story:
         last_error=answer.last_error,
         spec_errors=seen.intent.errors,
         rollout=answer.rollout,
+        replacing=answer.replacing,
         drains=answer.drains,
         advice=tuple(_advice(seen, answer)),
         next=_next(seen) if seen.plan and not seen.unreadable else None,
@@ -292,6 +305,8 @@ def _advice(seen: Look, answer: Answer) -> Iterator[Told]:
         reasons.append(seen.refusal.reason)
     if answer.rollout and answer.rollout.state is RolloutState.STOPPED:
         reasons.append(Reason.CONFIG)
+    if answer.replacing and answer.replacing.reason:
+        reasons.append(answer.replacing.reason)
     if answer.last_error and (answer.waiting or answer.rollout):
         reasons.append(reason_of(answer.last_error.code))
     troubles |= {str(reason): advice(reason) for reason in reasons}
@@ -310,6 +325,10 @@ def _notes(seen: Look) -> Iterator[str]:
         yield seen.unheard
     for one in seen.picture.untold:
         yield f"EC2 did not tell everything: {one.code}: {one.message}"
+    if seen.status:
+        yield from seen.status.answer.warnings
+    if seen.intent.pool:
+        yield from warnings_of(seen.intent.pool)
 
 
 def _next(seen: Look) -> Next:

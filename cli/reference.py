@@ -141,8 +141,8 @@ FIELDS_HEAD = """
 
 `--output json` prints one object with these fields, whose names stay; amounts are texts, for they are exact, and
 moments are ISO 8601 in UTC. `get` prints the item itself; `watch` prints a line for each look, with `at` and `listing`.
-`waiting`, `last_error`, `spec_errors`, `rollout` and `drains` of `explain`, and `rollout` of `list`, are as in the
-PoolStatus item. A field without a value is null.
+`waiting`, `last_error`, `spec_errors`, `rollout`, `replacing` and `drains` of `explain`, and `rollout`, `replacing` and
+`warnings` of `list`, are as in the PoolStatus item. A field without a value is null.
 
 | command | fields |
 | --- | --- |

@@ -22,7 +22,7 @@ from lambdas.domain.cost import Prices, cost_of
 from lambdas.domain.intent import Intent, intent_of
 from lambdas.domain.observed import Instance
 from lambdas.domain.pool import Market, Pool, SpecError
-from lambdas.domain.status import Answer, Rollout, RolloutState, Status
+from lambdas.domain.status import Answer, Replacing, Rollout, RolloutState, Status
 from lambdas.ports import FleetError, UnreadableStatusError
 
 Found = TypeVar("Found")
@@ -76,6 +76,8 @@ class Row:
     paused: bool = False
     draining_since: datetime | None = None
     rollout: Rollout | None = None
+    replacing: Replacing | None = None
+    warnings: tuple[str, ...] = ()
     spec_errors: tuple[SpecError, ...] = ()
     fault: str | None = None
 
@@ -196,6 +198,8 @@ def _row(name: str, intent: Intent, instances: list[Instance], seen: Seen) -> Ro
         paused=intent.paused,
         draining_since=answer.draining_since,
         rollout=answer.rollout,
+        replacing=answer.replacing,
+        warnings=answer.warnings,
         spec_errors=intent.errors,
         fault=str(status) if isinstance(status, UnreadableStatusError) else _untold(status, intent),
     )
@@ -248,7 +252,7 @@ def picture(listed: Listing, now: datetime, most: int | None = None) -> Renderab
     below = f"{len(listed.pools)} pools, {dollars(listed.hourly_cost)} USD/h" if listed.pools else "No pools yet."
     if len(chosen) < len(listed.pools):
         below += f", {len(listed.pools) - len(chosen)} of them not shown"
-    if any(row.reason or row.spec_errors or row.fault for row in listed.pools):
+    if any(row.reason or row.spec_errors or row.fault or row.warnings for row in listed.pools):
         below += ". The whole story of one: spotpools explain POOL"
     notes = [Text(plain(note), style="yellow") for note in listed.notes]
     return Group(table, Text(below, style="dim"), *notes)
@@ -268,11 +272,17 @@ def _why(row: Row, now: datetime) -> str:
         "paused" if row.paused and not row.spec_errors else "",
         f"draining for {ago(row.draining_since, now)}" if row.draining_since else "",
         ROLLOUTS[row.rollout.state].format(row.rollout) if row.rollout else "",
+        _to_replace(row.replacing) if row.replacing else "",
+        f"{len(row.warnings)} {'warnings' if len(row.warnings) > 1 else 'warning'}" if row.warnings else "",
         f"{row.noticed} under notice" if row.noticed else "",
         f"{row.starting} starting" if row.starting else "",
         row.fault.partition(": ")[0] if row.fault else "",
     ]
     return plain("; ".join(part for part in parts if part))
+
+
+def _to_replace(replacing: Replacing) -> str:
+    return f"{replacing.count} to replace" + (f": {replacing.reason}" if replacing.reason else "")
 
 
 def _price(row: Row) -> Text:

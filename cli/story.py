@@ -69,6 +69,14 @@ def _course(story: Story) -> Iterator[RenderableType]:
     if rollout := story.rollout:
         yield _line("Rollout", f"{rollout.state}: {rollout.outdated} outdated, {rollout.updated} updated")
         yield _item(rollout.message)
+    if replacing := story.replacing:
+        why = f": {replacing.reason}" if replacing.reason else ""
+        yield _line("Replacing", f"{replacing.count}{why}", "yellow" if replacing.reason else "")
+        ahead = replacing.next_attempt_at and replacing.next_attempt_at > story.at
+        again = (
+            f" Next try in {ago(replacing.next_attempt_at, story.at)}." if ahead and replacing.next_attempt_at else ""
+        )
+        yield _item(replacing.message + again)
     for drained in story.drains[-3:]:
         yield _line("Drained", f"{drained.instance_id}, {ago(drained.at, story.at)} ago: {drained.status}")
     if story.next is None:

@@ -237,3 +237,31 @@ def test_a_status_edited_by_hand_is_told_and_the_rest_too(site: Site) -> None:
     assert found["advice"][0]["what"] == "STATUS_UNREADABLE"
     assert found["next"] is None, "nothing is done until it is mended"
     assert "cannot be read" in site.told("list")["pools"][0]["fault"]
+
+
+def test_what_is_not_replaced_is_told_with_the_reason_and_its_advice() -> None:
+    made = world(max_instances=3, on_rebalance="replace_first")
+    made.recommend_rebalance(made.alive()[0])
+    made.minutes(2)
+    found = told(made)
+    assert found.replacing is not None
+    assert "MAX_INSTANCES" in [one.what for one in found.advice]
+    text = page(found)
+    assert "Replacing 1: MAX_INSTANCES" in text
+    assert "Raise max_instances." in text
+
+
+def test_when_ec2_has_no_replacement_the_next_try_is_told() -> None:
+    made = world(max_instances=6, on_rebalance="replace_first")
+    made.set_all(capacity=0)
+    made.recommend_rebalance(made.alive()[0])
+    made.minutes(2)
+    text = page(told(made))
+    assert "Replacing 1: NO_CAPACITY" in text
+    assert "Next try in" in text
+
+
+def test_what_is_doubtful_about_the_item_is_told() -> None:
+    text = page(told(world(instance_types=["g5.xlarge", "g5.xlrge"], root_device_name="/dev/sda1")))
+    assert "EC2 sells no g5.xlrge in this Region" in text
+    assert "root_device_name has no effect without root_volume_size_gib." in text

@@ -14,7 +14,7 @@ from rich.console import Console
 from cli import show, watch
 from cli.show import Listing, Row
 from lambdas.aws import clients
-from lambdas.domain.status import Rollout, RolloutState
+from lambdas.domain.status import Reason, Replacing, Rollout, RolloutState
 from localcloud.market.settings import Fault
 from tests.cli.site import Site
 
@@ -97,6 +97,14 @@ def test_a_row_tells_since_when_and_for_how_long() -> None:
 def test_a_row_tells_how_far_an_update_is(state: RolloutState, says: str) -> None:
     row = Row("a", rollout=Rollout(state=state, outdated=3, updated=1, message=""))
     assert says in _text(show.picture(Listing((row,), Decimal(0)), NOW))
+
+
+def test_a_row_tells_of_warnings_and_of_what_is_to_be_replaced() -> None:
+    replacing = Replacing(count=2, reason=Reason.MAX_INSTANCES, message="")
+    row = Row("a", replacing=replacing, warnings=("instance_types: EC2 sells no g5.xlrge in this Region",))
+    text = _text(show.picture(Listing((row,), Decimal(0)), NOW))
+    assert "2 to replace: MAX_INSTANCES; 1 warning" in text
+    assert "spotpools explain POOL" in text
 
 
 def _text(picture: Any) -> str:
