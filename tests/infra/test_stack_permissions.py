@@ -41,6 +41,7 @@ def with_action(template: Synthesized, function: str, action: str) -> list[dict[
             {
                 *TO_ITS_DEAD_LETTERS,
                 "dynamodb:Scan",
+                "dynamodb:UpdateItem",  # marks who is in the queue
                 "ec2:DescribeInstances",
                 "ec2:DescribeSpotPriceHistory",
                 "pricing:GetProducts",

@@ -46,12 +46,13 @@ def target(template: Synthesized, function: str) -> str:
     return next(name for name in template.of("AWS::Lambda::Function") if name.startswith(f"Functions{function}"))
 
 
-def mapping(template: Synthesized, function: str) -> dict[str, Any]:
-    """The event source mapping of a function."""
+def mapping(template: Synthesized, function: str, source: str = "") -> dict[str, Any]:
+    """The event source mapping of a function, of several the one from this source."""
     found = [
         one["Properties"]
         for one in template.of("AWS::Lambda::EventSourceMapping").values()
         if logical_id(one["Properties"]["FunctionName"]) == target(template, function)
+        and logical_id(one["Properties"]["EventSourceArn"]).startswith(source)
     ]
     assert len(found) == 1
     properties: dict[str, Any] = found[0]
@@ -154,28 +155,32 @@ def test_queues_are_encrypted_and_refuse_plain_http(aws: Synthesized) -> None:
 
 
 @pytest.mark.parametrize(
-    ("queue", "function", "timeouts"), [("QueuesDue", "OnPoolDue", 6), ("QueuesNotices", "OnSpotNotice", 1)]
+    ("queue", "dead", "function", "timeouts"),
+    [
+        ("QueuesDue", "QueuesDueDead", "OnPoolDue", 6),
+        ("QueuesEdited", "QueuesDueDead", "OnPoolDue", 6),
+        ("QueuesNotices", "QueuesNoticesDead", "OnSpotNotice", 1),
+    ],
 )
 @pytest.mark.parametrize("stage", ["aws", "local"])
 def test_work_queues_hide_a_message_while_it_may_be_worked_on_and_put_the_dead_away(
-    request: pytest.FixtureRequest, stage: str, queue: str, function: str, timeouts: int
+    request: pytest.FixtureRequest, stage: str, queue: str, dead: str, function: str, timeouts: int
 ) -> None:
     """Notices come back as soon as Lambda allows; a queue may not hide a message for less than one time limit."""
     template: Synthesized = request.getfixturevalue(stage)
-    source = mapping(template, function)
+    source = mapping(template, function, queue)
     properties = template.resources[logical_id(source["EventSourceArn"])]["Properties"]
-    assert logical_id(source["EventSourceArn"]).startswith(queue)
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert 2 <= source["ScalingConfig"]["MaximumConcurrency"] <= 1000
     timeout = template.properties("AWS::Lambda::Function", f"Functions{function}")["Timeout"]
     assert properties["VisibilityTimeout"] == timeouts * timeout
-    assert logical_id(properties["RedrivePolicy"]["deadLetterTargetArn"]).startswith(f"{queue}Dead")
+    assert logical_id(properties["RedrivePolicy"]["deadLetterTargetArn"]).startswith(dead)
 
 
 def test_notices_of_one_moment_come_together(aws: Synthesized) -> None:
     notices = mapping(aws, "OnSpotNotice")
     assert (notices["BatchSize"], notices["MaximumBatchingWindowInSeconds"]) == (10, 1)
-    assert mapping(aws, "OnPoolDue")["BatchSize"] == 1
+    assert {mapping(aws, "OnPoolDue", queue)["BatchSize"] for queue in ("QueuesDue", "QueuesEdited")} == {1}
 
 
 def test_a_record_that_cannot_be_handled_does_not_block_the_stream(aws: Synthesized) -> None:
