@@ -164,7 +164,7 @@ def test_queues_are_encrypted_and_refuse_plain_http(aws: Synthesized) -> None:
 )
 @pytest.mark.parametrize("stage", ["aws", "local"])
 def test_work_queues_hide_a_message_while_it_may_be_worked_on_and_put_the_dead_away(
-    request: pytest.FixtureRequest, stage: str, queue: str, dead: str, function: str, timeouts: int
+    request: pytest.FixtureRequest, stage: str, queue: str, dead: str, *, function: str, timeouts: int
 ) -> None:
     """Notices come back as soon as Lambda allows; a queue may not hide a message for less than one time limit."""
     template: Synthesized = request.getfixturevalue(stage)
