@@ -39,7 +39,7 @@ def with_offers(picture: Picture, fleet: Fleet) -> tuple[Picture, Launched | Non
     """
     pool, memory = picture.intent.pool, picture.status.memory
     if pool is None or not (picture.may_launch or picture.may_let_go):
-        return picture, None
+        return _described(picture, fleet), None
     try:
         full = {subnet for subnet, until in memory.full.items() if until > picture.now}
         offers = [one for one in fleet.offers(pool, full) if one.instance_type not in picture.not_sold]
@@ -50,6 +50,20 @@ def with_offers(picture: Picture, fleet: Fleet) -> tuple[Picture, Launched | Non
         asked = picture.stock.missing + picture.surge
         return picture, Launched(None, asked, failures=(error.failure,), market=pool.market)
     return picture.offered(offers, template), None
+
+
+def _described(picture: Picture, fleet: Fleet) -> Picture:
+    """Put a changed description down in the pool's launch template at once, though nothing is to be launched yet.
+
+    A later bad edit must not lose it, and EC2 says now what is wrong with it.
+    """
+    pool, known = picture.intent.pool, picture.status.memory.template
+    if pool is None or picture.intent.paused or not pool.described or (known and known.machine == pool.machine_digest):
+        return picture
+    try:
+        return replace(picture, template=fleet.template(pool, known))
+    except FleetError as error:
+        return replace(picture, untold=(*picture.untold, error.failure))
 
 
 def with_unsold(picture: Picture, fleet: Fleet) -> Picture:

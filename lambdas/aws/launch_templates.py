@@ -18,12 +18,18 @@ from lambdas.domain.observed import POOL_TAG, STACK_TAG
 from lambdas.domain.pool import Pool
 from lambdas.domain.results import Failure
 from lambdas.domain.status import Template
+from lambdas.domain.user_data import digest_of
 from lambdas.ports import FleetError
 
 KEPT_VERSIONS = 5
 """An open attempt may still name the version before the newest."""
 
 AMAZON_LINUX = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{architecture}"
+NOT_KEPT = "UserDataNotKept"
+NOT_KEPT_TEXT = (
+    "The item is invalid, and the launch template of the last valid one is not there. Its user_data is kept nowhere "
+    "else, so it cannot be made anew: mend the item."
+)
 NOT_THERE = ("InvalidLaunchTemplateName.NotFoundException", "InvalidLaunchTemplateId.NotFound")
 
 
@@ -45,6 +51,8 @@ class LaunchTemplates:
         found = next((one for one in versions if one.get("VersionDescription") == machine), None)
         if found is not None:
             return _remembered(machine, found)
+        if digest_of(pool.user_data):
+            raise FleetError(failure(NOT_KEPT, NOT_KEPT_TEXT))
         made, warnings = self._add(pool, machine, versions[-1]) if versions else self._create(pool, machine)
         try:
             self._prune([*versions, made])

@@ -63,6 +63,7 @@ CODES: dict[Reason, tuple[str, ...]] = {
         "OptInRequired",
         "PendingVerification",
         "Blocked",
+        "OperationNotPermitted",
         "InvalidBlockDeviceMapping",
         "InvalidUserData.Malformed",
         "InvalidParameterValue",
@@ -91,7 +92,7 @@ CODES: dict[Reason, tuple[str, ...]] = {
 }
 
 OURS: dict[Reason, tuple[str, ...]] = {
-    Reason.CONFIG: ("NoMatchingTypes", "NoOnDemandPrice", "NoSubnet"),
+    Reason.CONFIG: ("NoMatchingTypes", "NoOnDemandPrice", "NoSubnet", "UserDataNotKept"),
     Reason.UNKNOWN: ("NoAnswer", "AttemptUnreadable"),
 }
 """Codes of this control plane, for what AWS has no word for."""

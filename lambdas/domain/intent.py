@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from lambdas.domain.pool import Pool, SpecError, parse_pool
+from lambdas.domain.pool import Pool, SpecError, parse_pool, recalled
 from lambdas.domain.status import Status
 
 
@@ -25,7 +25,7 @@ class Intent:
     @property
     def spec(self) -> dict[str, Any] | None:
         """The spec in force as it is remembered."""
-        return self.pool.model_dump(mode="json", exclude_defaults=True) if self.pool else None
+        return self.pool.remembered if self.pool else None
 
     @property
     def paused(self) -> bool:
@@ -38,7 +38,7 @@ def intent_of(item: Mapping[str, Any] | None, status: Status | None, now: dateti
     answer = status.answer if status else None
     if item is None:
         since = (answer.draining_since if answer else None) or now
-        last = _remembered(status)
+        last = recalled(status.memory.spec if status else None)
         return Intent(
             pool=None,
             deleted=True,
@@ -47,12 +47,6 @@ def intent_of(item: Mapping[str, Any] | None, status: Status | None, now: dateti
             drain_command=last.drain_command if last else None,
         )
     parsed = parse_pool(item)
-    pool = parsed if isinstance(parsed, Pool) else _remembered(status)
+    pool = parsed if isinstance(parsed, Pool) else recalled(status.memory.spec if status else None)
     errors = () if isinstance(parsed, Pool) else parsed
     return Intent(pool=pool, errors=errors, drain_command=pool.drain_command if pool else None)
-
-
-def _remembered(status: Status | None) -> Pool | None:
-    """The last valid spec. What an earlier version wrote down may be none any more; then none is in force."""
-    remembered = parse_pool((status.memory.spec if status else None) or {})
-    return remembered if isinstance(remembered, Pool) else None

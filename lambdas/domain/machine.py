@@ -149,10 +149,10 @@ class Machine(BaseModel):
 
     @field_validator("user_data")
     @classmethod
-    def _short_and_plain(cls, text: str | None) -> str | None:
+    def _short_and_plain(cls, text: str | None, info: ValidationInfo) -> str | None:
         if text is not None and len(text.encode("utf-8", "surrogatepass")) > USER_DATA_LIMIT:
             raise ValueError("too long")
-        if text is not None:
+        if text is not None and info.context != user_data.REMEMBERED:
             user_data.check(text)
         return text
 

@@ -475,7 +475,7 @@ class Pool(Machine):
     @property
     def machine(self) -> Machine:
         """The inline description alone."""
-        return Machine(**self.model_dump(include=set(Machine.model_fields)))
+        return Machine.model_validate(self.model_dump(include=set(Machine.model_fields)), context=user_data.REMEMBERED)
 
     @property
     def described(self) -> bool:
@@ -495,9 +495,17 @@ class Pool(Machine):
 
         Which types it may have is no part of it: wider requirements make no instance wrong.
         """
+        if kept := user_data.digest_of(self.user_data):
+            return kept
         template = self.launch_template.model_dump() if self.launch_template else None
         words = [self.machine.model_dump(exclude_defaults=True), self.architecture, template, None]
         return digest([*words, "no tags in metadata"] if self.unshowable else words)
+
+    @property
+    def remembered(self) -> dict[str, Any]:
+        """The item as the control plane remembers it, without its user data."""
+        said = self.model_dump(mode="json", exclude_defaults=True)
+        return said if self.user_data is None else {**said, "user_data": user_data.kept(self.machine_digest)}
 
     @cached_property
     def launch_terms(self) -> str:
@@ -584,6 +592,14 @@ def parse_pool(item: Mapping[str, Any]) -> Pool | tuple[SpecError, ...]:
     return tuple(faults) or pool
 
 
+def recalled(remembered: Mapping[str, Any] | None) -> Pool | None:
+    """A remembered item. What an earlier version wrote down may be none any more: then None."""
+    try:
+        return Pool.model_validate(remembered, context=user_data.REMEMBERED) if remembered else None
+    except ValidationError:
+        return None
+
+
 def _twice(single: object) -> SpecError:
     return SpecError(
         field="instance_type",
@@ -623,15 +639,23 @@ def _fault(fault: Mapping[str, Any], item: Mapping[str, Any]) -> SpecError:
         return SpecError(field=name, value="(absent)", rule=f"required: {rule}", remedy=remedy)
     inner = len(place) > 1 and isinstance(item[written], Mapping | list)
     where = ".".join(str(step) for step in place) if inner else written
-    return SpecError(field=_shown(where), value=_shown(value if inner else item[written]), rule=rule, remedy=remedy)
+    told = _secret(item[written]) if name == "user_data" else _shown(value if inner else item[written])
+    return SpecError(field=_shown(where), value=told, rule=rule, remedy=remedy)
 
 
 def _unknown(name: str, value: object) -> SpecError:
+    """A long text may be user data under a wrong name."""
     nearest = difflib.get_close_matches(name, KNOWN_NAMES, n=1, cutoff=0.6)
     remedy = (
         f"Did you mean {nearest[0]}? Rename it." if nearest else f"Remove it. Known names: {', '.join(KNOWN_NAMES)}."
     )
-    return SpecError(field=_shown(name), value=_shown(value), rule="a known attribute name", remedy=remedy)
+    told = _secret(value) if isinstance(value, str) and len(value) > SHOWN_VALUE_LENGTH else _shown(value)
+    return SpecError(field=_shown(name), value=told, rule="a known attribute name", remedy=remedy)
+
+
+def _secret(value: object) -> str:
+    """What is told of a value that may hold secrets."""
+    return f"({len(value)} characters)" if isinstance(value, str) else f"({type(value).__name__})"
 
 
 def _shown(value: object) -> str:

@@ -1,8 +1,13 @@
-"""What a machine makes of its user data: what cloud-init runs, what it passes over, and what was encoded before."""
+"""What a machine makes of its user data: what cloud-init runs, what it passes over, and what was encoded before.
+
+User data may hold secrets. So the control plane keeps no copy: of an item that it remembers, only a digest that names
+the launch template's version.
+"""
 
 from __future__ import annotations
 
 import base64
+import re
 
 from lambdas.domain.fields import BrokenRuleError
 
@@ -26,9 +31,30 @@ OTHER_HEADS = ("[", "{")
 
 GZIP = b"\x1f\x8b"
 
+REMEMBERED = {"remembered": True}
+"""Context in which an item is read that the control plane has remembered."""
+
+_KEPT = re.compile(r"^digest:([0-9a-f]{12})$")
+
+
+def kept(machine_digest: str) -> str:
+    """What stands for user data in an item that is remembered: the digest of the machine that it belongs to."""
+    return f"digest:{machine_digest}"
+
+
+def digest_of(text: str | None) -> str | None:
+    """The machine's digest, if user data stands there only by it."""
+    found = _KEPT.match(text or "")
+    return found and found[1]
+
 
 def check(text: str) -> None:
     """Raise BrokenRuleError for user data that is base64 already: encoded once more, it would never run."""
+    if digest_of(text):
+        raise BrokenRuleError(
+            "another text: this is the digest that stands for user data where the control plane remembers an item",
+            "Write the user data itself.",
+        )
     decoded = _decoded(text)
     if decoded is not None and (decoded.startswith(GZIP) or _runs(decoded.decode("utf-8", "replace"))):
         raise BrokenRuleError(
@@ -41,7 +67,7 @@ def warning(text: str) -> str | None:
     """What is doubtful about user data that is accepted, in one sentence; None: nothing."""
     if text[:1].isspace() and text.lstrip().startswith("#!"):
         return "user_data has white space before #!, so the script will not run: begin with #! at once."
-    if _runs(text) or text.lstrip().startswith(OTHER_HEADS):
+    if digest_of(text) or _runs(text) or text.lstrip().startswith(OTHER_HEADS):
         return None
     if _decoded(text) is not None:
         return "user_data looks like base64, which is encoded once more: write it as plain text."

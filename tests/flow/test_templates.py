@@ -130,8 +130,15 @@ class TestHowMany:
         assert launched_from(world, world.alive()[2]).version == 1
         assert len(own_template(world).versions) == 2
 
-    def test_what_launches_nothing_makes_no_version(self, world: World) -> None:
+    def test_a_description_is_put_down_before_anything_is_launched(self, world: World) -> None:
         world.edit(target_size=0, image_id="ami-1")
+        calls = world.calls.copy()
+        assert len(own_template(world).versions) == 1
+        world.minutes(60)
+        assert not [action for action in world.calls - calls if "LaunchTemplate" in action]
+
+    def test_a_paused_pool_makes_no_version(self, world: World) -> None:
+        world.edit(target_size=3, image_id="ami-1", paused=True)
         assert [one.name for one in world.surroundings.templates.values()] == [TEMPLATE]
 
     def test_old_versions_are_pruned_but_for_the_default_one(self, world: World) -> None:
@@ -309,6 +316,62 @@ class TestWarnings:
         assert len(world.alive()) == 8
         (warning,) = world.status().answer.warnings
         assert "UnauthorizedOperation: No." in warning
+
+
+SECRET = "#!/bin/sh\nexport TOKEN=hunter2\n"
+
+
+class TestUserDataIsKeptInTheTemplateAlone:
+    """It may hold secrets: whoever may read the pools' state need not see them."""
+
+    def test_nothing_of_it_is_in_the_status(self, world: World) -> None:
+        world.edit(target_size=3, user_data=SECRET)
+        world.fault(action="CreateFleet", error="RequestLimitExceeded", times=1)
+        world.edit(target_size=4, user_data=SECRET)
+        world.minutes(5)
+        assert len(world.alive()) == 4
+        assert "hunter2" not in world.status().model_dump_json()
+
+    def test_a_later_bad_edit_loses_none_of_it(self, world: World) -> None:
+        world.edit(target_size=0, user_data=SECRET)
+        world.edit(target_size=2, user_data=SECRET)
+        world.interrupt(world.alive()[0])
+        world.put(target_size="many", user_data=SECRET)
+        world.minutes(5)
+        assert world.status().answer.spec_errors
+        assert [launched_from(world, id_).user_data for id_ in world.alive()] == [SECRET, SECRET]
+
+    def test_a_new_description_is_kept_though_nothing_was_launched_by_it(self, world: World) -> None:
+        world.edit(target_size=1, image_id="ami-1")
+        world.edit(target_size=1, user_data=SECRET)
+        world.interrupt(*world.alive())
+        world.put(target_size="many", user_data=SECRET)
+        world.minutes(5)
+        assert [launched_from(world, id_).user_data for id_ in world.alive()] == [SECRET]
+
+    def test_instances_of_the_remembered_item_are_not_outdated(self, world: World) -> None:
+        world.edit(target_size=2, user_data=SECRET, update="rolling", max_instances=6)
+        before = world.alive()
+        world.put(target_size="many", user_data=SECRET)
+        world.minutes(30)
+        assert world.alive() == before
+        world.edit(target_size=2, user_data=SECRET, update="rolling", max_instances=6)
+        world.minutes(30)
+        assert world.alive() == before
+
+    def test_if_somebody_deletes_the_template_meanwhile_that_is_said(self, world: World) -> None:
+        world.edit(target_size=1, user_data=SECRET)
+        world.put(target_size="many", user_data=SECRET)
+        world.client.delete_launch_template(LaunchTemplateName="test/p")
+        world.interrupt(*world.alive())
+        world.minutes(20)
+        waiting = world.status().answer.waiting
+        assert waiting is not None
+        assert waiting.reason is Reason.CONFIG
+        assert "mend the item" in waiting.message
+        world.edit(target_size=1, user_data=SECRET)
+        world.minutes(2)
+        assert [launched_from(world, id_).user_data for id_ in world.alive()] == [SECRET]
 
 
 class TestItsEnd:

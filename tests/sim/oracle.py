@@ -14,7 +14,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lambdas.domain.pool import Pool, SpecError, parse_pool
+from lambdas.domain.pool import Pool, SpecError, parse_pool, recalled
 from lambdas.domain.status import (
     NOTICE_COUNTS,
     Answer,
@@ -624,8 +624,7 @@ def in_force(item: Mapping[str, Any], status: Status | None) -> Pool | None:
     """The spec that an item stands for: its own, or while it is invalid the last valid one."""
     if isinstance(parsed := _parsed(_Item(repr(item), item)), Pool):
         return parsed
-    remembered = status.memory.spec if status else None
-    return Pool.model_validate(remembered) if remembered else None
+    return recalled(status.memory.spec if status else None)
 
 
 @dataclass(frozen=True)

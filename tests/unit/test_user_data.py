@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 from typing import Any
 
 import pytest
 
-from lambdas.domain.pool import Pool, SpecError, parse_pool, warnings_of
+from lambdas.domain.pool import Pool, SpecError, parse_pool, recalled, warnings_of
+from lambdas.domain.user_data import kept
 
 SCRIPT = "#!/bin/sh\necho grüß dich\n"
 RUNS = [
@@ -80,6 +82,39 @@ def test_what_will_not_run_is_accepted_with_a_warning(text: str, words: str) -> 
     (warning,) = warnings_of(accepted(text))
     assert warning.startswith("user_data")
     assert words in warning
+
+
+def test_the_digest_that_stands_for_it_in_memory_is_no_user_data() -> None:
+    found = parsed(kept("0123456789ab"))
+    assert not isinstance(found, Pool)
+    (fault,) = found
+    assert "Write the user data itself." in fault.remedy
+
+
+@pytest.mark.parametrize("name", ["user_data", "userdata"])
+@pytest.mark.parametrize("text", [encoded("#!/bin/sh\nexport TOKEN=hunter2\n" * 9), "hunter2" * 5000])
+def test_no_fault_quotes_it(name: str, text: str) -> None:
+    faults = parse_pool({"pool_name": "p", "instance_type": "c5.large", name: text})
+    assert isinstance(faults, tuple)
+    assert f"({len(text)} characters)" in {one.value for one in faults}
+    assert not any(text[:20] in one.model_dump_json() for one in faults)
+
+
+def test_a_remembered_item_has_the_digest_of_the_item_itself() -> None:
+    pool = accepted("#!/bin/sh\nexport TOKEN=hunter2\n")
+    again = recalled(pool.remembered)
+    assert "hunter2" not in json.dumps(pool.remembered)
+    assert again is not None
+    assert again.machine_digest == pool.machine_digest
+    assert again.machine.user_data == kept(pool.machine_digest)
+    assert again.remembered == pool.remembered
+    assert warnings_of(again) == ()
+
+
+def test_an_item_as_an_earlier_version_remembered_it_is_read() -> None:
+    pool = accepted("#!/bin/sh\ndate\n")
+    again = recalled(pool.model_dump(mode="json", exclude_defaults=True))
+    assert again == pool
 
 
 def test_settings_without_effect_and_quotas_are_warned_of() -> None:
