@@ -328,7 +328,7 @@ class Market:
             self._launch_tokens().take(1, now)
         self._enter(instance, "pending", now)
         if key_refused:
-            at = now + self.lasting(self._random.uniform(*KEY_REFUSED_SECONDS))
+            at = now + self.drawn(KEY_REFUSED_SECONDS, instance.id, "without its key")
             self.schedule(at, partial(self.end, instance, KEY_REFUSED))
             return instance
         pending = self.drawn(self.settings.pending_seconds, instance.id, "pending")
