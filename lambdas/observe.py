@@ -33,37 +33,27 @@ def observe(
 
 
 def with_offers(picture: Picture, fleet: Fleet) -> tuple[Picture, Launched | None]:
-    """Add what EC2 offers a pool that may launch or must choose whom to let go.
+    """Add what EC2 offers a pool that may launch or must choose whom to let go, and its launch template.
 
-    If EC2 refuses to tell, that is a launch refused; it hinders nothing else.
+    A changed description is put down in the template at once, though nothing is to be launched yet: a later bad edit
+    must not lose it, and EC2 says now what is wrong with it. If EC2 refuses to tell, that is a launch refused; it
+    hinders nothing else.
     """
     pool, memory = picture.intent.pool, picture.status.memory
-    if pool is None or not (picture.may_launch or picture.may_let_go):
-        return _described(picture, fleet), None
+    if pool is None or picture.intent.paused:
+        return picture, None
     try:
+        picture = replace(picture, template=fleet.template(pool, memory.template))
+        if not (picture.may_launch or picture.may_let_go):
+            return picture, None
         full = {subnet for subnet, until in memory.full.items() if until > picture.now}
         offers = [one for one in fleet.offers(pool, full) if one.instance_type not in picture.not_sold]
-        template = fleet.template(pool, memory.template) if picture.may_launch else None
     except FleetError as error:
         if not picture.may_launch:
             return replace(picture, untold=(*picture.untold, error.failure)), None
         asked = picture.stock.missing + picture.surge
         return picture, Launched(None, asked, failures=(error.failure,), market=pool.market)
-    return picture.offered(offers, template), None
-
-
-def _described(picture: Picture, fleet: Fleet) -> Picture:
-    """Put a changed description down in the pool's launch template at once, though nothing is to be launched yet.
-
-    A later bad edit must not lose it, and EC2 says now what is wrong with it.
-    """
-    pool, known = picture.intent.pool, picture.status.memory.template
-    if pool is None or picture.intent.paused or not pool.described or (known and known.machine == pool.machine_digest):
-        return picture
-    try:
-        return replace(picture, template=fleet.template(pool, known))
-    except FleetError as error:
-        return replace(picture, untold=(*picture.untold, error.failure))
+    return replace(picture, offers=tuple(offers)), None
 
 
 def with_unsold(picture: Picture, fleet: Fleet) -> Picture:

@@ -42,7 +42,8 @@ class Stock:
 
     ``running`` and ``starting`` (pending) are shown by EC2, ``unseen`` not yet; ``unready`` are ids of those that have
     not been seen ready, ``at_risk`` of those that EC2 may take or service; ``stillborn`` ended before they were ready,
-    ``lived`` ended since, and had been ready; ``doubtful`` may have been terminated: the answer was lost.
+    ``lived`` ended since, and had been ready; ``doubtful`` may have been terminated: the answer was lost. ``ended`` are
+    ids of those shown to be ending, which EC2 may show as running once more: its listings step back by some seconds.
     """
 
     wanted: int
@@ -59,6 +60,7 @@ class Stock:
     stillborn: tuple[Instance, ...] = ()
     lived: tuple[Instance, ...] = ()
     doubtful: tuple[Instance, ...] = ()
+    ended: tuple[str, ...] = ()
 
     @property
     def members(self) -> tuple[Instance, ...]:
@@ -176,6 +178,7 @@ def take_stock(
         stillborn=tuple(one for one in ended if one.id not in ending and not _has_ready_tag(one, pool)),
         lived=tuple(one for one in ended if _has_ready_tag(one, pool)),
         doubtful=tuple(one for one in (*present, *unseen) if one.id in ending - noticed and one.state in ALIVE),
+        ended=tuple(one.id for one in present if one.state is State.SHUTTING_DOWN),
     )
 
 

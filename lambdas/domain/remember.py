@@ -251,9 +251,9 @@ def _shown(picture: Picture) -> tuple[Instance, ...]:
 
 
 def _terminated(picture: Picture, results: Results) -> tuple[Ended, ...]:
-    """What must not count any more though an older listing may show it: what we ended, what was seen to end awaited."""
+    """What must not count any more though an older listing may show it: what we ended, and what was seen to end."""
     recent = [one for one in picture.status.memory.terminated if picture.now - one.at < RECENT]
-    ids = results.ended | {one.id for one in picture.stock.stillborn}
+    ids = results.ended | {one.id for one in picture.stock.stillborn} | set(picture.stock.ended)
     return (*recent, *([Ended(at=picture.now, ids=tuple(sorted(ids)))] if ids else []))
 
 

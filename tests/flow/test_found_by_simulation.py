@@ -125,3 +125,22 @@ def test_what_was_seen_to_die_is_not_ready_because_an_older_listing_shows_it_ali
         world.forward(10)
         reconcile("p", world.plane)
     assert old in world.alive()
+
+
+def test_what_was_seen_to_end_does_not_serve_again_when_an_older_listing_shows_it_running() -> None:
+    """EC2's listings step back by some seconds; nobody else may go for one that is gone."""
+    world = World()
+    world.edit(target_size=3)
+    world.minutes(2)
+    world.market.settings = world.market.settings.changed({"shutting_down_seconds": 30})
+    world.fault(action="TerminateInstances", drop_connection=True, where="after")
+    before = world.alive()
+    world.edit(target_size=2)
+    reconcile("p", world.plane)
+    left = world.alive()
+    (gone,) = set(before) - set(left)
+    world.market.instances[gone].tags["spotpools:protect"] = "true"  # else it might be chosen again by luck
+    world.market.settings = world.market.settings.changed({"describe_lag_seconds": 10})
+    world.forward(4)
+    reconcile("p", world.plane)
+    assert world.alive() == left

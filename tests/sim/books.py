@@ -5,26 +5,30 @@ Nothing here asks the control plane what it believes; of its code only the readi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
+from functools import lru_cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from lambdas.domain.observed import STACK_TAG
-from lambdas.domain.pool import Pool
+from lambdas.domain.pool import Pool, parse_pool
 from lambdas.domain.status import Reason
 from localcloud.market.health import health
 from localcloud.market.instances import BY_USER, Instance
 from localcloud.market.model import Market
 from localcloud.market.offerings import Offering
 from tests.fakes import STACK, TEMPLATE
-from tests.sim.scenario import A_SUBNET, BROKEN, TYPES, ZONES
+from tests.sim.scenario import BROKEN, SUBNETS, TYPES, ZONES
 
 MOST_LAG, LOOK = 240.0, 60.0
 """Seconds by which a listing may be late, and for which a reconcile may hold what it saw."""
 
 GOES_ON = timedelta(seconds=MOST_LAG + LOOK)
 SMALLEST = Decimal("0.000001")
+LEAST_PRICE = Decimal("0.001001")
+"""USD: EC2 takes no maximum price of a unit at or below a thousandth."""
 BROKEN_WORDS = tuple(
     word for one in BROKEN for said in one.values() for word in ([said] if isinstance(said, str) else said)
 )
@@ -40,6 +44,14 @@ class Books:
         self.at_risk: set[str] = set()
         self.newest: set[str] = set()
         """Instances that the invocation under judgement launched: it acts on what there was before."""
+        self.shielded: set[str] = set()
+        """Instances that EC2 itself protects from termination."""
+        self.safe_again: set[str] = set()
+        """Instances whose maintenance was called off, whether or not that was heard."""
+        self.generation: dict[str, int] = {}
+        """Of instances that replace others at risk, how many such replacements in a row they are."""
+        self._texts: dict[str, str] = {}
+        """The user data of each description that was ever valid, by its digest."""
         self._worked: set[str] = set()
         """Instances that were once ready, by what their pool's item then asked for."""
 
@@ -51,6 +63,15 @@ class Books:
         """All of ours that EC2 still knows."""
         tags = {"spotpools:pool": pool, STACK_TAG: STACK}
         return [one for one in self.market.instances.values() if tags.items() <= one.tags.items()]
+
+    def put(self, item: Mapping[str, Any]) -> None:
+        """Remember what a valid item describes: whoever works by it later knows its user data by a digest."""
+        if isinstance(spec := parse_pool(item), Pool) and spec.user_data is not None:
+            self._texts[spec.machine_digest] = spec.user_data
+
+    def user_data(self, spec: Pool) -> str:
+        """The user data that a spec stands for."""
+        return self._texts.get(spec.machine_digest, "") if spec.user_data is not None else ""
 
     # Readiness
 
@@ -81,10 +102,12 @@ class Books:
             or (not one.live and (one.ending is None or one.ending.code != BY_USER.code) and _ended_at(one) > since)
         ]
 
-    def stillborn(self, pool: str, spec: Pool) -> bool:
-        """Whether an instance of the pool ended lately without having been ready."""
+    def stillborn(self, pool: str, spec: Pool, *, once: bool = True) -> bool:
+        """Whether an instance of the pool ended lately without having been ready; ``once``: by any item so far."""
         since = self.market.clock() - timedelta(minutes=40)
-        return any(not one.live and _ended_at(one) > since and not self.ready(one, spec) for one in self.of(pool))
+        return any(
+            not one.live and _ended_at(one) > since and not self.ready(one, spec, once=once) for one in self.of(pool)
+        )
 
     # Drift
 
@@ -103,7 +126,7 @@ class Books:
         if spec.launch_template is not None or one.template is None:
             return one.template is not None
         image = one.template.image_id.removeprefix("resolve:")
-        return one.template.user_data == (spec.user_data or "") and spec.image_id in (None, image)
+        return one.template.user_data == self.user_data(spec) and spec.image_id in (None, image)
 
     def lacks_base(self, alive: list[Instance], spec: Pool, wanted: int) -> bool:
         """Whether less than the base is on demand, and it is not for protected instances' sake."""
@@ -171,14 +194,21 @@ class Books:
     # Prices, room
 
     def cap(self, spec: Pool, instance_type: str) -> Decimal | None:
-        """The most that a spot instance-hour of a type may cost; a share is one of the price list's price."""
+        """The most that a spot instance-hour of a type may cost; a share is one of the price list's price, if any."""
         text = spec.spot_max_price
         if text is None or not text.endswith("%"):
             return None if text is None else Decimal(text)
+        if self.unpriced(spec, instance_type):
+            return Decimal(0)
         listed = max(
             one.on_demand_price for one in self.market.offerings.values() if one.instance_type == instance_type
         )
         return (listed * Decimal(text[:-1]) / 100).quantize(SMALLEST, ROUND_DOWN)
+
+    def unpriced(self, spec: Pool, instance_type: str) -> bool:
+        """Whether the cap of a type is a share of a price that the price list does not have."""
+        listed = any(one.machine.listed for one in self.market.offerings.values() if one.instance_type == instance_type)
+        return spec.spot_max_price is not None and spec.spot_max_price.endswith("%") and not listed
 
     def types(self, spec: Pool) -> tuple[str, ...]:
         """The types that a pool may have: those it names, or those that meet its requirements."""
@@ -189,42 +219,46 @@ class Books:
 
     def broken(self, spec: Pool) -> bool:
         """Whether what the pool describes cannot be launched, or never does its work."""
-        words = (spec.image_id or "", spec.user_data or "", *spec.security_group_ids)
+        words = (spec.image_id or "", self.user_data(spec), *spec.security_group_ids)
         unknown = spec.launch_template is not None and spec.launch_template.name != TEMPLATE
-        nowhere = not self.types(spec) or spec.subnet_ids not in ((), (A_SUBNET,))
+        nowhere = not self.types(spec) or not set(spec.subnet_ids) <= set(SUBNETS)
         return unknown or nowhere or spec.ready_tag == "never" or any(word in BROKEN_WORDS for word in words)
 
     def right_reasons(self, spec: Pool, alive: list[Instance], wanted: int) -> set[Reason]:
         """Why instances may rightly be missing; empty if nothing hinders."""
-        if spec.subnet_ids and spec.subnet_ids != (A_SUBNET,):
+        if not set(spec.subnet_ids) <= set(SUBNETS):
             return {Reason.CONFIG}
         if not self.types(spec):
             return {Reason.CONFIG}
-        lifecycles = self._lacking(spec, alive, wanted)
         free = spec.max_instances - units(alive, spec)
+        # A cap that cannot be told is a fault of the item, which on-demand instances do not mend.
+        fills = spec.fallback is not None and self.hindrances(spec, "spot", free) != {Reason.CONFIG}
+        lifecycles = self._lacking(spec, alive, wanted, fills=fills)
         each = [self.hindrances(spec, lifecycle, free) for lifecycle in lifecycles]
         if self.broken(spec):
             return {Reason.CONFIG, Reason.UNKNOWN, *(one for some in each for one in some if one)}
-        fills = (
-            spec.fallback is not None and "spot" in lifecycles
-        )  # on demand stands in for spot, not spot for the base
-        if fills and any(None in self.hindrances(spec, one, free) for one in ("spot", "on-demand")):
+        # On demand stands in for spot, not spot for the base.
+        if (
+            fills
+            and "spot" in lifecycles
+            and any(None in self.hindrances(spec, one, free) for one in ("spot", "on-demand"))
+        ):
             return set()
         return set() if any(None in some for some in each) else {one for some in each for one in some if one}
 
-    def _lacking(self, spec: Pool, alive: list[Instance], wanted: int) -> tuple[str, ...]:
+    def _lacking(self, spec: Pool, alive: list[Instance], wanted: int, *, fills: bool) -> tuple[str, ...]:
         if not spec.spot:
             return ("on-demand",)
         base = min(spec.on_demand_base, wanted)
         lacks_base = units(on_demand_of(alive), spec) < base
         spot = [one for one in alive if one.lifecycle == "spot"]
         lacks_spot = units(spot, spec) < wanted - base
-        named = (("on-demand", lacks_base or spec.fallback is not None), ("spot", lacks_spot))
+        named = (("on-demand", lacks_base or fills), ("spot", lacks_spot))
         return tuple(name for name, lacks in named if lacks)
 
     def hindrances(self, spec: Pool, lifecycle: str, free: int) -> set[Reason | None]:
         """What hinders each offering of a market; None among them if one could be launched now."""
-        zones = ZONES[:1] if spec.subnet_ids else ZONES
+        zones = ZONES[:1] if spec.subnet_ids else ZONES  # the subnets of SUBNETS are in the first
         keys = [(one, zone) for one in self.types(spec) for zone in zones]
         offerings = [self.market.offerings[key] for key in keys if key in self.market.offerings]
         found: set[Reason | None] = set()
@@ -236,8 +270,14 @@ class Books:
     def _hindrances_of(self, spec: Pool, offering: Offering, lifecycle: str, free: int) -> set[Reason]:
         cap = self.cap(spec, offering.instance_type)
         dear = offering.spot_price > (offering.on_demand_price if cap is None else cap)
+        dear |= cap is not None and cap / spec.weight(offering.instance_type) < LEAST_PRICE
         room = self.market.room("spot" if lifecycle == "spot" else "on-demand", [offering.key])
+        subnets = [one.id for one in self.market.surroundings.subnets() if one.zone == offering.zone]
+        usable = [id_ for id_ in subnets if id_ in spec.subnet_ids] if spec.subnet_ids else subnets[:1]
+        if lifecycle == "spot" and self.unpriced(spec, offering.instance_type):
+            return {Reason.CONFIG}  # it is not even tried
         hindrances = {
+            Reason.NO_ADDRESSES: not any(room.addresses[id_] for id_ in usable),
             Reason.PRICE_ABOVE_MAX: lifecycle == "spot" and dear,
             Reason.MAX_INSTANCES: spec.weight(offering.instance_type) > free,
             Reason.NO_CAPACITY: not room.free[offering.key],
@@ -283,10 +323,24 @@ def _changes(spec: Pool, now: datetime) -> list[datetime]:
 
 
 def _last(cron: str, zone: str, now: datetime) -> datetime:
-    """When a daily entry, the only kind in scenarios, came last; there is no change of clocks in early January."""
+    """When a daily entry, the only kind in scenarios, came last."""
     minute, hour = map(int, cron.split()[:2])
-    came = now.astimezone(ZoneInfo(zone)).replace(hour=hour, minute=minute, second=0, microsecond=0)
-    return came if came <= now else came - timedelta(days=1)
+    today = now.astimezone(ZoneInfo(zone)).date()
+    days = (today - timedelta(days=back) for back in range(-1, 3))
+    return max(came for day in days if (came := _came(day, hour, minute, zone)) <= now)
+
+
+@lru_cache(10_000)
+def _came(day: date, hour: int, minute: int, zone: str) -> datetime:
+    """The first moment at which the clock on the wall shows this time of a day, or has jumped over it."""
+    wall = datetime(day.year, day.month, day.day, hour, minute)  # noqa: DTZ001  a clock on the wall has no zone
+    usual = wall.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+    if usual.astimezone(ZoneInfo(zone)).replace(tzinfo=None) == wall:
+        return usual
+    at = usual - timedelta(hours=3)  # this night the clocks jump over it
+    while at.astimezone(ZoneInfo(zone)).replace(tzinfo=None) < wall:
+        at += timedelta(minutes=1)
+    return at
 
 
 def _meets(name: str, spec: Pool) -> bool:

@@ -43,6 +43,9 @@ MOST_SKEW = 120.0
 MOST_IN_VAIN = 16
 """Launches on one market within an hour, if none brings what lives: pauses of 45 s to 11 min, and two clocks' skew."""
 
+MOST_IN_A_ROW = 4
+"""How often within an hour a pool's replacements of what was at risk may be replaced for the same reason."""
+
 OF_THE_MARKET = (BY_USER.code, BY_SPOT_MARKET.code, "Server.InsufficientInstanceCapacity")
 """Why instances end that says nothing against their description, as far as EC2 tells."""
 
@@ -97,6 +100,8 @@ class Invocation:
     ending: set[str] = field(default_factory=set)
     brought: set[str] = field(default_factory=set)
     errors_told: int = 0
+    raised: bool = False
+    """Whether something failed in it and was told by an error, though the function went on."""
 
     def of(self, pool: str) -> Seen:
         """What it has seen of a pool."""
@@ -128,6 +133,10 @@ class Oracle:
         self.launches: dict[tuple[str, str], list[tuple[float, list[str]]]] = {}
         """When which instances were launched, by pool and market."""
         self.newest: dict[str, Lease] = {}
+        self.replaced_again: dict[str, list[float]] = {}
+        """When replacements of what was at risk were replaced for the same reason, by pool."""
+        self.stillborn_in: set[str] = set()
+        """Pools of which instances ended without having been ready."""
         self.most_at_begin: dict[str, int] = {}
         self.failing: dict[tuple[str, str], tuple[int, float]] = {}
         self.now: Callable[[], float] = lambda: 0.0
@@ -157,6 +166,7 @@ class Oracle:
             self.books.extras.update(self._beyond(asked, params, ids))
             for one in (self.market.instances[id_] for id_ in ids):  # though the answer may be lost, they will be seen
                 self.failing.pop((pool, f"{one.instance_type}/{one.zone}/{market_of(params)}"), None)
+            self._judge_risks(pool, seen, ids)
             self._judge_launch(f"{inv.name} launches {len(ids)} for {pool}", seen, pool, token, ids, first=first)
             self._judge_loop(pool, market_of(params), ids)
         return answer
@@ -265,6 +275,21 @@ class Oracle:
         self.launches[pool, lifecycle] = [*lately, (self.now(), ids)]
         if len(lately) >= MOST_IN_VAIN:
             self.broken("launches in vain become rare", f"{pool}: {len(lately)} within an hour")
+
+    def _judge_risks(self, pool: str, seen: Seen, ids: list[str]) -> None:
+        """To replace what is at risk helps little where what replaces it soon is at risk too."""
+        spec = in_force(seen.item, seen.status) if seen.item is not None else None
+        before = [one for one in self.alive(pool) if one.id not in ids]
+        risky = [one for one in before if one.id in self.books.at_risk]
+        if spec is None or not ids or not risky or units(before, spec) < self._wanted(spec)[1]:
+            return
+        generation = 1 + min(self.books.generation.get(one.id, 0) for one in risky)
+        self.books.generation |= dict.fromkeys(ids, generation)
+        if generation > 1:
+            lately = [at for at in self.replaced_again.get(pool, []) if self.now() - at < HOUR]
+            self.replaced_again[pool] = [*lately, self.now()]
+            if len(lately) >= MOST_IN_A_ROW:
+                self.broken("replacing in vain becomes rare", f"{pool}: {len(lately)} times within an hour")
 
     def _was_stillborn(self, pool: str, id_: str) -> bool:
         item = self.pools.items.get(pool)
@@ -451,6 +476,12 @@ class Oracle:
         if expected and on_one_market and alike and waiting and waiting.reason is not expected and not named:
             text = f"{pool} waits for {waiting.reason}, EC2 said {expected}: {waiting.message[:100]}"
             self.broken("the right reason", text)
+        died = waiting is not None and "before they were ready" in waiting.message
+        # By checks whoever lived for less than a minute may not have been seen ready; a tag stays to be seen.
+        if spec and self.books.stillborn(pool, spec, once=False):
+            self.stillborn_in.add(pool)
+        if waiting and died and spec and spec.ready_tag and pool not in self.stillborn_in:
+            self.broken("the right reason", f"{pool} says {waiting.message[:100]}, and none did")
         refused, gave = inv.refused.pop(pool, ({}, frozenset()))
         for offering in refused:
             failures, at = self.failing.get((pool, offering), (0, 0.0))
@@ -505,7 +536,7 @@ class Oracle:
         queue_said = isinstance(error, RuntimeError) and str(error).startswith("SQS")
         if isinstance(error, Exception) and not isinstance(error, OUR_FAILURES) and not queue_said:
             self.broken("no crash", f"{inv.name}: {type(error).__name__}: {error}")
-        if inv.outcome != "ok":
+        if inv.outcome != "ok" or inv.raised:
             return
         for call, how, code in inv.faults:
             nothing_left = call == "TerminateInstances" and not any(one.id in inv.ending for one in self._living())
@@ -552,7 +583,7 @@ class Oracle:
         return self._wrong_size(pool, spec, alive, answer) or self._not_replaced(pool, spec, alive, answer)
 
     def _not_gone(self, pool: str, alive: list[Instance], status: Status | None) -> str | None:
-        protected = [one for one in alive if _protected(one)]
+        protected = [one for one in alive if self._stays(one)]
         template = any(one.name == f"{STACK}/{pool}" for one in self.market.surroundings.templates.values())
         if len(alive) > len(protected) or (status and not alive) or (template and not alive):
             return f"{pool} was deleted; alive {len(alive)}, protected {len(protected)}, template {template}, {status}"
@@ -561,13 +592,17 @@ class Oracle:
     def _wrong_size(self, pool: str, spec: Pool, alive: list[Instance], answer: Answer) -> str | None:
         size, serving = self._wanted(spec)[1], units(alive, spec)
         most = size + self.books.beyond_wanted(pool, spec, size)
-        free = [one for one in alive if not _protected(one) and not self.books.of_base(one, alive, spec, size)]
+        free = [one for one in alive if not self._stays(one) and not self.books.of_base(one, alive, spec, size)]
         spare = [one for one in free if spec.weight(one.instance_type) <= serving - most]
         if spare:
             return f"{pool} has {serving} alive, {size} wanted, {most} allowed; {spare[0].id} could go"
         if serving < size:
             return self._rightly_waits(pool, spec, alive, answer.waiting)
         return f"{pool} wants no more, yet waits: {answer.waiting}" if answer.waiting else None
+
+    def _stays(self, one: Instance) -> bool:
+        """Whether we or EC2 may not end an instance."""
+        return _protected(one) or one.id in self.books.shielded
 
     def _rightly_waits(self, pool: str, spec: Pool, alive: list[Instance], waiting: Waiting | None) -> str | None:
         size = self._wanted(spec)[1]
@@ -590,13 +625,14 @@ class Oracle:
         size = self._wanted(spec)[1]
         if units(alive, spec) < size:
             return None
-        old = [one for one in alive if self.books.outdated(one, spec) and not _protected(one)]
+        old = [one for one in alive if self.books.outdated(one, spec) and not self._stays(one)]
         if not self.books.swaps_in_place(old, spec, alive, size):
             old = [one for one in old if self.books.swaps(one, spec, alive, size)]
         noted = self.statuses.statuses[pool].notices  # messages get lost
-        risky = [one for one in alive if one.id in self.books.at_risk & noted.keys() and not _protected(one)]
+        at_risk = (self.books.at_risk & noted.keys()) - self.books.safe_again - self.books.generation.keys()
+        risky = [one for one in alive if one.id in at_risk and not self._stays(one)]
         risky = [one for one in risky if self.books.swaps(one, spec, alive, size)]
-        lent = [one for one in self.books.borrowed(pool, spec, size) if not _protected(one)]
+        lent = [one for one in self.books.borrowed(pool, spec, size) if not self._stays(one)]
         lent = [one for one in lent if self.books.swaps(one, spec, alive, size)]
         returns = spec.fallback is not None and spec.fallback.return_to_spot
         stopped = answer.rollout is not None and answer.rollout.state is RolloutState.STOPPED

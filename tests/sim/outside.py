@@ -121,7 +121,8 @@ class Ec2(Service):
             try:
                 return describe_instance_status(world.market, params)
             except EC2Error as error:
-                raise client_error("DescribeInstanceStatus", error.code) from None
+                answer: Any = {"Error": {"Code": error.code, "Message": error.message}, "ResponseMetadata": {}}
+                raise ClientError(answer, "DescribeInstanceStatus") from None
 
         return world.call("DescribeInstanceStatus", effect)
 

@@ -30,10 +30,18 @@ SETTLING = 25 * MINUTE
 """How long after an episode every minute is ticked; in the stillness after that, every half hour."""
 
 CENT_OF_A_CENT = Decimal("0.000001")
-A_SUBNET = "subnet-00000000000000001"
-"""Of the first zone."""
+SUBNETS = ("subnet-00000000000000001", "subnet-00000000000000004")
+"""Of the first zone: its default, and another one."""
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
+STARTS = (
+    datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC), datetime(2028, 2, 28, 20, tzinfo=UTC),
+    datetime(2026, 3, 28, 23, 30, tzinfo=UTC), datetime(2026, 10, 24, 23, 0, tzinfo=UTC),  # Berlin's clocks change
+    datetime(2026, 3, 8, 5, 45, tzinfo=UTC), datetime(2026, 11, 1, 4, 30, tzinfo=UTC),  # New York's
+    datetime(2026, 4, 4, 14, 0, tzinfo=UTC), datetime(2026, 10, 3, 14, 30, tzinfo=UTC),  # Lord Howe's, by half an hour
+)  # fmt: skip
+"""When scenarios begin: on plain days, and an hour or two before the clocks change somewhere."""
+
+LARGE = 300
 READY_TAG = "ready=true"
 """What the simulated workload sets on its instance."""
 
@@ -41,12 +49,14 @@ GOOD: tuple[dict[str, Any], ...] = (
     {"image_id": "ami-0a"}, {"image_id": "ami-0b"}, {"image_id": "ami-0c", "tags": {"team": "vision"}},
     {"user_data": "echo 1"}, {"user_data": "echo 2", "security_group_ids": ["sg-1"]},
     {"root_volume_size_gib": Decimal(50)}, {"key_name": "ops"}, {}, {"launch_template": {"name": "test-default"}},
+    {"user_data": "#!/bin/sh\n# runs a job"},
 )  # fmt: skip
 """Descriptions of machines that live."""
 
 BROKEN: tuple[dict[str, Any], ...] = (
     {"image_id": "ami-dies"}, {"user_data": "halt at once"}, {"user_data": "is impaired"}, {"user_data": "hangs"},
-    {"image_id": "ami-missing"}, {"security_group_ids": ["sg-missing"]}, {"image_id": "ssm:/no/such"},
+    {"image_id": "ami-missing"}, {"image_id": "ami-locked"}, {"security_group_ids": ["sg-missing"]},
+    {"image_id": "ssm:/no/such"},
 )  # fmt: skip
 """Descriptions that EC2 refuses, and those of machines that never do their work."""
 
@@ -54,7 +64,8 @@ REQUIREMENTS: tuple[dict[str, Any], ...] = (
     {"vcpus": {"min": Decimal(4)}}, {"vcpus": {"min": Decimal(1), "max": Decimal(4)}}, {"gpus": {"min": Decimal(1)}},
     {"gpu_names": ["t4", "a10g"]}, {"memory_gib": {"min": Decimal(500)}}, {"excluded_types": ["p3.*", "g5.*"]},
 )  # fmt: skip
-TIME_ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata")
+TIME_ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe")
+MISSPELT = "g5.xlagre"
 
 LAUNCH_CODES = (
     "RequestLimitExceeded", "Unavailable", "InternalError", "MaxSpotInstanceCountExceeded", "UnauthorizedOperation",
@@ -68,7 +79,8 @@ ENTRY_CODES = (
 ASKING_CODES = ("RequestLimitExceeded", "Unavailable", "InternalError", "UnauthorizedOperation")
 TABLE_CALLS = (
     "statuses.get", "statuses.scan", "statuses.acquire", "statuses.release", "statuses.begin", "statuses.save",
-    "statuses.delete", "statuses.note", "pools.get", "pools.scan",
+    "statuses.delete", "statuses.note", "statuses.ending", "statuses.announced", "statuses.queued", "pools.get",
+    "pools.scan",
 )  # fmt: skip
 ASKING_CALLS = (
     "DescribeSubnets", "DescribeSpotPriceHistory", "DescribeInstanceStatus", "DescribeInstanceStatus",
@@ -78,7 +90,7 @@ ASKING_CALLS = (
 )  # fmt: skip
 SPOT_MOVES = (
     "interrupt", "interrupt", "interrupt", "storm", "false", "stranger", "rebalance", "rebalance", "maintenance",
-    "dies",
+    "dies", "risks",
 )  # fmt: skip
 FAULTS = (
     "launch", "launch", "launch", "describe", "ask", "ask", "terminate", "table", "table", "kill", "kill", "slow",
@@ -132,6 +144,12 @@ class Scenario:
     check_seconds: float = 2.0
     ec2_seconds: float = 0.0
     """By so much each call to EC2 takes longer than usual."""
+    start: datetime = STARTS[0]
+    as_on_aws: bool = False
+    """Whether instances take as long as on a real account, and listings differ from one moment to the next."""
+    template_lag_seconds: float = 0.0
+    unlisted: tuple[str, ...] = ()
+    """Types that the price list does not have."""
 
     def without(self, dropped: Iterable[Happening]) -> Scenario:
         """The same scenario in which these things do not happen."""
@@ -154,7 +172,12 @@ class _Maker:
         self.rng = rng
         self.seed = seed
         self.small = small
-        number = rng.choice((1, 1, 2, 3)) if small else rng.choice((1, 1, 2, 2, 3, 3, 3, 4, 5, 6, 8, 15, 30))
+        self.start = rng.choice(STARTS)
+        self.large = not small and rng.random() < 0.02
+        """A few pools of hundreds, whose offerings are as large."""
+        self.aws = rng.random() < 0.3
+        numbers = (1, 1, 2) if self.large else (1, 1, 2, 3) if small else (1, 1, 2, 2, 3, 3, 3, 4, 5, 6, 8, 15, 30)
+        number = rng.choice(numbers)
         self.pools = [f"pool-{n:02}" for n in range(1, number + 1)]
         several = [one for one in TYPES if one != ARM]
         self.types = rng.sample(several, rng.randint(1, len(several)))
@@ -165,6 +188,7 @@ class _Maker:
         self.modern = {pool: self._wishes() for pool in self.pools if rng.random() < 0.5}
         """Pools that use what came with the third step, each with what it mostly wishes."""
         self.skewed = rng.random() < 0.4
+        self.unlisted = tuple(one for one in sold if rng.random() < 0.05)
         self.happenings: list[Happening] = []
 
     def scenario(self) -> Scenario:
@@ -187,7 +211,22 @@ class _Maker:
             rng.choice((1.5, 1.5, 30.0)),
             rng.choice((2.0, 60.0, 150.0)),
         )
-        return Scenario(self.seed, tuple(self.offerings), happenings, jittered, at, pages, pending, checks)
+        slow = rng.choice((1.0, 3.0, 10.0)) if rng.random() < 0.06 else 0.0
+        return Scenario(
+            self.seed,
+            tuple(self.offerings),
+            happenings,
+            jittered,
+            end=at,
+            page_size=1000 if self.large or slow else pages,
+            pending_seconds=pending,
+            check_seconds=checks,
+            ec2_seconds=slow,
+            start=self.start,
+            as_on_aws=self.aws,
+            template_lag_seconds=rng.choice((2.0, 8.0, 20.0)) if rng.random() < 0.2 else 0.0,
+            unlisted=self.unlisted,
+        )
 
     def _episode(self, start: float, length: float) -> None:
         rng, pools = self.rng, self.pools
@@ -220,7 +259,8 @@ class _Maker:
     def _user(self, at: float) -> None:
         rng, pool = self.rng, self.rng.choice(self.pools)
         item, then = self._item(pool, at), at + rng.uniform(1, 900)
-        match rng.choice(("put", "put", "put", "put", "bad", "bad", "pause", "delete", "protect", "stop", "flap")):
+        doings = ("put", "put", "put", "put", "bad", "bad", "pause", "delete", "protect", "shield", "stop", "flap")
+        match rng.choice(doings):
             case "put":
                 self._put(at, item)
             case "bad":
@@ -235,6 +275,8 @@ class _Maker:
             case "protect":
                 self._add(at, "protect", pool=pool, count=rng.randint(1, 3))
                 self._add(then, "unprotect", pool=pool)
+            case "shield":
+                self._add(at, "shield", pool=pool, count=rng.randint(1, 3))
             case "stop":
                 self._add(at, "stop", pool=pool)
             case _:  # sizes changed faster than anybody can follow
@@ -273,21 +315,24 @@ class _Maker:
 
     def _wishes(self) -> dict[str, Any]:
         rng = self.rng
-        limit = rng.choice((3, 5, 8, 12, 12))
+        limit = rng.choice((LARGE // 5, LARGE)) if self.large else rng.choice((3, 5, 8, 12, 12))
         target = rng.choice((limit, rng.randint(1, limit), rng.randint(1, limit)))
         return {
-            "types": self._types(),
+            "types": self._types(limit),
             "sizes": {"max_instances": Decimal(limit), "target_size": Decimal(target)},
             "description": self._description(),
             "patience": self._patience(limit),
         }
 
-    def _types(self) -> dict[str, Any]:
+    def _types(self, limit: int) -> dict[str, Any]:
         rng = self.rng
         chosen = rng.sample(self.types, rng.randint(1, len(self.types)))
+        if rng.random() < 0.03:
+            chosen.append(MISSPELT)
         match rng.choice(("types", "types", "weights", "weights", "weights", "requirements", "arm")):
             case "weights":
-                weights = {one: Decimal(rng.choice((1, 1, 2, 3, 4))) for one in chosen if rng.random() < 0.8}
+                weighs = (1, 1, 2, 2, 3, 4, 8, limit // 2 or 1, limit)
+                weights = {one: Decimal(rng.choice(weighs)) for one in chosen if rng.random() < 0.8}
                 return {"instance_types": chosen, "weights": weights}
             case "requirements":
                 return {"requirements": rng.choice(REQUIREMENTS)}
@@ -324,14 +369,15 @@ class _Maker:
         rng, entries = self.rng, []
         for _ in range(rng.randint(1, 3)):
             zone = rng.choice(TIME_ZONES)
-            local = (START + timedelta(seconds=at + rng.uniform(-6 * HOUR, 1.5 * HOUR))).astimezone(ZoneInfo(zone))
-            entry = {"cron": f"{local.minute} {local.hour} * * *", "timezone": zone}
+            local = (self.start + timedelta(seconds=at + rng.uniform(-6, 1.5) * HOUR)).astimezone(ZoneInfo(zone))
+            hour = rng.choice((1, 2, 2)) if self.start != STARTS[0] and rng.random() < 0.5 else local.hour
+            entry = {"cron": f"{local.minute} {hour} * * *", "timezone": zone}
             entries.append({**entry, "target_size": Decimal(rng.randint(0, limit))})
         return entries
 
     def _plain_item(self, pool: str) -> dict[str, Any]:
         rng = self.rng
-        limit = rng.choice((1, 2, 3, 4, 5, 8, 12))
+        limit = rng.choice((LARGE // 5, LARGE)) if self.large else rng.choice((1, 2, 3, 4, 5, 8, 12))
         target = rng.choice((0, limit, rng.randint(0, limit), rng.randint(0, limit)))
         item: dict[str, Any] = {
             "pool_name": pool,
@@ -348,7 +394,7 @@ class _Maker:
             price = self._some_price()
             item["spot_max_price"] = price if rng.random() < 0.5 else str(price)
         if rng.random() < 0.15:
-            item["subnet_ids"] = [rng.choice((A_SUBNET, A_SUBNET, "subnet-0000"))]
+            item["subnet_ids"] = list(rng.choice((SUBNETS[:1], SUBNETS, SUBNETS, ("subnet-0000",))))
         if rng.random() < 0.04:
             item["launch_template"] = {"name": "no-such-template"}
         return item
@@ -381,12 +427,13 @@ class _Maker:
     def _offering(self, instance_type: str, zone: str) -> OfferingAtFirst:
         price = Decimal(self.rng.randint(100_000, 2_000_000)).scaleb(-6)
         on_demand = (price * self.rng.randint(2, 4)).quantize(CENT_OF_A_CENT)
-        return OfferingAtFirst(instance_type, zone, self.rng.choice((0, 1, 2, 4, 8, 20, 40)), price, on_demand)
+        capacity = self.rng.choice((0, 20, 100, 300, 1000) if self.large else (0, 1, 2, 4, 8, 20, 40))
+        return OfferingAtFirst(instance_type, zone, capacity, price, on_demand)
 
     def _market(self, at: float) -> None:
         rng, offering = self.rng, self.rng.choice(self.offerings)
         where = {"instance_type": offering.instance_type, "zone": offering.zone}
-        match rng.choice(("capacity", "capacity", "price", "price", "drought", "flood", "on_demand")):
+        match rng.choice(("capacity", "capacity", "price", "price", "drought", "flood", "on_demand", "addresses")):
             case "capacity":
                 self._add(at, "offering", **where, capacity=rng.choice((0, 0, 1, 2, 5, 20)))
             case "price":
@@ -395,6 +442,11 @@ class _Maker:
             case "on_demand":
                 self._add(at, "offering", **where, on_demand=rng.choice((0, 0, 1, 3)))
                 self._add(at + rng.uniform(5, 60) * MINUTE, "offering", **where, on_demand=1000)
+            case "addresses":
+                number = rng.choice((0, 0, 1, 2, 3))
+                self._add(at, "addresses", number=number, free=rng.choice((0, 0, 1, 3)))
+                if rng.random() < 0.7:
+                    self._add(at + rng.uniform(1, 60) * MINUTE, "addresses", number=number, free=1000)
             case "drought":
                 for one in self.offerings:
                     self._add(at, "offering", instance_type=one.instance_type, zone=one.zone, capacity=0)
@@ -403,16 +455,23 @@ class _Maker:
             case _:
                 self._flood(at)
 
+    @property
+    def _plenty(self) -> int:
+        return 1000 if self.large else 30
+
     def _flood(self, at: float) -> None:
         for one in self.offerings:
-            self._add(at, "offering", instance_type=one.instance_type, zone=one.zone, capacity=30, price=one.price)
+            self._add(
+                at, "offering", instance_type=one.instance_type, zone=one.zone, capacity=self._plenty, price=one.price
+            )
 
     def _spot(self, at: float) -> None:
         rng, pool = self.rng, self.rng.choice(self.pools)
         match rng.choice(SPOT_MOVES):
             case "interrupt":
                 seconds = rng.choice((120.0, 120.0, 120.0, 5.0))
-                self._add(at, "interrupt", pool=pool, count=rng.randint(1, 4), seconds=seconds)
+                count = rng.choice((4, 60, LARGE)) if self.large else rng.randint(1, 4)
+                self._add(at, "interrupt", pool=pool, count=count, seconds=seconds)
             case "storm":
                 one = rng.choice(self.offerings)
                 self._add(at, "storm", instance_type=one.instance_type, zone=one.zone)
@@ -420,8 +479,16 @@ class _Maker:
                 self._add(at, "false_notice", pool=pool, count=rng.randint(1, 2))
             case "stranger":
                 self._add(at, "stranger_notice", pool=pool)
-            case "rebalance" | "maintenance" as what:
-                self._add(at, what, pool=pool)
+            case "rebalance":
+                self._add(at, "rebalance", pool=pool)
+            case "maintenance":
+                closed = rng.choice((None, rng.uniform(1, 600)))
+                self._add(at, "maintenance", pool=pool, closed_after=closed)
+            case "risks":  # of an offering whose instances are all recommended anew, again and again
+                one, minutes = rng.choice(self.offerings), rng.choice((5, 10, 20))
+                for again in range(rng.choice((1, 3, 8))):
+                    when = at + again * minutes * MINUTE
+                    self._add(when, "risks", instance_type=one.instance_type, zone=one.zone)
             case _:
                 self._add(at, "fault", call="CreateFleet", how="dies", times=rng.randint(1, 3), seconds=5.0)
 
@@ -464,7 +531,8 @@ class _Maker:
         rng, pool = self.rng, self.rng.choice(self.pools)
         limit, lost = rng.choice((8, 12, 20)), rng.choice((0, 0, 2, 8, 9, 9))
         item = {"pool_name": pool, "max_instances": Decimal(limit), "instance_types": list(self.types)}
-        self._add(at - 1, "lag", seconds=110.0 if self.skewed else rng.choice((110.0, 240.0, 240.0)))
+        lag = 110.0 if self.skewed else rng.choice((110.0, 240.0, 240.0))
+        self._add(at - 1, "lag", seconds=20.0 if self.aws else lag)
         self._put(at, {**item, "target_size": Decimal(rng.randint(limit // 2, limit))})
         code = rng.choice(("RequestLimitExceeded", "UnauthorizedOperation", "MaxSpotInstanceCountExceeded"))
         for how, times in (("drop_before", lost), ("drop_after", 1), (rng.choice(("error", "drop_before")), 1)):
@@ -521,5 +589,7 @@ class _Maker:
         else:
             # The longest lag that still fits into the ten minutes for which our memory outweighs a listing.
             lag = rng.choice((5.0, 20.0, 60.0, 110.0) if self.skewed else (5.0, 45.0, 110.0, 240.0))
+            if self.aws:  # a lag that varies shows an instance as running after it was shown as ending, not as ended
+                lag = min(lag, 20.0)
             self._add(at, "lag", seconds=lag)
             self._add(at + rng.uniform(60, 1800), "lag", seconds=rng.choice((0.0, 2.0)))

@@ -13,6 +13,7 @@ import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -29,6 +30,7 @@ from lambdas.events import parse_ec2_event
 from lambdas.reconcile import ControlPlane, reconcile
 from lambdas.tick import tick
 from localcloud.market.clock import ManualClock
+from localcloud.market.instances import Instance, ending_by_itself
 from localcloud.market.model import Market
 from localcloud.market.offerings import Machine, Offering
 from localcloud.market.settings import Boot
@@ -45,15 +47,20 @@ T = TypeVar("T")
 FUNCTION_SECONDS = 60.0
 """The functions' time limit in the stack."""
 
-HIDDEN_SECONDS = 360.0
-"""How long a queue hides a message that a function has: six times the function's time limit."""
+HIDDEN_SECONDS = {"notices": 60.0}
+"""How long a queue hides a message that a function has: for others than notices six times the function's time limit."""
 
-RECEIVES = 3
-"""How often a queue gives a message out before it puts it with the dead letters."""
+RECEIVES = {"notices": 15}
+"""How often a queue gives a message out before it puts it with the dead letters; of others it is 3 times."""
 
 QUIET_TICKS = 45
 """Minutes after the last fault within which each pool is at its size or says why not. It is the longest chain there
 is: a lost launch settles (10), is refused for what only a person can mend (15), finds no capacity (15); and a tick."""
+
+JOB = "runs a job"
+"""In the user data of machines whose workload ends itself some time after it has tagged itself as ready."""
+
+ITSELF = ending_by_itself("Client.InstanceInitiatedShutdown")
 
 WORKING = 95
 """Of a hundred instances so many get to work by themselves."""
@@ -87,7 +94,7 @@ class World:
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self.clock = ManualClock()
+        self.clock = ManualClock(scenario.start)
         self.start = self.clock.now
         self.t = 0.0
         self.trace: list[str] = []
@@ -123,19 +130,18 @@ class World:
                     one.price,
                     one.on_demand,
                     vcpus=TYPES[one.instance_type][0],
-                    machine=_machine(one.instance_type),
+                    machine=replace(_machine(one.instance_type), listed=one.instance_type not in scenario.unlisted),
                 )
                 for one in scenario.offerings
             ],
-            settings=MarketSettings(
-                describe_lag_seconds=2,
-                pending_seconds=scenario.pending_seconds,
-                status_check_seconds=scenario.check_seconds,
-            ),
+            settings=_settings(scenario),
         )
-        halfway = scenario.pending_seconds + scenario.check_seconds / 2
+        halfway = 5.0 if scenario.as_on_aws else scenario.pending_seconds + scenario.check_seconds / 2
         self.market.boots += (*BOOTS, Boot(image_id="ami-dies", outcome="dies", after_seconds=halfway))
         surroundings.missing |= {"ami-missing", "sg-missing"}
+        surroundings.add_subnet(ZONES[0])
+        key = "arn:aws:kms:us-east-1:000000000000:key/of-a-customer"
+        surroundings.account = surroundings.account.changed({"image_keys": {"ami-locked": key}})
         self.pools = MemoryPools()
         self.statuses = MemoryStatuses(self.clock, LEASE_SECONDS)
         self.oracle = Oracle(self.market, self.pools, self.statuses)
@@ -405,29 +411,37 @@ class World:
                 case _:
                     copies = 2
         for copied in range(copies):
-            self.at(self.t + delay * (1 + copied), lambda: self._deliver(channel, body, RECEIVES))
+            self.at(self.t + delay * (1 + copied), partial(self._deliver, channel, body, 1))
 
-    def _deliver(self, channel: str, body: Any, receives: int) -> None:
+    def _deliver(self, channel: str, body: Any, tries: int) -> None:
         """Give a message out, or let it wait until one of the channel's invocations is free."""
         if self._under_way[channel] >= AT_ONCE:
-            self._waiting.setdefault(channel, deque()).append(partial(self._deliver, channel, body, receives))
+            self._waiting.setdefault(channel, deque()).append(partial(self._deliver, channel, body, tries))
             return
         self._under_way[channel] += 1
         self.arrived[channel] += 1
+        failed: list[Mapping[str, Any]] = []
 
         def after(well: bool) -> None:
             self._under_way[channel] -= 1
             if waiting := self._waiting.get(channel):
                 self.at(self.t, waiting.popleft())
-            if not well and receives > 1:
-                self.at(self.t + HIDDEN_SECONDS, lambda: self._deliver(channel, body, receives - 1))
-            elif not well:
-                self.stats["dead letters"] += 1
+            if not well:
+                self._again(channel, body, tries, HIDDEN_SECONDS.get(channel, 6 * FUNCTION_SECONDS))
+            elif failed:  # the function itself has them come back soon
+                seconds = 2 + 8 * zlib.crc32(f"{self.t}".encode()) / 2**32
+                self._again(channel, failed, tries, seconds if tries <= notices.QUICK_TRIES else FUNCTION_SECONDS)
 
         if channel == "notices":
-            self._invoke(channel, f"{len(body)} events", lambda: self._hear(body), after)
+            self._invoke(channel, f"{len(body)} events", lambda: failed.extend(self._hear(body, tries)), after)
         else:
             self._invoke(channel, body, lambda: reconcile(body, self.plane), after)
+
+    def _again(self, channel: str, body: Any, tries: int, seconds: float) -> None:
+        if tries < RECEIVES.get(channel, 3):
+            self.at(self.t + seconds, partial(self._deliver, channel, body, tries + 1))
+        else:
+            self.stats["dead letters"] += 1
 
     def _tick(self) -> None:
         if self._out_until.get("tick", 0.0) > self.t:
@@ -435,23 +449,38 @@ class World:
             return
         self._invoke("tick", "", lambda: tick(self.plane), lambda _: None)
 
-    def _hear(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """As the notices function does: note each, then reconcile each pool once; what failed is told at the end."""
-        parsed = [parse_ec2_event(json.dumps(event)) for event in events]
-        instances = notices.whose(parsed, self.plane).ours
-        touched: dict[str, None] = {}
-        failed: Exception | None = None
-        for event in parsed:
-            for instance in (instances[id_] for id_ in event.instance_ids if id_ in instances):
+    def _hear(self, events: Iterable[Mapping[str, Any]], tries: int) -> list[Mapping[str, Any]]:
+        """As the notices function does: note each, then reconcile each pool once; what failed comes back alone.
+
+        Raises if all failed for another reason than that EC2 does not show an instance yet.
+        """
+        parsed = [(event, parse_ec2_event(json.dumps(event))) for event in events]
+        seen = notices.whose([one for _, one in parsed], self.plane)
+        touched: dict[str, list[Mapping[str, Any]]] = {}
+        failed, last = [], None
+        for event, one in parsed:
+            if notices.seen_later(one, seen, tries):
+                failed.append(event)
+            for instance in (seen.ours[id_] for id_ in one.instance_ids if id_ in seen.ours):
                 try:
-                    notices.note(event, instance, self.plane)
-                    touched[instance.pool_name] = None
+                    notices.note(one, instance, self.plane)
+                    touched.setdefault(instance.pool_name, []).append(event)
                 except Exception as error:  # noqa: BLE001  as the batch processor does
-                    failed = error
-        for pool in touched:
-            reconcile(pool, self.plane)
-        if failed:
-            raise failed
+                    failed.append(event)
+                    last = error
+        for pool, first in touched.items():
+            try:
+                reconcile(pool, self.plane)
+            except Exception as error:  # noqa: BLE001  as the batch processor does
+                failed.append(first[0])
+                last = error
+        if last:
+            self.log(f"{len(failed)} events failed: {type(last).__name__}: {str(last)[:120]}")
+            if self.running:
+                self.running.raised = True
+            if len(failed) == len(parsed):
+                raise last
+        return failed
 
     # What happens
 
@@ -461,6 +490,7 @@ class World:
 
     def _do_put(self, pool: str, item: dict[str, Any]) -> None:
         self.oracle.edited(pool)
+        self.oracle.books.put(item)
         self.pools.items[pool] = copy.deepcopy(item)
         self.send("stream", pool, 0.4)
 
@@ -468,6 +498,17 @@ class World:
         self.oracle.edited(pool)
         if self.pools.items.pop(pool, None):
             self.send("stream", pool, 0.4)
+
+    def _do_shield(self, pool: str, count: int) -> None:
+        """Somebody protects on-demand instances from termination, in EC2's own way."""
+        for one in [one for one in self.oracle.alive(pool) if one.lifecycle == "on-demand"][:count]:
+            one.protected = True
+            self.oracle.books.shielded.add(one.id)
+
+    def _do_addresses(self, number: int, free: int) -> None:
+        """A subnet has so many addresses left."""
+        subnet = self.market.surroundings.subnets()[number]
+        self.market.surroundings.addresses[subnet.id] = self.market.addresses_used()[subnet.id] + free
 
     def _do_protect(self, pool: str, count: int) -> None:
         for one in self.oracle.alive(pool)[:count]:
@@ -521,11 +562,26 @@ class World:
             self.oracle.books.at_risk.add(one.id)
             self.market.recommend_rebalance(one)
 
-    def _do_maintenance(self, pool: str) -> None:
+    def _do_risks(self, instance_type: str, zone: str) -> None:
+        """Every spot instance of an offering is recommended to be replaced."""
+        for one in self.market.live((instance_type, zone), "spot"):
+            self.oracle.books.at_risk.add(one.id)
+            self.market.recommend_rebalance(one)
+
+    def _do_maintenance(self, pool: str, closed_after: float | None = None) -> None:
         for one in self.oracle.alive(pool)[:2]:
             self.oracle.books.at_risk.add(one.id)
             starts_at = self.clock.now + timedelta(days=14)
-            self.market.announce_maintenance(one, "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED", "scheduledChange", starts_at)
+            tell = partial(self.market.announce_maintenance, one, "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED")
+            arn = tell("scheduledChange", starts_at)
+            if closed_after is not None:
+                over = partial(tell, "scheduledChange", starts_at, status="closed", event_arn=arn)
+                self.at(self.t + closed_after, partial(self._is_over, one.id, over))
+
+    def _is_over(self, id_: str, tell: Callable[[], Any]) -> None:
+        if id_ in self.market.instances:
+            self.oracle.books.safe_again.add(id_)
+            tell()
 
     def work(self, ids: Iterable[str]) -> None:
         """The workload of new instances tags its own as ready after a while; some never do, until all is quiet."""
@@ -539,6 +595,14 @@ class World:
         if instance is not None and instance.live and instance.boot is None:
             key, _, value = READY_TAG.partition("=")
             instance.tags[key] = value
+            if instance.template and JOB in instance.template.user_data and not self._calm:
+                seconds = 15 + 300 * zlib.crc32(f"job {id_}".encode()) / 2**32
+                self.market.schedule(self.clock.now + timedelta(seconds=seconds), partial(self._done, instance))
+
+    def _done(self, instance: Instance, at: datetime) -> None:
+        """A job is done, and its machine shuts itself down; when all is to come to rest, jobs are long."""
+        if not self._calm:
+            self.market.end(instance, ITSELF, at)
 
     def _do_fault(self, call: str, **fault: Any) -> None:
         self._armed.setdefault(call, []).append(fault)
@@ -564,6 +628,18 @@ def _machine(instance_type: str) -> Machine:
     _, gib, gpus, gpu_name = TYPES[instance_type]
     return Machine(
         memory_mib=gib * 1024, architecture="arm64" if instance_type == ARM else "x86_64", gpus=gpus, gpu_name=gpu_name
+    )
+
+
+def _settings(scenario: Scenario) -> MarketSettings:
+    lag = scenario.template_lag_seconds
+    if scenario.as_on_aws:
+        return MarketSettings.aws().changed({"template_lag_seconds": lag})
+    return MarketSettings(
+        describe_lag_seconds=2,
+        pending_seconds=scenario.pending_seconds,
+        status_check_seconds=scenario.check_seconds,
+        template_lag_seconds=lag,
     )
 
 
