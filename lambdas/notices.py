@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
-from random import randint, uniform
+from random import randint
 
 from lambdas.domain.observed import Instance
+from lambdas.domain.pauses import Pauses
 from lambdas.domain.status import Notice, NoticeKind, Reason
 from lambdas.events import Ec2Event, HealthEvent, InterruptionNotice, MalformedEventError, RebalanceRecommendation
 from lambdas.metrics import Metric
@@ -25,6 +26,7 @@ METRICS = {
 LISTING_TRIES = 4
 """Of one throttled question. It stands for up to ten notices of two minutes each, so it is worth some seconds here."""
 
+BETWEEN_LISTINGS = Pauses(timedelta(seconds=1), timedelta(seconds=4))
 
 UNKNOWN_TRIES = 5
 """Of a notice for an instance that EC2 does not show: a new one is seen after six seconds, seldom later."""
@@ -82,18 +84,18 @@ def comes_back_after(fault: Exception, tries: int) -> int | None:
     """Seconds until a message that was not handled is tried again; None: as long as its queue hides messages."""
     if isinstance(fault, MalformedEventError):
         return 1  # no try will mend it: on to the dead letters
-    return randint(2, 10) if tries <= QUICK_TRIES else None  # noqa: S311  jitter, as above
+    return randint(2, 10) if tries <= QUICK_TRIES else None  # noqa: S311  jitter, no secret
 
 
-def _asked(ids: Iterable[str], plane: ControlPlane) -> Mapping[str, Instance | None]:
+def _asked(ids: Collection[str], plane: ControlPlane) -> Mapping[str, Instance | None]:
     for tries in range(1, LISTING_TRIES):
         try:
             return plane.fleet.find(ids)
         except FleetError as error:
             if error.failure.reason is not Reason.THROTTLED:
                 raise
-            # Jitter, so that those who were throttled together do not come back together.
-            plane.wait(uniform(0.25, 0.5) * 2**tries)  # noqa: S311  no secret hangs on it
+            # Others ask for other ids, so that those who were throttled together do not come back together.
+            plane.wait(BETWEEN_LISTINGS.after(tries, salt=",".join(sorted(ids))).total_seconds())
     return plane.fleet.find(ids)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
+from fnmatch import fnmatch
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -114,9 +115,11 @@ class Books:
     def outdated(self, one: Instance, spec: Pool) -> bool:
         """Whether the item as it stands would have made the instance otherwise; markets apart."""
         subnets = spec.subnet_ids
+        excluded = spec.requirements.excluded_types if spec.requirements else ()
         return (
             one.tags.get("spotpools:machine", "") not in ("", spec.machine_digest)
             or bool(spec.instance_types and one.instance_type not in spec.instance_types)
+            or any(fnmatch(one.instance_type, name) for name in excluded)
             or bool(subnets and one.subnet_id not in subnets)
             or (not spec.spot and one.lifecycle == "spot")
         )

@@ -412,8 +412,9 @@ class Oracle:
             return 0
         if any(not self.books.outdated(one, spec) for one in working):
             return max(spec.max_unavailable, heaviest(spec))
-        full = units([*self.alive(pool), *lost], spec) >= spec.max_instances
-        return heaviest(spec) if full else 0
+        free = spec.max_instances - units([*self.alive(pool), *lost], spec)
+        lightest = min((spec.weight(name) for name in self.books.types(spec)), default=1)
+        return heaviest(spec) if free < lightest else 0
 
     def _is_full(self, pool: str, spec: Pool, lent: list[Instance]) -> bool:
         """Whether a successor fits beside none of these."""
