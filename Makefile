@@ -44,7 +44,7 @@ check: need-python $(VENV) ## Format, lint, types, house rules and links; change
 	$(BIN)/python -m pip check
 	$(BIN)/python -m pytest tests/test_house_rules.py tests/unit/test_links.py
 
-sim: need-python $(VENV) ## Attack the promises in simulated time; [SEEDS=n FIRST_SEED=n]
+sim: need-python $(VENV) ## Attack the promises in simulated time; [SEEDS=n FIRST_SEED=n: a fresh one each time]
 	@$(BIN)/python -m tests.sim $(call option,SEEDS,--seeds) $(call option,FIRST_SEED,--first-seed) $(ARGS)
 
 sim-mutants: need-python $(VENV) ## Put each deliberate defect in and see the simulation catch it

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -645,12 +645,16 @@ def _fault(fault: Mapping[str, Any], item: Mapping[str, Any]) -> SpecError:
 
 def _unknown(name: str, value: object) -> SpecError:
     """A long text may be user data under a wrong name."""
-    nearest = difflib.get_close_matches(name, KNOWN_NAMES, n=1, cutoff=0.6)
-    remedy = (
-        f"Did you mean {nearest[0]}? Rename it." if nearest else f"Remove it. Known names: {', '.join(KNOWN_NAMES)}."
-    )
+    nearest = _nearest(name)
+    remedy = f"Did you mean {nearest}? Rename it." if nearest else f"Remove it. Known names: {', '.join(KNOWN_NAMES)}."
     told = _secret(value) if isinstance(value, str) and len(value) > SHOWN_VALUE_LENGTH else _shown(value)
     return SpecError(field=_shown(name), value=told, rule="a known attribute name", remedy=remedy)
+
+
+@lru_cache(maxsize=256)
+def _nearest(name: str) -> str | None:
+    """Kept, for an item is read at each reconcile and the search is the longest part of it."""
+    return next(iter(difflib.get_close_matches(name, KNOWN_NAMES, n=1, cutoff=0.6)), None)
 
 
 def _secret(value: object) -> str:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 
-from tests.sim.runs import Outcome, play_all
+from tests.sim.runs import Outcome, fresh_seed, play_all
 from tests.sim.scenario import make
 from tests.sim.shrink import shrink
 from tests.sim.world import World
@@ -20,19 +20,20 @@ def main() -> int:
     """Run the seeds asked for; 1 if a promise was broken."""
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
     parser.add_argument("--seeds", type=int, default=200, help="how many (default 200)")
-    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--first-seed", type=int, help="the same worlds once more (default: worlds nobody has seen)")
     parser.add_argument("--small", action="store_true", help="few pools, one or two hours each")
     parser.add_argument("--jobs", type=int, help="processes (default: one a core)")
     parser.add_argument("--trace", action="store_true", help="print the whole trace of each seed")
     asked = parser.parse_args()
+    first = fresh_seed() if asked.first_seed is None else asked.first_seed
+    seeds = range(first, first + asked.seeds)
     if asked.trace:
-        return _trace(range(asked.first_seed, asked.first_seed + asked.seeds), small=asked.small)
+        return _trace(seeds, small=asked.small)
+    say(f"seeds {first} to {seeds[-1]}")
     began = time.monotonic()
     totals: Counter[str] = Counter()
     hours, done, failed = 0.0, 0, []
-    for outcome in play_all(
-        range(asked.first_seed, asked.first_seed + asked.seeds), small=asked.small, jobs=asked.jobs
-    ):
+    for outcome in play_all(seeds, small=asked.small, jobs=asked.jobs):
         totals += outcome.stats
         hours += outcome.hours
         done += 1

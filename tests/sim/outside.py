@@ -248,6 +248,8 @@ class _Launch:
         raise client_error("CreateFleet", fault["code"])
 
     def _expect(self, code: str) -> None:
+        if "LaunchTemplate" in code and self._world.new_template():  # which EC2 may not show everywhere yet
+            return
         if self._fresh and self._first and (reason := REASONS.get(code)):
             self._inv.expected[self._pool] = reason
 

@@ -173,10 +173,10 @@ class _Maker:
         self.seed = seed
         self.small = small
         self.start = rng.choice(STARTS)
-        self.large = not small and rng.random() < 0.02
+        self.large = not small and rng.random() < 0.01
         """A few pools of hundreds, whose offerings are as large."""
         self.aws = rng.random() < 0.3
-        numbers = (1, 1, 2) if self.large else (1, 1, 2, 3) if small else (1, 1, 2, 2, 3, 3, 3, 4, 5, 6, 8, 15, 30)
+        numbers = (1, 1, 2) if self.large else (1, 1, 2, 3) if small else (1, 1, 2, 2, 3, 3, 3, 4, 4, 5, 6, 8, 15)
         number = rng.choice(numbers)
         self.pools = [f"pool-{n:02}" for n in range(1, number + 1)]
         several = [one for one in TYPES if one != ARM]
@@ -354,7 +354,7 @@ class _Maker:
             "on_demand_base": Decimal(rng.randint(1, max(1, limit // 2))),
             "fallback": {"after_minutes": Decimal(rng.choice((0, 3, 10, 20))), "return_to_spot": rng.random() < 0.7},
             "update": "rolling",
-            "max_unavailable": Decimal(rng.choice((1, 1, 2, 4))),
+            "max_unavailable": Decimal(rng.choice((20, 60) if self.large else (1, 1, 2, 4))),
             "ready_timeout_minutes": Decimal(rng.choice((5, 10, 20))),
             "ready_tag": rng.choice((READY_TAG, READY_TAG, "ready", "never")),
             "on_rebalance": "replace_first",

@@ -234,6 +234,12 @@ class World:
         self._set_time(max(moment, self.t))
         return act
 
+    def new_template(self) -> bool:
+        """Whether a version of a launch template is so new that EC2 may miss it in all honesty."""
+        templates = self.market.surroundings.templates.values()
+        made = (version.created_at for one in templates for version in one.versions.values())
+        return any(self.clock.now - at < timedelta(minutes=3) for at in made)
+
     def _hear_market(self, limit: float) -> None:
         """Let happen at the market what comes before anything else; its events become messages."""
         while (due := self.market.next_due()) is not None:
