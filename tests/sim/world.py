@@ -106,6 +106,7 @@ class World:
         self._paused: list[Invocation] = []
         self._armed: dict[str, list[dict[str, Any]]] = {}
         self._mischief: dict[str, list[dict[str, Any]]] = {}
+        self._told: list[dict[str, Any]] = []
         self._out_until: dict[str, float] = {}
         self._under_way: Counter[str] = Counter()
         self._waiting: dict[str, deque[Callable[[], None]]] = {}
@@ -248,8 +249,15 @@ class World:
                 return
             self._set_time(moment)
             told = [event for event in self.market.advance() if event["detail"].get("state") != "pending"]
-            for first in range(0, len(told), 10):
-                self.send("notices", told[first : first + 10], 1.0)
+            if told and not self._told:
+                self.at(self.t + 1.0, self._pass_on)
+            self._told += told
+
+    def _pass_on(self) -> None:
+        """What EC2 told within a second, in batches of ten, as a queue gives it out."""
+        told, self._told = self._told, []
+        for first in range(0, len(told), 10):
+            self.send("notices", told[first : first + 10], 0.2)
 
     def at(self, moment: float, act: Callable[[], None]) -> None:
         """Have something done at a moment (seconds from the beginning)."""
