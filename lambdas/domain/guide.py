@@ -112,9 +112,10 @@ GUIDE: dict[Trouble, Advice] = {
         (EXPLAIN, HISTORY, DOCTOR),
     ),
     Trouble.MAX_INSTANCES: Advice(
-        "Instances under interruption notice still run and fill max_instances.",
-        "Replacements follow as they go.",
-        "Leave more headroom: raise max_instances above target_size.",
+        "What is missing, or is to replace others, does not fit below max_instances: instances under interruption "
+        "notice still run and count, or each instance type counts for more than is left.",
+        "Replacements follow when there is room.",
+        "Leave more headroom: raise max_instances above target_size, with weights by the heaviest instance at least.",
         (EXPLAIN,),
     ),
     Trouble.UNKNOWN: Advice(
@@ -148,7 +149,8 @@ GUIDE: dict[Trouble, Advice] = {
     ),
     Trouble.TERMINATIONS_REFUSED: Advice(
         "EC2 refused to terminate instances that a pool has too many of, so they go on costing money.",
-        "It is tried again every minute; PoolStatus quotes EC2 under `last_error`.",
+        "It is tried again with the next tick; one that EC2 names is left alone for an hour, and others go in its "
+        "place. PoolStatus quotes EC2 under `last_error`.",
         "Check the functions' rights (only instances that carry the stack's tag may be terminated) and the instances' "
         "termination protection.",
         (EXPLAIN, HISTORY),
