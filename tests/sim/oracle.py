@@ -521,8 +521,9 @@ class Oracle:
         spec = in_force(seen.item, seen.status) if seen.item is not None else None
         if spec is None or spec.paused or any(call == "PutEvents" for call, *_ in inv.faults):
             return
+        untold = _noticed(seen, margin=timedelta(seconds=60)) & inv.shown.keys() - self.told
         for one in self.alive(lease.pool_name):
-            if one.id in _noticed(seen, margin=timedelta(seconds=60)) & inv.shown.keys() - self.told:
+            if one.id in untold:
                 self.broken("the end is announced", f"{inv.name} saw the notice of {one.id} and told nobody")
 
     def deleted(self, lease: Lease) -> None:
@@ -586,7 +587,8 @@ class Oracle:
     def _not_gone(self, pool: str, alive: list[Instance], status: Status | None) -> str | None:
         protected = [one for one in alive if self._stays(one)]
         template = any(one.name == f"{STACK}/{pool}" for one in self.market.surroundings.templates.values())
-        if len(alive) > len(protected) or (status and not alive) or (template and not alive):
+        kept = alive or any(self._stays(one) for one in self.books.of(pool) if one.id in self.books.stopped)
+        if len(alive) > len(protected) or ((status or template) and not kept):
             return f"{pool} was deleted; alive {len(alive)}, protected {len(protected)}, template {template}, {status}"
         return None
 

@@ -193,10 +193,10 @@ class _Maker:
 
     def scenario(self) -> Scenario:
         rng = self.rng
-        episodes = 1 if self.small else rng.randint(1, 3 if len(self.pools) < 8 else 1)
+        episodes = 1 if self.small or self.large else rng.randint(1, 3 if len(self.pools) < 8 else 1)
         at, ticks = 0.0, []
         for _ in range(episodes):
-            length = rng.uniform(5, 20 if self.small or len(self.pools) > 8 else 45) * MINUTE
+            length = rng.uniform(5, 20 if self.small or self.large or len(self.pools) > 8 else 45) * MINUTE
             self._episode(at, length)
             settled = at + length + SETTLING
             ticks += [at + minute * MINUTE for minute in range(1, int((length + SETTLING) / MINUTE))]
