@@ -261,16 +261,19 @@ def _of_wrong_market(pool: Pool, stock: Stock) -> list[Instance]:
         return surplus
     # What is missing is bought on demand first.
     too_few = base(pool, stock) - stock.on_demand - stock.missing
-    return _up_to(too_few, (one for one in stock.members if one.market is Market.SPOT))
+    return _up_to(too_few, (one for one in stock.members if one.market is Market.SPOT and not one.protected))
 
 
 def surplus_on_demand(pool: Pool, stock: Stock) -> list[Instance]:
-    """In a spot pool, what runs on demand beyond its base: first what is to be replaced anyway, not its successor."""
+    """In a spot pool, what runs on demand beyond its base: first what is to be replaced anyway, not its successor.
+
+    Protected ones stay, so they are of the base rather than others.
+    """
     if not pool.spot:
         return []
     machine = pool.machine_digest
     on_demand = _in_order((one for one in stock.members if one.market is Market.ON_DEMAND), stock)
-    on_demand.sort(key=lambda one: not (one.id in stock.at_risk or _differs(pool, machine, one)))
+    on_demand.sort(key=lambda one: (one.protected, not (one.id in stock.at_risk or _differs(pool, machine, one))))
     return _up_to(units(on_demand) - base(pool, stock), on_demand)
 
 

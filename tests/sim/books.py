@@ -235,7 +235,8 @@ class Books:
             return {Reason.CONFIG}
         free = spec.max_instances - units(alive, spec)
         # A cap that cannot be told is a fault of the item, which on-demand instances do not mend.
-        fills = spec.fallback is not None and self.hindrances(spec, "spot", free) != {Reason.CONFIG}
+        untold = self.hindrances(spec, "spot", free) - {Reason.MAX_INSTANCES} == {Reason.CONFIG}
+        fills = spec.fallback is not None and not untold
         lifecycles = self._lacking(spec, alive, wanted, fills=fills)
         each = [self.hindrances(spec, lifecycle, free) for lifecycle in lifecycles]
         if self.broken(spec):
