@@ -13,10 +13,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from lambdas.aws import status_table
 from lambdas.aws.drainer import EventsAndCommands
 from lambdas.aws.ec2_fleet import Ec2Fleet
 from lambdas.aws.offerings import Offerings
-from lambdas.aws.status_table import QUEUED_FOR
 from lambdas.domain.pauses import Pauses
 from lambdas.domain.status import Attempt, Ended, Notice, Status
 from lambdas.events import parse_ec2_event
@@ -36,6 +36,7 @@ from localcloud.market.shapes import refuse_beyond_model
 from localcloud.market.surroundings import PlainSurroundings
 
 ITEM_LIMIT = 400 * 1024
+EXPRESSION_LIMIT = 4 * 1024
 """Bytes of an item that DynamoDB takes."""
 
 STACK = "test"
@@ -88,7 +89,7 @@ class MemoryStatuses:
     def queued(self, pool_name: str, now: datetime) -> bool:
         if pool_name not in self.statuses:
             return True
-        if self.marks.get(pool_name, datetime.min.replace(tzinfo=UTC)) > now - QUEUED_FOR:
+        if self.marks.get(pool_name, datetime.min.replace(tzinfo=UTC)) > now - status_table.QUEUED_FOR:
             return False
         self.writes[pool_name] += 1
         self.marks[pool_name] = now
@@ -122,6 +123,9 @@ class MemoryStatuses:
         self._held(lease)
         present = self.statuses[lease.pool_name].notices
         past = before.notices.keys() - after.notices.keys()
+        removed = [f"controller.notices.#n{number}" for number in range(len(past))][: status_table.REMOVED_AT_ONCE]
+        if len("REMOVE " + ", ".join(removed)) > EXPRESSION_LIMIT:
+            raise _refused("Invalid UpdateExpression: Expression size has exceeded the maximum allowed size")
         notices = {id_: one for id_, one in present.items() if id_ not in past}
         self._put(lease.pool_name, after.model_copy(update={"notices": notices}))
 
@@ -129,8 +133,7 @@ class MemoryStatuses:
         """Through JSON, as the real table: what it does not keep, or not take, must not survive here either."""
         written = status.model_dump_json(exclude_none=True)
         if len(written.encode()) > ITEM_LIMIT:
-            text = "Item size to update has exceeded the maximum allowed size"
-            raise ClientError({"Error": {"Code": "ValidationException", "Message": text}}, "UpdateItem")
+            raise _refused("Item size to update has exceeded the maximum allowed size")
         self.statuses[pool_name] = Status.model_validate_json(written)
 
     def delete(self, lease: Lease) -> None:
@@ -149,6 +152,10 @@ class MemoryStatuses:
         if held is None or held["fence"] != lease.fence:
             raise LeaseLostError(lease.pool_name)
         return held
+
+
+def _refused(text: str) -> ClientError:
+    return ClientError({"Error": {"Code": "ValidationException", "Message": text}}, "UpdateItem")
 
 
 LARGEST_EVENTS = 1_000_000

@@ -103,8 +103,15 @@ class Picture:
 
     @property
     def on_trial(self) -> bool:
-        """Whether launches have brought nothing that lived, and instances of the last one may yet."""
-        return self.status.memory.stillborn > 0 and any(one.id in self.stock.unready for one in self.stock.members)
+        """Whether launches have brought nothing that lived, and instances of the last one may yet.
+
+        Protected ones that are late stay, and prove nothing any more.
+        """
+        pool, awaited = self.intent.pool, [one for one in self.stock.members if one.id in self.stock.unready]
+        launched_by = self.now - pool.ready_timeout_minutes * self.minute if pool else self.now
+        return self.status.memory.stillborn > 0 and any(
+            not one.protected or one.launched_at > launched_by for one in awaited
+        )
 
     @property
     def may_launch(self) -> bool:

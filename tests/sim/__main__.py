@@ -22,18 +22,19 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=200, help="how many (default 200)")
     parser.add_argument("--first-seed", type=int, help="the same worlds once more (default: worlds nobody has seen)")
     parser.add_argument("--small", action="store_true", help="few pools, one or two hours each")
+    parser.add_argument("--large", action="store_true", help="pools of hundreds")
     parser.add_argument("--jobs", type=int, help="processes (default: one a core)")
     parser.add_argument("--trace", action="store_true", help="print the whole trace of each seed")
     asked = parser.parse_args()
     first = fresh_seed() if asked.first_seed is None else asked.first_seed
     seeds = range(first, first + asked.seeds)
     if asked.trace:
-        return _trace(seeds, small=asked.small)
+        return _trace(seeds, small=asked.small, large=asked.large)
     say(f"seeds {first} to {seeds[-1]}")
     began = time.monotonic()
     totals: Counter[str] = Counter()
     hours, done, failed = 0.0, 0, []
-    for outcome in play_all(seeds, small=asked.small, jobs=asked.jobs):
+    for outcome in play_all(seeds, small=asked.small, large=asked.large, jobs=asked.jobs):
         totals += outcome.stats
         hours += outcome.hours
         done += 1
@@ -44,7 +45,7 @@ def main() -> int:
             say(f"{done} seeds, {time.monotonic() - began:.0f} s")
     summary(totals, hours, done, failed, time.monotonic() - began)
     for outcome in failed[:SHOWN_FAILURES]:
-        explain(outcome, small=asked.small)
+        explain(outcome, small=asked.small, large=asked.large)
     return 1 if failed else 0
 
 
@@ -63,10 +64,10 @@ def summary(totals: Counter[str], hours: float, seeds: int, failed: list[Outcome
     say(f"violations       {len(failed)}")
 
 
-def explain(outcome: Outcome, *, small: bool) -> None:
+def explain(outcome: Outcome, *, small: bool, large: bool) -> None:
     """Print a failing seed, shrunk, and how to see it again."""
     rule = outcome.violations[0].rule
-    scenario = shrink(make(outcome.seed, small=small), rule)
+    scenario = shrink(make(outcome.seed, small=small, large=large), rule)
     world = World(scenario)
     world.run()
     say("")
@@ -76,13 +77,14 @@ def explain(outcome: Outcome, *, small: bool) -> None:
     say("and this is what came of them:")
     for line in world.trace[-SHOWN_LINES:]:
         say(f"  {line}")
-    say(f"See all of it: python -m tests.sim --trace --seeds 1 --first-seed {outcome.seed}{' --small' * small}")
+    which = f"--seeds 1 --first-seed {outcome.seed}{' --small' * small}{' --large' * large}"
+    say(f"See all of it: python -m tests.sim --trace {which}")
 
 
-def _trace(seeds: range, *, small: bool) -> int:
+def _trace(seeds: range, *, small: bool, large: bool) -> int:
     broken = False
     for seed in seeds:
-        world = World(make(seed, small=small))
+        world = World(make(seed, small=small, large=large))
         world.run()
         say("\n".join(world.trace))
         broken |= bool(world.oracle.violations)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from decimal import ROUND_UP, Decimal
 from functools import partial
 from itertools import count
@@ -18,10 +19,22 @@ from typing import Any
 from unittest import mock
 
 from lambdas import act
-from lambdas.aws import asking, ec2_fleet, offerings
+from lambdas.aws import asking, ec2_fleet, offerings, status_table
 from lambdas.aws.ec2_fleet import Ec2Fleet
 from lambdas.aws.launch_templates import LaunchTemplates
-from lambdas.domain import answer, capacity, decide, errors, intent, offers, pauses, picture, remember, schedule
+from lambdas.domain import (
+    answer,
+    capacity,
+    decide,
+    errors,
+    intent,
+    offers,
+    outcome,
+    pauses,
+    picture,
+    remember,
+    schedule,
+)
 from lambdas.domain import pool as pool_item
 from lambdas.domain import replace as replacing
 from lambdas.domain.capacity import Stock
@@ -32,10 +45,10 @@ from lambdas.domain.plan import Terminate
 from lambdas.domain.pool import Market, Pool
 from lambdas.domain.replace import Replacement
 from lambdas.domain.results import Launched, Terminated
-from lambdas.domain.status import RECENT, Attempt, Reason, Status
+from lambdas.domain.status import RECENT, Attempt, Reason, Shortfall, Status
 from lambdas.ports import FleetError, Lease
 from tests.fakes import MemoryStatuses
-from tests.sim.runs import play
+from tests.sim.runs import fresh_seed, play
 
 MOST_SEEDS = 400
 
@@ -44,12 +57,17 @@ Put = Callable[[Any, str, Any], None]
 
 MUTANTS: dict[str, Callable[[Put], None]] = {}
 
+OF_LARGE: set[str] = set()
+"""Defects that only pools of hundreds can show."""
 
-def mutant(name: str) -> Callable[[Callable[[Put], None]], Callable[[Put], None]]:
+
+def mutant(name: str, *, large: bool = False) -> Callable[[Callable[[Put], None]], Callable[[Put], None]]:
     """Enter a defect into the list."""
 
     def enter(apply: Callable[[Put], None]) -> Callable[[Put], None]:
         MUTANTS[name] = apply
+        if large:
+            OF_LARGE.add(name)
         return apply
 
     return enter
@@ -419,6 +437,76 @@ def _late_stay(put: Put) -> None:
         put(module, "late_ones", lambda _: ())
 
 
+@mutant("each shortfall is as old as the first one")
+def _one_patience(put: Put) -> None:
+    real = outcome._shortfalls  # noqa: SLF001  mutants reach inside
+
+    def shortfalls(after: Picture, left: Any) -> tuple[Shortfall, ...]:
+        pool, known = after.intent.pool, after.status.memory.shortfalls
+        lent = pool is not None and after.stock.on_demand > replacing.base(pool, after.stock)
+        if known and lent:
+            return (Shortfall(since=known[0].since, units=after.stock.limit),)
+        return real(after, left)
+
+    put(outcome, "_shortfalls", shortfalls)
+
+
+@mutant("a clock that is set back takes back what has come")
+def _set_back(put: Put) -> None:
+    put(schedule, "_set_back", lambda *_: timedelta(0))
+
+
+@mutant("who ended is not asked for its ready tag")
+def _ended_unready(put: Put) -> None:
+    put(capacity, "_has_ready_tag", lambda *_: False)
+
+
+@mutant("swaps begin though they cannot be completed")
+def _swaps_in_parts(put: Put) -> None:
+    put(replacing._Room, "_fits", lambda *_: True)  # noqa: SLF001  mutants reach inside
+
+
+@mutant("no swap is made in place")
+def _none_in_place(put: Put) -> None:
+    put(replacing, "_in_place", lambda *_: ())
+
+
+@mutant("the calm forgets larger sizes")
+def _one_size(put: Put) -> None:
+    real = outcome._sizes  # noqa: SLF001  mutants reach inside
+    put(outcome, "_sizes", lambda after: real(after)[-1:])
+
+
+@mutant("replacing in vain goes on as fast as it can")
+def _risks_untiring(put: Put) -> None:
+    put(remember, "_risks", lambda *_: None)
+
+
+@mutant("a launch that nothing needs any more is sent again")
+def _sent_again(put: Put) -> None:
+    put(decide, "_is_still_missing", lambda _: True)
+
+
+@mutant("a termination is not written down before its call")
+def _ending_unwritten(put: Put) -> None:
+    put(act, "_write_endings_down", lambda *_: None)
+
+
+@mutant("what was seen minutes ago is acted on")
+def _old_looks(put: Put) -> None:
+    put(act, "SEEN_COUNTS", timedelta(hours=1))
+
+
+@mutant("all notices that are past are dropped in one expression", large=True)
+def _grown_expression(put: Put) -> None:
+    put(status_table, "REMOVED_AT_ONCE", 100_000)
+
+
+@mutant("all are told of their end in one go", large=True)
+def _told_in_one(put: Put) -> None:
+    put(decide, "TELL_AT_ONCE", 100_000)
+
+
 @dataclass(frozen=True)
 class Caught:
     """When a mutant was caught, and by which promise; seed is None if it never was."""
@@ -429,13 +517,14 @@ class Caught:
 
 
 def hunt(name: str, most: int = MOST_SEEDS) -> Caught:
-    """Run seeds under a mutant until a promise breaks."""
+    """Run worlds that nobody has seen under a mutant until a promise breaks."""
     with ExitStack() as stack:
         put = partial(_put, stack)
         MUTANTS[name](put)
-        for seed in range(most):
-            if violations := play(seed).violations:
-                return Caught(name, seed + 1, violations[0].rule)
+        first = fresh_seed()
+        for number in range(most):
+            if violations := play(first + number, large=name in OF_LARGE).violations:
+                return Caught(name, number + 1, violations[0].rule)
     return Caught(name, most, None)
 
 

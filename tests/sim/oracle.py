@@ -596,7 +596,11 @@ class Oracle:
 
     def _wrong_size(self, pool: str, spec: Pool, alive: list[Instance], answer: Answer) -> str | None:
         size, serving = self._wanted(spec)[1], units(alive, spec)
-        most = size + self.books.beyond_wanted(pool, spec, size)
+        going = [*self.books.borrowed(pool, spec, size), *(one for one in alive if self.books.outdated(one, spec))]
+        going += [one for one in alive if one.id in self.books.at_risk]
+        # Successors that can never be complete serve nobody.
+        possible = any(self.books.swaps(one, spec, alive, size) for one in going)
+        most = size + (self.books.beyond_wanted(pool, spec, size) if possible else 0)
         free = [one for one in alive if not self._stays(one) and not self.books.of_base(one, alive, spec, size)]
         spare = [one for one in free if spec.weight(one.instance_type) <= serving - most]
         if spare:

@@ -37,17 +37,19 @@ class Outcome:
     """Of the whole trace: equal digests are equal runs, byte for byte."""
 
 
-def play(seed: int, *, small: bool = False) -> Outcome:
+def play(seed: int, *, small: bool = False, large: bool = False) -> Outcome:
     """Run one seed."""
-    world = World(make(seed, small=small))
+    world = World(make(seed, small=small, large=large))
     world.run()
     digest = hashlib.sha256("\n".join(world.trace).encode()).hexdigest()
     return Outcome(seed, tuple(world.oracle.violations), world.t / 3600, world.stats, digest)
 
 
-def play_all(seeds: Iterable[int], *, small: bool = False, jobs: int | None = None) -> Iterator[Outcome]:
+def play_all(
+    seeds: Iterable[int], *, small: bool = False, large: bool = False, jobs: int | None = None
+) -> Iterator[Outcome]:
     """Run many, on all cores, and give each outcome in the order of the seeds."""
-    yield from in_parallel(partial(play, small=small), seeds, jobs=jobs)
+    yield from in_parallel(partial(play, small=small, large=large), seeds, jobs=jobs)
 
 
 def in_parallel(run: Callable[[int], Outcome], seeds: Iterable[int], *, jobs: int | None = None) -> Iterator[Outcome]:

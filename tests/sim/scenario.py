@@ -33,13 +33,19 @@ CENT_OF_A_CENT = Decimal("0.000001")
 SUBNETS = ("subnet-00000000000000001", "subnet-00000000000000004")
 """Of the first zone: its default, and another one."""
 
-STARTS = (
-    datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC), datetime(2028, 2, 28, 20, tzinfo=UTC),
-    datetime(2026, 3, 28, 23, 30, tzinfo=UTC), datetime(2026, 10, 24, 23, 0, tzinfo=UTC),  # Berlin's clocks change
-    datetime(2026, 3, 8, 5, 45, tzinfo=UTC), datetime(2026, 11, 1, 4, 30, tzinfo=UTC),  # New York's
-    datetime(2026, 4, 4, 14, 0, tzinfo=UTC), datetime(2026, 10, 3, 14, 30, tzinfo=UTC),  # Lord Howe's, by half an hour
-)  # fmt: skip
-"""When scenarios begin: on plain days, and an hour or two before the clocks change somewhere."""
+PLAIN_DAY = datetime(2026, 1, 1, tzinfo=UTC)
+
+STARTS = {
+    PLAIN_DAY: "UTC",
+    datetime(2028, 2, 28, 20, tzinfo=UTC): "UTC",
+    datetime(2026, 3, 29, 0, 30, tzinfo=UTC): "Europe/Berlin",
+    datetime(2026, 10, 25, 0, 20, tzinfo=UTC): "Europe/Berlin",
+    datetime(2026, 3, 8, 6, 30, tzinfo=UTC): "America/New_York",
+    datetime(2026, 11, 1, 5, 20, tzinfo=UTC): "America/New_York",
+    datetime(2026, 4, 4, 14, 30, tzinfo=UTC): "Australia/Lord_Howe",
+    datetime(2026, 10, 3, 15, 0, tzinfo=UTC): "Australia/Lord_Howe",
+}
+"""When scenarios begin: on plain days, and minutes before the clocks of a zone change."""
 
 LARGE = 300
 READY_TAG = "ready=true"
@@ -144,7 +150,7 @@ class Scenario:
     check_seconds: float = 2.0
     ec2_seconds: float = 0.0
     """By so much each call to EC2 takes longer than usual."""
-    start: datetime = STARTS[0]
+    start: datetime = PLAIN_DAY
     as_on_aws: bool = False
     """Whether instances take as long as on a real account, and listings differ from one moment to the next."""
     template_lag_seconds: float = 0.0
@@ -161,19 +167,19 @@ class Scenario:
         return replace(self, happenings=tuple(kept))
 
 
-def make(seed: int, *, small: bool = False) -> Scenario:
-    """Make the scenario of a seed; a small one has few pools and one or two hours."""
+def make(seed: int, *, small: bool = False, large: bool = False) -> Scenario:
+    """Make the scenario of a seed; a small one has few pools and one or two hours, a large one pools of hundreds."""
     # The one source of chance: everything follows from the seed.
-    return _Maker(random.Random(seed), seed, small=small).scenario()  # noqa: S311  a simulation's chance is no secret
+    return _Maker(random.Random(seed), seed, small=small, large=large).scenario()  # noqa: S311  a simulation's chance is no secret
 
 
 class _Maker:
-    def __init__(self, rng: random.Random, seed: int, *, small: bool) -> None:
+    def __init__(self, rng: random.Random, seed: int, *, small: bool, large: bool) -> None:
         self.rng = rng
         self.seed = seed
         self.small = small
-        self.start = rng.choice(STARTS)
-        self.large = not small and rng.random() < 0.01
+        self.start = rng.choice([*STARTS])
+        self.large = large or (not small and rng.random() < 0.01)
         """A few pools of hundreds, whose offerings are as large."""
         self.aws = rng.random() < 0.3
         numbers = (1, 1, 2) if self.large else (1, 1, 2, 3) if small else (1, 1, 2, 2, 3, 3, 3, 4, 4, 5, 6, 8, 15)
@@ -368,10 +374,10 @@ class _Maker:
         """Entries of which most come soon, each in the words of some time zone."""
         rng, entries = self.rng, []
         for _ in range(rng.randint(1, 3)):
-            zone = rng.choice(TIME_ZONES)
-            local = (self.start + timedelta(seconds=at + rng.uniform(-6, 1.5) * HOUR)).astimezone(ZoneInfo(zone))
-            hour = rng.choice((1, 2, 2)) if self.start != STARTS[0] and rng.random() < 0.5 else local.hour
-            entry = {"cron": f"{local.minute} {hour} * * *", "timezone": zone}
+            changing = STARTS[self.start] != "UTC" and rng.random() < 0.6
+            zone, hours = (STARTS[self.start], (-1, 1)) if changing else (rng.choice(TIME_ZONES), (-6, 1.5))
+            local = (self.start + timedelta(seconds=at + rng.uniform(*hours) * HOUR)).astimezone(ZoneInfo(zone))
+            entry = {"cron": f"{local.minute} {local.hour} * * *", "timezone": zone}
             entries.append({**entry, "target_size": Decimal(rng.randint(0, limit))})
         return entries
 
