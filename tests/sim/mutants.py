@@ -41,7 +41,7 @@ from lambdas.domain.capacity import Stock
 from lambdas.domain.intent import Intent
 from lambdas.domain.observed import Instance
 from lambdas.domain.picture import Picture
-from lambdas.domain.plan import Terminate
+from lambdas.domain.plan import Drain, Plan, Terminate
 from lambdas.domain.pool import Market, Pool
 from lambdas.domain.replace import Replacement
 from lambdas.domain.results import Launched, Terminated
@@ -482,11 +482,6 @@ def _risks_untiring(put: Put) -> None:
     put(remember, "_risks", lambda *_: None)
 
 
-@mutant("a launch that nothing needs any more is sent again")
-def _sent_again(put: Put) -> None:
-    put(decide, "_is_still_missing", lambda _: True)
-
-
 @mutant("a termination is not written down before its call")
 def _ending_unwritten(put: Put) -> None:
     put(act, "_write_endings_down", lambda *_: None)
@@ -502,9 +497,16 @@ def _grown_expression(put: Put) -> None:
     put(status_table, "REMOVED_AT_ONCE", 100_000)
 
 
-@mutant("all are told of their end in one go", large=True)
-def _told_in_one(put: Put) -> None:
-    put(decide, "TELL_AT_ONCE", 100_000)
+@mutant("all are told of their end before anything is launched", large=True)
+def _told_first(put: Put) -> None:
+    real = decide.decide
+
+    def told_first(seen: Picture) -> Plan:
+        plan = real(seen)
+        others = [step for step in plan.steps if not isinstance(step, Drain)]
+        return replace(plan, steps=(*decide._told(seen), *others))  # noqa: SLF001  mutants reach inside
+
+    put(sys.modules["lambdas.reconcile"], "decide", told_first)
 
 
 @dataclass(frozen=True)

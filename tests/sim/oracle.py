@@ -6,6 +6,7 @@ be known to it. All else is judged at the moment it takes effect.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -64,6 +65,9 @@ REASONS = {
 }
 """What a refused launch must be called, told once more and apart from the code under test."""
 
+MOST_TOLD_FIRST = 50
+"""A notice leaves two minutes, so who is told of an end must not keep the replacements waiting."""
+
 OF_AN_OFFERING = ("InsufficientInstanceCapacity", "SpotMaxPriceTooLow")
 
 
@@ -100,6 +104,8 @@ class Invocation:
     ending: set[str] = field(default_factory=set)
     brought: set[str] = field(default_factory=set)
     errors_told: int = 0
+    announced: Counter[str] = field(default_factory=Counter)
+    """Of how many instances' ends it has told, by pool."""
     raised: bool = False
     """Whether something failed in it and was told by an error, though the function went on."""
 
@@ -452,6 +458,9 @@ class Oracle:
         """An attempt was written down."""
         self.written(lease, "begin")
         inv.begun.add(attempt.id)
+        if inv.announced[lease.pool_name] > MOST_TOLD_FIRST:
+            text = f"{inv.name} told of {inv.announced[lease.pool_name]} ends before it launched for {lease.pool_name}"
+            self.broken("replacements come first", text)
         seen = inv.of(lease.pool_name)
         spec = in_force(seen.item, seen.status) if seen.item else None
         # Sent again later, it may find that those then under notice were not taken after all.

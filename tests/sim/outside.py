@@ -137,6 +137,8 @@ class Events:
         def effect() -> dict[str, Any]:
             details = [json.loads(entry["Detail"]) for entry in params["Entries"]]
             self._world.oracle.told.update(detail["instance-id"] for detail in details)
+            if inv := self._world.running:
+                inv.announced.update(detail["pool"] for detail in details)
             for detail in details:
                 self._world.announced.append(detail["instance-id"])
                 self._world.announced_at.setdefault(detail["instance-id"], self._world.t)

@@ -265,7 +265,21 @@ class _Maker:
     def _user(self, at: float) -> None:
         rng, pool = self.rng, self.rng.choice(self.pools)
         item, then = self._item(pool, at), at + rng.uniform(1, 900)
-        doings = ("put", "put", "put", "put", "bad", "bad", "pause", "delete", "protect", "shield", "stop", "flap")
+        doings = (
+            "put",
+            "put",
+            "put",
+            "put",
+            "bad",
+            "bad",
+            "pause",
+            "delete",
+            "protect",
+            "shield",
+            "stop",
+            "flap",
+            "steps",
+        )
         match rng.choice(doings):
             case "put":
                 self._put(at, item)
@@ -285,9 +299,18 @@ class _Maker:
                 self._add(at, "shield", pool=pool, count=rng.randint(1, 3))
             case "stop":
                 self._add(at, "stop", pool=pool)
+            case "steps":
+                self._shrink(at, item)
             case _:  # sizes changed faster than anybody can follow
                 for n in range(rng.randint(2, 6)):
                     self._put(at + n * rng.uniform(0.1, 4), self._item(pool, at))
+
+    def _shrink(self, at: float, item: dict[str, Any]) -> None:
+        """Smaller and smaller, each step within the calm of those before."""
+        calm = {"min_instances": 0, "schedule": [], "scale_in_after_minutes": self.rng.choice((5, 15))}
+        for number, share in enumerate((1, 0.6, 0.3, 0)):
+            size = int(int(item["max_instances"]) * share)
+            self._put(at + number * self.rng.uniform(60, 200), {**item, **calm, "target_size": size})
 
     def _put(self, at: float, item: dict[str, Any]) -> None:
         self._add(at, "put", pool=item["pool_name"], item=item)
