@@ -503,10 +503,11 @@ class Oracle:
         self._look_at_spot(inv, pool, after)
 
     def _look_at_size(self, inv: Invocation, pool: str) -> None:
-        """Keep the book of how much a pool has wanted; a deleted one wants nothing."""
+        """Keep the book of how much a pool has wanted, for as long as it asks for calm; a deleted one wants nothing."""
         seen = inv.of(pool)
         spec = in_force(seen.item, seen.status) if seen.item is not None else None
-        looks = [(at, wanted) for at, wanted in self.wanted_at.get(pool, []) if self.now() - at < HOUR]
+        calm = spec.scale_in_after_minutes * 60 if spec else HOUR
+        looks = [(at, wanted) for at, wanted in self.wanted_at.get(pool, []) if self.now() - at < calm]
         self.wanted_at[pool] = [*looks, (self.now(), self._wanted(spec)[0] if spec else 0)]
 
     def _look_at_spot(self, inv: Invocation, pool: str, after: Status) -> None:
