@@ -50,10 +50,10 @@ sim: need-python $(VENV) ## Attack the promises in simulated time; [SEEDS=n FIRS
 sim-mutants: need-python $(VENV) ## Put each deliberate defect in and see the simulation catch it
 	@$(BIN)/python -m tests.sim.mutants $(ARGS)
 
-kills: need-python need-node $(VENV) $(NODE_MODULES) ## Kill functions at drawn calls on the local cloud; [KILLS=n SEED=n]
+kills: need-python need-node $(VENV) $(NODE_MODULES) ## Kill functions at drawn calls on the local cloud; [KILLS=n SEED=n: a fresh one each time]
 	@KILLS='$(strip $(KILLS))' SEED='$(strip $(SEED))' $(BIN)/python -m pytest -s tests/e2e/test_kills.py $(ARGS)
 
-hostile: need-python $(VENV) ## Send something hostile to every input there is; [INPUTS=n SEED=n]
+hostile: need-python $(VENV) ## Send something hostile to every input there is; [INPUTS=n SEED=n: a fresh one each time]
 	@$(BIN)/python -m tests.hostile $(call option,INPUTS,--inputs) $(call option,SEED,--seed) $(ARGS)
 
 bench: need-python $(VENV) ## Time the spotpools command for many pools; ARGS="--pools 200"
