@@ -144,3 +144,20 @@ def test_what_was_seen_to_end_does_not_serve_again_when_an_older_listing_shows_i
     world.forward(4)
     reconcile("p", world.plane)
     assert world.alive() == left
+
+
+def test_a_protected_instance_that_never_gets_ready_keeps_no_other_launch_back() -> None:
+    """It stays, and proves nothing: once its time is up another one is tried."""
+    world = World(pending_seconds=1.5)
+    item: dict[str, Any] = {"ready_tag": "ready", "ready_timeout_minutes": 5}
+    world.market.boots.append(Boot(image_id="ami-1", outcome="dies", after_seconds=20))
+    world.edit(target_size=1, image_id="ami-1", **item)
+    world.minutes(2)
+    world.market.boots.clear()
+    world.edit(target_size=2, image_id="ami-2", **item)
+    world.minutes(1)
+    (late,) = world.alive()
+    world.market.instances[late].tags["spotpools:protect"] = "true"
+    assert world.status().memory.stillborn
+    world.minutes(20)
+    assert len(world.alive()) == 2

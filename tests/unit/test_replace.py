@@ -111,6 +111,15 @@ class TestDrift:
         at_risk = stock(*both[1:], replace(both[1], id="i-2"), wanted=1, at_risk=frozenset({"i-1"}))
         assert ids(outdated(pool(on_demand_base=1), at_risk)) == ["i-1"]
 
+    def test_protected_ones_are_of_the_base_so_that_others_can_go(self) -> None:
+        kept, other = instance("i-0", tags=PROTECTED), instance("i-1")
+        both = stock(*(replace(one, market=Market.ON_DEMAND) for one in (kept, other)), wanted=1)
+        assert ids(outdated(pool(on_demand_base=1), both)) == ["i-1"]
+
+    def test_for_the_base_an_unprotected_spot_one_gives_way(self) -> None:
+        both = stock(instance("i-0", tags=PROTECTED), instance("i-1"))
+        assert ids(outdated(pool(on_demand_base=1), both)) == ["i-1"]
+
     def test_with_a_fallback_on_demand_is_lent_not_drifted(self) -> None:
         lent = pool(fallback={"after_minutes": 5})
         assert outdated(lent, stock(instance("i-1", market=Market.ON_DEMAND))) == []
