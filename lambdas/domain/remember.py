@@ -44,6 +44,9 @@ UNKNOWN_TRIES = 3
 FAILED_KEPT = 8
 """Attempts: those of a few launches on two markets, whose instances end one after the other."""
 
+MOST_OF_A_SERIES = 20
+"""Launches of a series that are remembered. Whose launch is forgotten is replaced as if for the first time."""
+
 LONGEST_SERIES = A_DAY
 """The longest pause between tries that have not helped, of replacements that nobody needs to wait for."""
 
@@ -164,11 +167,13 @@ def _risks(picture: Picture, launched: Launched | None, pauses: Pauses) -> Serie
     going = [one for one in picture.stock.members if one.id in picture.stock.at_risk & picture.swaps.going]
     if launched is None or not launched.instances or not going:
         return series if series and now - series.until < LONGEST_SERIES else None
+    new = launched.attempt.id if launched.attempt else ""
     if series is None or now - series.until >= LONGEST_SERIES:
-        return Series(since=now - A_LITTLE, tries=1, until=now + pauses.seldom(1))
-    if all(one.launched_at < series.since for one in going):
-        return series
-    return Series(since=series.since, tries=series.tries + 1, until=now + pauses.seldom(series.tries + 1))
+        return Series(since=now - A_LITTLE, tries=1, until=now + pauses.seldom(1), attempts=(new,))
+    again = any(one.attempt_id in series.attempts for one in going)
+    tries, until = (series.tries + 1, now + pauses.seldom(series.tries + 1)) if again else (series.tries, series.until)
+    attempts = (*series.attempts, new)[-MOST_OF_A_SERIES:]
+    return Series(since=series.since, tries=tries, until=until, attempts=attempts)
 
 
 def _returns(picture: Picture, plan: Plan, pauses: Pauses) -> Series | None:

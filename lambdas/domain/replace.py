@@ -188,10 +188,11 @@ def _rolling(
 def _is_uneven(stock: Stock, old: tuple[Instance, ...]) -> bool:
     """Whether some are missing, so that what comes is the trial, or too many serve: those go first.
 
-    What a whole instance counts for beyond the wanted size is not too much.
+    What a whole instance counts for beyond the wanted size is not too much; nor is who does no work and may not go.
     """
     rounded = max(one.units for one in old) - 1
-    return stock.missing > 0 or stock.serving > max(stock.wanted, min(units(old), stock.wanted + rounded))
+    stays = units(one for one in stock.members if one.protected and not stock.is_ready(one))
+    return stock.missing > 0 or stock.serving - stays > max(stock.wanted, min(units(old), stock.wanted + rounded))
 
 
 def _in_place(room: _Room, old: tuple[Instance, ...], step: int) -> tuple[Instance, ...]:
@@ -219,7 +220,7 @@ def _may_return(stock: Stock, memory: Memory, now: datetime, held: int) -> bool:
 
 def recommended_again(one: Instance, memory: Memory, now: datetime) -> bool:
     """Whether an instance replaced one at risk and is at risk itself, and it is too early to try once more."""
-    return memory.risks is not None and one.launched_at >= memory.risks.since and memory.risks.until > now
+    return memory.risks is not None and one.attempt_id in memory.risks.attempts and memory.risks.until > now
 
 
 def _again_text(one: Instance, memory: Memory) -> str:

@@ -140,11 +140,15 @@ class Shortfall(Frozen):
 
 
 class Series(Frozen):
-    """Tries that have not helped yet: since when, how many, and before when the next one is not made."""
+    """Tries that have not helped yet: since when, how many, and before when the next one is not made.
+
+    ``attempts`` are the newest launches of the series. Whose instances they are is told by them: clocks differ.
+    """
 
     since: Moment
     tries: Count
     until: Moment
+    attempts: tuple[str, ...] = ()
 
 
 class Template(Frozen):

@@ -161,3 +161,39 @@ def test_a_protected_instance_that_never_gets_ready_keeps_no_other_launch_back()
     assert world.status().memory.stillborn
     world.minutes(20)
     assert len(world.alive()) == 2
+
+
+def test_what_is_at_risk_seconds_after_its_launch_replaced_nothing_and_is_replaced() -> None:
+    """By time alone it looked like its own replacement's sibling, and the true replacement went as too many."""
+    world = World(offering("g5.xlarge", "us-east-1a"), offering("g5.xlarge", "us-east-1b"), pending_seconds=1.5)
+    world.edit(target_size=1, max_instances=3, on_rebalance="replace_first")
+    world.forward(15)
+    (first,) = world.alive()
+    world.recommend_rebalance(first)
+    world.forward(1)
+    reconcile("p", world.plane)
+    assert len(world.alive()) == 2
+    world.minutes(5)
+    (left,) = world.alive()
+    assert left != first
+    assert world.calls["CreateFleet"] == 2
+
+
+def test_a_roll_goes_on_beside_an_instance_that_does_no_work_and_may_not_go() -> None:
+    world = World(pending_seconds=1.5)
+    item: dict[str, Any] = {"ready_tag": "ready=true", "ready_timeout_minutes": 5, "max_instances": 4}
+    item |= {"target_size": 1, "update": "rolling"}
+    world.edit(image_id="ami-1", **item)
+    world.forward(5)
+    (idle,) = world.alive()
+    world.market.instances[idle].tags["spotpools:protect"] = "true"
+    for image in ("ami-1", "ami-2"):
+        world.edit(image_id=image, **{**item, "target_size": 2 if image == "ami-1" else 1})
+        for _ in range(8):
+            for id_ in set(world.alive()) - {idle}:
+                world.market.instances[id_].tags["ready"] = "true"
+            world.minutes(1)
+    (made,) = set(world.alive()) - {idle}
+    template = world.market.instances[made].template
+    assert template is not None
+    assert template.image_id == "ami-2"

@@ -215,11 +215,24 @@ class Oracle:
                 self.broken("made as described", f"{what}: {instance.template} for {dict(seen.item)}")
         if first:  # sent again, it may find that less is wanted by now
             self._judge_market(what, spec, pool, ids, noticed)
+            if ids and not noticed and spec.update != "rolling":
+                self._judge_swaps(what, spec, [one for one in alive if one.id not in ids])
+
+    def _judge_swaps(self, what: str, spec: Pool, before: list[Instance]) -> None:
+        """Where nothing is missing, a launch begins a swap: one that can be completed, in whole instances."""
+        size = self._wanted(spec)[1]
+        lent = on_demand_of(before) if spec.fallback is not None else []
+        going = [*lent, *(one for one in before if one.id in self.books.at_risk)]
+        if units(before, spec) >= size and not any(self.books.swaps(one, spec, before, size) for one in going):
+            self.broken(
+                "what is begun can be completed", f"{what}: {units(before, spec)} units were there, {size} wanted"
+            )
 
     def _most(self, pool: str, spec: Pool) -> int:
-        """How many units may serve a pool: those wanted, and those that replace others."""
+        """How many units may serve a pool: those wanted, those that replace others, who may not go and does no work."""
         most = self._wanted(spec)[1]
-        return most + self.books.beyond_wanted(pool, spec, most)
+        idle = [one for one in self.alive(pool) if self._stays(one) and not self.books.ready(one, spec)]
+        return most + self.books.beyond_wanted(pool, spec, most) + units(idle, spec)
 
     def _wanted(self, spec: Pool) -> tuple[int, int]:
         return wanted(spec, self.market.clock(), timedelta(seconds=2 * MOST_SKEW))

@@ -96,7 +96,7 @@ ASKING_CALLS = (
 )  # fmt: skip
 SPOT_MOVES = (
     "interrupt", "interrupt", "interrupt", "storm", "false", "stranger", "rebalance", "rebalance", "maintenance",
-    "dies", "risks",
+    "dies", "risks", "risks",
 )  # fmt: skip
 FAULTS = (
     "launch", "launch", "launch", "describe", "ask", "ask", "terminate", "table", "table", "kill", "kill", "slow",
@@ -346,8 +346,13 @@ class _Maker:
         rng = self.rng
         limit = rng.choice((LARGE // 5, LARGE)) if self.large else rng.choice((3, 5, 8, 12, 12))
         target = rng.choice((limit, rng.randint(1, limit), rng.randint(1, limit)))
+        types = self._types(limit)
+        if rng.random() < 0.4 and (
+            weights := types.get("weights")
+        ):  # one heavy instance may do, and is hard to replace
+            target = min(limit, int(max(weights.values())))
         return {
-            "types": self._types(limit),
+            "types": types,
             "sizes": {"max_instances": Decimal(limit), "target_size": Decimal(target)},
             "description": self._description(),
             "patience": self._patience(limit),
@@ -391,6 +396,8 @@ class _Maker:
             "scale_in_after_minutes": Decimal(rng.choice((1, 5, 15))),
         }
         often = {"update": 0.7, "on_rebalance": 0.6, "max_unavailable": 0.6, "fallback": 0.4, "ready_tag": 0.2}
+        if self.large:  # one after the other would take hours
+            often["max_unavailable"] = 1.0
         return {name: wish for name, wish in wishes.items() if rng.random() < often.get(name, 0.3)}
 
     def _schedule(self, at: float, limit: int) -> list[dict[str, Any]]:
@@ -514,8 +521,8 @@ class _Maker:
                 closed = rng.choice((None, rng.uniform(1, 600)))
                 self._add(at, "maintenance", pool=pool, closed_after=closed)
             case "risks":  # of an offering whose instances are all recommended anew, again and again
-                one, minutes = rng.choice(self.offerings), rng.choice((5, 10, 20))
-                for again in range(rng.choice((1, 3, 8))):
+                one, minutes = rng.choice(self.offerings), rng.choice((5, 5, 10))
+                for again in range(rng.choice((1, 3, 8, 8))):
                     when = at + again * minutes * MINUTE
                     self._add(when, "risks", instance_type=one.instance_type, zone=one.zone)
             case _:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from lambdas.domain.capacity import Stock, units
-from lambdas.domain.observed import MACHINE_TAG, Instance, State
+from lambdas.domain.observed import ATTEMPT_TAG, MACHINE_TAG, Instance, State
 from lambdas.domain.pool import Market, Pool
 from lambdas.domain.replace import Replacement, Swaps, outdated, plan_swaps, replaced
 from lambdas.domain.status import Hold, Memory, Reason, Series
@@ -303,22 +303,22 @@ class TestRecommendedAgain:
     """An offering whose every instance EC2 warns of is not emptied and filled again and again."""
 
     ITEM = pool(on_rebalance="replace_first")
-    SERIES = Series(since=NOW - timedelta(minutes=20), tries=1, until=NOW + timedelta(minutes=10))
+    SERIES = Series(since=NOW, tries=1, until=NOW + timedelta(minutes=10), attempts=("in-place",))
 
-    def some(self, launched_at: datetime) -> Stock:
-        return stock(instance("i-1", launched_at=launched_at), at_risk=frozenset({"i-1"}))
+    def some(self, attempt: str) -> Stock:
+        return stock(instance("i-1", tags={ATTEMPT_TAG: attempt}), at_risk=frozenset({"i-1"}))
 
     def test_a_replacement_that_is_at_risk_itself_waits_and_that_is_said(self) -> None:
-        again = swaps(self.ITEM, self.some(NOW - timedelta(minutes=10)), Memory(risks=self.SERIES))
+        again = swaps(self.ITEM, self.some("in-place"), Memory(risks=self.SERIES))
         assert (again.surge, again.groups) == (0, ())
         assert ["tried again at 00:10 UTC" in why for _, why in again.stuck] == [True]
 
     def test_one_that_was_there_before_does_not_wait(self) -> None:
-        assert swaps(self.ITEM, self.some(NOW - timedelta(hours=1)), Memory(risks=self.SERIES)).surge == 1
+        assert swaps(self.ITEM, self.some("earlier"), Memory(risks=self.SERIES)).surge == 1
 
     def test_after_the_pause_it_is_tried_once_more(self) -> None:
         over = self.SERIES.model_copy(update={"until": NOW})
-        assert swaps(self.ITEM, self.some(NOW - timedelta(minutes=10)), Memory(risks=over)).surge == 1
+        assert swaps(self.ITEM, self.some("in-place"), Memory(risks=over)).surge == 1
 
 
 class TestReturningAtTheLimit:
