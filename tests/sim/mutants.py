@@ -511,22 +511,27 @@ def _told_first(put: Put) -> None:
 
 @dataclass(frozen=True)
 class Caught:
-    """When a mutant was caught, and by which promise; seed is None if it never was."""
+    """When a mutant was caught, and by which promise; ``rule`` is None if it never was."""
 
     name: str
     seeds: int
     rule: str | None
+    seed: int = 0
 
 
 def hunt(name: str, most: int = MOST_SEEDS) -> Caught:
-    """Run worlds that nobody has seen under a mutant until a promise breaks."""
-    with ExitStack() as stack:
-        put = partial(_put, stack)
-        MUTANTS[name](put)
-        first = fresh_seed()
-        for number in range(most):
-            if violations := play(first + number, large=name in OF_LARGE).violations:
-                return Caught(name, number + 1, violations[0].rule)
+    """Run worlds that nobody has seen under a mutant until a promise breaks that holds without it."""
+    first = fresh_seed()
+    for number in range(most):
+        large = name in OF_LARGE
+        with ExitStack() as stack:
+            MUTANTS[name](partial(_put, stack))
+            violations = play(first + number, large=large).violations
+        if not violations:
+            continue
+        if not play(first + number, large=large).violations:
+            return Caught(name, number + 1, violations[0].rule, first + number)
+        sys.stdout.write(f"seed {first + number} breaks without a defect: {violations[0].rule}\n")
     return Caught(name, most, None)
 
 
@@ -540,7 +545,9 @@ def main() -> int:
     with ProcessPoolExecutor() as pool:
         for caught in pool.map(hunt, MUTANTS):
             escaped += caught.rule is None
-            how = f"caught after {caught.seeds:3} seeds: {caught.rule}" if caught.rule else "NOT CAUGHT"
+            how = (
+                f"caught after {caught.seeds:3} worlds ({caught.seed}): {caught.rule}" if caught.rule else "NOT CAUGHT"
+            )
             sys.stdout.write(f"{caught.name:70} {how}\n")
             sys.stdout.flush()
     sys.stdout.write(f"{len(MUTANTS)} mutants, {escaped} not caught\n")
