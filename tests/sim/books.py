@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from lambdas.domain.observed import STACK_TAG
 from lambdas.domain.pool import Pool, parse_pool
 from lambdas.domain.status import Reason
+from lambdas.domain.user_data import digest_of
 from localcloud.market.health import health
 from localcloud.market.instances import BY_USER, Instance
 from localcloud.market.model import Market
@@ -231,7 +232,7 @@ class Books:
         """Why instances may rightly be missing; empty if nothing hinders."""
         if not set(spec.subnet_ids) <= set(SUBNETS):
             return {Reason.CONFIG}
-        if not self.types(spec):
+        if not self.types(spec) or self._is_lost(spec):
             return {Reason.CONFIG}
         free = spec.max_instances - units(alive, spec)
         # A cap that cannot be told is a fault of the item, which on-demand instances do not mend.
@@ -249,6 +250,13 @@ class Books:
         ):
             return set()
         return set() if any(None in some for some in each) else {one for some in each for one in some if one}
+
+    def _is_lost(self, spec: Pool) -> bool:
+        """Whether a bad edit came before the user data, which an item alone holds, was put into the launch template."""
+        name, templates = f"{STACK}/{spec.pool_name}", self.market.surroundings.templates.values()
+        versions = [version for one in templates if one.name == name for version in one.versions.values()]
+        kept = any(version.description == spec.machine_digest for version in versions)
+        return digest_of(spec.user_data) is not None and not kept
 
     def _lacking(self, spec: Pool, alive: list[Instance], wanted: int, *, fills: bool) -> tuple[str, ...]:
         if not spec.spot:
