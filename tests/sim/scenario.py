@@ -217,7 +217,7 @@ class _Maker:
             rng.choice((1.5, 1.5, 30.0)),
             rng.choice((2.0, 60.0, 150.0)),
         )
-        slow = rng.choice((1.0, 3.0, 10.0)) if rng.random() < 0.06 else 0.0
+        slow = rng.choice((1.0, 3.0, 5.0)) if rng.random() < 0.06 else 0.0
         return Scenario(
             self.seed,
             tuple(self.offerings),
@@ -346,6 +346,8 @@ class _Maker:
         rng = self.rng
         limit = rng.choice((LARGE // 5, LARGE)) if self.large else rng.choice((3, 5, 8, 12, 12))
         target = rng.choice((limit, rng.randint(1, limit), rng.randint(1, limit)))
+        if len(self.types) > 1 and rng.random() < 0.2:
+            return self._one_heavy()
         types = self._types(limit)
         if rng.random() < 0.4 and (
             weights := types.get("weights")
@@ -356,6 +358,17 @@ class _Maker:
             "sizes": {"max_instances": Decimal(limit), "target_size": Decimal(target)},
             "description": self._description(),
             "patience": self._patience(limit),
+        }
+
+    def _one_heavy(self) -> dict[str, Any]:
+        """One heavy instance that has room for light ones beside it, but not for its like."""
+        light, heavy = self.rng.sample(self.types, 2)
+        weight = self.rng.choice((4, 6, 8))
+        return {
+            "types": {"instance_types": [light, heavy], "weights": {heavy: Decimal(weight)}},
+            "sizes": {"max_instances": Decimal(weight + weight // 2), "target_size": Decimal(weight)},
+            "description": self._description(),
+            "patience": {"on_rebalance": "replace_first"},
         }
 
     def _types(self, limit: int) -> dict[str, Any]:
@@ -520,11 +533,11 @@ class _Maker:
             case "maintenance":
                 closed = rng.choice((None, rng.uniform(1, 600)))
                 self._add(at, "maintenance", pool=pool, closed_after=closed)
-            case "risks":  # of an offering whose instances are all recommended anew, again and again
+            case "risks":  # of an offering, or of all, whose instances are all recommended anew, again and again
                 one, minutes = rng.choice(self.offerings), rng.choice((5, 5, 10))
+                offering = rng.choice(((one.instance_type, one.zone), None))
                 for again in range(rng.choice((1, 3, 8, 8))):
-                    when = at + again * minutes * MINUTE
-                    self._add(when, "risks", instance_type=one.instance_type, zone=one.zone)
+                    self._add(at + again * minutes * MINUTE, "risks", offering=offering)
             case _:
                 self._add(at, "fault", call="CreateFleet", how="dies", times=rng.randint(1, 3), seconds=5.0)
 

@@ -576,11 +576,12 @@ class World:
             self.oracle.books.at_risk.add(one.id)
             self.market.recommend_rebalance(one)
 
-    def _do_risks(self, instance_type: str, zone: str) -> None:
-        """Every spot instance of an offering is recommended to be replaced."""
-        for one in self.market.live((instance_type, zone), "spot"):
-            self.oracle.books.at_risk.add(one.id)
-            self.market.recommend_rebalance(one)
+    def _do_risks(self, offering: tuple[str, str] | None) -> None:
+        """Every spot instance of an offering, or of all, is recommended to be replaced."""
+        for key in [offering] if offering else list(self.market.offerings):
+            for one in self.market.live(key, "spot"):
+                self.oracle.books.at_risk.add(one.id)
+                self.market.recommend_rebalance(one)
 
     def _do_maintenance(self, pool: str, closed_after: float | None = None) -> None:
         for one in self.oracle.alive(pool)[:2]:
