@@ -53,7 +53,7 @@ def with_offers(picture: Picture, fleet: Fleet) -> tuple[Picture, Launched | Non
             return replace(picture, untold=(*picture.untold, error.failure)), None
         asked = picture.stock.missing + picture.surge
         return picture, Launched(None, asked, failures=(error.failure,), market=pool.market)
-    return replace(picture, offers=tuple(offers)), None
+    return picture.offered(offers), None
 
 
 def with_unsold(picture: Picture, fleet: Fleet) -> Picture:

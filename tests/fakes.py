@@ -36,8 +36,10 @@ from localcloud.market.shapes import refuse_beyond_model
 from localcloud.market.surroundings import PlainSurroundings
 
 ITEM_LIMIT = 400 * 1024
-EXPRESSION_LIMIT = 4 * 1024
 """Bytes of an item that DynamoDB takes."""
+
+EXPRESSION_LIMIT = 4 * 1024
+"""Bytes of an expression that DynamoDB takes."""
 
 STACK = "test"
 TEMPLATE = "test-default"

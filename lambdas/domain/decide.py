@@ -300,14 +300,11 @@ def _told(picture: Picture) -> Iterator[Step]:
 
 def late_ones(picture: Picture) -> tuple[str, ...]:
     """Ids of instances that have not become ready in time."""
-    stock, pool = picture.stock, picture.intent.pool
-    if pool is None:
-        return ()
-    launched_by = picture.now - pool.ready_timeout_minutes * picture.minute
+    stock = picture.stock
     return tuple(
         one.id
         for one in (*stock.running, *stock.starting)
-        if one.id in stock.unready and not one.protected and one.launched_at <= launched_by
+        if one.id in stock.unready and not one.protected and picture.is_late(one)
     )
 
 

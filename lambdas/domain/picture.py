@@ -107,11 +107,13 @@ class Picture:
 
         Protected ones that are late stay, and prove nothing any more.
         """
-        pool, awaited = self.intent.pool, [one for one in self.stock.members if one.id in self.stock.unready]
-        launched_by = self.now - pool.ready_timeout_minutes * self.minute if pool else self.now
-        return self.status.memory.stillborn > 0 and any(
-            not one.protected or one.launched_at > launched_by for one in awaited
-        )
+        awaited = [one for one in self.stock.members if one.id in self.stock.unready]
+        return self.status.memory.stillborn > 0 and any(not (one.protected and self.is_late(one)) for one in awaited)
+
+    def is_late(self, instance: Instance) -> bool:
+        """Whether an instance was launched so long ago that it ought to be ready."""
+        pool = self.intent.pool
+        return pool is not None and instance.launched_at <= self.now - pool.ready_timeout_minutes * self.minute
 
     @property
     def may_launch(self) -> bool:
@@ -135,9 +137,9 @@ class Picture:
         """Types of the item that EC2 sells nowhere in the Region, as far as is known."""
         return self.unsold if self.unsold is not None else self.status.memory.unsold or ()
 
-    def offered(self, offers: Iterable[Offer], template: Template | None = None) -> Picture:
+    def offered(self, offers: Iterable[Offer]) -> Picture:
         """The same picture with what EC2 offers."""
-        return replace(self, offers=tuple(offers), template=template)
+        return replace(self, offers=tuple(offers))
 
 
 def _eased(backoff: Backoff, now: datetime) -> Backoff:

@@ -165,9 +165,9 @@ def _risks(picture: Picture, launched: Launched | None, pauses: Pauses) -> Serie
     """Replacing what is at risk by what then is at risk too becomes rare."""
     series, now = picture.status.memory.risks, picture.now
     going = [one for one in picture.stock.members if one.id in picture.stock.at_risk & picture.swaps.going]
-    if launched is None or not launched.instances or not going:
+    if launched is None or launched.attempt is None or not launched.instances or not going:
         return series if series and now - series.until < LONGEST_SERIES else None
-    new = launched.attempt.id if launched.attempt else ""
+    new = launched.attempt.id
     if series is None or now - series.until >= LONGEST_SERIES:
         return Series(since=now - A_LITTLE, tries=1, until=now + pauses.seldom(1), attempts=(new,))
     again = any(one.attempt_id in series.attempts for one in going)

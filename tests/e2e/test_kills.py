@@ -10,7 +10,6 @@ import json
 import math
 import os
 import random
-import secrets
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,11 +24,11 @@ from localcloud.pools import delete_pool, resize_pool
 from localcloud.watch import NotSeenError, Watcher
 from tests.e2e.conftest import TICK_SECONDS, Site
 from tests.e2e.kills import Blow, Call, Gate, When
+from tests.seeds import fresh_seed
 
 pytestmark = pytest.mark.long
 
-SEED = int(os.environ.get("SEED") or secrets.randbelow(10**9))
-"""Others each time: code is mended until the seeds that one knows are green."""
+SEED = fresh_seed()
 KILLS = int(os.environ.get("KILLS") or 20)
 
 TICKS_TO_SETTLE = math.ceil(LOCAL.lease_seconds / TICK_SECONDS) + 6

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections import Counter
 from decimal import Decimal
@@ -13,6 +12,7 @@ from lambdas.domain.pool import Pool, parse_pool
 from lambdas.domain.status import Reason
 from localcloud.market.instances import ending_by_itself
 from tests.fakes import World, apart_from_costs, offering
+from tests.seeds import fresh_seed
 
 READY = "ready=true"
 BY_ITSELF = ending_by_itself("Client.InstanceInitiatedShutdown")
@@ -306,7 +306,7 @@ def some_item(dice: random.Random) -> dict[str, Any]:
 
 def test_an_undisturbed_pool_is_at_rest() -> None:
     """However it got where it is: after a day of quiet nothing is launched, ended, written or too much."""
-    seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**9))
+    seed = fresh_seed()
     dice = random.Random(seed)  # noqa: S311  cases, no secrets
     for case in range(40):
         types = ("g5.xlarge", "g4dn.xlarge", "c6i.large", "p3.2xlarge")

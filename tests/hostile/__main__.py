@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import secrets
 import sys
 import time
 import warnings
@@ -15,6 +14,7 @@ from hypothesis.errors import HypothesisWarning
 
 from tests.hostile.kinds import KINDS, OUTCOMES
 from tests.hostile.run import Met, meet
+from tests.seeds import fresh_seed
 
 ROUND = 500
 """Inputs of one seed: many seeds try more than one long run does, and two cores share them."""
@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("--kind", choices=[*KINDS], help="of this kind alone")
     parser.add_argument("--jobs", type=int, help="processes (default: one a core)")
     asked = parser.parse_args()
-    first = secrets.randbelow(10**9) if asked.seed is None else asked.seed
+    first = fresh_seed() if asked.seed is None else asked.seed
     say(f"seed {first}")
     warnings.simplefilter("ignore", HypothesisWarning)  # large inputs are what we want
     began = time.monotonic()

@@ -48,7 +48,8 @@ from lambdas.domain.results import Launched, Terminated
 from lambdas.domain.status import RECENT, Attempt, Reason, Shortfall, Status
 from lambdas.ports import FleetError, Lease
 from tests.fakes import MemoryStatuses
-from tests.sim.runs import fresh_seed, play
+from tests.seeds import fresh_seed
+from tests.sim.runs import play
 
 MOST_SEEDS = 400
 
@@ -521,7 +522,7 @@ class Caught:
 
 def hunt(name: str, most: int = MOST_SEEDS) -> Caught:
     """Run worlds that nobody has seen under a mutant until a promise breaks that holds without it."""
-    first = fresh_seed()
+    first = fresh_seed("FIRST_SEED")
     for number in range(most):
         large = name in OF_LARGE
         with ExitStack() as stack:

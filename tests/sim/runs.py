@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -15,14 +14,6 @@ from itertools import islice
 from tests.sim.oracle import Violation
 from tests.sim.scenario import make
 from tests.sim.world import World
-
-
-def fresh_seed() -> int:
-    """The first of a run's seeds: worlds that nobody has seen, or those that ``FIRST_SEED`` repeats.
-
-    Code is mended until the seeds that one knows are green, so those show nothing any more.
-    """
-    return int(os.environ.get("FIRST_SEED") or secrets.randbelow(10**9))
 
 
 @dataclass(frozen=True)
