@@ -88,8 +88,8 @@ class StatusStore(Protocol):
     def delete(self, lease: Lease) -> None:
         """Forget the pool. Raises LeaseLostError."""
 
-    def queued(self, pool_name: str, now: datetime) -> bool:
-        """Mark that the pool is in the due queue. False: it was marked a short while ago, and nobody has come for it.
+    def queued(self, pool_name: str, now: datetime, lasts: timedelta) -> bool:
+        """Mark that the pool is in the due queue. False: a mark not older than ``lasts`` stands: nobody came for it yet.
 
         Whoever acquires the lease, or finds it taken, takes the mark away.
         """

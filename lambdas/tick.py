@@ -21,6 +21,12 @@ from lambdas.metrics import COST_EVERY
 from lambdas.ports import UnreadableStatusError
 from lambdas.reconcile import ControlPlane
 
+QUEUED_FOR = 5
+"""Minutes after which a message may be lost, and another one is sent."""
+
+QUEUED_AT_ONCE = 10
+"""Pools that are marked before their messages are sent: as many as SQS takes in one call."""
+
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -45,8 +51,13 @@ def tick(plane: ControlPlane) -> None:
         picture = take_picture(intent, instances[pool_name], status or Status(), now, minute=plane.minute)
         if why := why_due(picture, new=status is None):
             due[pool_name] = why
-    # While EC2 is slow there may be more to reconcile than is done in a minute: no pool waits twice.
-    plane.queue.send({name: why for name, why in due.items() if plane.statuses.queued(name, now)})
+    # While EC2 is slow there may be more to reconcile than is done in a minute: no pool waits twice. A few at a time:
+    # a tick that is killed between mark and message leaves few pools waiting until their marks are old.
+    names = list(due)
+    for start in range(0, len(names), QUEUED_AT_ONCE):
+        some = names[start : start + QUEUED_AT_ONCE]
+        unmarked = [name for name in some if plane.statuses.queued(name, now, QUEUED_FOR * plane.minute)]
+        plane.queue.send({name: due[name] for name in unmarked})
     report.ticked(plane.stack, statuses, unreadable, due, now=now)
     if now.timestamp() % (COST_EVERY * plane.minute).total_seconds() < plane.minute.total_seconds():
         alive = [one for some in instances.values() for one in some if one.state in ALIVE]

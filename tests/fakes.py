@@ -88,10 +88,10 @@ class MemoryStatuses:
         held |= {"fence": held["fence"] + 1, "until": now + timedelta(seconds=self.lease_seconds), "dirty": False}
         return Lease(pool_name, held["fence"])
 
-    def queued(self, pool_name: str, now: datetime) -> bool:
+    def queued(self, pool_name: str, now: datetime, lasts: timedelta) -> bool:
         if pool_name not in self.statuses:
             return True
-        if self.marks.get(pool_name, datetime.min.replace(tzinfo=UTC)) > now - status_table.QUEUED_FOR:
+        if self.marks.get(pool_name, datetime.min.replace(tzinfo=UTC)) > now - lasts:
             return False
         self.writes[pool_name] += 1
         self.marks[pool_name] = now

@@ -28,9 +28,6 @@ FREE = 0
 LONGEST_LEASE_SECONDS = 3600
 """A lease that reaches further was not taken by a reconcile, whatever its clock: it would keep the pool for ever."""
 
-QUEUED_FOR = timedelta(minutes=5)
-"""After so long a message of the tick may be lost, and another one is sent."""
-
 REMOVED_AT_ONCE = 40
 """Notices that one expression removes: far below DynamoDB's 4,096 bytes."""
 
@@ -131,13 +128,13 @@ class StatusTable:
         )
         return not isinstance(marked, _Refused)
 
-    def queued(self, pool_name: str, now: datetime) -> bool:
+    def queued(self, pool_name: str, now: datetime, lasts: timedelta) -> bool:
         """Mark that a message is on its way, unless one is. Where there is no item to mark, one is due."""
         marked = self._update(
             pool_name,
             "SET controller.queued = :now",
             "(attribute_not_exists(controller.queued) OR controller.queued <= :old)",
-            values={":now": int(now.timestamp()), ":old": int((now - QUEUED_FOR).timestamp())},
+            values={":now": int(now.timestamp()), ":old": int((now - lasts).timestamp())},
         )
         return not isinstance(marked, _Refused) or marked.item is None
 

@@ -33,6 +33,8 @@ from tests.fakes import MemoryStatuses
 LEASE = 75
 CLOCK = ManualClock()
 NOW = CLOCK()
+LASTS = timedelta(minutes=5)
+"""How long a mark of a pool that is queued stands."""
 SPEC = Pool(pool_name="p", instance_types=("g5.xlarge",)).model_dump(mode="json")
 ATTEMPT = Attempt(id="a", count=2, at=NOW, request='{"Type":"instant"}', terms={"spot": True, "spot_max_price": None})
 ENDING = Ended(at=NOW, ids=("i-00000003", "i-00000004"))
@@ -202,25 +204,25 @@ def test_a_status_of_more_than_400_kilobytes_is_refused_and_the_one_before_stays
 
 def test_a_pool_is_queued_once_until_somebody_comes_for_it(store: StatusStore) -> None:
     store.release(taken(store))
-    assert store.queued("p", NOW)
-    assert not store.queued("p", NOW + timedelta(minutes=4))
+    assert store.queued("p", NOW, LASTS)
+    assert not store.queued("p", NOW + timedelta(minutes=4), LASTS)
     assert store.release(taken(store, 60))
-    assert store.queued("p", NOW + timedelta(minutes=4))
+    assert store.queued("p", NOW + timedelta(minutes=4), LASTS)
 
 
 def test_whoever_finds_the_lease_taken_has_come_for_it_too(store: StatusStore) -> None:
     taken(store)
-    assert store.queued("p", NOW)
+    assert store.queued("p", NOW, LASTS)
     assert store.acquire("p") is None
-    assert store.queued("p", NOW)
+    assert store.queued("p", NOW, LASTS)
 
 
 def test_a_message_may_get_lost_and_a_pool_without_a_status_is_due(store: StatusStore) -> None:
-    assert store.queued("p", NOW)
-    assert store.queued("p", NOW)
+    assert store.queued("p", NOW, LASTS)
+    assert store.queued("p", NOW, LASTS)
     store.release(taken(store))
-    assert store.queued("p", NOW)
-    assert store.queued("p", NOW + timedelta(minutes=6))
+    assert store.queued("p", NOW, LASTS)
+    assert store.queued("p", NOW + timedelta(minutes=6), LASTS)
 
 
 def test_a_lease_ends_by_the_tables_clock_whatever_the_functions_shows(dynamodb: Any, table: str) -> None:

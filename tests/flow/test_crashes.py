@@ -80,6 +80,20 @@ def test_a_message_delivered_twice_launches_once(world: World) -> None:
     assert len(world.market.instances) == 4
 
 
+def test_a_tick_killed_before_it_sends_keeps_few_pools_waiting_and_those_not_for_long(world: World) -> None:
+    world.set_all(capacity=100)
+    pools = [f"p{number}" for number in range(35)]
+    for name in pools:
+        world.edit(name, target_size=0)
+        world.put(name, target_size=1)
+    with killed(world.queue, "send", after=False):
+        world.tick()
+    world.minutes(1)
+    assert len(world.market.instances) >= 25
+    world.minutes(5)
+    assert len(world.market.instances) == 35
+
+
 def test_a_notice_delivered_twice_replaces_once(world: World) -> None:
     world.edit(target_size=4, max_instances=8)
     world.forward(2)

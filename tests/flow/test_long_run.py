@@ -340,8 +340,9 @@ def test_an_undisturbed_pool_is_at_rest() -> None:
         assert launched(world) == began, what
         if "p" in world.statuses.statuses:
             answer = world.status().answer
-            if answer.waiting is None and answer.replacing is not None:
-                looks = 3  # whether spot has room by now, each quarter of an hour
+            under_way = answer.rollout is not None and answer.rollout.state == "ROLLING"
+            if answer.waiting is None and (answer.replacing is not None or under_way):
+                looks = 30 if under_way else 3  # at prices each minute; whether spot has room each quarter of an hour
                 assert (world.statuses.writes - writes).total() <= 4 * looks, what
             elif answer.waiting is None:
                 assert world.statuses.writes == writes, what

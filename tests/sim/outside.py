@@ -336,8 +336,8 @@ class Statuses:
 
         self._world.call("statuses.announced", effect)
 
-    def queued(self, pool_name: str, now: datetime) -> bool:
-        return self._world.call("statuses.queued", lambda: self._table.queued(pool_name, now))
+    def queued(self, pool_name: str, now: datetime, lasts: timedelta) -> bool:
+        return self._world.call("statuses.queued", lambda: self._table.queued(pool_name, now, lasts))
 
     def save(self, lease: Lease, before: Status, after: Status) -> None:
         def effect() -> None:
