@@ -12,14 +12,14 @@ from cli.exits import AwsFaultError
 from cli.faults import refused, told_plainly
 from cli.heartbeat import silent_since
 from cli.output import ago
-from lambdas.domain.capacity import Stock
+from lambdas.domain.capacity import MINUTE, Stock
 from lambdas.domain.decide import decide
 from lambdas.domain.due import why_due
 from lambdas.domain.errors import reason_of
 from lambdas.domain.guide import GUIDE, Advice, Trouble, advice
 from lambdas.domain.intent import Intent, intent_of
 from lambdas.domain.observed import Instance, Offer
-from lambdas.domain.picture import MINUTE, Picture, take_picture
+from lambdas.domain.picture import Picture, take_picture
 from lambdas.domain.plan import Drain, Launch, Plan, Resend, Step, Terminate
 from lambdas.domain.pool import Pool, SpecError, warnings_of
 from lambdas.domain.replace import outdated

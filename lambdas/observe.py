@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from lambdas.domain.capacity import take_stock
 from lambdas.domain.intent import Intent
 from lambdas.domain.picture import Picture, take_picture
 from lambdas.domain.results import Launched
@@ -72,16 +73,14 @@ def with_unsold(picture: Picture, fleet: Fleet) -> Picture:
 
 
 def looked_at_again(picture: Picture, pool_name: str, fleet: Fleet, *, now: datetime) -> Picture:
-    """The same with a new listing: what was asked since the first took long, and somebody may have protected one."""
-    fresh = observe(pool_name, picture.intent, picture.status, fleet, now=now, minute=picture.minute)
-    return replace(
-        fresh,
-        offers=picture.offers,
-        template=picture.template,
-        drains=picture.drains,
-        unsold=picture.unsold,
-        untold=(*picture.untold, *fresh.untold),
-    )
+    """The same with a new listing: what was asked since the first took long, and somebody may have protected one.
+
+    Health is not asked again. Raises FleetError if there is no listing.
+    """
+    ready = frozenset(one.id for one in picture.stock.members if picture.stock.is_ready(one))
+    instances, pool = fleet.instances(pool_name), picture.intent.pool
+    stock = take_stock(pool, instances, picture.status, now, checked=ready, minute=picture.minute)
+    return replace(picture, stock=stock, now=now)
 
 
 def with_drains(picture: Picture, drainer: Drainer) -> Picture:

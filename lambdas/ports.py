@@ -89,7 +89,7 @@ class StatusStore(Protocol):
         """Forget the pool. Raises LeaseLostError."""
 
     def queued(self, pool_name: str, now: datetime, lasts: timedelta) -> bool:
-        """Mark that the pool is in the due queue. False: a mark not older than ``lasts`` stands: nobody came for it yet.
+        """Mark that the pool is in the due queue. False: a mark no older than ``lasts`` stands.
 
         Whoever acquires the lease, or finds it taken, takes the mark away.
         """

@@ -10,11 +10,11 @@ from datetime import timedelta
 
 from lambdas import report
 from lambdas.act import Hands, act
+from lambdas.domain.capacity import MINUTE
 from lambdas.domain.decide import decide
 from lambdas.domain.intent import Intent, intent_of
 from lambdas.domain.outcome import fold
 from lambdas.domain.pauses import Pauses
-from lambdas.domain.picture import MINUTE
 from lambdas.domain.status import Answer, LastError, Memory, Status, with_error
 from lambdas.observe import looked_at_again, observe, with_drains, with_offers, with_unsold
 from lambdas.ports import Clock, Drainer, DueQueue, Fleet, FleetError, Lease, PoolStore, StatusStore

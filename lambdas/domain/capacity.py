@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from lambdas.domain.observed import Instance, State, remembered
 from lambdas.domain.pool import Market, Pool
 from lambdas.domain.status import NOTICE_COUNTS, RECENT, RISK_COUNTS, RISKS, Attempt, Memory, NoticeKind, Status
+
+MINUTE = timedelta(minutes=1)
 
 ALIVE = (State.PENDING, State.RUNNING)
 STILL = (State.STOPPING, State.STOPPED)
@@ -43,7 +45,8 @@ class Stock:
     ``running`` and ``starting`` (pending) are shown by EC2, ``unseen`` not yet; ``unready`` are ids of those that have
     not been seen ready, ``at_risk`` of those that EC2 may take or service; ``stillborn`` ended before they were ready,
     ``lived`` ended since, and had been ready; ``doubtful`` may have been terminated: the answer was lost. ``ended`` are
-    ids of those shown to be ending, which EC2 may show as running once more: its listings step back by some seconds.
+    ids of those shown to be ending, which EC2 may show as running once more: its listings step back by some seconds;
+    ``idle`` of protected ones that ought to be ready for long and are not: they stay, and nothing waits for them.
     """
 
     wanted: int
@@ -61,6 +64,7 @@ class Stock:
     lived: tuple[Instance, ...] = ()
     doubtful: tuple[Instance, ...] = ()
     ended: tuple[str, ...] = ()
+    idle: frozenset[str] = frozenset()
 
     @property
     def members(self) -> tuple[Instance, ...]:
@@ -128,9 +132,13 @@ def take_stock(
     instances: Iterable[Instance],
     status: Status,
     now: datetime,
+    *,
     checked: frozenset[str] = frozenset(),
+    minute: timedelta = MINUTE,
 ) -> Stock:
     """Count a pool's instances at the moment ``now`` (UTC). ``checked`` are ids that passed EC2's status checks.
+
+    ``minute`` is how long a minute of the pool item lasts.
 
     Without a pool (deleted, or never valid) nothing is wanted.
     """
@@ -157,6 +165,12 @@ def take_stock(
 
     ended = [one for one in present if one.state in ENDING and one.id in startup and one.id not in noticed]
 
+    unready = frozenset(
+        one.id
+        for one in (*present, *unseen)
+        if one.id in startup and one.state not in ENDING and not _proves_ready(one, pool, checked)
+    )
+
     return Stock(
         wanted=pool.wanted(now) if pool else 0,
         limit=pool.max_instances if pool else 0,
@@ -167,11 +181,7 @@ def take_stock(
         stopped=tuple(one for one in present if one.state in STILL and one.id not in noticed),
         leaving=tuple(sorted(id_ for id_ in gone & listed.keys() if listed[id_].state in ALIVE + STILL)),
         in_flight=_in_flight(memory.attempt, listed.values()),
-        unready=frozenset(
-            one.id
-            for one in (*present, *unseen)
-            if one.id in startup and one.state not in ENDING and not _proves_ready(one, pool, checked)
-        ),
+        unready=unready,
         at_risk=frozenset(
             id_ for id_, notice in status.notices.items() if notice.kind in RISKS and now - notice.at < RISK_COUNTS
         ),
@@ -179,7 +189,15 @@ def take_stock(
         lived=tuple(one for one in ended if _has_ready_tag(one, pool)),
         doubtful=tuple(one for one in (*present, *unseen) if one.id in ending - noticed and one.state in ALIVE),
         ended=tuple(one.id for one in present if one.state is State.SHUTTING_DOWN),
+        idle=frozenset(
+            one.id for one in present if one.protected and one.id in unready and is_late(one, pool, now, minute)
+        ),
     )
+
+
+def is_late(instance: Instance, pool: Pool | None, now: datetime, minute: timedelta) -> bool:
+    """Whether an instance was launched so long ago that it ought to be ready."""
+    return pool is not None and instance.launched_at <= now - pool.ready_timeout_minutes * minute
 
 
 def recently_launched(memory: Memory, now: datetime) -> Iterator[Instance]:

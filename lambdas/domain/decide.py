@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
 
-from lambdas.domain.capacity import Stock, units
+from lambdas.domain.capacity import Stock, is_late, units
 from lambdas.domain.errors import REMEDIES
 from lambdas.domain.fields import format_price
 from lambdas.domain.observed import Instance, Offer
@@ -304,7 +304,9 @@ def late_ones(picture: Picture) -> tuple[str, ...]:
     return tuple(
         one.id
         for one in (*stock.running, *stock.starting)
-        if one.id in stock.unready and not one.protected and picture.is_late(one)
+        if one.id in stock.unready
+        and not one.protected
+        and is_late(one, picture.intent.pool, picture.now, picture.minute)
     )
 
 

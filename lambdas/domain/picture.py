@@ -9,14 +9,12 @@ from functools import cached_property
 from typing import Any
 
 from lambdas.domain import replace as replacing
-from lambdas.domain.capacity import Stock, take_stock
+from lambdas.domain.capacity import MINUTE, Stock, take_stock
 from lambdas.domain.intent import Intent
 from lambdas.domain.observed import Instance, Offer
 from lambdas.domain.replace import Swaps
 from lambdas.domain.results import Failure
 from lambdas.domain.status import Backoff, Reason, Status, Template
-
-MINUTE = timedelta(minutes=1)
 
 EASED: dict[str, Any] = {"holds": {}, "dear": {}, "full": {}, "stillborn": 0, "replace_at": None, "returns": None}
 """What an edit ends: what stood against the item as it was need not stand against it now."""
@@ -103,17 +101,9 @@ class Picture:
 
     @property
     def on_trial(self) -> bool:
-        """Whether launches have brought nothing that lived, and instances of the last one may yet.
-
-        Protected ones that are late stay, and prove nothing any more.
-        """
-        awaited = [one for one in self.stock.members if one.id in self.stock.unready]
-        return self.status.memory.stillborn > 0 and any(not (one.protected and self.is_late(one)) for one in awaited)
-
-    def is_late(self, instance: Instance) -> bool:
-        """Whether an instance was launched so long ago that it ought to be ready."""
-        pool = self.intent.pool
-        return pool is not None and instance.launched_at <= self.now - pool.ready_timeout_minutes * self.minute
+        """Whether launches have brought nothing that lived, and instances of the last one may yet."""
+        awaited = {one.id for one in self.stock.members if one.id in self.stock.unready} - self.stock.idle
+        return self.status.memory.stillborn > 0 and bool(awaited)
 
     @property
     def may_launch(self) -> bool:
@@ -165,4 +155,5 @@ def take_picture(
             update={**EASED, "backoff": {key: _eased(one, now) for key, one in status.memory.backoff.items()}}
         )
         status = status.model_copy(update={"memory": eased})
-    return Picture(intent, take_stock(intent.pool, instances, status, now, checked), status, now, minute)
+    stock = take_stock(intent.pool, instances, status, now, checked=checked, minute=minute)
+    return Picture(intent, stock, status, now, minute)

@@ -191,7 +191,7 @@ def _is_uneven(stock: Stock, old: tuple[Instance, ...]) -> bool:
     What a whole instance counts for beyond the wanted size is not too much; nor is who does no work and may not go.
     """
     rounded = max(one.units for one in old) - 1
-    stays = units(one for one in stock.members if one.protected and not stock.is_ready(one))
+    stays = units(one for one in stock.members if one.id in stock.idle)
     return stock.missing > 0 or stock.serving - stays > max(stock.wanted, min(units(old), stock.wanted + rounded))
 
 
@@ -215,7 +215,7 @@ def _may_return(stock: Stock, memory: Memory, now: datetime, held: int) -> bool:
     calm = hold is None or hold.until <= now
     waits = memory.returns is not None and memory.returns.until > now
     complete = stock.serving == held == stock.wanted and not (stock.in_flight or stock.noticed or stock.doubtful)
-    return calm and complete and not waits and all(stock.is_ready(one) for one in stock.members)
+    return calm and complete and not waits and all(stock.is_ready(one) or one.id in stock.idle for one in stock.members)
 
 
 def recommended_again(one: Instance, memory: Memory, now: datetime) -> bool:
@@ -299,9 +299,10 @@ def replaced(stock: Stock, swaps: Swaps, held: int, *, may_miss: bool = True) ->
     """Those that can go now, each with the reason: enough others serve, and do their work, without them.
 
     Without ``may_miss`` no unit of the wanted size may be missing: what EC2 does not give now is no successor. While
-    more is ``held`` than is wanted none goes without a successor.
+    more is ``held`` than is wanted none goes without a successor. Nobody waits for the work of who is idle.
     """
     serving, ready = stock.serving, units(stock.ready)
+    idle = units(one for one in stock.members if one.id in stock.idle)
     go: dict[str, tuple[Instance, str]] = {}
     for each in swaps.groups:
         # What needs no successor makes the room that a pool at its limit lacks.
@@ -309,7 +310,7 @@ def replaced(stock: Stock, swaps: Swaps, held: int, *, may_miss: bool = True) ->
         floor = max(held, stock.wanted) - spare
         for one in (one for one in each.instances if one.id not in go):
             works = stock.is_ready(one)
-            if serving - one.units >= floor and (not works or ready - one.units >= floor):
+            if serving - one.units >= floor and (not works or ready - one.units >= floor - idle):
                 go[one.id] = (one, each.why)
                 serving -= one.units
                 ready -= one.units if works else 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from lambdas.domain.status import Reason
 from lambdas.reconcile import reconcile
 from localcloud.market.settings import Boot
@@ -197,3 +199,42 @@ def test_a_roll_goes_on_beside_an_instance_that_does_no_work_and_may_not_go() ->
     template = world.market.instances[made].template
     assert template is not None
     assert template.image_id == "ami-2"
+
+
+def test_on_demand_goes_back_to_spot_beside_an_instance_that_does_no_work_and_may_not_go() -> None:
+    world = World(offering("g5.xlarge", "us-east-1a"), pending_seconds=1.5)
+    item: dict[str, Any] = {"ready_tag": "ready=true", "ready_timeout_minutes": 5, "max_instances": 3}
+    world.set_all(capacity=1)
+    world.edit(target_size=3, fallback={"after_minutes": 5}, **item)
+    world.minutes(1)
+    (idle,) = world.alive()
+    world.market.instances[idle].tags["spotpools:protect"] = "true"
+    for minute in range(180):
+        if minute == 10:
+            world.set_all(capacity=10)
+        for id_ in set(world.alive()) - {idle}:
+            world.market.instances[id_].tags["ready"] = "true"
+        world.minutes(1)
+    assert [world.market.instances[id_].lifecycle for id_ in world.alive()] == ["spot"] * 3
+
+
+def test_a_second_look_asks_for_the_listing_alone() -> None:
+    """Each question may take ten seconds, and the function has a minute: health that was told is not asked again."""
+    world = World(offering("g5.xlarge", "us-east-1a"), pending_seconds=1.5, status_check_seconds=300)
+    world.edit(target_size=4, max_instances=8)
+    world.forward(10)
+    world.put(target_size=2, max_instances=8)
+    before = world.calls.copy()
+    real = world.client.describe_instances
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        answer = real(*args, **kwargs)
+        world.clock.forward(25)
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world.client, "describe_instances", slow)
+        reconcile("p", world.plane)
+    asked = world.calls - before
+    assert len(world.alive()) == 2
+    assert asked["DescribeInstances"] == 2 * asked["DescribeInstanceStatus"], asked

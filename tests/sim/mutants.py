@@ -18,7 +18,7 @@ from itertools import count
 from typing import Any
 from unittest import mock
 
-from lambdas import act
+from lambdas import act, observe
 from lambdas.aws import asking, ec2_fleet, offerings, status_table
 from lambdas.aws.ec2_fleet import Ec2Fleet
 from lambdas.aws.launch_templates import LaunchTemplates
@@ -134,11 +134,12 @@ def _shown_is_forgotten(put: Put) -> None:
 def _forgetting(put: Put, **forgotten: Any) -> None:
     real = capacity.take_stock
 
-    def take_stock(pool: Any, instances: Any, status: Status, *rest: Any) -> Stock:
+    def take_stock(pool: Any, instances: Any, status: Status, *rest: Any, **more: Any) -> Stock:
         forgetful = status.model_copy(update={"memory": status.memory.model_copy(update=forgotten)})
-        return real(pool, instances, forgetful, *rest)
+        return real(pool, instances, forgetful, *rest, **more)
 
-    put(picture, "take_stock", take_stock)
+    for module in (picture, observe):
+        put(module, "take_stock", take_stock)
 
 
 @mutant("just launched instances do not count")

@@ -217,7 +217,7 @@ class _Maker:
             rng.choice((1.5, 1.5, 30.0)),
             rng.choice((2.0, 60.0, 150.0)),
         )
-        slow = rng.choice((1.0, 3.0, 5.0)) if rng.random() < 0.06 else 0.0
+        slow = rng.choice((1.0, 3.0, 10.0)) if rng.random() < 0.06 else 0.0
         return Scenario(
             self.seed,
             tuple(self.offerings),
