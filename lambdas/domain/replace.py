@@ -215,7 +215,7 @@ def _may_return(stock: Stock, memory: Memory, now: datetime, held: int) -> bool:
     calm = hold is None or hold.until <= now
     waits = memory.returns is not None and memory.returns.until > now
     complete = stock.serving == held == stock.wanted and not (stock.in_flight or stock.noticed or stock.doubtful)
-    return calm and complete and not waits and all(stock.is_ready(one) or one.id in stock.idle for one in stock.members)
+    return calm and complete and not waits and all(stock.is_ready(one) for one in stock.members)
 
 
 def recommended_again(one: Instance, memory: Memory, now: datetime) -> bool:
@@ -299,18 +299,18 @@ def replaced(stock: Stock, swaps: Swaps, held: int, *, may_miss: bool = True) ->
     """Those that can go now, each with the reason: enough others serve, and do their work, without them.
 
     Without ``may_miss`` no unit of the wanted size may be missing: what EC2 does not give now is no successor. While
-    more is ``held`` than is wanted none goes without a successor. Nobody waits for the work of who is idle.
+    more is ``held`` than is wanted none goes without a successor. Who is idle counts as missing for good.
     """
     serving, ready = stock.serving, units(stock.ready)
+    needed = max(held, stock.wanted)
     idle = units(one for one in stock.members if one.id in stock.idle)
     go: dict[str, tuple[Instance, str]] = {}
     for each in swaps.groups:
         # What needs no successor makes the room that a pool at its limit lacks.
         spare = 0 if (go and not each.surge) or held > stock.wanted or not may_miss else each.spare
-        floor = max(held, stock.wanted) - spare
         for one in (one for one in each.instances if one.id not in go):
             works = stock.is_ready(one)
-            if serving - one.units >= floor and (not works or ready - one.units >= floor - idle):
+            if serving - one.units >= needed - spare and (not works or ready - one.units >= needed - max(spare, idle)):
                 go[one.id] = (one, each.why)
                 serving -= one.units
                 ready -= one.units if works else 0

@@ -203,19 +203,35 @@ def test_a_roll_goes_on_beside_an_instance_that_does_no_work_and_may_not_go() ->
 
 def test_on_demand_goes_back_to_spot_beside_an_instance_that_does_no_work_and_may_not_go() -> None:
     world = World(offering("g5.xlarge", "us-east-1a"), pending_seconds=1.5)
-    item: dict[str, Any] = {"ready_tag": "ready=true", "ready_timeout_minutes": 5, "max_instances": 3}
+    item: dict[str, Any] = {"ready_tag": "ready=true", "ready_timeout_minutes": 5, "max_instances": 4}
     world.set_all(capacity=1)
     world.edit(target_size=3, fallback={"after_minutes": 5}, **item)
     world.minutes(1)
     (idle,) = world.alive()
     world.market.instances[idle].tags["spotpools:protect"] = "true"
-    for minute in range(180):
+    for minute in range(60):
         if minute == 10:
             world.set_all(capacity=10)
         for id_ in set(world.alive()) - {idle}:
             world.market.instances[id_].tags["ready"] = "true"
         world.minutes(1)
     assert [world.market.instances[id_].lifecycle for id_ in world.alive()] == ["spot"] * 3
+
+
+def test_idle_instances_count_as_missing_before_a_roll_takes_others_away() -> None:
+    world = World(offering("g5.xlarge", "us-east-1a"), pending_seconds=1.5)
+    item: dict[str, Any] = {"ready_tag": "ready=true", "ready_timeout_minutes": 5, "max_instances": 6}
+    item |= {"target_size": 6, "update": "rolling"}
+    world.edit(image_id="ami-1", **item)
+    world.forward(5)
+    for number, id_ in enumerate(world.alive()):
+        key, value = ("spotpools:protect", "true") if number < 2 else ("ready", "true")
+        world.market.instances[id_].tags[key] = value
+    world.minutes(8)
+    before = world.alive()
+    world.edit(image_id="ami-2", **item)
+    world.minutes(20)
+    assert world.alive() == before, "two of six do not work, and one may be missing"
 
 
 def test_a_second_look_asks_for_the_listing_alone() -> None:
