@@ -60,15 +60,15 @@ bench: need-python $(VENV) ## Time the spotpools command for many pools; ARGS="-
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 pictures: need-python need-node $(VENV) $(NODE_MODULES) ## Draw docs/pictures anew: the command's on pools in many states, the demo's by playing it
-	@$(BIN)/python -m tests.pictures
+	@$(BIN)/python -m docs.make.pictures
 	@$(BIN)/python -m localcloud.demo --pictures docs/pictures
 
 pins: need-python $(VENV) ## Write the hashes of the pinned packages anew, after a version in a requirements file was changed
 	@$(PIP) install --quiet uv==0.13.9
-	@$(BIN)/python -m tests.pins
+	@$(BIN)/python -m tests.support.pins
 
 first-contact: need-python need-node ## Time the first minutes of somebody new, in a fresh clone
-	@$(PYTHON) -m tests.first_contact $(ARGS)
+	@$(PYTHON) -m tests.support.first_contact $(ARGS)
 
 deploy: need-python need-node $(VENV) $(NODE_MODULES) ## Deploy to your AWS account; ARGS="-c key=value" chooses
 	@$(BIN)/python -m infra.deploy $(ARGS)

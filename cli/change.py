@@ -16,7 +16,8 @@ from cli.exits import RefusedError
 from cli.items import as_yaml, same
 from cli.tables import PoolItems, Stored
 from lambdas.aws.tables import to_attribute
-from lambdas.domain.pool import Pool, parse_pool
+from lambdas.domain.item.faults import parse_pool
+from lambdas.domain.item.pool import Pool
 
 HEAD = """# Pool {name}. Save to apply it, or leave it as it is to change nothing.
 # What each attribute means: docs/pool-reference.md

@@ -22,9 +22,10 @@ from cli.faults import told_plainly
 from cli.logs import lines, raised
 from cli.output import ago, plain
 from lambdas import __version__
-from lambdas.domain.errors import SERVICE_ROLE_COMMAND
 from lambdas.domain.guide import GUIDE, Trouble
-from lambdas.domain.pool import Pool, parse_pool
+from lambdas.domain.item.faults import parse_pool
+from lambdas.domain.item.pool import Pool
+from lambdas.domain.model.errors import SERVICE_ROLE_COMMAND
 
 SPOT_ROLE = "AWSServiceRoleForEC2Spot"
 HOUR, FRESH = timedelta(hours=1), timedelta(minutes=5)

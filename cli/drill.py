@@ -16,8 +16,8 @@ from typing import Any
 
 from cli.deployment import Deployment
 from cli.exits import AwsFaultError, RefusedError
-from lambdas.domain.observed import POOL_TAG, STACK_TAG, Instance, State
-from lambdas.domain.pool import Market
+from lambdas.domain.item.pool import Market
+from lambdas.domain.model.instances import POOL_TAG, STACK_TAG, Instance, State
 
 ACTION = "aws:ec2:send-spot-instance-interruptions"
 PER_ACTION = 5

@@ -12,20 +12,21 @@ from cli.exits import AwsFaultError
 from cli.faults import refused, told_plainly
 from cli.heartbeat import silent_since
 from cli.output import ago
-from lambdas.domain.capacity import MINUTE, Stock
-from lambdas.domain.decide import decide
-from lambdas.domain.due import why_due
-from lambdas.domain.errors import reason_of
+from lambdas.domain.decision.decide import decide
+from lambdas.domain.decision.due import why_due
+from lambdas.domain.decision.intent import Intent, intent_of
+from lambdas.domain.decision.replacement import outdated
+from lambdas.domain.decision.snapshot import Picture, take_picture
+from lambdas.domain.decision.stock import MINUTE, Stock
 from lambdas.domain.guide import GUIDE, Advice, Trouble, advice
-from lambdas.domain.intent import Intent, intent_of
-from lambdas.domain.observed import Instance, Offer
-from lambdas.domain.picture import Picture, take_picture
-from lambdas.domain.plan import Drain, Launch, Plan, Resend, Step, Terminate
-from lambdas.domain.pool import Pool, SpecError, warnings_of
-from lambdas.domain.replace import outdated
-from lambdas.domain.results import Failure
-from lambdas.domain.schedule import in_force
-from lambdas.domain.status import (
+from lambdas.domain.item.faults import SpecError
+from lambdas.domain.item.pool import Pool, warnings_of
+from lambdas.domain.item.schedule import in_force
+from lambdas.domain.model.errors import reason_of
+from lambdas.domain.model.instances import Instance, Offer
+from lambdas.domain.model.plan import Drain, Launch, Plan, Resend, Step, Terminate
+from lambdas.domain.model.results import Failure
+from lambdas.domain.model.status import (
     Answer,
     Drained,
     LastError,

@@ -14,8 +14,9 @@ from typing import Any, ClassVar
 
 import yaml
 
-from lambdas.domain.determined import NETWORK, STRAIGHT, ElsewhereError, Found, find_pools, import_pool
-from lambdas.domain.pool import Pool, SpecError, parse_pool
+from lambdas.domain.item.determined import NETWORK, STRAIGHT, ElsewhereError, Found, find_pools, import_pool
+from lambdas.domain.item.faults import SpecError, parse_pool
+from lambdas.domain.item.pool import Pool
 
 LONGEST_FILE = 1_000_000
 MOST_VALUES = 100_000

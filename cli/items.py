@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from lambdas.domain.pool import KNOWN_NAMES
+from lambdas.domain.item.faults import KNOWN_NAMES
 
 
 def as_yaml(item: Mapping[str, Any]) -> str:

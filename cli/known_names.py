@@ -12,7 +12,7 @@ from functools import cache
 
 from botocore.loaders import Loader
 
-from lambdas.domain.pool import Pool
+from lambdas.domain.item.pool import Pool
 
 TYPES, GPUS = "InstanceType", "AcceleratorName"
 """What botocore's model of EC2 calls the lists."""

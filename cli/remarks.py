@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from cli.files import Entry
 from cli.known_names import unknown_names
-from lambdas.domain.pool import Pool, parse_pool, warnings_of
+from lambdas.domain.item.faults import parse_pool
+from lambdas.domain.item.pool import Pool, warnings_of
 
 WARNINGS: tuple[Callable[[Pool], Iterable[str]], ...] = (unknown_names, warnings_of)
 """Each finds what is allowed in a valid pool and yet looks wrong; in sentences that begin with the attribute."""

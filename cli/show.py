@@ -17,12 +17,13 @@ from cli.deployment import Deployment
 from cli.faults import refused
 from cli.output import ago, dollars, plain
 from lambdas.aws.offerings import Offerings
-from lambdas.domain.capacity import ALIVE
-from lambdas.domain.cost import Prices, cost_of
-from lambdas.domain.intent import Intent, intent_of
-from lambdas.domain.observed import Instance
-from lambdas.domain.pool import Market, Pool, SpecError
-from lambdas.domain.status import Answer, Replacing, Rollout, RolloutState, Status
+from lambdas.domain.decision.intent import Intent, intent_of
+from lambdas.domain.decision.stock import ALIVE
+from lambdas.domain.item.faults import SpecError
+from lambdas.domain.item.pool import Market, Pool
+from lambdas.domain.model.cost import Prices, cost_of
+from lambdas.domain.model.instances import Instance
+from lambdas.domain.model.status import Answer, Replacing, Rollout, RolloutState, Status
 from lambdas.ports import FleetError, UnreadableStatusError
 
 Found = TypeVar("Found")

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from cli.exits import ChangedMeanwhileError, NoSuchPoolError
 from lambdas.aws.tables import from_item, to_attribute
-from lambdas.domain.pool import KNOWN_NAMES
+from lambdas.domain.item.faults import KNOWN_NAMES
 
 Attributes = Mapping[str, Any]
 """An item in DynamoDB's own words."""

@@ -19,7 +19,7 @@ from cli.deployment import Deployment
 from cli.exits import AwsFaultError
 from cli.faults import told_plainly
 from cli.output import Format, clock, draw
-from lambdas.domain.cost import Prices
+from lambdas.domain.model.cost import Prices
 
 PRICES_LAST = timedelta(minutes=1)
 """Prices change a few times a day; they are not asked for with every frame."""

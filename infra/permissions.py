@@ -17,7 +17,7 @@ from infra.functions import Function, Functions
 from infra.launch_template import STACK_TAG
 from infra.queues import Queues
 from infra.stages import Deployment
-from lambdas.domain.observed import POOL_TAG
+from lambdas.domain.model.instances import POOL_TAG
 
 Conditions = Mapping[str, Mapping[str, str | list[str]]]
 

@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from random import randint
 
-from lambdas.domain.observed import Instance
-from lambdas.domain.pauses import Pauses
-from lambdas.domain.status import Notice, NoticeKind, Reason
+from lambdas.control_plane import ControlPlane
+from lambdas.domain.model.instances import Instance
+from lambdas.domain.model.status import Notice, NoticeKind, Reason
+from lambdas.domain.record.backoff import Pauses
 from lambdas.events import Ec2Event, HealthEvent, InterruptionNotice, MalformedEventError, RebalanceRecommendation
 from lambdas.metrics import Metric
 from lambdas.ports import FleetError
-from lambdas.reconcile import ControlPlane
 from lambdas.telemetry import logger, publish
 
 METRICS = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from lambdas.domain.capacity import take_stock
-from lambdas.domain.intent import Intent
-from lambdas.domain.picture import Picture, take_picture
-from lambdas.domain.results import Launched
-from lambdas.domain.status import Status
+from lambdas.domain.decision.intent import Intent
+from lambdas.domain.decision.snapshot import Picture, take_picture
+from lambdas.domain.decision.stock import take_stock
+from lambdas.domain.model.results import Launched
+from lambdas.domain.model.status import Status
 from lambdas.ports import Drainer, Fleet, FleetError
 
 

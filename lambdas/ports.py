@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from lambdas.domain.cost import Prices
-from lambdas.domain.observed import Instance, Offer
-from lambdas.domain.plan import Launch
-from lambdas.domain.pool import Pool
-from lambdas.domain.results import Failure, Launched, Terminated, Told
-from lambdas.domain.status import Attempt, Drained, Ended, Notice, Status, Template
+from lambdas.domain.item.pool import Pool
+from lambdas.domain.model.cost import Prices
+from lambdas.domain.model.instances import Instance, Offer
+from lambdas.domain.model.plan import Launch
+from lambdas.domain.model.results import Failure, Launched, Terminated, Told
+from lambdas.domain.model.status import Attempt, Drained, Ended, Notice, Status, Template
 
 Clock = Callable[[], datetime]
 """Now, in UTC."""

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import time
-import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 
 from lambdas import report
-from lambdas.act import Hands, act
-from lambdas.domain.capacity import MINUTE
-from lambdas.domain.decide import decide
-from lambdas.domain.intent import Intent, intent_of
-from lambdas.domain.outcome import fold
-from lambdas.domain.pauses import Pauses
-from lambdas.domain.status import Answer, LastError, Memory, Status, with_error
+from lambdas.act import act
+from lambdas.control_plane import ControlPlane
+from lambdas.domain.decision.decide import decide
+from lambdas.domain.decision.intent import Intent, intent_of
+from lambdas.domain.model.status import Answer, LastError, Memory, Status, with_error
+from lambdas.domain.record.next_status import fold
 from lambdas.observe import looked_at_again, observe, with_drains, with_offers, with_unsold
-from lambdas.ports import Clock, Drainer, DueQueue, Fleet, FleetError, Lease, PoolStore, StatusStore
+from lambdas.ports import FleetError, Lease
 
 ROUNDS = 8
 """How often one invocation looks again at most before it hands the pool back to the queue."""
@@ -29,29 +25,6 @@ AT_ONCE = timedelta(0)
 
 FRESH = timedelta(seconds=10)
 """How old a look may be when somebody is to be let go because of it; an older one is taken again."""
-
-
-@dataclass(frozen=True)
-class ControlPlane:
-    """Everything a reconcile works with."""
-
-    stack: str
-    pools: PoolStore
-    statuses: StatusStore
-    fleet: Fleet
-    drainer: Drainer
-    queue: DueQueue
-    clock: Clock
-    pauses: Pauses
-    drain_grace: timedelta
-    minute: timedelta = MINUTE
-    new_id: Callable[[], str] = lambda: str(uuid.uuid4())
-    wait: Callable[[float], None] = time.sleep
-
-    @property
-    def hands(self) -> Hands:
-        """What acting needs of it."""
-        return Hands(self.fleet, self.statuses, self.drainer, self.clock, self.new_id)
 
 
 def reconcile(pool_name: str, plane: ControlPlane) -> None:
@@ -101,7 +74,7 @@ def _round(lease: Lease, status: Status, plane: ControlPlane) -> timedelta | Non
     if picture.offers is not None and picture.may_let_go and plane.clock() - now > FRESH:
         picture = looked_at_again(picture, lease.pool_name, plane.fleet, now=plane.clock())
     plan = decide(picture)
-    results = act(plan, picture, lease, plane.hands)
+    results = act(plan, picture, lease, plane)
     if refusal:
         results = replace(results, launched=refusal)
     outcome = fold(picture, plan, results, plane.pauses)

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from lambdas.domain.cost import Cost
-from lambdas.domain.plan import Drain, Launch, Plan, Resend, Step, Terminate
-from lambdas.domain.pool import Market
-from lambdas.domain.results import Failure, Results
-from lambdas.domain.status import CLOSING, Answer, Reason, Status, reason_of_trouble, troubles_of
+from lambdas.domain.item.pool import Market
+from lambdas.domain.model.cost import Cost
+from lambdas.domain.model.plan import Drain, Launch, Plan, Resend, Step, Terminate
+from lambdas.domain.model.results import Failure, Results
+from lambdas.domain.model.status import CLOSING, Answer, Reason, Status, reason_of_trouble, troubles_of
 from lambdas.metrics import Metric
 from lambdas.ports import Lease, UnreadableStatusError
 from lambdas.telemetry import logger, publish, tallied

@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from lambdas import report
-from lambdas.domain.capacity import ALIVE
-from lambdas.domain.cost import cost_of
-from lambdas.domain.due import why_due
-from lambdas.domain.intent import intent_of
-from lambdas.domain.observed import Instance
-from lambdas.domain.picture import take_picture
-from lambdas.domain.status import Status
+from lambdas.control_plane import ControlPlane
+from lambdas.domain.decision.due import why_due
+from lambdas.domain.decision.intent import intent_of
+from lambdas.domain.decision.snapshot import take_picture
+from lambdas.domain.decision.stock import ALIVE
+from lambdas.domain.model.cost import cost_of
+from lambdas.domain.model.instances import Instance
+from lambdas.domain.model.status import Status
 from lambdas.metrics import COST_EVERY
 from lambdas.ports import UnreadableStatusError
-from lambdas.reconcile import ControlPlane
 
 QUEUED_FOR = 5
 """Minutes after which a message may be lost, and another one is sent."""

@@ -15,11 +15,11 @@ from lambdas.aws.notices_queue import SqsNoticesQueue
 from lambdas.aws.offerings import Offerings
 from lambdas.aws.pool_table import PoolTable
 from lambdas.aws.status_table import StatusTable
-from lambdas.domain.errors import reason_of
-from lambdas.domain.pauses import Pauses
-from lambdas.domain.status import Reason
+from lambdas.control_plane import ControlPlane
+from lambdas.domain.model.errors import reason_of
+from lambdas.domain.model.status import Reason
+from lambdas.domain.record.backoff import Pauses
 from lambdas.metrics import Metric
-from lambdas.reconcile import ControlPlane
 from lambdas.settings import Settings
 from lambdas.telemetry import tally
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -21,35 +22,54 @@ TEXTS = sorted(
 
 # Who may import what of ours: package or module -> prefixes. domain needs nothing but itself.
 ALLOWED = {
-    "lambdas.domain": ("lambdas.domain",),
+    "lambdas.domain": (),
+    "lambdas.domain.item": ("lambdas.domain.item",),
+    "lambdas.domain.model": ("lambdas.domain.item", "lambdas.domain.model"),
+    "lambdas.domain.decision": ("lambdas.domain.item", "lambdas.domain.model", "lambdas.domain.decision"),
+    "lambdas.domain.record": (
+        "lambdas.domain.item",
+        "lambdas.domain.model",
+        "lambdas.domain.decision",
+        "lambdas.domain.record",
+    ),
+    "lambdas.domain.guide": ("lambdas.domain.model",),
     "lambdas.events": (),
     "lambdas.settings": (),
     "lambdas.metrics": (),
     "lambdas.telemetry": ("lambdas.metrics",),
     "lambdas.ports": ("lambdas.domain",),
     "lambdas.aws": ("lambdas.aws", "lambdas.domain", "lambdas.ports"),
-    "lambdas.act": ("lambdas.domain", "lambdas.ports"),
+    "lambdas.control_plane": ("lambdas.domain", "lambdas.ports"),
+    "lambdas.act": ("lambdas.control_plane", "lambdas.domain", "lambdas.ports"),
     "lambdas.observe": ("lambdas.domain", "lambdas.ports"),
     "lambdas.report": ("lambdas.domain", "lambdas.metrics", "lambdas.ports", "lambdas.telemetry"),
-    "lambdas.reconcile": ("lambdas.act", "lambdas.domain", "lambdas.observe", "lambdas.ports", "lambdas.report"),
-    "lambdas.tick": ("lambdas.domain", "lambdas.metrics", "lambdas.ports", "lambdas.reconcile", "lambdas.report"),
+    "lambdas.reconcile": (
+        "lambdas.act",
+        "lambdas.control_plane",
+        "lambdas.domain",
+        "lambdas.observe",
+        "lambdas.ports",
+        "lambdas.report",
+    ),
+    "lambdas.tick": ("lambdas.control_plane", "lambdas.domain", "lambdas.metrics", "lambdas.ports", "lambdas.report"),
     "lambdas.notices": (
         "lambdas.domain",
         "lambdas.events",
         "lambdas.metrics",
         "lambdas.ports",
-        "lambdas.reconcile",
+        "lambdas.control_plane",
         "lambdas.telemetry",
     ),
     "lambdas.wiring": (
         "lambdas.aws",
         "lambdas.domain",
+        "lambdas.control_plane",
         "lambdas.metrics",
-        "lambdas.reconcile",
         "lambdas.settings",
         "lambdas.telemetry",
     ),
     "lambdas.handlers": (
+        "lambdas.control_plane",
         "lambdas.events",
         "lambdas.notices",
         "lambdas.reconcile",
@@ -63,7 +83,7 @@ ALLOWED = {
         "lambdas.metrics",
         "lambdas.settings",
         "lambdas.domain.guide",
-        "lambdas.domain.observed",
+        "lambdas.domain.model.instances",
     ),
     "cli": (
         "cli",
@@ -76,6 +96,9 @@ ALLOWED = {
         "lambdas.settings",
     ),
     "localcloud": ("localcloud", "infra.stages"),
+    "localcloud.market": ("localcloud.market",),
+    "localcloud.market.model": ("localcloud.market.model",),
+    "localcloud.market.api": ("localcloud.market.model", "localcloud.market.api"),
 }
 OURS = ("lambdas", "infra", "cli", "localcloud")
 DOMAIN_MAY_IMPORT = {
@@ -103,6 +126,17 @@ def imports(path: Path) -> Iterator[str]:
             yield from ([f"{base}.{alias.name}" for alias in node.names] if base in OURS else [base])
 
 
+def modules_of(path: Path) -> set[str]:
+    """The modules that a file imports, or imports names from; packages stand for nothing but their own __init__."""
+    found = set()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {str(node.module)} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found - {name_of(path).rpartition(".")[0]}
+
+
 def within(name: str, prefixes: tuple[str, ...]) -> bool:
     return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
 
@@ -121,6 +155,17 @@ def test_imports_run_one_way(path: Path) -> None:
     assert allowed is not None, f"{module} is new: say in ALLOWED what it may import"
     wrong = [name for name in imports(path) if within(name, OURS) and not within(name, allowed)]
     assert not wrong, f"{module} must not import {wrong}"
+
+
+def test_the_domain_is_four_rooms_and_the_guide() -> None:
+    entries = {path.name for path in (ROOT / "lambdas" / "domain").iterdir() if path.name != "__pycache__"}
+    assert entries == {"__init__.py", "item", "model", "decision", "record", "guide.py"}
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    known = {name_of(path): path for path in MODULES}
+    order = TopologicalSorter({name: modules_of(path) & known.keys() for name, path in known.items()})
+    order.prepare()  # raises CycleError, which names the cycle
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if name_of(p).startswith("lambdas")], ids=name_of)

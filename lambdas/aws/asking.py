@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lambdas.domain.errors import failure
-from lambdas.domain.results import Failure
-from lambdas.domain.status import Reason
+from lambdas.domain.model.errors import failure
+from lambdas.domain.model.results import Failure
+from lambdas.domain.model.status import Reason
 from lambdas.ports import FleetError
 
 Call = Callable[..., Mapping[str, Any]]

@@ -9,10 +9,10 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.aws.asking import ask, code_of, in_parts
-from lambdas.domain.errors import failure
-from lambdas.domain.observed import Instance
-from lambdas.domain.results import Failure, Told
-from lambdas.domain.status import ANNOUNCED, Drained, Reason
+from lambdas.domain.model.errors import failure
+from lambdas.domain.model.instances import Instance
+from lambdas.domain.model.results import Failure, Told
+from lambdas.domain.model.status import ANNOUNCED, Drained, Reason
 from lambdas.ports import Clock, FleetError
 
 SOURCE = "spotpools"

@@ -13,10 +13,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lambdas.aws.asking import code_of, in_parts, named_in, pages
 from lambdas.aws.launch_templates import LaunchTemplates
 from lambdas.aws.offerings import Offerings
-from lambdas.domain.cost import Prices
-from lambdas.domain.errors import NO_ANSWER, failure
-from lambdas.domain.fields import format_price
-from lambdas.domain.observed import (
+from lambdas.domain.item.fields import format_price
+from lambdas.domain.item.pool import LaunchTemplate, Market, Pool
+from lambdas.domain.model.cost import Prices
+from lambdas.domain.model.errors import NO_ANSWER, failure
+from lambdas.domain.model.instances import (
     ATTEMPT_TAG,
     MACHINE_TAG,
     POOL_TAG,
@@ -26,10 +27,9 @@ from lambdas.domain.observed import (
     State,
     offering_key,
 )
-from lambdas.domain.plan import Launch
-from lambdas.domain.pool import LaunchTemplate, Market, Pool
-from lambdas.domain.results import Failure, Launched, Terminated
-from lambdas.domain.status import Attempt, Reason, Template
+from lambdas.domain.model.plan import Launch
+from lambdas.domain.model.results import Failure, Launched, Terminated
+from lambdas.domain.model.status import Attempt, Reason, Template
 from lambdas.ports import FleetError
 
 PAGE = 1000

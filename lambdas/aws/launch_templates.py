@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lambdas.aws.asking import ask, pages
-from lambdas.domain.errors import WORDS_LENGTH, failure
-from lambdas.domain.fields import bounded
-from lambdas.domain.machine import Machine
-from lambdas.domain.observed import POOL_TAG, STACK_TAG
-from lambdas.domain.pool import Pool
-from lambdas.domain.results import Failure
-from lambdas.domain.status import Template
-from lambdas.domain.user_data import digest_of
+from lambdas.domain.item.fields import bounded
+from lambdas.domain.item.machine import Machine
+from lambdas.domain.item.pool import Pool
+from lambdas.domain.item.user_data import digest_of
+from lambdas.domain.model.errors import WORDS_LENGTH, failure
+from lambdas.domain.model.instances import POOL_TAG, STACK_TAG
+from lambdas.domain.model.results import Failure
+from lambdas.domain.model.status import Template
 from lambdas.ports import FleetError
 
 KEPT_VERSIONS = 5

@@ -9,12 +9,12 @@ from decimal import Decimal
 from typing import Any
 
 from lambdas.aws.asking import in_parts, pages
-from lambdas.domain.cost import Prices
-from lambdas.domain.observed import Instance, Offer, offering_key
-from lambdas.domain.pool import Market, Pool
-from lambdas.domain.requirements import Range, Requirements
-from lambdas.domain.results import Failure
-from lambdas.domain.status import Reason
+from lambdas.domain.item.pool import Market, Pool
+from lambdas.domain.item.requirements import Range, Requirements
+from lambdas.domain.model.cost import Prices
+from lambdas.domain.model.instances import Instance, Offer, offering_key
+from lambdas.domain.model.results import Failure
+from lambdas.domain.model.status import Reason
 from lambdas.ports import Clock, FleetError
 
 PAGE = 1000

@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 from pydantic import Field, ValidationError
 
 from lambdas.aws.tables import from_item, scan_items, to_attribute
-from lambdas.domain.status import Answer, Attempt, Ended, Frozen, Memory, Notice, Status
+from lambdas.domain.model.status import Answer, Attempt, Ended, Frozen, Memory, Notice, Status
 from lambdas.ports import Clock, Lease, LeaseLostError, UnreadableStatusError
 
 TRIES = 5

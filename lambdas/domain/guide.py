@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from lambdas.domain.errors import ROLE_MISSING, SERVICE_ROLE_COMMAND
-from lambdas.domain.status import Reason
+from lambdas.domain.model.errors import ROLE_MISSING, SERVICE_ROLE_COMMAND
+from lambdas.domain.model.status import Reason
 
 
 class Trouble(StrEnum):

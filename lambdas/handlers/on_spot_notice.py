@@ -10,9 +10,10 @@ from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, pro
 from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
+from lambdas.control_plane import ControlPlane
 from lambdas.events import Ec2Event, HealthEvent, MalformedEventError, parse_ec2_event
 from lambdas.notices import NotSeenYetError, comes_back_after, look, note, seen_later
-from lambdas.reconcile import ControlPlane, reconcile
+from lambdas.reconcile import reconcile
 from lambdas.telemetry import logger, tracer
 from lambdas.wiring import control_plane, notices_queue
 

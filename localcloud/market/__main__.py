@@ -5,9 +5,9 @@ import logging
 import os
 import sys
 
-from localcloud.market.model import ACCOUNT
-from localcloud.market.settings import PROFILES, TIMES
-from localcloud.market.trace import CAPACITY_WHEN_AVAILABLE
+from localcloud.market.model.market import ACCOUNT
+from localcloud.market.model.settings import PROFILES, TIMES
+from localcloud.market.model.trace import CAPACITY_WHEN_AVAILABLE
 
 
 def main() -> int:
@@ -16,7 +16,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
     # moto reads its account from here when it is imported, so whatever imports it must come later.
     os.environ["MOTO_ACCOUNT_ID"] = arguments.account
-    from localcloud.market.serving import serve  # noqa: PLC0415  # see above
+    from localcloud.market.faces.serving import serve  # noqa: PLC0415  # see above
 
     return serve(arguments)
 

@@ -22,7 +22,7 @@ from lambdas.aws.tables import to_attribute
 from lambdas.reconcile import reconcile
 from lambdas.telemetry import logger
 from tests.cli.site import Site, new_site, served_market
-from tests.empty_aws import empty_aws
+from tests.support.empty_aws import empty_aws
 
 COMMANDS = (["--version"], ["list"], ["explain", "pool-0"], ["history", "pool-0"], ["apply", "FILE"])
 ROUNDS = 5

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.market.model import Market
+from localcloud.market.model.market import Market
 from tests.cli.site import Site, new_site, served_market
-from tests.empty_aws import empty_aws
+from tests.support.empty_aws import empty_aws
 
 
 @pytest.fixture(scope="package")

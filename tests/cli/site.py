@@ -25,19 +25,20 @@ from lambdas.aws.offerings import Offerings
 from lambdas.aws.pool_table import PoolTable
 from lambdas.aws.status_table import StatusTable
 from lambdas.aws.tables import from_item, to_attribute
-from lambdas.domain.pauses import Pauses
+from lambdas.control_plane import ControlPlane
+from lambdas.domain.record.backoff import Pauses
 from lambdas.metrics import namespace
-from lambdas.reconcile import ControlPlane, reconcile
+from lambdas.reconcile import reconcile
 from lambdas.settings import Settings as StackSettings
 from lambdas.wiring import utc_now
-from localcloud.market.clock import system_clock
-from localcloud.market.control import Control
-from localcloud.market.model import Market
-from localcloud.market.moto_surroundings import MotoSurroundings
-from localcloud.market.offerings import default_offerings
-from localcloud.market.server import MarketServer
-from localcloud.market.settings import Settings
-from tests.empty_aws import CREDENTIALS, client_of
+from localcloud.market.faces.control import Control
+from localcloud.market.faces.moto_surroundings import MotoSurroundings
+from localcloud.market.faces.server import MarketServer
+from localcloud.market.model.clock import system_clock
+from localcloud.market.model.market import Market
+from localcloud.market.model.offerings import default_offerings
+from localcloud.market.model.settings import Settings
+from tests.support.empty_aws import CREDENTIALS, client_of
 
 _numbers = count(1)
 QUICK = Settings(pending_seconds=0, status_check_seconds=0)

@@ -14,7 +14,7 @@ from cli import apply as applying
 from cli import known_names
 from cli.deployment import Deployment
 from cli.exits import ChangedMeanwhileError
-from localcloud.market.offerings import default_offerings
+from localcloud.market.model.offerings import default_offerings
 from tests.cli.site import Site
 
 File = Callable[[str], str]

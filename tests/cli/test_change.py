@@ -15,8 +15,8 @@ from cli.deployment import Deployment
 from cli.exits import ChangedMeanwhileError
 from cli.files import read_entries
 from cli.items import same
-from lambdas.domain.observed import Instance, State
-from lambdas.domain.pool import Market
+from lambdas.domain.item.pool import Market
+from lambdas.domain.model.instances import Instance, State
 from tests.cli.site import Site
 
 ENTRY = {"cron": "0 8 * * *", "target_size": 3}

@@ -14,14 +14,14 @@ from rich.console import Console
 from cli import explain, story
 from cli.deployment import Deployment
 from cli.explain import Story
+from lambdas.domain.decision.intent import intent_of
 from lambdas.domain.guide import GUIDE, Trouble, advice
-from lambdas.domain.intent import intent_of
-from lambdas.domain.status import LastError, Reason
+from lambdas.domain.model.status import LastError, Reason
 from lambdas.metrics import namespace
 from lambdas.wiring import utc_now
-from localcloud.market.settings import Fault
+from localcloud.market.model.settings import Fault
 from tests.cli.site import Site
-from tests.fakes import World
+from tests.support.fakes import World
 
 
 def told(world: World, pool: str = "p") -> Story:

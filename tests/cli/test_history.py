@@ -15,7 +15,7 @@ from cli.exits import RefusedError
 from lambdas.reconcile import reconcile
 from lambdas.telemetry import logger
 from tests.cli.site import Site
-from tests.fakes import World
+from tests.support.fakes import World
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

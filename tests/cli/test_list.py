@@ -14,8 +14,8 @@ from rich.console import Console
 from cli import show, watch
 from cli.show import Listing, Row
 from lambdas.aws import clients
-from lambdas.domain.status import Reason, Replacing, Rollout, RolloutState
-from localcloud.market.settings import Fault
+from lambdas.domain.model.status import Reason, Replacing, Rollout, RolloutState
+from localcloud.market.model.settings import Fault
 from tests.cli.site import Site
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -12,7 +12,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from localcloud.processes import HOST, Child, port_to_use
-from tests.empty_aws import client_of, empty_aws
+from tests.support.empty_aws import client_of, empty_aws
 
 ROOT = Path(__file__).parents[2]
 EMULATORS = ("ministack", "dynalite")

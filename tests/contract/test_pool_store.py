@@ -15,7 +15,7 @@ from lambdas.aws.pool_table import PoolTable
 from lambdas.aws.tables import to_attribute
 from lambdas.ports import PoolStore
 from tests.contract.emulators import EMULATORS, Emulators, new_table
-from tests.fakes import MemoryPools
+from tests.support.fakes import MemoryPools
 
 ITEM = {
     "pool_name": "p",

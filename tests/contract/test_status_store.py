@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from lambdas.aws.status_table import StatusTable
-from lambdas.domain.pool import Market, Pool, SpecError
-from lambdas.domain.status import (
+from lambdas.domain.item.faults import SpecError
+from lambdas.domain.item.pool import Market, Pool
+from lambdas.domain.model.status import (
     Answer,
     Attempt,
     Backoff,
@@ -26,9 +27,9 @@ from lambdas.domain.status import (
     Waiting,
 )
 from lambdas.ports import Lease, LeaseLostError, StatusStore, UnreadableStatusError
-from localcloud.market.clock import ManualClock
+from localcloud.market.model.clock import ManualClock
 from tests.contract.emulators import EMULATORS, Emulators, new_table
-from tests.fakes import MemoryStatuses
+from tests.support.fakes import MemoryStatuses
 
 LEASE = 75
 CLOCK = ManualClock()

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from localcloud.cloud import LocalCloud
-from localcloud.pools import delete_pool, put_pool
-from localcloud.watch import Watcher
+from localcloud.demo.pools import delete_pool, put_pool
+from localcloud.demo.watch import Watcher
 
 TICK_SECONDS = 2.0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lambdas.domain.guide import advice
-from lambdas.domain.status import Reason
+from lambdas.domain.model.status import Reason
 from localcloud.cloud import ROOT
 from tests.e2e.conftest import Site
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from localcloud.cloud import LocalCloud
-from localcloud.watch import Watcher
-from tests.documents import ROOT, blocks, session
+from localcloud.demo.watch import Watcher
+from tests.support.documents import ROOT, blocks, session
 
 pytestmark = pytest.mark.long
 
@@ -42,7 +42,7 @@ def shell(own_cloud: LocalCloud, tmp_path: Path) -> Shell:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     shutil.copy(own_cloud.env_files[0], state / "env")
     (binaries / "activate").write_text(f"export PATH={shlex.quote(str(binaries))}:$PATH\n")
-    for name, module in {"spotpools": "cli.main", "aws": "tests.aws"}.items():
+    for name, module in {"spotpools": "cli.main", "aws": "tests.support.aws"}.items():
         (binaries / name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m {module} "$@"\n')
         (binaries / name).chmod(0o755)
     (pool,) = [one.text for one in blocks() if one.language == "yaml" and one.document == "README.md"]

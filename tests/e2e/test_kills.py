@@ -20,11 +20,11 @@ import pytest
 
 from infra.stages import LOCAL
 from localcloud.cloud import LocalCloud
-from localcloud.pools import delete_pool, resize_pool
-from localcloud.watch import NotSeenError, Watcher
+from localcloud.demo.pools import delete_pool, resize_pool
+from localcloud.demo.watch import NotSeenError, Watcher
 from tests.e2e.conftest import TICK_SECONDS, Site
 from tests.e2e.kills import Blow, Call, Gate, When
-from tests.seeds import fresh_seed
+from tests.support.seeds import fresh_seed
 
 pytestmark = pytest.mark.long
 

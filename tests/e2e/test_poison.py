@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from localcloud.pools import delete_pool, resize_pool
+from localcloud.demo.pools import delete_pool, resize_pool
 from tests.e2e.conftest import Site
 
 pytestmark = pytest.mark.long

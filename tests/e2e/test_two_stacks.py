@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from localcloud.cloud import LocalCloud
-from localcloud.watch import Watcher
+from localcloud.demo.watch import Watcher
 from tests.e2e.conftest import TICK_SECONDS, Site
 
 pytestmark = pytest.mark.long

@@ -13,10 +13,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from localcloud.cloud import LocalCloud
-from localcloud.pools import delete_pool, resize_pool
-from tests.callers import ec2_as
+from localcloud.demo.pools import delete_pool, resize_pool
 from tests.e2e.conftest import Site
 from tests.e2e.test_whole_path import without_fast_ticks
+from tests.support.callers import ec2_as
 
 pytestmark = pytest.mark.long
 

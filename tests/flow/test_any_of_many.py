@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.status import Reason, Waiting
-from localcloud.market.offerings import Machine, Offering
-from tests.fakes import World, offering
+from lambdas.domain.model.status import Reason, Waiting
+from localcloud.market.model.offerings import Machine, Offering
+from tests.support.fakes import World, offering
 
 WEIGHTS = {"g5.xlarge": 1, "g5.2xlarge": 2, "g5.4xlarge": 4}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import World, offering
+from tests.support.fakes import World, offering
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from lambdas.domain.status import Attempt, Status
+from lambdas.domain.model.status import Attempt, Status
 from lambdas.ports import Lease, LeaseLostError
 from lambdas.reconcile import reconcile
-from tests.fakes import World
+from tests.support.fakes import World
 
 
 class KilledError(BaseException):

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.status import Reason, Waiting
-from tests.fakes import World, apart_from_costs, offering
+from lambdas.domain.model.status import Reason, Waiting
+from tests.support.fakes import World, apart_from_costs, offering
 
 AFTER_TEN = {"to": "on_demand", "after_minutes": 10}
 KEEPS = {"to": "on_demand", "after_minutes": 10, "return_to_spot": False}

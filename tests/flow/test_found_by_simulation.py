@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.status import Reason
+from lambdas.domain.model.status import Reason
 from lambdas.reconcile import reconcile
-from localcloud.market.settings import Boot
-from tests.fakes import World, offering
+from localcloud.market.model.settings import Boot
+from tests.support.fakes import World, offering
 
 
 def test_a_pool_shrinks_although_its_new_subnet_does_not_exist() -> None:

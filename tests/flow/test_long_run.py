@@ -8,11 +8,12 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
-from lambdas.domain.pool import Pool, parse_pool
-from lambdas.domain.status import Reason
-from localcloud.market.instances import ending_by_itself
-from tests.fakes import World, apart_from_costs, offering
-from tests.seeds import fresh_seed
+from lambdas.domain.item.faults import parse_pool
+from lambdas.domain.item.pool import Pool
+from lambdas.domain.model.status import Reason
+from localcloud.market.model.instances import ending_by_itself
+from tests.support.fakes import World, apart_from_costs, offering
+from tests.support.seeds import fresh_seed
 
 READY = "ready=true"
 BY_ITSELF = ending_by_itself("Client.InstanceInitiatedShutdown")

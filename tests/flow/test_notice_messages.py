@@ -14,10 +14,10 @@ from unittest import mock
 import pytest
 from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
 
-from lambdas.domain.status import NoticeKind
+from lambdas.control_plane import ControlPlane
+from lambdas.domain.model.status import NoticeKind
 from lambdas.handlers import on_spot_notice
-from lambdas.reconcile import ControlPlane
-from tests.fakes import MemoryPools, World
+from tests.support.fakes import MemoryPools, World
 
 HIDDEN = timedelta(seconds=60)
 """How long the queue hides a message that nobody asks for sooner."""

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import pytest
 
 from lambdas.aws.drainer import EventsAndCommands
-from lambdas.domain.status import ANNOUNCED, Reason
-from localcloud.market.client import MarketClient
-from localcloud.market.commands import CommandResult
-from tests.fakes import World, offering
+from lambdas.domain.model.status import ANNOUNCED, Reason
+from localcloud.market.faces.client import MarketClient
+from localcloud.market.model.commands import CommandResult
+from tests.support.fakes import World, offering
 
 SAVE = "/usr/local/bin/save-checkpoint"
 

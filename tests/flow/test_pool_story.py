@@ -7,9 +7,9 @@ from decimal import Decimal
 
 import pytest
 
-from lambdas.domain.status import Reason, Waiting
+from lambdas.domain.model.status import Reason, Waiting
 from lambdas.reconcile import reconcile
-from tests.fakes import World, apart_from_costs, offering
+from tests.support.fakes import World, apart_from_costs, offering
 
 
 @pytest.fixture

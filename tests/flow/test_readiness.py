@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.status import Reason, RolloutState, Waiting
+from lambdas.domain.model.status import Reason, RolloutState, Waiting
 from lambdas.reconcile import reconcile
-from localcloud.market.instances import BY_SPOT_MARKET, ending_by_itself
-from localcloud.market.settings import Boot
-from tests.fakes import World, offering
+from localcloud.market.model.instances import BY_SPOT_MARKET, ending_by_itself
+from localcloud.market.model.settings import Boot
+from tests.support.fakes import World, offering
 
 IMAGE = "ami-0bad"
 NO_ROOM = "Server.InsufficientInstanceCapacity"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import World, apart_from_costs, offering
+from tests.support.fakes import World, apart_from_costs, offering
 
 PROTECT = [{"Key": "spotpools:protect", "Value": "true"}]
 OFFICE = [

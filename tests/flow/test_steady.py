@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import World, apart_from_costs
+from tests.support.fakes import World, apart_from_costs
 
 EACH: dict[str, dict[str, Any]] = {
     "plain": {},

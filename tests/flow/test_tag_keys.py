@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.pool import Pool, SpecError, parse_pool, warnings_of
-from localcloud.market.instances import Instance
-from tests.fakes import TEMPLATE, World
+from lambdas.domain.item.faults import SpecError, parse_pool
+from lambdas.domain.item.pool import Pool, warnings_of
+from localcloud.market.model.instances import Instance
+from tests.support.fakes import TEMPLATE, World
 
 UNSHOWABLE = ["kubernetes.io/cluster/x", "Cost Center", "_index", ".", "..", "größe"]
 SOUND: dict[str, Any] = {"pool_name": "p", "instance_types": ["g5.xlarge"]}

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from lambdas.aws.launch_templates import LaunchTemplates
-from lambdas.domain.status import Reason, RolloutState
+from lambdas.domain.model.status import Reason, RolloutState
 from lambdas.reconcile import reconcile
-from localcloud.market.surroundings import LaunchTemplate, Template
-from tests.fakes import TEMPLATE, World
+from localcloud.market.model.surroundings import LaunchTemplate, Template
 from tests.flow.test_crashes import killed
+from tests.support.fakes import TEMPLATE, World
 
 DESCRIBED: dict[str, Any] = {
     "image_id": "ami-1234",

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.status import Reason, Rollout, RolloutState
+from lambdas.domain.model.status import Reason, Rollout, RolloutState
 from lambdas.metrics import Metric
 from lambdas.reconcile import reconcile
 from lambdas.report import troubles
-from localcloud.market.settings import Boot
-from tests.fakes import World, offering
+from localcloud.market.model.settings import Boot
 from tests.flow.test_crashes import killed
+from tests.support.fakes import World, offering
 
 ROLLING: dict[str, Any] = {"update": "rolling", "max_unavailable": 4, "target_size": 20}
 

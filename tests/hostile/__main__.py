@@ -14,7 +14,7 @@ from hypothesis.errors import HypothesisWarning
 
 from tests.hostile.kinds import KINDS, OUTCOMES
 from tests.hostile.run import Met, meet
-from tests.seeds import fresh_seed
+from tests.support.seeds import fresh_seed
 
 ROUND = 500
 """Inputs of one seed: many seeds try more than one long run does, and two cores share them."""

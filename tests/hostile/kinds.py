@@ -26,9 +26,10 @@ from cli.deployment import Deployment
 from cli.files import read_entries
 from cli.main import app
 from cli.tables import PoolItems
-from lambdas.domain.plan import Launch
-from lambdas.domain.pool import Market, Pool, parse_pool
-from lambdas.domain.status import (
+from lambdas.domain.item.faults import parse_pool
+from lambdas.domain.item.pool import Market, Pool
+from lambdas.domain.model.plan import Launch
+from lambdas.domain.model.status import (
     Attempt,
     Backoff,
     Batch,

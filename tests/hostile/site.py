@@ -29,7 +29,7 @@ from lambdas.aws.pool_table import PoolTable
 from lambdas.aws.status_table import StatusTable
 from lambdas.handlers import on_pool_due, on_pool_edit, on_spot_notice, on_tick
 from lambdas.telemetry import logger
-from tests.fakes import World
+from tests.support.fakes import World
 
 Item = Mapping[str, Any]
 

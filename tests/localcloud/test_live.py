@@ -7,8 +7,8 @@ from typing import cast
 
 from rich.console import Console
 
-from localcloud.live import Stage
-from localcloud.watch import Watcher
+from localcloud.demo.live import Stage
+from localcloud.demo.watch import Watcher
 
 
 def test_what_is_awaited_in_several_parts_is_said_once() -> None:

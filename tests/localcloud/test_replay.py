@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from localcloud.demo.replay import Recording, choose_recording
 from localcloud.processes import LocalCloudError
-from localcloud.replay import Recording, choose_recording
 
 RECORDED = "spot-availability/p3.2xlarge_9az_2023-02-16_195s.csv.gz"
 

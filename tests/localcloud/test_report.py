@@ -10,8 +10,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from localcloud.report import AlarmMessage, Check, PoolChapter, Report, Waiting, picture, render
-from localcloud.timeline import (
+from localcloud.demo.report import AlarmMessage, Check, PoolChapter, Report, Waiting, picture, render
+from localcloud.demo.timeline import (
     PoolTimeline,
     above_cap,
     highest,

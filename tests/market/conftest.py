@@ -9,15 +9,15 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from localcloud.market.client import MarketClient
-from localcloud.market.clock import ManualClock
-from localcloud.market.control import Control
-from localcloud.market.model import Market
-from localcloud.market.moto_surroundings import MotoSurroundings
-from localcloud.market.offerings import default_offerings
-from localcloud.market.server import MarketServer
-from localcloud.market.settings import Settings
-from localcloud.market.surroundings import PLAIN, PlainSurroundings
+from localcloud.market.faces.client import MarketClient
+from localcloud.market.faces.control import Control
+from localcloud.market.faces.moto_surroundings import MotoSurroundings
+from localcloud.market.faces.server import MarketServer
+from localcloud.market.model.clock import ManualClock
+from localcloud.market.model.market import Market
+from localcloud.market.model.offerings import default_offerings
+from localcloud.market.model.settings import Settings
+from localcloud.market.model.surroundings import PLAIN, PlainSurroundings
 from tests.market.faces import Face, over_http
 
 

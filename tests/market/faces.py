@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from localcloud.market.clock import ManualClock
+from localcloud.market.model.clock import ManualClock
 
 TYPE = "g4dn.metal"
 ZONES = ("us-east-1a", "us-east-1b", "us-east-1c", "us-east-1d")

@@ -10,11 +10,12 @@ import pytest
 
 from lambdas.aws.ec2_fleet import Ec2Fleet
 from lambdas.aws.offerings import Offerings
-from lambdas.domain.observed import State
-from lambdas.domain.plan import Launch
-from lambdas.domain.pool import Market, Pool, parse_pool
-from lambdas.domain.results import Launched, Results
-from lambdas.domain.status import Attempt, Reason
+from lambdas.domain.item.faults import parse_pool
+from lambdas.domain.item.pool import Market, Pool
+from lambdas.domain.model.instances import State
+from lambdas.domain.model.plan import Launch
+from lambdas.domain.model.results import Launched, Results
+from lambdas.domain.model.status import Attempt, Reason
 from lambdas.ports import FleetError
 from tests.market.faces import Face
 

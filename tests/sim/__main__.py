@@ -7,11 +7,11 @@ import sys
 import time
 from collections import Counter
 
-from tests.seeds import fresh_seed
 from tests.sim.runs import Outcome, play_all
 from tests.sim.scenario import make
 from tests.sim.shrink import shrink
 from tests.sim.world import World
+from tests.support.seeds import fresh_seed
 
 SHOWN_FAILURES = 3
 SHOWN_LINES = 60

@@ -13,16 +13,17 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from lambdas.domain.observed import STACK_TAG
-from lambdas.domain.pool import Pool, parse_pool
-from lambdas.domain.status import Reason
-from lambdas.domain.user_data import digest_of
-from localcloud.market.health import health
-from localcloud.market.instances import BY_USER, Instance
-from localcloud.market.model import Market
-from localcloud.market.offerings import Offering
-from tests.fakes import STACK, TEMPLATE
+from lambdas.domain.item.faults import parse_pool
+from lambdas.domain.item.pool import Pool
+from lambdas.domain.item.user_data import digest_of
+from lambdas.domain.model.instances import STACK_TAG
+from lambdas.domain.model.status import Reason
+from localcloud.market.api.health import health
+from localcloud.market.model.instances import BY_USER, Instance
+from localcloud.market.model.market import Market
+from localcloud.market.model.offerings import Offering
 from tests.sim.scenario import BROKEN, SUBNETS, TYPES, ZONES
+from tests.support.fakes import STACK, TEMPLATE
 
 MOST_LAG, LOOK = 240.0, 60.0
 """Seconds by which a listing may be late, and for which a reconcile may hold what it saw."""

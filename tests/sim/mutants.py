@@ -22,34 +22,31 @@ from lambdas import act, observe
 from lambdas.aws import asking, ec2_fleet, offerings, status_table
 from lambdas.aws.ec2_fleet import Ec2Fleet
 from lambdas.aws.launch_templates import LaunchTemplates
-from lambdas.domain import (
-    answer,
-    capacity,
-    decide,
-    errors,
-    intent,
-    offers,
-    outcome,
-    pauses,
-    picture,
-    remember,
-    schedule,
-)
-from lambdas.domain import pool as pool_item
-from lambdas.domain import replace as replacing
-from lambdas.domain.capacity import Stock
-from lambdas.domain.intent import Intent
-from lambdas.domain.observed import Instance
-from lambdas.domain.picture import Picture
-from lambdas.domain.plan import Drain, Plan, Terminate
-from lambdas.domain.pool import Market, Pool
-from lambdas.domain.replace import Replacement
-from lambdas.domain.results import Launched, Terminated
-from lambdas.domain.status import RECENT, Attempt, Reason, Shortfall, Status
+from lambdas.control_plane import ControlPlane
+from lambdas.domain.decision import decide, intent, offers
+from lambdas.domain.decision import replacement as replacing
+from lambdas.domain.decision import snapshot as picture
+from lambdas.domain.decision import stock as capacity
+from lambdas.domain.decision.intent import Intent
+from lambdas.domain.decision.replacement import Replacement
+from lambdas.domain.decision.snapshot import Picture
+from lambdas.domain.decision.stock import Stock
+from lambdas.domain.item import pool as pool_item
+from lambdas.domain.item import schedule
+from lambdas.domain.item.pool import Market, Pool
+from lambdas.domain.model import errors
+from lambdas.domain.model.instances import Instance
+from lambdas.domain.model.plan import Drain, Plan, Terminate
+from lambdas.domain.model.results import Launched, Terminated
+from lambdas.domain.model.status import RECENT, Attempt, Reason, Shortfall, Status
+from lambdas.domain.record import backoff as pauses
+from lambdas.domain.record import memory as remember
+from lambdas.domain.record import next_status as outcome
+from lambdas.domain.record import public_status as answer
 from lambdas.ports import FleetError, Lease
-from tests.fakes import MemoryStatuses
-from tests.seeds import fresh_seed
 from tests.sim.runs import play
+from tests.support.fakes import MemoryStatuses
+from tests.support.seeds import fresh_seed
 
 MOST_SEEDS = 400
 
@@ -78,8 +75,8 @@ def mutant(name: str, *, large: bool = False) -> Callable[[Callable[[Put], None]
 def _not_written_down(put: Put) -> None:
     real = act._written_down  # noqa: SLF001  mutants reach inside
 
-    def unwritten(step: Any, seen: Any, lease: Any, hands: act.Hands) -> Attempt:
-        return real(step, seen, lease, replace(hands, statuses=mock.Mock()))
+    def unwritten(step: Any, seen: Any, lease: Any, plane: ControlPlane) -> Attempt:
+        return real(step, seen, lease, replace(plane, statuses=mock.Mock()))
 
     put(act, "_written_down", unwritten)
 

@@ -15,8 +15,9 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lambdas.domain.pool import Pool, SpecError, parse_pool, recalled
-from lambdas.domain.status import (
+from lambdas.domain.item.faults import SpecError, parse_pool, recalled
+from lambdas.domain.item.pool import Pool
+from lambdas.domain.model.status import (
     NOTICE_COUNTS,
     Answer,
     Attempt,
@@ -27,13 +28,13 @@ from lambdas.domain.status import (
     Waiting,
 )
 from lambdas.ports import FleetError, Lease, LeaseLostError
-from localcloud.market.instances import BY_SPOT_MARKET, BY_USER, Instance
-from localcloud.market.model import Market
-from localcloud.market.visible import view_at
-from tests.fakes import STACK, MemoryPools, MemoryStatuses
+from localcloud.market.api.visible import view_at
+from localcloud.market.model.instances import BY_SPOT_MARKET, BY_USER, Instance
+from localcloud.market.model.market import Market
 from tests.sim.baton import Strand
 from tests.sim.books import LOOK, Books, heaviest, on_demand_of, units, wanted
 from tests.sim.scenario import HOUR
+from tests.support.fakes import STACK, MemoryPools, MemoryStatuses
 
 LARGEST_STATUS = 100_000
 LEASE_SECONDS = 75

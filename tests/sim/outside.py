@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from lambdas.domain.status import Attempt, Ended, Notice, Status
+from lambdas.domain.model.status import Attempt, Ended, Notice, Status
 from lambdas.ports import Lease, UnreadableStatusError
-from localcloud.market.actions import describe_instances
-from localcloud.market.client import MarketClient
-from localcloud.market.errors import EC2Error
-from localcloud.market.health import describe_instance_status
-from localcloud.market.instances import BY_USER, Ending
-from localcloud.market.settings import Fault
+from localcloud.market.api.actions import describe_instances
+from localcloud.market.api.health import describe_instance_status
+from localcloud.market.faces.client import MarketClient
+from localcloud.market.model.errors import EC2Error
+from localcloud.market.model.instances import BY_USER, Ending
+from localcloud.market.model.settings import Fault
 from tests.sim.oracle import REASONS, Invocation, tag_of
 
 if TYPE_CHECKING:

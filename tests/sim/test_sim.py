@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from lambdas.aws.clients import LAUNCH
-from tests.seeds import fresh_seed
 from tests.sim.mutants import hunt
 from tests.sim.runs import play, play_all
 from tests.sim.scenario import make
 from tests.sim.shrink import broken_rule, shrink
+from tests.support.seeds import fresh_seed
 
 SEEDS = 160
 ROOT = Path(__file__).parents[2]

@@ -25,22 +25,23 @@ from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutE
 
 from lambdas import notices, report, telemetry
 from lambdas.aws.drainer import EventsAndCommands
-from lambdas.domain.pauses import Pauses
+from lambdas.control_plane import ControlPlane
+from lambdas.domain.record.backoff import Pauses
 from lambdas.events import parse_ec2_event
-from lambdas.reconcile import ControlPlane, reconcile
+from lambdas.reconcile import reconcile
 from lambdas.tick import tick
-from localcloud.market.clock import ManualClock
-from localcloud.market.instances import Instance, ending_by_itself
-from localcloud.market.model import Market
-from localcloud.market.offerings import Machine, Offering
-from localcloud.market.settings import Boot
-from localcloud.market.settings import Settings as MarketSettings
-from localcloud.market.surroundings import PlainSurroundings
-from tests.fakes import STACK, TEMPLATE, MemoryPools, MemoryStatuses, fleet_of
+from localcloud.market.model.clock import ManualClock
+from localcloud.market.model.instances import Instance, ending_by_itself
+from localcloud.market.model.market import Market
+from localcloud.market.model.offerings import Machine, Offering
+from localcloud.market.model.settings import Boot
+from localcloud.market.model.settings import Settings as MarketSettings
+from localcloud.market.model.surroundings import PlainSurroundings
 from tests.sim.baton import KilledError, Strand
 from tests.sim.oracle import BASE, LEASE_SECONDS, LONGEST, Invocation, Oracle, Violation
 from tests.sim.outside import Ec2, Events, Pools, Queue, Service, Statuses, client_error
 from tests.sim.scenario import ARM, READY_TAG, TYPES, ZONES, Happening, Scenario
+from tests.support.fakes import STACK, TEMPLATE, MemoryPools, MemoryStatuses, fleet_of
 
 T = TypeVar("T")
 

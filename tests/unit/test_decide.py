@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.decide import decide
-from lambdas.domain.due import why_due
-from lambdas.domain.intent import Intent
-from lambdas.domain.observed import Instance, Offer, State
-from lambdas.domain.picture import Picture, take_picture
-from lambdas.domain.plan import Drain, Launch, Resend, Terminate
-from lambdas.domain.pool import Market, Pool
-from lambdas.domain.status import Answer, Attempt, Backoff, Batch, Ended, Hold, Memory, Notice, Reason, Status
+from lambdas.domain.decision.decide import decide
+from lambdas.domain.decision.due import why_due
+from lambdas.domain.decision.intent import Intent
+from lambdas.domain.decision.snapshot import Picture, take_picture
+from lambdas.domain.item.pool import Market, Pool
+from lambdas.domain.model.instances import Instance, Offer, State
+from lambdas.domain.model.plan import Drain, Launch, Resend, Terminate
+from lambdas.domain.model.status import Answer, Attempt, Backoff, Batch, Ended, Hold, Memory, Notice, Reason, Status
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from cli.files import FileFaultError, read_entries
-from lambdas.domain.determined import import_pool
-from lambdas.domain.pool import Pool, parse_pool
+from lambdas.domain.item.determined import import_pool
+from lambdas.domain.item.faults import parse_pool
+from lambdas.domain.item.pool import Pool
 
 # Every field that an AWS pool had in any version of determined-ai/determined up to c1e9c6d.
 POOL_FIELDS = [

@@ -11,25 +11,25 @@ import pytest
 
 from cli.files import read_entries
 from cli.main import app
-from cli.reference import DOCS, FIELDS, RIGHTS, commands, reference, schema
-from lambdas.domain.errors import CODES, OURS
+from docs.make.reference import DOCS, FIELDS, RIGHTS, commands, reference, schema
+from lambdas.domain.model.errors import CODES, OURS
 
 ROOT = DOCS.parent
 PICTURES = DOCS / "pictures"
 
 
 def test_the_pool_reference_is_up_to_date() -> None:
-    assert (DOCS / "pool-reference.md").read_text(encoding="utf-8") == reference(), "run python -m cli.reference"
+    assert (DOCS / "pool-reference.md").read_text(encoding="utf-8") == reference(), "run python -m docs.make.reference"
 
 
 def test_the_schema_is_up_to_date() -> None:
     assert json.loads((DOCS / "pool.schema.json").read_text(encoding="utf-8")) == schema(), (
-        "run python -m cli.reference"
+        "run python -m docs.make.reference"
     )
 
 
 def test_the_manual_of_the_command_is_up_to_date() -> None:
-    assert (DOCS / "commands.md").read_text(encoding="utf-8") == commands(), "run python -m cli.reference"
+    assert (DOCS / "commands.md").read_text(encoding="utf-8") == commands(), "run python -m docs.make.reference"
 
 
 def test_every_command_has_its_rights_and_its_fields() -> None:

@@ -12,7 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from cli.main import app
-from tests.documents import ELSEWHERE, Block, blocks, commands, session
+from tests.support.documents import ELSEWHERE, Block, blocks, commands, session
 
 BLOCKS = list(blocks())
 KNOWN = (*session(), *ELSEWHERE)
@@ -38,7 +38,7 @@ def _is_usage(block: Block) -> bool:
 @pytest.mark.parametrize("block", of("console"), ids=str)
 def test_a_command_is_tried_on_the_local_cloud_or_named_with_the_reason_why_not(block: Block) -> None:
     unknown = [one for one in commands(block.text) if one not in KNOWN]
-    assert not unknown, "say in tests/documents.py what becomes of it"
+    assert not unknown, "say in tests/support/documents.py what becomes of it"
 
 
 def test_nothing_is_known_that_no_document_says() -> None:

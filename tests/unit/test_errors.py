@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from lambdas.domain.errors import CODES, NO_ANSWER, OURS, REMEDIES, failure, reason_of
-from lambdas.domain.results import Failure
-from lambdas.domain.status import Reason
-from tests.fakes import World
+from lambdas.domain.model.errors import CODES, NO_ANSWER, OURS, REMEDIES, failure, reason_of
+from lambdas.domain.model.results import Failure
+from lambdas.domain.model.status import Reason
+from tests.support.fakes import World
 
 LAMBDAS = Path(__file__).parents[2] / "lambdas"
 REFUSAL = (

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.capacity import Stock
-from lambdas.domain.observed import Instance, Offer, State
-from lambdas.domain.offers import Ask, above_cap, ask, choose
-from lambdas.domain.pool import Market, Pool
-from lambdas.domain.status import Backoff, Memory, Notice, NoticeKind, Reason, Status
+from lambdas.domain.decision.offers import Ask, above_cap, ask, choose
+from lambdas.domain.decision.stock import Stock
+from lambdas.domain.item.pool import Market, Pool
+from lambdas.domain.model.instances import Instance, Offer, State
+from lambdas.domain.model.status import Backoff, Memory, Notice, NoticeKind, Reason, Status
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)

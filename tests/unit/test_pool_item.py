@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.fields import format_price
-from lambdas.domain.pool import KNOWN_NAMES, Market, Pool, SpecError, parse_pool
+from lambdas.domain.item.faults import KNOWN_NAMES, SpecError, parse_pool
+from lambdas.domain.item.fields import format_price
+from lambdas.domain.item.pool import Market, Pool
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 SOUND: dict[str, Any] = {"pool_name": "p", "instance_types": ["g5.xlarge"]}

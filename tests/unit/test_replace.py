@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from lambdas.domain.capacity import Stock, units
-from lambdas.domain.observed import ATTEMPT_TAG, MACHINE_TAG, Instance, State
-from lambdas.domain.pool import Market, Pool
-from lambdas.domain.replace import Replacement, Swaps, outdated, plan_swaps, replaced
-from lambdas.domain.status import Hold, Memory, Reason, Series
+from lambdas.domain.decision.replacement import Replacement, Swaps, outdated, plan_swaps, replaced
+from lambdas.domain.decision.stock import Stock, units
+from lambdas.domain.item.pool import Market, Pool
+from lambdas.domain.model.instances import ATTEMPT_TAG, MACHINE_TAG, Instance, State
+from lambdas.domain.model.status import Hold, Memory, Reason, Series
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from lambdas.domain.pool import Pool
-from lambdas.domain.schedule import Entry
+from lambdas.domain.item.pool import Pool
+from lambdas.domain.item.schedule import Entry
 
 ODD_ZONES = (
     "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Antarctica/Troll", "Africa/Casablanca",

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.pool import Pool, SpecError, parse_pool, recalled, warnings_of
-from lambdas.domain.user_data import kept
+from lambdas.domain.item.faults import SpecError, parse_pool, recalled
+from lambdas.domain.item.pool import Pool, warnings_of
+from lambdas.domain.item.user_data import kept
 
 SCRIPT = "#!/bin/sh\necho grüß dich\n"
 RUNS = [

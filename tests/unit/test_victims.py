@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.capacity import Stock
-from lambdas.domain.observed import Instance, Offer, State
-from lambdas.domain.pool import Market
-from lambdas.domain.victims import victims
+from lambdas.domain.decision.scale_in import victims
+from lambdas.domain.decision.stock import Stock
+from lambdas.domain.item.pool import Market
+from lambdas.domain.model.instances import Instance, Offer, State
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from lambdas.aws.launch_templates import template_data
-from lambdas.domain.pool import Pool, SpecError, parse_pool
-from lambdas.domain.volumes import TYPES
-from localcloud.market.surroundings import Template
-from localcloud.market.volumes import refusal_of
+from lambdas.domain.item.faults import SpecError, parse_pool
+from lambdas.domain.item.pool import Pool
+from lambdas.domain.item.volumes import TYPES
+from localcloud.market.api.volumes import refusal_of
+from localcloud.market.model.surroundings import Template
 
 SOUND: dict[str, Any] = {"pool_name": "p", "instance_types": ["g5.xlarge"]}
 

@@ -1,0 +1,235 @@
+"""``python -m docs.make.reference``: writes into docs/ what is made from code.
+
+The reference of a pool item and its JSON Schema come from the model, that of the command from its own help.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic.fields import FieldInfo
+from typer.cli import get_docs_for_click
+
+from cli.apply import Applied, Attribute, Change
+from cli.change import Changed
+from cli.doctor import Check
+from cli.drill import Drill
+from cli.exits import MEANING
+from cli.explain import Member, Next, Story, Told, Wish
+from cli.files import Fault
+from cli.history import Decision, History
+from cli.main import app
+from cli.remarks import Remark
+from cli.show import Listing, Row
+from lambdas.domain.item.machine import Machine
+from lambdas.domain.item.pool import Pool
+
+DOCS = Path(__file__).parents[1]
+HEAD = """# A pool item
+
+Made from the model in `lambdas/domain/item/pool.py` by `python -m docs.make.reference`;
+[pool.schema.json](pool.schema.json) is the same as a JSON Schema. Numbers may be DynamoDB numbers or numeric texts;
+booleans are booleans. Every fault of an item is reported at once, unknown attributes are refused with the nearest known
+name. wanted = target_size, but at least min_instances.
+
+| attribute | rule | default | meaning |
+| --- | --- | --- | --- |
+"""
+
+COMMANDS_HEAD = """# The command `spotpools`
+
+Made from the command's own help by `python -m docs.make.reference`.
+
+It runs where you are, with your own AWS credentials, which it finds as the AWS CLI does. The Region is that of
+`--region`, else of `AWS_REGION`, `AWS_DEFAULT_REGION` or your profile, the first that says one; `make deploy` finds it
+the same way. The stack is that of `--stack`, else of `SPOTPOOLS_STACK`, else `spotpools`; the tables' names come from
+its outputs. `SPOTPOOLS_POOLS_TABLE` and `SPOTPOOLS_STATUS_TABLE` name them without a question, unless `--stack` or
+`--region` leads elsewhere. On the local cloud `source .localcloud/env` sets all of that.
+
+`spotpools --install-completion` teaches your shell the commands, their options and the names of your pools.
+
+## Exit status
+
+| status | meaning |
+| --- | --- |
+"""
+
+RIGHTS = {
+    "validate": (),
+    "apply": ("dynamodb:Scan", "dynamodb:PutItem"),
+    "get": ("dynamodb:GetItem",),
+    "edit, pause, resume, drain": ("dynamodb:GetItem", "dynamodb:PutItem"),
+    "list, watch": (
+        "dynamodb:Scan",
+        "ec2:DescribeInstances",
+        "ec2:DescribeSpotPriceHistory",
+        "ec2:DescribeSubnets",
+        "pricing:GetProducts",
+    ),
+    "explain": (
+        "dynamodb:GetItem",
+        "lambda:GetFunctionConfiguration",
+        "cloudwatch:GetMetricStatistics",
+        "ec2:DescribeInstances",
+        "ec2:DescribeInstanceStatus",
+        "ec2:DescribeSpotPriceHistory",
+        "ec2:DescribeSubnets",
+        "ec2:GetInstanceTypesFromInstanceRequirements",
+        "pricing:GetProducts",
+        "ssm:GetCommandInvocation",
+    ),
+    "history": ("lambda:GetFunctionConfiguration", "logs:FilterLogEvents"),
+    "drill": (
+        "dynamodb:GetItem",
+        "ec2:DescribeInstances",
+        "fis:CreateExperimentTemplate",
+        "fis:StartExperiment",
+        "fis:DeleteExperimentTemplate",
+        "fis:TagResource",
+        "iam:PassRole",
+    ),
+    "doctor": (
+        "cloudformation:DescribeStackResources",
+        "cloudwatch:DescribeAlarms",
+        "cloudwatch:GetMetricData",
+        "cloudwatch:GetMetricStatistics",
+        "dynamodb:DescribeTable",
+        "dynamodb:Scan",
+        "iam:GetRole",
+        "lambda:GetFunctionConcurrency",
+        "lambda:GetFunctionConfiguration",
+        "logs:FilterLogEvents",
+        "scheduler:GetSchedule",
+        "servicequotas:ListServiceQuotas",
+        "sns:ListSubscriptionsByTopic",
+        "sqs:GetQueueAttributes",
+    ),
+}
+RIGHTS_HEAD = """
+## Rights
+
+Every command that asks AWS also needs `cloudformation:DescribeStacks`, unless the tables are named by variables. What
+`list`, `explain` and `doctor` may not ask they leave out and say so.
+
+| command | actions |
+| --- | --- |
+"""
+
+FIELDS: dict[str, tuple[type | str, dict[str, type]]] = {
+    "validate": ("valid, file, pools, faults, remarks", {"faults": Fault, "remarks": Remark}),
+    "apply, edit": (Applied, {"pools": Change, "attributes": Attribute, "remarks": Remark}),
+    "list, watch": (Listing, {"pools": Row}),
+    "explain": (Story, {"wanted": Wish, "instances": Member, "advice": Told, "next": Next}),
+    "history": (History, {"decisions": Decision}),
+    "pause, resume, drain": (Changed, {}),
+    "drill": (Drill, {}),
+    "doctor": ("checks", {"checks": Check}),
+}
+PICTURES = {
+    "list": "Seven pools: at size, invalid, without capacity, updated, above their cap, paused, with one under notice",
+    "watch": "The same list, with the time of the last look below",
+    "explain": "A pool of six of which two wait: since when, why, what runs, what comes next, what to do",
+}
+"""What the pictures show that `python -m docs.make.pictures` draws."""
+NOT_PRINTED = ("item", "before")
+FIELDS_HEAD = """
+## JSON
+
+`--output json` prints one object with these fields, whose names stay; amounts are texts, for they are exact, and
+moments are ISO 8601 in UTC. `get` prints the item itself; `watch` prints a line for each look, with `at` and `listing`.
+`waiting`, `last_error`, `spec_errors`, `rollout`, `replacing` and `drains` of `explain`, and `rollout`, `replacing` and
+`warnings` of `list`, are as in the PoolStatus item. A field without a value is null.
+
+| command | fields |
+| --- | --- |
+"""
+
+
+def commands() -> str:
+    """The manual of the command as Markdown."""
+    root: Any = typer.main.get_command(app)
+    exits = "".join(f"| {int(status)} | {meaning} |\n" for status, meaning in MEANING.items())
+    rights = "".join(f"| `{name}` | {_listed(actions) or 'none'} |\n" for name, actions in RIGHTS.items())
+    fields = "".join(f"| `{name}` | {_fields(*told)} |\n" for name, told in FIELDS.items())
+    with root.make_context("spotpools", [], resilient_parsing=True) as context:
+        each = [
+            _pictured(
+                name,
+                get_docs_for_click(
+                    obj=root.get_command(context, name), ctx=context, indent=1, name=name, call_prefix="spotpools"
+                ),
+            )
+            for name in root.list_commands(context)
+        ]
+    # Usage is a form to fill in and no session that could be repeated.
+    manual = "\n".join(each).replace("```console\n$ ", "```text\n")
+    return COMMANDS_HEAD + exits + RIGHTS_HEAD + rights + FIELDS_HEAD + fields + "\n" + manual.rstrip() + "\n"
+
+
+def _pictured(name: str, manual: str) -> str:
+    """A command's part of the manual with its picture, if there is one."""
+    shown = f"![{PICTURES[name]}](pictures/{name}.svg)\n\n" if name in PICTURES else ""
+    return manual.replace("**Usage**:", f"{shown}**Usage**:", 1)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _fields(whole: type | str, parts: dict[str, type]) -> str:
+    names = tuple(whole.split(", ")) if isinstance(whole, str) else _names(whole)
+    below = [f"each of `{name}`: {_listed(_names(part))}" for name, part in parts.items()]
+    return "; ".join([_listed(names), *below])
+
+
+def _names(part: type) -> tuple[str, ...]:
+    return tuple(one.name for one in dataclasses.fields(part) if one.name not in NOT_PRINTED)
+
+
+def reference() -> str:
+    """The reference as Markdown."""
+    own = [name for name in Pool.model_fields if name not in Machine.model_fields]
+    order = ("pool_name", "target_size", *(name for name in own if name not in ("pool_name", "target_size")))
+    order = (*order, *Machine.model_fields)
+    rows = (_row(name, Pool.model_fields[name]) for name in order)
+    return HEAD + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def schema() -> dict[str, Any]:
+    """The model as a JSON Schema, with the short spelling of a single instance type."""
+    made = Pool.model_json_schema(mode="validation")
+    made["properties"]["instance_type"] = {"type": "string", "description": "Short for instance_types with one entry."}
+    made["required"] = ["pool_name"]
+    kinds = ("instance_types", "instance_type", "requirements")
+    made["oneOf"] = [{"required": [kind]} for kind in kinds]
+    return made
+
+
+def _row(name: str, field: FieldInfo) -> tuple[str, str, str, str]:
+    extra = field.json_schema_extra
+    rule = str(extra["rule"]) if isinstance(extra, dict) else ""
+    shown = f"`{name}` (or `instance_type`)" if name == "instance_types" else f"`{name}`"
+    required = field.is_required() or name == "instance_types"
+    default = "required" if required else _default(field.default)
+    return shown, rule, default, (field.description or "").replace("|", "\\|")
+
+
+def _default(value: object) -> str:
+    if value is None or value in ((), {}):
+        return "none"
+    return f"`{json.dumps(value)}`"
+
+
+def main() -> None:
+    """Write the files."""
+    (DOCS / "commands.md").write_text(commands(), encoding="utf-8")
+    (DOCS / "pool-reference.md").write_text(reference(), encoding="utf-8")
+    (DOCS / "pool.schema.json").write_text(json.dumps(schema(), indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

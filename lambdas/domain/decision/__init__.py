@@ -1,0 +1,1 @@
+"""What to do: from a snapshot of one pool to a plan."""

@@ -1,0 +1,317 @@
+"""Which serving instances should give way to others, and how carefully: at risk, on demand for a time, or outdated.
+
+Each kind is replaced first and let go after: its surge runs beyond the wanted size until enough others are ready. A
+changed description proves itself before it spreads: until one instance made by it is ready, only one is tried.
+
+A swap is planned in whole instances: who goes, what must come in its place, and whether that fits below max_instances
+beside it. What does not fit is not begun; a rolling update may then swap in place, within max_unavailable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from fnmatch import fnmatchcase
+
+from lambdas.domain.decision.stock import Stock, sums_of, units
+from lambdas.domain.item.pool import Market, Pool
+from lambdas.domain.model.instances import Instance
+from lambdas.domain.model.status import Memory, Reason
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """Instances to replace, in the order in which they go.
+
+    ``surge`` units may run beyond the wanted size meanwhile, ``spare`` units of it may be missing. ``returns``: an
+    on-demand instance makes way for spot in its place, if spot has room.
+    """
+
+    instances: tuple[Instance, ...]
+    surge: int
+    spare: int
+    why: str
+    returns: bool = False
+
+
+@dataclass(frozen=True)
+class Swaps:
+    """All that is to be replaced, most urgent first.
+
+    ``surge`` is how many units have to come beyond what is missing. ``stuck`` are instances that cannot be replaced
+    although they should be, with the reason.
+    """
+
+    groups: tuple[Replacement, ...] = ()
+    surge: int = 0
+    stuck: tuple[tuple[Instance, str], ...] = ()
+
+    @property
+    def going(self) -> frozenset[str]:
+        """Ids of all that is to be replaced."""
+        return frozenset(one.id for each in self.groups for one in each.instances)
+
+    @property
+    def returning(self) -> bool:
+        """Whether an on-demand instance should make way for spot in its place."""
+        return any(each.returns for each in self.groups)
+
+
+NO_ROOM = (
+    "{id} counts {units} and is not replaced: its successor does not fit beside it below max_instances ({limit}, "
+    "{headroom} left). Raise max_instances{or_else}."
+)
+
+
+def plan_swaps(pool: Pool, stock: Stock, memory: Memory, now: datetime, held: int) -> Swaps:
+    """Say what gives way to others; protected ones never. ``held`` is the size below which nothing is let go.
+
+    An outdated instance may have another reason too: it then has that one's surge, and goes as soon as either lets it.
+    """
+    at_risk = [one for one in stock.members if one.id in stock.at_risk] if pool.on_rebalance == "replace_first" else []
+    borrowed = surplus_on_demand(pool, stock) if pool.fallback is not None and pool.fallback.return_to_spot else []
+    old = outdated(pool, stock) if pool.update == "rolling" else []
+    seen: set[str] = set()
+
+    def first_seen(instances: Iterable[Instance]) -> tuple[Instance, ...]:
+        new = tuple(one for one in _in_order(instances, stock) if one.id not in seen and not one.protected)
+        seen.update(one.id for one in new)
+        return new
+
+    drifted = tuple(one for one in _in_order(old, stock) if not one.protected)
+    again = tuple(one for one in at_risk if recommended_again(one, memory, now))
+    risky, lent = first_seen(one for one in at_risk if one not in again), first_seen(borrowed)
+    room = _Room(pool, stock)
+    fit_risky, fit_lent = room.admit(risky), room.admit(lent)
+    groups = [
+        Replacement(fit_risky, units(fit_risky), 0, "EC2 announced a risk for it, and its replacement is ready"),
+        Replacement(fit_lent, units(fit_lent), 0, "spot capacity is back in its place"),
+    ]
+    alone = tuple(one for one in drifted if one.id not in {each.id for each in (*fit_risky, *fit_lent)})
+    roll, blocked = _rolling(room, memory, now, drifted, alone)
+    groups.append(roll)
+    left = [one for one in lent if one not in fit_lent]
+    if left and not any(each.instances for each in groups) and _may_return(stock, memory, now, held):
+        why = "spot has refused nothing for an hour, and its successor does not fit beside it"
+        groups.append(Replacement((left[0],), 0, left[0].units, why, returns=True))
+        left = left[1:]
+    stuck = [
+        *((one, room.lacks(one)) for one in risky if one not in fit_risky),
+        *((one, _again_text(one, memory)) for one in again if not one.protected),
+        *(
+            (one, room.lacks(one, " or wait: one at a time makes way when spot has had room for an hour"))
+            for one in left
+        ),
+        *blocked,
+    ]
+    return Swaps(tuple(each for each in groups if each.instances), room.surge, tuple(stuck))
+
+
+class _Room:
+    """What still fits below max_instances, while swaps are admitted one after the other."""
+
+    def __init__(self, pool: Pool, stock: Stock) -> None:
+        self.pool, self.stock = pool, stock
+        self._weights = pool.possible_weights
+        self._sums = sums_of(self._weights, stock.headroom)
+        self._going = 0
+        self._extra = 0
+
+    def admit(self, instances: Iterable[Instance]) -> tuple[Instance, ...]:
+        """Those whose successors fit beside all that was admitted before."""
+        admitted = []
+        for one in instances:
+            if self.fits(one.units):
+                admitted.append(one)
+                self._going += one.units
+        return tuple(admitted)
+
+    def admit_trial(self) -> bool:
+        """Whether one more instance, of whatever type, fits."""
+        if not self._fits(self._need(self._going) + 1):
+            return False
+        self._extra = 1
+        return True
+
+    def fits(self, going: int) -> bool:
+        """Whether what must come if so many more units go fits: in whole instances of the pool's weights."""
+        return self._fits(self._need(self._going + going))
+
+    @property
+    def surge(self) -> int:
+        """Units that have to come beyond what is missing."""
+        return self._need(self._going) + self._extra - self._need(0)
+
+    @property
+    def lightest(self) -> int:
+        """The least that one instance counts for."""
+        return min(self._weights)
+
+    def lacks(self, one: Instance, or_else: str = "") -> str:
+        """Why an instance cannot be replaced."""
+        limit, headroom = self.stock.limit, self.stock.headroom
+        return NO_ROOM.format(id=one.id, units=one.units, limit=limit, headroom=headroom, or_else=or_else)
+
+    def _need(self, going: int) -> int:
+        return max(0, self.stock.wanted - (self.stock.serving + self.stock.in_flight - going))
+
+    def _fits(self, need: int) -> bool:
+        return need <= max(self._sums)
+
+
+def _rolling(
+    room: _Room, memory: Memory, now: datetime, old: tuple[Instance, ...], alone: tuple[Instance, ...]
+) -> tuple[Replacement, list[tuple[Instance, str]]]:
+    """``alone`` are those of the old ones that nothing else replaces."""
+    stock, step = room.stock, room.pool.max_unavailable
+    roll = Replacement(old, 0, 0, "an older description made it")
+    if not alone:
+        return roll, []
+    old_ids = {one.id for one in outdated(room.pool, stock)}
+    fresh = [one for one in stock.members if one.id not in old_ids]
+    few = _in_place(room, alone, step)
+    fitting = [one for one in alone if room.fits(one.units)]
+    if any(stock.is_ready(one) for one in fresh):
+        admitted = room.admit(_up_to(max(step, fitting[0].units), fitting)) if fitting else ()
+        if admitted or few:
+            return replace(roll, surge=units(admitted), spare=step), []
+    elif fresh or stock.in_flight or _is_uneven(stock, old) or room.surge:
+        return roll, []  # what is to come is the trial
+    elif fitting or few:
+        if room.admit_trial():
+            return replace(roll, surge=1), []
+        return (roll if is_refused(memory, now) else replace(roll, instances=few, spare=step)), []
+    return replace(roll, instances=()), [(alone[0], room.lacks(alone[0], " or max_unavailable"))]
+
+
+def _is_uneven(stock: Stock, old: tuple[Instance, ...]) -> bool:
+    """Whether some are missing, so that what comes is the trial, or too many serve: those go first.
+
+    What a whole instance counts for beyond the wanted size is not too much; nor is who does no work and may not go.
+    """
+    rounded = max(one.units for one in old) - 1
+    stays = units(one for one in stock.members if one.id in stock.idle)
+    return stock.missing > 0 or stock.serving - stays > max(stock.wanted, min(units(old), stock.wanted + rounded))
+
+
+def _in_place(room: _Room, old: tuple[Instance, ...], step: int) -> tuple[Instance, ...]:
+    """The first old ones whose end makes room for one new instance, if no more than ``step`` units are missing then."""
+    stock = room.stock
+    if stock.doubtful:  # they may have made the room already
+        return ()
+    chosen: list[Instance] = []
+    for one in old:
+        if stock.wanted - (stock.serving - units(chosen) - one.units) <= step:
+            chosen.append(one)
+        if chosen and stock.headroom + units(chosen) >= room.lightest:
+            return tuple(chosen)
+    return ()
+
+
+def _may_return(stock: Stock, memory: Memory, now: datetime, held: int) -> bool:
+    """Whether all is so well that an on-demand instance may make way for spot."""
+    hold = memory.holds.get(Market.SPOT)
+    calm = hold is None or hold.until <= now
+    waits = memory.returns is not None and memory.returns.until > now
+    complete = stock.serving == held == stock.wanted and not (stock.in_flight or stock.noticed or stock.doubtful)
+    return calm and complete and not waits and all(stock.is_ready(one) for one in stock.members)
+
+
+def recommended_again(one: Instance, memory: Memory, now: datetime) -> bool:
+    """Whether an instance replaced one at risk and is at risk itself, and it is too early to try once more."""
+    return memory.risks is not None and one.attempt_id in memory.risks.attempts and memory.risks.until > now
+
+
+def _again_text(one: Instance, memory: Memory) -> str:
+    assert memory.risks is not None  # noqa: S101  only such are recommended again
+    return (
+        f"EC2 announced a risk for {one.id} too, which was launched in place of others at risk. Replacing helps little "
+        f"here: it is tried again at {memory.risks.until:%H:%M} UTC."
+    )
+
+
+def is_refused(memory: Memory, now: datetime) -> bool:
+    """Whether what the pool's item describes cannot be launched, or does not live."""
+    held = memory.holds.values()
+    return memory.stillborn > 0 or any(one.reason is Reason.CONFIG and one.until > now for one in held)
+
+
+def outdated(pool: Pool, stock: Stock) -> list[Instance]:
+    """Drift: serving instances that the item as it stands would not have made so."""
+    wrong_market = {one.id for one in _of_wrong_market(pool, stock)}
+    machine = pool.machine_digest
+    return [one for one in stock.members if one.id in wrong_market or _differs(pool, machine, one)]
+
+
+def _differs(pool: Pool, machine: str, instance: Instance) -> bool:
+    types, subnets = pool.instance_types, pool.subnet_ids
+    excluded = pool.requirements.excluded_types if pool.requirements else ()
+    return (
+        instance.machine not in ("", machine)
+        or (bool(types) and instance.instance_type not in types)
+        or any(fnmatchcase(instance.instance_type, pattern) for pattern in excluded)
+        or (bool(subnets and instance.subnet_id) and instance.subnet_id not in subnets)
+    )
+
+
+def _of_wrong_market(pool: Pool, stock: Stock) -> list[Instance]:
+    if not pool.spot:
+        return [one for one in stock.members if one.market is Market.SPOT]
+    if pool.fallback is None and (surplus := surplus_on_demand(pool, stock)):
+        return surplus
+    # What is missing is bought on demand first.
+    too_few = base(pool, stock) - stock.on_demand - stock.missing
+    return _up_to(too_few, (one for one in stock.members if one.market is Market.SPOT and not one.protected))
+
+
+def surplus_on_demand(pool: Pool, stock: Stock) -> list[Instance]:
+    """In a spot pool, what runs on demand beyond its base: first what is to be replaced anyway, not its successor.
+
+    Protected ones stay, so they are of the base rather than others.
+    """
+    if not pool.spot:
+        return []
+    machine = pool.machine_digest
+    on_demand = _in_order((one for one in stock.members if one.market is Market.ON_DEMAND), stock)
+    on_demand.sort(key=lambda one: (one.protected, not (one.id in stock.at_risk or _differs(pool, machine, one))))
+    return _up_to(units(on_demand) - base(pool, stock), on_demand)
+
+
+def base(pool: Pool, stock: Stock) -> int:
+    """Units that a spot pool keeps on demand."""
+    return min(pool.on_demand_base, stock.wanted) if pool.spot else 0
+
+
+def _up_to(limit: int, instances: Iterable[Instance]) -> list[Instance]:
+    taken: list[Instance] = []
+    for one in instances:
+        if units(taken) + one.units <= limit:
+            taken.append(one)
+    return taken
+
+
+def _in_order(instances: Iterable[Instance], stock: Stock) -> list[Instance]:
+    return sorted(instances, key=lambda one: (stock.is_ready(one), one.launched_at, one.id))
+
+
+def replaced(stock: Stock, swaps: Swaps, held: int, *, may_miss: bool = True) -> list[tuple[Instance, str]]:
+    """Those that can go now, each with the reason: enough others serve, and do their work, without them.
+
+    Without ``may_miss`` no unit of the wanted size may be missing: what EC2 does not give now is no successor. While
+    more is ``held`` than is wanted none goes without a successor. Who is idle counts as missing for good.
+    """
+    serving, ready = stock.serving, units(stock.ready)
+    needed = max(held, stock.wanted)
+    idle = units(one for one in stock.members if one.id in stock.idle)
+    go: dict[str, tuple[Instance, str]] = {}
+    for each in swaps.groups:
+        # What needs no successor makes the room that a pool at its limit lacks.
+        spare = 0 if (go and not each.surge) or held > stock.wanted or not may_miss else each.spare
+        for one in (one for one in each.instances if one.id not in go):
+            works = stock.is_ready(one)
+            if serving - one.units >= needed - spare and (not works or ready - one.units >= needed - max(spare, idle)):
+                go[one.id] = (one, each.why)
+                serving -= one.units
+                ready -= one.units if works else 0
+    return list(go.values())

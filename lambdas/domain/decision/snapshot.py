@@ -1,0 +1,159 @@
+"""Everything a decision is made from: what holds, what there is, what is offered, what is remembered, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from lambdas.domain.decision import replacement as replacing
+from lambdas.domain.decision.intent import Intent
+from lambdas.domain.decision.replacement import Swaps
+from lambdas.domain.decision.stock import MINUTE, Stock, take_stock
+from lambdas.domain.model.instances import Instance, Offer
+from lambdas.domain.model.results import Failure
+from lambdas.domain.model.status import Backoff, Reason, Status, Template
+
+EASED: dict[str, Any] = {"holds": {}, "dear": {}, "full": {}, "stillborn": 0, "replace_at": None, "returns": None}
+"""What an edit ends: what stood against the item as it was need not stand against it now."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One pool at one moment (UTC).
+
+    ``minute`` is how long a minute of the pool item lasts; ``drains`` are the states of drain commands by instance id;
+    ``offers`` are None if EC2 was not asked; ``untold`` is what it refused to tell, which hinders no launch;
+    ``unsold`` are types of the item that it sells nowhere in the Region, None if that is not known. If health is not
+    known, whoever seems late may be ready.
+    """
+
+    intent: Intent
+    stock: Stock
+    status: Status
+    now: datetime
+    minute: timedelta = MINUTE
+    offers: tuple[Offer, ...] | None = None
+    template: Template | None = None
+    drains: Mapping[str, str] = field(default_factory=dict)
+    untold: tuple[Failure, ...] = ()
+    unsold: tuple[str, ...] | None = None
+    health_known: bool = True
+
+    @cached_property
+    def swaps(self) -> Swaps:
+        """What is to be replaced while it still serves."""
+        pool = self.intent.pool
+        if pool is None or self.intent.paused:
+            return Swaps()
+        return replacing.plan_swaps(pool, self.stock, self.status.memory, self.now, self.held)
+
+    @property
+    def surge(self) -> int:
+        """Units to launch beyond the wanted size, if one may try now."""
+        return 0 if self.waits_to_replace or self.stock.doubtful else self.swaps.surge
+
+    @property
+    def held(self) -> int:
+        """The size below which nothing is let go: the largest that was wanted within scale_in_after_minutes."""
+        pool, wanted = self.intent.pool, self.stock.wanted
+        if pool is None:
+            return wanted
+        calm = pool.scale_in_after_minutes * self.minute
+        if not calm:
+            return wanted
+        lately = [one.wanted for one in self.status.memory.sizes if self.now - one.at < calm]
+        return max(wanted, min(max(self.status.answer.wanted, *lately, 0), pool.max_instances))
+
+    @property
+    def waits_to_replace(self) -> bool:
+        """Whether EC2 had no replacement to give just now."""
+        again = self.status.memory.replace_at
+        return again is not None and again > self.now
+
+    @property
+    def held_until(self) -> datetime:
+        """Until when more is held than is wanted."""
+        pool = self.intent.pool
+        calm = pool.scale_in_after_minutes * self.minute if pool else timedelta(0)
+        holding = [one.at + calm for one in self.status.memory.sizes if one.wanted > self.stock.wanted]
+        return max(holding, default=self.now)
+
+    @property
+    def excess(self) -> int:
+        """Units beyond what is held, apart from those that are to be replaced anyway."""
+        return max(0, sum(one.units for one in self.stock.members if one.id not in self.swaps.going) - self.held)
+
+    @property
+    def wish(self) -> int:
+        """Units to launch now, if EC2 has them: what is missing, and replacements of what still serves.
+
+        Deaths are taken in before the next launch. While launches bring nothing that lives, one instance is tried.
+        """
+        if self.stock.stillborn:
+            return 0
+        units = min(self.stock.missing + self.surge, self.stock.headroom)
+        if not self.status.memory.stillborn:
+            return units
+        return 0 if self.on_trial else min(units, 1)
+
+    @property
+    def on_trial(self) -> bool:
+        """Whether launches have brought nothing that lived, and instances of the last one may yet."""
+        awaited = {one.id for one in self.stock.members if one.id in self.stock.unready} - self.stock.idle
+        return self.status.memory.stillborn > 0 and bool(awaited)
+
+    @property
+    def may_launch(self) -> bool:
+        """Whether a launch is possible at all, so that it is worth asking for offers and prices."""
+        pool, held = self.intent.pool, {key for key, one in self.status.memory.holds.items() if one.until > self.now}
+        return (
+            pool is not None
+            and not self.intent.paused
+            and self.status.memory.attempt is None
+            and self.wish > 0
+            and not held.issuperset(pool.markets)
+        )
+
+    @property
+    def may_let_go(self) -> bool:
+        """Whether instances have to be chosen to go, so that it is worth asking what they cost."""
+        return self.intent.pool is not None and not self.intent.paused and (self.excess > 0 or self.swaps.returning)
+
+    @property
+    def not_sold(self) -> tuple[str, ...]:
+        """Types of the item that EC2 sells nowhere in the Region, as far as is known."""
+        return self.unsold if self.unsold is not None else self.status.memory.unsold or ()
+
+    def offered(self, offers: Iterable[Offer]) -> Picture:
+        """The same picture with what EC2 offers."""
+        return replace(self, offers=tuple(offers))
+
+
+def _eased(backoff: Backoff, now: datetime) -> Backoff:
+    """A lack of capacity outlasts an edit; another refusal does not, but for how often the offering was tried."""
+    if backoff.reason is Reason.NO_CAPACITY:
+        return backoff
+    return backoff.model_copy(update={"until": min(backoff.until, now), "reason": Reason.NO_CAPACITY, "message": ""})
+
+
+def take_picture(
+    intent: Intent,
+    instances: Iterable[Instance],
+    status: Status,
+    now: datetime,
+    *,
+    minute: timedelta = MINUTE,
+    checked: frozenset[str] = frozenset(),
+) -> Picture:
+    """Count the pool's instances against what holds now. A deleted pool wants none; an edit ends what holds it up."""
+    mended = bool(status.answer.spec_errors) and not intent.errors
+    if intent.pool is not None and (mended or intent.spec != status.memory.spec):
+        eased = status.memory.model_copy(
+            update={**EASED, "backoff": {key: _eased(one, now) for key, one in status.memory.backoff.items()}}
+        )
+        status = status.model_copy(update={"memory": eased})
+    stock = take_stock(intent.pool, instances, status, now, checked=checked, minute=minute)
+    return Picture(intent, stock, status, now, minute)

@@ -1,0 +1,234 @@
+"""How many instances a pool has, counted so that a lagging listing can neither launch twice nor overshoot.
+
+Counted are the instances EC2 shows, those we launched minutes ago and EC2 does not show yet, and of an open launch
+attempt all that EC2 does not show yet. Not counted are those we terminated minutes ago, whatever state EC2 still
+shows. Instances under notice, and those whose termination nobody knows the answer of, no longer serve the wanted size,
+but they may run, so they count against max_instances. All sizes are in units: an instance counts for the weight of its
+type, which is 1 unless the pool says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from lambdas.domain.item.pool import Market, Pool
+from lambdas.domain.model.instances import Instance, State, remembered
+from lambdas.domain.model.status import NOTICE_COUNTS, RECENT, RISK_COUNTS, RISKS, Attempt, Memory, NoticeKind, Status
+
+MINUTE = timedelta(minutes=1)
+
+ALIVE = (State.PENDING, State.RUNNING)
+STILL = (State.STOPPING, State.STOPPED)
+ENDING = (State.SHUTTING_DOWN, State.TERMINATED)
+
+
+def units(instances: Iterable[Instance]) -> int:
+    """What instances count for together."""
+    return sum(one.units for one in instances)
+
+
+def sums_of(weights: Iterable[int], limit: int) -> frozenset[int]:
+    """All that whole instances of these weights can count for together, up to a limit; 0 among them."""
+    found = [True] + [False] * limit
+    several = set(weights)
+    for total in range(1, limit + 1):
+        found[total] = any(weight <= total and found[total - weight] for weight in several)
+    return frozenset(total for total, possible in enumerate(found) if possible)
+
+
+@dataclass(frozen=True)
+class Stock:
+    """A pool's instances by what they are worth to it.
+
+    ``running`` and ``starting`` (pending) are shown by EC2, ``unseen`` not yet; ``unready`` are ids of those that have
+    not been seen ready, ``at_risk`` of those that EC2 may take or service; ``stillborn`` ended before they were ready,
+    ``lived`` ended since, and had been ready; ``doubtful`` may have been terminated: the answer was lost. ``ended`` are
+    ids of those shown to be ending, which EC2 may show as running once more: its listings step back by some seconds;
+    ``idle`` of protected ones that ought to be ready for long and are not: they stay, and nothing waits for them.
+    """
+
+    wanted: int
+    limit: int
+    running: tuple[Instance, ...]
+    starting: tuple[Instance, ...]
+    unseen: tuple[Instance, ...]
+    noticed: tuple[Instance, ...]
+    stopped: tuple[Instance, ...]
+    leaving: tuple[str, ...]
+    in_flight: int
+    unready: frozenset[str] = frozenset()
+    at_risk: frozenset[str] = frozenset()
+    stillborn: tuple[Instance, ...] = ()
+    lived: tuple[Instance, ...] = ()
+    doubtful: tuple[Instance, ...] = ()
+    ended: tuple[str, ...] = ()
+    idle: frozenset[str] = frozenset()
+
+    @property
+    def members(self) -> tuple[Instance, ...]:
+        """Instances that serve the wanted size, now or as soon as they have started."""
+        return (*self.running, *self.starting, *self.unseen)
+
+    @property
+    def serving(self) -> int:
+        """Units that serve the wanted size, now or as soon as they have started."""
+        return units(self.members)
+
+    @property
+    def alive(self) -> int:
+        """Everything that may count against max_instances, an attempt with an unknown answer included."""
+        return self.serving + units(self.noticed) + units(self.doubtful) + self.in_flight
+
+    @property
+    def missing(self) -> int:
+        """Units to launch, if nothing hindered it. In the place of what may still run nothing is launched yet."""
+        return max(0, self.wanted - self.serving - self.in_flight - units(self.doubtful))
+
+    @property
+    def headroom(self) -> int:
+        """Units that max_instances still allows."""
+        return max(0, self.limit - self.alive)
+
+    @property
+    def ready(self) -> tuple[Instance, ...]:
+        """Instances that do their work."""
+        return tuple(one for one in self.running if self.is_ready(one))
+
+    @property
+    def on_demand(self) -> int:
+        """Units bought on demand."""
+        return units(one for one in self.members if one.market is Market.ON_DEMAND)
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is left that could run."""
+        gone = not (self.members or self.noticed or self.doubtful or self.stopped)
+        return gone and not (self.leaving or self.in_flight)
+
+    def without(self, ids: Collection[str]) -> Stock:
+        """The same stock after these instances have gone."""
+
+        def kept(instances: tuple[Instance, ...]) -> tuple[Instance, ...]:
+            return tuple(one for one in instances if one.id not in ids)
+
+        return replace(
+            self,
+            running=kept(self.running),
+            starting=kept(self.starting),
+            unseen=kept(self.unseen),
+            stopped=kept(self.stopped),
+            doubtful=kept(self.doubtful),
+        )
+
+    def is_ready(self, instance: Instance) -> bool:
+        """Whether the instance does its work, as far as is known."""
+        return instance.state is State.RUNNING and instance.id not in self.unready
+
+
+def take_stock(
+    pool: Pool | None,
+    instances: Iterable[Instance],
+    status: Status,
+    now: datetime,
+    *,
+    checked: frozenset[str] = frozenset(),
+    minute: timedelta = MINUTE,
+) -> Stock:
+    """Count a pool's instances at the moment ``now`` (UTC). ``checked`` are ids that passed EC2's status checks.
+
+    ``minute`` is how long a minute of the pool item lasts.
+
+    Without a pool (deleted, or never valid) nothing is wanted.
+    """
+    memory = status.memory
+    shielded = {id_ for id_, until in memory.shielded.items() if until > now}
+    listed = {one.id: replace(_weighed(one, pool), shielded=one.id in shielded) for one in instances}
+    gone = {id_ for ended in memory.terminated if now - ended.at < RECENT for id_ in ended.ids}
+    ending = set(memory.ending.ids) if memory.ending and now - memory.ending.at < RECENT else set()
+    present = [one for id_, one in sorted(listed.items()) if id_ not in gone]
+    noticed = {
+        id_
+        for id_, notice in status.notices.items()
+        if notice.kind is NoticeKind.INTERRUPTION and now - notice.at < NOTICE_COUNTS
+    }
+    launched = [_weighed(one, pool) for one in recently_launched(memory, now)]
+    unseen = [one for one in launched if one.id not in listed and one.id not in gone]
+    # What a launch brought whose answer is still open has not been seen ready either.
+    opened = memory.attempt.id if memory.attempt else None
+    startup = {*memory.startup, *(one.id for one in present if opened and one.attempt_id == opened)}
+    apart = noticed | ending
+
+    def in_state(*states: State) -> tuple[Instance, ...]:
+        return tuple(one for one in present if one.state in states and one.id not in apart)
+
+    ended = [one for one in present if one.state in ENDING and one.id in startup and one.id not in noticed]
+
+    unready = frozenset(
+        one.id
+        for one in (*present, *unseen)
+        if one.id in startup and one.state not in ENDING and not _proves_ready(one, pool, checked)
+    )
+
+    return Stock(
+        wanted=pool.wanted(now) if pool else 0,
+        limit=pool.max_instances if pool else 0,
+        running=in_state(State.RUNNING),
+        starting=in_state(State.PENDING),
+        unseen=tuple(one for one in unseen if one.id not in apart),
+        noticed=tuple(one for one in (*present, *unseen) if one.id in noticed and one.state in ALIVE),
+        stopped=tuple(one for one in present if one.state in STILL and one.id not in noticed),
+        leaving=tuple(sorted(id_ for id_ in gone & listed.keys() if listed[id_].state in ALIVE + STILL)),
+        in_flight=_in_flight(memory.attempt, listed.values()),
+        unready=unready,
+        at_risk=frozenset(
+            id_ for id_, notice in status.notices.items() if notice.kind in RISKS and now - notice.at < RISK_COUNTS
+        ),
+        stillborn=tuple(one for one in ended if one.id not in ending and not _has_ready_tag(one, pool)),
+        lived=tuple(one for one in ended if _has_ready_tag(one, pool)),
+        doubtful=tuple(one for one in (*present, *unseen) if one.id in ending - noticed and one.state in ALIVE),
+        ended=tuple(one.id for one in present if one.state is State.SHUTTING_DOWN),
+        idle=frozenset(
+            one.id for one in present if one.protected and one.id in unready and is_late(one, pool, now, minute)
+        ),
+    )
+
+
+def is_late(instance: Instance, pool: Pool | None, now: datetime, minute: timedelta) -> bool:
+    """Whether an instance was launched so long ago that it ought to be ready."""
+    return pool is not None and instance.launched_at <= now - pool.ready_timeout_minutes * minute
+
+
+def recently_launched(memory: Memory, now: datetime) -> Iterator[Instance]:
+    """What we launched minutes ago, as EC2 answered it."""
+    for batch in memory.launched:
+        if now - batch.at < RECENT:
+            for offering, ids in batch.ids.items():
+                yield from (remembered(id_, offering, batch.at, batch.attempt, batch.machine) for id_ in ids)
+
+
+def _weighed(instance: Instance, pool: Pool | None) -> Instance:
+    weight = pool.weight(instance.instance_type) if pool else 1
+    return instance if weight == instance.units else replace(instance, units=weight)
+
+
+def _proves_ready(instance: Instance, pool: Pool | None, checked: frozenset[str]) -> bool:
+    if instance.state is not State.RUNNING:
+        return False
+    return instance.id in checked if pool is None or pool.ready_tag is None else _has_ready_tag(instance, pool)
+
+
+def _has_ready_tag(instance: Instance, pool: Pool | None) -> bool:
+    """Whether the workload has said that it is ready; an instance that ended after that had lived."""
+    if pool is None or pool.ready_tag is None:
+        return False
+    key, given, value = pool.ready_tag.partition("=")
+    return key in instance.tags and (not given or instance.tags[key] == value)
+
+
+def _in_flight(attempt: Attempt | None, listed: Iterable[Instance]) -> int:
+    """How much an open attempt may still have launched: EC2 shows each instance with the attempt's tag, some day."""
+    if attempt is None:
+        return 0
+    return max(0, attempt.count - units(one for one in listed if one.attempt_id == attempt.id))

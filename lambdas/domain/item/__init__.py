@@ -1,0 +1,1 @@
+"""What the user wrote: a pool item, read and checked."""

@@ -1,0 +1,103 @@
+"""Sizes by time of day: the entry that came last by its own clock holds until another one comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+from pydantic import BaseModel, ConfigDict, StringConstraints, field_validator
+
+from lambdas.domain.item.fields import Size
+
+FURTHEST = timedelta(days=400)
+"""How far back an entry may have come last; one that comes more rarely than yearly never holds."""
+
+LARGEST_CHANGE = timedelta(days=1)
+"""Clocks are set by an hour as a rule; zones that moved over the date line were set by a day."""
+
+
+class Entry(BaseModel):
+    """From each moment of ``cron`` on, read in ``timezone``, the pool's sizes are these."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cron: Annotated[str, StringConstraints(max_length=100)]
+    timezone: str = "UTC"
+    target_size: Size
+    min_instances: Size | None = None
+
+    @field_validator("cron")
+    @classmethod
+    def _five_fields(cls, cron: str) -> str:
+        if len(cron.split()) != 5:  # noqa: PLR2004  minute, hour, day of month, month, day of week
+            raise ValueError("not five fields")
+        try:
+            CronSim(cron, datetime(2000, 1, 1, tzinfo=UTC))
+        except CronSimError as error:
+            raise ValueError(str(error)) from None
+        return cron
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (OSError, ValueError, LookupError):
+            raise ValueError("no such time zone") from None
+        return name
+
+    def last_came(self, now: datetime) -> datetime | None:
+        """When its moment was last, at or before ``now`` (UTC): what has come stays come, whatever clocks are set to.
+
+        As cron has it: a moment that a clock skips comes when the clock goes on, one that it repeats comes once, but
+        twice if the entry is of every hour.
+        """
+        zone = ZoneInfo(self.timezone)
+        now = now.astimezone(UTC)
+        # Clocks that were just set back show a time at which more has come already.
+        shown = now.astimezone(zone).replace(tzinfo=None, fold=0) + _set_back(zone, now)
+        every_hour = self.cron.split()[1].startswith("*")
+        for moment in CronSim(self.cron, shown.replace(microsecond=0) + timedelta(seconds=1), reverse=True):
+            came = max((at for at in _instants(moment, zone, twice=every_hour) if at <= now), default=None)
+            if came is not None:
+                return came if now - came <= FURTHEST else None
+            if now - moment.replace(tzinfo=UTC) > FURTHEST + 2 * LARGEST_CHANGE:
+                return None
+        return None
+
+
+def _set_back(zone: ZoneInfo, now: datetime) -> timedelta:
+    """How much later clocks of the zone could show, had they not been set back in the last day."""
+    offsets = [(now - timedelta(hours=hours)).astimezone(zone).utcoffset() or timedelta(0) for hours in (0, 12, 24)]
+    return max(timedelta(0), max(offsets) - offsets[0])
+
+
+def _instants(shown: datetime, zone: ZoneInfo, *, twice: bool) -> list[datetime]:
+    """When a clock of the zone shows this time, in UTC; of a time that it skips, the moment at which it skips it."""
+    first, second = (shown.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    if first.astimezone(zone).replace(tzinfo=None) == shown:
+        return [first, second] if twice else [first]
+    # Read by the clock before the change it lies behind it, by the clock after the change before it.
+    return [_change_between(second, first, zone)]
+
+
+def _change_between(before: datetime, after: datetime, zone: ZoneInfo) -> datetime:
+    """The moment, to the second, at which a clock of the zone is set."""
+    offset = before.astimezone(zone).utcoffset()
+    while after - before > timedelta(seconds=1):
+        middle = before + (after - before) / 2
+        middle = middle.replace(microsecond=0)
+        if middle.astimezone(zone).utcoffset() == offset:
+            before = middle
+        else:
+            after = middle
+    return after
+
+
+def in_force(entries: Iterable[Entry], now: datetime) -> Entry | None:
+    """The entry that came last; of several at one moment the one that stands last in the list."""
+    came = [(at, number, entry) for number, entry in enumerate(entries) if (at := entry.last_came(now)) is not None]
+    return max(came, key=lambda one: one[:2])[2] if came else None

@@ -1,0 +1,59 @@
+"""Tags of one's own: what EC2 takes as key and value, and which keys instance metadata can show."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, StringConstraints
+
+from lambdas.domain.item.fields import BrokenRuleError, as_text
+
+TAGS_LIMIT = 40
+"""EC2 takes 50 a resource; the control plane sets some itself, and AWS may add its own."""
+
+KEY_LENGTH = 127
+"""As EC2's service model has it."""
+
+VALUE_LENGTH = 256
+
+RESERVED = ("aws:", "spotpools:")
+
+TAG_TEXT = re.compile(r"[\w .:/=+\-@]*")
+"""Letters, digits and spaces of any script, and these signs (EC2 User Guide, tag restrictions)."""
+
+SHOWABLE = re.compile(r"[0-9A-Za-z\-_+=,.@:]+")
+NOT_SHOWABLE = (".", "..", "_index")
+"""With tags in instance metadata EC2 refuses all other keys, and these (EC2 User Guide, tags in instance metadata)."""
+
+
+def _key(key: str) -> str:
+    if key.lower().startswith(RESERVED) or not TAG_TEXT.fullmatch(key):
+        raise ValueError("not a tag key of one's own")
+    return key
+
+
+def _value(value: str) -> str:
+    if not TAG_TEXT.fullmatch(value):
+        raise ValueError("not a tag value")
+    return value
+
+
+TagKey = Annotated[str, StringConstraints(min_length=1, max_length=KEY_LENGTH), AfterValidator(_key)]
+TagValue = Annotated[str, BeforeValidator(as_text), StringConstraints(max_length=VALUE_LENGTH), AfterValidator(_value)]
+
+
+def showable(key: str) -> bool:
+    """Whether instance metadata can show a tag of this key."""
+    return SHOWABLE.fullmatch(key) is not None and key not in NOT_SHOWABLE
+
+
+def check_ready_tag(ready_tag: str) -> None:
+    """Raise BrokenRuleError for a tag (KEY or KEY=VALUE) that a workload cannot set on its instance."""
+    key, _, value = ready_tag.partition("=")
+    if key.lower().startswith(RESERVED) or len(key) > KEY_LENGTH or len(value) > VALUE_LENGTH:
+        raise BrokenRuleError(
+            f"KEY or KEY=VALUE; keys up to {KEY_LENGTH} characters, none beginning aws: or spotpools:, values up to "
+            f"{VALUE_LENGTH}",
+            "Choose a short key of your own.",
+        )

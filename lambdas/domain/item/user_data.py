@@ -1,0 +1,91 @@
+"""What a machine makes of its user data: what cloud-init runs, what it passes over, and what was encoded before.
+
+User data may hold secrets. So the control plane keeps no copy: of an item that it remembers, only a digest that names
+the launch template's version.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+
+from lambdas.domain.item.fields import BrokenRuleError
+
+HEADS = (
+    "#!",
+    "#cloud-",  # #cloud-config, #cloud-config-archive, #cloud-boothook
+    "#include",
+    "#part-handler",
+    "#upstart-job",
+    "## template: jinja",
+    "content-type:",
+    "mime-version:",
+    "from nobody ",  # a MIME message as Python writes it
+    "<script>",
+    "<powershell>",
+)
+"""How what cloud-init runs begins, in small letters; the last two are of machines with Windows."""
+
+OTHER_HEADS = ("[", "{")
+"""TOML and JSON, which images without cloud-init read: Bottlerocket, Flatcar, Fedora CoreOS."""
+
+GZIP = b"\x1f\x8b"
+
+REMEMBERED = {"remembered": True}
+"""Context in which an item is read that the control plane has remembered."""
+
+_KEPT = re.compile(r"^digest:([0-9a-f]{12})$")
+
+
+def kept(machine_digest: str) -> str:
+    """What stands for user data in an item that is remembered: the digest of the machine that it belongs to."""
+    return f"digest:{machine_digest}"
+
+
+def digest_of(text: str | None) -> str | None:
+    """The machine's digest, if user data stands there only by it."""
+    found = _KEPT.match(text or "")
+    return found and found[1]
+
+
+def check(text: str) -> None:
+    """Raise BrokenRuleError for user data that is base64 already: encoded once more, it would never run."""
+    if digest_of(text):
+        raise BrokenRuleError(
+            "another text: this is the digest that stands for user data where the control plane remembers an item",
+            "Write the user data itself.",
+        )
+    decoded = _decoded(text)
+    if decoded is not None and (decoded.startswith(GZIP) or _runs(decoded.decode("utf-8", "replace"))):
+        raise BrokenRuleError(
+            "plain text: this is base64, which would be encoded once more and never run",
+            "Write it as plain text, as it is before `base64`; if that is too long, fetch the rest from S3.",
+        )
+
+
+def warning(text: str) -> str | None:
+    """What is doubtful about user data that is accepted, in one sentence; None: nothing."""
+    if text[:1].isspace() and text.lstrip().startswith("#!"):
+        return "user_data has white space before #!, so the script will not run: begin with #! at once."
+    if digest_of(text) or _runs(text) or text.lstrip().startswith(OTHER_HEADS):
+        return None
+    if _decoded(text) is not None:
+        return "user_data looks like base64, which is encoded once more: write it as plain text."
+    return (
+        "user_data begins neither with #! nor with #cloud-config (or another head that cloud-init knows), so it will "
+        "not run, unless the image reads user data in a way of its own."
+    )
+
+
+def _runs(text: str) -> bool:
+    return text.lstrip().lower().startswith(HEADS)
+
+
+def _decoded(text: str) -> bytes | None:
+    """What the text decodes to, if it is nothing but base64, with or without line breaks and padding."""
+    packed = "".join(text.split()).rstrip("=")
+    try:
+        decoded = base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
+    except ValueError:
+        return None
+    return decoded or None

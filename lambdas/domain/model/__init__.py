@@ -1,0 +1,1 @@
+"""What is known, as data: status, plan, results, instances."""

@@ -1,0 +1,49 @@
+"""What instances cost an hour, and how much less that is than the same on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from lambdas.domain.item.pool import Market
+from lambdas.domain.model.instances import Instance
+from lambdas.domain.model.results import Failure
+
+
+@dataclass(frozen=True)
+class Prices:
+    """USD per instance-hour: spot by offering, on demand by instance type; what is not known is not there.
+
+    ``untold`` is why: EC2's or the price list's refusals.
+    """
+
+    spot: Mapping[str, Decimal] = field(default_factory=dict)
+    on_demand: Mapping[str, Decimal] = field(default_factory=dict)
+    untold: tuple[Failure, ...] = ()
+
+    def of(self, instance: Instance) -> Decimal | None:
+        """What an instance costs now."""
+        if instance.market is Market.ON_DEMAND:
+            return self.on_demand.get(instance.instance_type)
+        return self.spot.get(instance.offering)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """USD an hour that are paid, and that are saved against on demand; ``unpriced`` instances are in neither."""
+
+    hourly: Decimal = Decimal(0)
+    saving: Decimal = Decimal(0)
+    unpriced: int = 0
+
+
+def cost_of(instances: Iterable[Instance], prices: Prices) -> Cost:
+    """Add up what these instances cost; one whose on-demand price is not known saves nothing."""
+    each = [(prices.of(one), prices.on_demand.get(one.instance_type)) for one in instances]
+    known = [(paid, listed) for paid, listed in each if paid is not None]
+    return Cost(
+        hourly=sum((paid for paid, _ in known), Decimal(0)),
+        saving=sum((listed - paid for paid, listed in known if listed is not None), Decimal(0)),
+        unpriced=len(each) - len(known),
+    )

@@ -1,0 +1,1 @@
+"""What to remember and to show after a plan was carried out."""

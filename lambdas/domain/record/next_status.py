@@ -1,0 +1,152 @@
+"""What a reconcile leaves behind: the next status of its pool, and whether there is more to do at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from lambdas.domain.decision.decide import SPOT_IS_SHORT, decide
+from lambdas.domain.decision.due import past_notices
+from lambdas.domain.decision.replacement import base
+from lambdas.domain.decision.snapshot import Picture
+from lambdas.domain.decision.stock import Stock, recently_launched
+from lambdas.domain.item.pool import Market
+from lambdas.domain.model.instances import Instance
+from lambdas.domain.model.plan import Launch, Plan
+from lambdas.domain.model.results import Results
+from lambdas.domain.model.status import CLOSING, Answer, Memory, Shortfall, Size, Status, troubles_of
+from lambdas.domain.record.backoff import Pauses
+from lambdas.domain.record.memory import TEMPLATE_RETRY, remember, template_settles
+from lambdas.domain.record.public_status import answer
+
+MOST_SHORTFALLS = 50
+MOST_SIZES = 50
+LONGEST_CALM = 1440
+"""Minutes that an item may set as scale_in_after_minutes."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The next status of a pool, whether there is more to do at once, and after how long, if that is soon."""
+
+    status: Status
+    again: bool
+    soon: timedelta | None = None
+
+
+def fold(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> Outcome:
+    """Fold one reconcile's results into the status it began with."""
+    memory = remember(picture, plan, results, pauses)
+    past = set(past_notices(picture))
+    notices = {id_: one for id_, one in picture.status.notices.items() if id_ not in past}
+    folded = Status(answer=picture.status.answer, memory=memory, notices=notices)
+    after = replace(picture, stock=_stock_after(picture, memory, results), status=folded)
+    left = decide(after)
+    said = answer(after, left, results)
+    status = Status(
+        answer=said,
+        memory=memory.model_copy(update={**_since(after, left), "over": _over(picture, said, memory)}),
+        notices=notices,
+    )
+    launches = any(isinstance(step, Launch) for step in left.steps)
+    launched = results.launched
+    more = launches and launched is not None and launched.answered
+    unasked = picture.offers is None and launched is None and after.may_launch
+    soon = TEMPLATE_RETRY if template_settles(picture, launched) else None
+    return Outcome(status, again=more or unasked or results.unfinished, soon=soon)
+
+
+def _since(after: Picture, left: Plan) -> dict[str, Any]:
+    """What waits, how much of it and since when: spot for the fallback, larger sizes for the calm, replacements."""
+    memory, now = after.status.memory, after.now
+    waits = memory.replace_at if memory.replace_at and memory.replace_at > now else None
+    return {
+        "shortfalls": _shortfalls(after, left),
+        "sizes": _sizes(after),
+        "replace_at": left.delayed.until if left.delayed else waits,
+    }
+
+
+def _over(before: Picture, said: Answer, memory: Memory) -> dict[str, datetime]:
+    """Troubles that have ended since the last look, or did a moment ago."""
+    was = troubles_of(before.status.answer, before.status.memory)
+    lately = {name: at for name, at in before.status.memory.over.items() if before.now - at < CLOSING}
+    now = set(troubles_of(said, memory))
+    return {name: at for name, at in {**lately, **dict.fromkeys(was, before.now)}.items() if name not in now}
+
+
+def _shortfalls(after: Picture, left: Plan) -> tuple[Shortfall, ...]:
+    """What is missing for want of spot, each part with its own beginning; what comes serves the oldest first."""
+    stock, pool = after.stock, after.intent.pool
+    if pool is None or pool.fallback is None or after.intent.paused:
+        return ()
+    lacks_base = max(0, base(pool, stock) - stock.on_demand)
+    lacking = max(0, stock.wanted - stock.serving - lacks_base)
+    known = after.status.memory.shortfalls
+    served = max(0, sum(one.units for one in known) - lacking)
+    kept: list[Shortfall] = []
+    for one in known:
+        gone = min(served, one.units)
+        served -= gone
+        if one.units > gone:
+            kept.append(Shortfall(since=one.since, units=one.units - gone))
+    new = lacking - sum(one.units for one in kept)
+    why = left.hindrance
+    struck = why is not None and why.market is Market.SPOT and (why.reason in SPOT_IS_SHORT or why.waits)
+    if new > 0 and struck:
+        kept.append(Shortfall(since=after.now, units=new))
+    return _merged(kept)
+
+
+def _merged(shortfalls: list[Shortfall]) -> tuple[Shortfall, ...]:
+    """At most so many: the youngest are counted with the one before them, and so wait no longer than they should."""
+    few, rest = shortfalls[: MOST_SHORTFALLS - 1], shortfalls[MOST_SHORTFALLS - 1 :]
+    if len(rest) > 1:
+        rest = [Shortfall(since=rest[-1].since, units=sum(one.units for one in rest))]
+    return (*few, *rest)
+
+
+def _sizes(after: Picture) -> tuple[Size, ...]:
+    """Larger sizes that were wanted within scale_in_after_minutes, each until when: falling in size, rising in time."""
+    pool, before, now = after.intent.pool, after.status.answer, after.now
+    # A deleted item may come back, and ask for any calm.
+    calm = (pool.scale_in_after_minutes if pool else LONGEST_CALM) * after.minute
+    fell = (Size(at=now, wanted=before.wanted),) if before.wanted > after.stock.wanted else ()
+    recent = [one for one in (*after.status.memory.sizes, *fell) if now - one.at < calm]
+    falling: list[Size] = []
+    for one in reversed(recent):
+        if one.wanted > max(after.stock.wanted, falling[-1].wanted if falling else 0):
+            falling.append(one)
+    return tuple(reversed(falling if len(falling) <= MOST_SIZES else _thinned(falling)))
+
+
+def _thinned(sizes: list[Size]) -> list[Size]:
+    """Half as many: two neighbours count as the larger one until the later time. To let go later is the safe side."""
+    pairs = zip(sizes[::2], [*sizes[1::2], sizes[-1]], strict=False)
+    return [Size(at=younger.at, wanted=older.wanted) for younger, older in pairs]
+
+
+def _stock_after(picture: Picture, memory: Memory, results: Results) -> Stock:
+    stock, attempt, pool = picture.stock, memory.attempt, picture.intent.pool
+    known_attempt = attempt == picture.status.memory.attempt
+    known = {one.id for one in (*stock.members, *stock.noticed)}
+
+    def weighed(one: Instance) -> Instance:
+        return replace(one, units=pool.weight(one.instance_type)) if pool else one
+
+    launched = results.launched.instances if results.launched else {}
+    new = tuple(
+        weighed(one) for one in recently_launched(memory, picture.now) if one.id in launched and one.id not in known
+    )
+    doubt = set(memory.ending.ids) if memory.ending else set()
+    left = stock.without(results.ended | doubt)
+    return replace(
+        left,
+        unseen=(*left.unseen, *new),
+        doubtful=tuple(one for one in (*stock.members, *stock.doubtful) if one.id in doubt - results.ended),
+        unready=frozenset(memory.startup),
+        stillborn=(),
+        lived=(),
+        in_flight=(stock.in_flight if known_attempt else attempt.count) if attempt else 0,
+    )

@@ -1,0 +1,148 @@
+"""The public half of a pool's status: what is wanted and there, why the rest waits, what becomes of a change."""
+
+from __future__ import annotations
+
+from lambdas.domain.decision.decide import NEXT_LOOK
+from lambdas.domain.decision.replacement import is_refused, outdated
+from lambdas.domain.decision.snapshot import Picture
+from lambdas.domain.decision.stock import units
+from lambdas.domain.model.plan import Hindrance, Launch, Plan
+from lambdas.domain.model.results import Launched, Results
+from lambdas.domain.model.status import Answer, Drained, LastError, Reason, Replacing, Rollout, RolloutState, Waiting
+from lambdas.domain.record.memory import gravest
+
+OF_AN_OFFERING = (Reason.NO_CAPACITY, Reason.PRICE_ABOVE_MAX)
+SHOWN_DRAINS = 20
+SHOWN_STUCK = 3
+
+
+def answer(after: Picture, left: Plan, results: Results) -> Answer:
+    """Say how a pool stands ``after`` a reconcile, of which ``left`` remains to be done."""
+    stock = after.stock
+    return Answer(
+        wanted=stock.wanted,
+        running=units(stock.running),
+        ready=units(stock.ready),
+        starting=units(stock.starting) + units(stock.unseen),
+        noticed=units(stock.noticed),
+        on_demand=stock.on_demand,
+        waiting=_waiting(after, left, results.launched),
+        rollout=_rollout(after, left.hindrance, left.delayed),
+        replacing=_replacing(after, left.delayed),
+        drains=_drains(after, results),
+        warnings=(*_warnings(after.not_sold), *_of_the_template(after)),
+        spec_errors=after.intent.errors,
+        last_error=_last_error(results, after),
+        draining_since=after.intent.draining_since,
+    )
+
+
+def _waiting(after: Picture, left: Plan, launched: Launched | None) -> Waiting | None:
+    """The queued shortfall, aged from when it began, whatever its reason has been since."""
+    count = after.stock.wanted - after.stock.serving
+    if count <= 0 or after.intent.paused:
+        return None
+    before = after.status.answer.waiting
+    at_once = any(isinstance(step, Launch) for step in left.steps)
+    refused = launched is not None and bool(launched.failures)
+    hindrance = None if at_once and refused else left.hindrance
+    if hindrance is None:
+        hindrance = _under_way(after, launched)
+    return Waiting(
+        count=count,
+        reason=hindrance.reason,
+        since=before.since if before else after.now,
+        attempts=(before.attempts if before else 0) + (1 if launched else 0),
+        next_attempt_at=hindrance.until,
+        message=hindrance.message,
+    )
+
+
+def _under_way(after: Picture, launched: Launched | None) -> Hindrance:
+    """Why instances are missing although the next try is already due: what the last one said, or its lost answer."""
+    worst = gravest(launched.failures) if launched else None
+    if after.stock.doubtful and not launched:
+        message = "EC2 did not say whether it terminates instances; what has become of them is looked at again."
+        return Hindrance(Reason.UNKNOWN, message, after.now + NEXT_LOOK)
+    if launched is None or worst is None:
+        return Hindrance(Reason.UNKNOWN, "A launch is under way; its answer is awaited.", after.now + NEXT_LOOK)
+    then = "Other offerings are tried at once." if launched.answered else "The same request will be sent again."
+    return Hindrance(worst.reason, f"{worst.code}: {worst.message} {then}", after.now)
+
+
+def _rollout(after: Picture, hindrance: Hindrance | None, delayed: Hindrance | None) -> Rollout | None:
+    pool, stock = after.intent.pool, after.stock
+    old = outdated(pool, stock) if pool else []
+    if pool is None or not old:
+        return None
+    updated = stock.serving - units(old)
+    if pool.update == "on_replace":
+        state, message = RolloutState.ON_REPLACE, "They stay until they go for another reason (update is on_replace)."
+    elif is_refused(after.status.memory, after.now):
+        holds = after.status.memory.holds.values()
+        words = " ".join(dict.fromkeys(one.message for one in holds))
+        state, message = RolloutState.STOPPED, words or "Instances ended before they were ready."
+    elif (hindered := hindrance or delayed) and hindered.reason is Reason.CONFIG and not hindered.waits:
+        state, message = RolloutState.STOPPED, hindered.message
+    elif not after.swaps.going & {one.id for one in old} and (stuck := dict(after.swaps.stuck)):
+        state, message = RolloutState.ROLLING, "It cannot go on: " + " ".join(dict.fromkeys(stuck.values()))
+    elif delayed is not None:
+        state, message = RolloutState.ROLLING, f"It waits for a successor: {delayed.reason}: {delayed.message}"
+    else:
+        state, message = RolloutState.ROLLING, f"At most {pool.max_unavailable} are missing at a time."
+    return Rollout(state=state, outdated=units(old), updated=updated, message=message)
+
+
+def _replacing(after: Picture, delayed: Hindrance | None) -> Replacing | None:
+    """What should give way to others, and why it still serves. A rolling update speaks for itself."""
+    pool, swaps = after.intent.pool, after.swaps
+    drifted = {one.id for one in outdated(pool, after.stock)} if pool else set()
+    going = [one for one in after.stock.members if one.id in swaps.going - drifted]
+    stuck = [(one, why) for one, why in swaps.stuck if one.id not in drifted]
+    count = units([*going, *(one for one, _ in stuck)])
+    if not count:
+        return None
+    if going and delayed is not None:
+        return Replacing(
+            count=count, reason=delayed.reason, message=delayed.message, next_attempt_at=max(delayed.until, after.now)
+        )
+    if going:
+        return Replacing(count=count, message="Each goes when its replacement is ready.")
+    return Replacing(
+        count=count,
+        reason=Reason.MAX_INSTANCES if any("max_instances" in why for _, why in stuck) else None,
+        message=" ".join(dict.fromkeys(why for _, why in stuck[:SHOWN_STUCK])),
+    )
+
+
+def _warnings(unsold: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(
+        f"instance_types: EC2 sells no {name} in this Region; check the spelling, or take it out." for name in unsold
+    )
+
+
+def _drains(after: Picture, results: Results) -> tuple[Drained, ...]:
+    """The last instances whose end was announced, each with what came of its command."""
+    new = [one for told in results.told for one in told.drained]
+    known = [
+        one.model_copy(update={"status": after.drains[one.instance_id]}) if one.instance_id in after.drains else one
+        for one in after.status.answer.drains
+    ]
+    return (*known, *new)[-SHOWN_DRAINS:]
+
+
+def _of_the_template(after: Picture) -> tuple[str, ...]:
+    template, pool = after.status.memory.template, after.intent.pool
+    told = template is not None and pool is not None and template.machine == pool.machine_digest and template.warning
+    return (f"EC2 said of the pool's launch template when it was made: {told}",) if told else ()
+
+
+def _last_error(results: Results, picture: Picture) -> LastError | None:
+    """The gravest refusal that mattered: one offering's lack does not when another gave all that was asked."""
+    launched = results.launched
+    unharmed = launched is not None and not launched.short
+    failures = [one for one in results.failures if not (unharmed and one.reason in OF_AN_OFFERING)]
+    worst = gravest([*failures, *picture.untold])
+    if worst is None:
+        return picture.status.answer.last_error
+    return LastError(code=worst.code, message=worst.message, at=picture.now)

@@ -1,0 +1,95 @@
+"""The live view of a story on a terminal: pools, what waits and why, prices, alarms. Elsewhere plain lines."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from localcloud.demo.report import Check
+from localcloud.demo.watch import Item, Watcher
+
+LINES_OF_ALARMS = 6
+
+
+class Stage:
+    """Where a story is told: the steps done above, the present state of the cloud below them."""
+
+    def __init__(self, console: Console, watcher: Watcher, offerings: list[str]) -> None:
+        self._console = console
+        self._watcher = watcher
+        self._types = offerings
+        self._doing = ""
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Show the live view meanwhile."""
+        if not self._console.is_terminal:
+            yield
+            return
+        with Live(get_renderable=self._draw, console=self._console, refresh_per_second=4, transient=True):
+            yield
+
+    def doing(self, text: str) -> None:
+        """Say what is being waited for, once however many parts it has."""
+        if text != self._doing and not self._console.is_terminal:
+            self.say(f"… {text}")
+        self._doing = text
+
+    def show(self, when: str, text: str) -> None:
+        """Say how things stand, in place of what was said before; without a terminal, only when it is something new."""
+        if self._console.is_terminal:
+            self._doing = f"{when} {text}"
+        elif text != self._doing:
+            self._doing = text
+            self.say(f"{when} {text}")
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self._console.print(Text(text), soft_wrap=True)
+
+    def done(self, check: Check) -> None:
+        """Say what was seen."""
+        mark, style = ("✓", "green") if check.passed else ("✗", "red")
+        time = "" if check.seconds is None else f"  {check.seconds:.1f} s"
+        bound = "" if check.bound is None else f" (at most {check.bound:g} s)"
+        line = Text.assemble((mark, style), f" {check.name}: {check.seen}", (time + bound, "dim"))
+        self._console.print(line, soft_wrap=True)
+
+    def _draw(self) -> RenderableType:
+        view = self._watcher.view
+        pools = Table("pool", "wanted", "running", "starting", "noticed", "waiting", "why", box=None, padding=(0, 1))
+        for name in sorted({*view.items, *view.statuses}):
+            pools.add_row(name, *_pool_cells(view.statuses.get(name, {})))
+        alarms = [
+            Text.assemble((alarm.name, "bold red" if alarm.state == "ALARM" else "green"), f" {alarm.reason}")
+            for alarm in self._watcher.alarms[-LINES_OF_ALARMS:]
+        ]
+        return Group(
+            Text(f"\n{self._doing}", style="bold"), "", pools, "", self._prices(), "", Text("alarms received"), *alarms
+        )
+
+    def _prices(self) -> RenderableType:
+        table = Table("type", "zone: in use of room, USD/h", box=None, padding=(0, 1))
+        rows: defaultdict[str, list[str]] = defaultdict(list)
+        for one in self._watcher.view.market.get("offerings", []):
+            if one["instance_type"] in self._types:
+                zone, room = one["availability_zone"][-2:], f"{one['in_use']} of {one['capacity']}"
+                rows[one["instance_type"]].append(f"{zone}: {room}, {Decimal(one['spot_price']).normalize():f}")
+        for instance_type, cells in rows.items():
+            table.add_row(instance_type, "   ".join(cells))
+        return table
+
+
+def _pool_cells(status: Item) -> list[str]:
+    sizes = [str(status.get(name, "")) for name in ("wanted", "running", "starting", "noticed")]
+    waiting = status.get("waiting")
+    why = f"{waiting['reason']}: {waiting['message']}" if waiting else ""
+    wrong = "; ".join(f"{one['field']} = {one['value']}: {one['rule']}" for one in status.get("spec_errors", []))
+    return [*sizes, str(waiting["count"]) if waiting else "", wrong or why]

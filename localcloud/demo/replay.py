@@ -1,0 +1,200 @@
+"""The demo on real input: one pool in a recorded market, played faster than it was, and what became of it.
+
+Recorded hours pass in minutes: the market plays the trace at ``speed``, the stack is deployed with its waiting times
+divided by it, and the tick is called that much more often. The deployed code knows nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from localcloud.cloud import LocalCloud
+from localcloud.demo.live import Stage
+from localcloud.demo.pools import put_pool
+from localcloud.demo.report import Check, PoolChapter
+from localcloud.demo.timeline import OfferingTimeline, above_cap, highest, moment, share_of_time, since
+from localcloud.demo.watch import Watcher
+from localcloud.market.model.trace import Trace, TraceError, best_share, read_trace
+from localcloud.processes import LocalCloudError
+
+POOL = "recorded-market"
+TARGET, MAX_INSTANCES = 3, 5
+TICK_SECONDS = 60
+"""The schedule's, in recorded time."""
+FEWEST_TICK_SECONDS = 0.5
+"""In real time: more often than this only keeps a small machine from doing anything else."""
+ENDED_SHOWN_SECONDS = 3600
+PLAYED_MINUTES = 4
+"""How long a replay takes when nobody says how many hours to play."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A part of a recorded market, and how fast to play it."""
+
+    path: Path
+    trace: Trace
+    speed: float
+    cap: Decimal
+    zones: str
+
+    @property
+    def hours(self) -> float:
+        """Its length in recorded hours."""
+        return (self.trace.end - self.trace.start) / timedelta(hours=1)
+
+    @property
+    def types(self) -> list[str]:
+        """The instance types in it."""
+        return sorted({instance_type for instance_type, _ in self.trace.series})
+
+
+def choose_recording(
+    path: Path, *, speed: float, cap: Decimal, zones: str, start_hours: float | None, hours: float | None
+) -> Recording:
+    """Read the trace and cut the part to play.
+
+    Without a start (in hours from the beginning) it is the part in which offerings within the cap come and go most
+    often. Raises LocalCloudError when there is no such trace or part.
+    """
+    try:
+        whole = read_trace(path, zones=zones)
+        length = timedelta(hours=hours) if hours else timedelta(minutes=PLAYED_MINUTES * speed)
+        length = min(length, whole.end - whole.start)
+        offset = _liveliest(whole, length, cap) if start_hours is None else timedelta(hours=start_hours)
+        part = whole.window(whole.start + offset, length / timedelta(hours=1))
+    except (OSError, TraceError) as error:
+        raise LocalCloudError(f"{path}: {error}") from error
+    return Recording(path.resolve(), part, speed, cap, zones)
+
+
+def _liveliest(trace: Trace, length: timedelta, cap: Decimal) -> timedelta:
+    """The whole hour from which on, for this long, offerings open and close most often; of equals the first."""
+    changes: Counter[int] = Counter()
+    for points in trace.series.values():
+        was_open = False
+        for point in points:
+            is_open = point.available and point.price <= cap
+            changes[int((point.at - trace.start) / timedelta(hours=1))] += is_open != was_open
+            was_open = is_open
+    span = max(1, round(length / timedelta(hours=1)))
+    last = int((trace.end - trace.start - length) / timedelta(hours=1))
+    busiest = max(range(last + 1), key=lambda hour: sum(changes[hour + more] for more in range(span)))
+    return timedelta(hours=busiest)
+
+
+class Replay:
+    """Plays a recording to its end; ``checks`` holds what the market's own record says about it."""
+
+    def __init__(self, recording: Recording, cloud: LocalCloud, watcher: Watcher, stage: Stage) -> None:
+        self.checks: list[Check] = []
+        self.began_at = self.ended_at = datetime.now(UTC)
+        self._recording, self._cloud, self._watcher, self._stage = recording, cloud, watcher, stage
+
+    def play(self) -> None:
+        """Make the pool, play the trace, and look at what the market recorded."""
+        recording = self._recording
+        interval = max(TICK_SECONDS / recording.speed, FEWEST_TICK_SECONDS)
+        order = {
+            "trace": str(recording.path),
+            "speed": recording.speed,
+            "start": recording.trace.start.isoformat(),
+            "hours": recording.hours,
+            "zones": recording.zones,
+        }
+        item = {
+            "pool_name": POOL,
+            "instance_types": recording.types,
+            "spot_max_price": str(recording.cap),
+            "max_instances": MAX_INSTANCES,
+        }
+        put_pool(self._cloud, item)  # empty yet: the first call of a function is slow, and no part of the recording
+        self._watcher.until(lambda: self._watcher.status(POOL), f"PoolStatus of {POOL}", seconds=60)
+        self._cloud.tick_every(interval)
+        self._stage.say(f"Ticks come every {interval:g} s instead of every minute, {recording.speed:g} times faster.")
+        # The deployed code remembers launches for minutes of real time; EC2 shows what has ended for longer than that.
+        shown = {"terminated_visible_seconds": ENDED_SHOWN_SECONDS * recording.speed}
+        self._cloud.market.ask("PUT", "/market/settings", shown)
+        started = self._cloud.market.ask("POST", "/market/replay", order)
+        self.began_at, self.ended_at = moment(started["began_at"]), moment(started["ends_at"])
+        put_pool(self._cloud, {**item, "target_size": TARGET})
+        self._stage.doing(f"playing {recording.hours:.1f} h from {recording.trace.start:%Y-%m-%d %H:%M} UTC")
+        length = (self.ended_at - self.began_at).total_seconds()
+        self._watcher.until(self._has_ended, "the end of the recording", seconds=length + 30)
+        self._judge()
+
+    def chapter(self) -> PoolChapter:
+        """The pool's part of the report."""
+        recording = self._recording
+        about = (
+            f"{TARGET} of {', '.join(recording.types)} wanted, at most {MAX_INSTANCES} alive. A row is a zone: strong "
+            "where it had room within the cap, pale where it had room at a higher price, white where it had none."
+        )
+        chapter = self._watcher.chapter(POOL, about, types=recording.types, cap=recording.cap)
+        played = {f"{instance_type} {zone}" for instance_type, zone in recording.trace.series}
+        chapter.offerings = {
+            name: OfferingTimeline(since(one.price, self.began_at), since(one.capacity, self.began_at))
+            for name, one in chapter.offerings.items()
+            if name in played
+        }
+        chapter.max_instances, chapter.show_room = MAX_INSTANCES, True
+        return chapter
+
+    def clock(self, seconds: float) -> str:
+        """A moment of the recording, in seconds from its start, as its time of day."""
+        return f"{self._recording.trace.start + timedelta(seconds=seconds):%H:%M}"
+
+    def _has_ended(self) -> bool:
+        replay = self._watcher.view.market.get("replay")
+        if not replay:
+            return False
+        status = self._watcher.status(POOL)
+        waiting = status.get("waiting", {})
+        reason = f", waiting: {waiting['reason']}" if waiting else ""
+        when = f"{moment(replay['trace_time']):%H:%M} in the recording:"
+        self._stage.show(when, f"{status.get('running', 0)} of {TARGET} running{reason}")
+        return bool(replay["ended"])
+
+    def _judge(self) -> None:
+        recording, timeline = self._recording, self.chapter().timeline
+        most = highest(timeline.alive)
+        self._note(
+            "Never above max_instances",
+            f"at no instant more than {MAX_INSTANCES} alive",
+            f"at most {most} alive, {len(timeline.launches)} launched, {len(timeline.notices)} interrupted",
+            passed=most <= MAX_INSTANCES,
+        )
+        dear = above_cap(timeline.launches, recording.cap)
+        prices = sorted(Decimal(one["spot_price"]) for one in timeline.launches)
+        self._note(
+            "Never above the cap",
+            f"no instance started above {recording.cap} USD/h",
+            f"{len(dear)} started above; prices paid at start {prices[0]} to {prices[-1]}"
+            if prices
+            else "none started",
+            passed=not dear,
+        )
+        share = share_of_time(timeline.running, TARGET, self.began_at, self.ended_at)
+        best = float(best_share(recording.trace, recording.cap, wanted=TARGET))
+        self._note(
+            "Time at size",
+            "at size at all, if any policy could be",
+            f"{share:.1%} of the time {TARGET} ran without notice; the best any policy could have had with that cap: "
+            f"{best:.1%}",
+            passed=share > 0 or best == 0,
+        )
+        ticks = self._cloud.ticks.measured_seconds if self._cloud.ticks else None
+        if ticks is not None:
+            said = (
+                f"a tick every {ticks:.2f} s: {ticks * recording.speed:.0f} s of recorded time, {TICK_SECONDS} on AWS"
+            )
+            self._note("What the machine could do", "told, not judged", said)
+
+    def _note(self, name: str, expected: str, seen: str, *, passed: bool = True) -> None:
+        check = Check(name, expected, seen, passed)
+        self.checks.append(check)
+        self._stage.done(check)

@@ -1,0 +1,1 @@
+"""EC2's actions and what each refuses."""

@@ -1,0 +1,86 @@
+"""GetInstanceTypesFromInstanceRequirements: which of the market's types have the attributes that are asked for."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from typing import Any
+
+from localcloud.market.model.errors import EC2Error
+from localcloud.market.model.listing import page_of
+from localcloud.market.model.market import Market
+from localcloud.market.model.offerings import Offering
+from localcloud.market.model.requests import Answer, Params, refuse_unknown
+
+_MIB_PER_GIB = 1024
+_BURSTABLE = ("t1.", "t2.", "t3.", "t3a.", "t4g.")
+
+
+def get_instance_types_from_instance_requirements(market: Market, params: Params) -> Answer:
+    """Types that meet all requirements, by name, in pages; neither price nor room is looked at."""
+    refuse_unknown(
+        "GetInstanceTypesFromInstanceRequirements",
+        params,
+        {"ArchitectureTypes", "VirtualizationTypes", "InstanceRequirements", "MaxResults", "NextToken"},
+    )
+    asked = params["InstanceRequirements"]
+    refuse_unknown("InstanceRequirements", asked, _REQUIREMENTS.keys() | {"BareMetal", "BurstablePerformance"})
+    for name in ("VCpuCount", "MemoryMiB"):
+        if "Min" not in asked.get(name, {}):
+            raise EC2Error(
+                "MissingParameter", f"The request must contain the parameter InstanceRequirements.{name}.Min"
+            )
+    if asked.get("AllowedInstanceTypes") and asked.get("ExcludedInstanceTypes"):
+        raise EC2Error(
+            "InvalidParameterCombination", "AllowedInstanceTypes and ExcludedInstanceTypes exclude each other"
+        )
+    types = {one.instance_type: one for one in market.offerings.values()}
+    fitting = [
+        name
+        for name, one in sorted(types.items())
+        if one.machine.architecture in params["ArchitectureTypes"]
+        and "hvm" in params["VirtualizationTypes"]  # the market sells no other
+        and _meets(one, asked)
+    ]
+    page, token = page_of(list(enumerate(fitting, 1)), params, key=lambda pair: pair[0])
+    answer: Answer = {"InstanceTypes": [{"InstanceType": name} for _, name in page]}
+    return {**answer, "NextToken": token} if token else answer
+
+
+def _meets(offering: Offering, asked: dict[str, Any]) -> bool:
+    bare_metal = ".metal" in offering.instance_type
+    burstable = offering.instance_type.startswith(_BURSTABLE)
+    return (
+        _included(asked.get("BareMetal", "excluded"), of_the_kind=bare_metal)
+        and _included(asked.get("BurstablePerformance", "excluded"), of_the_kind=burstable)
+        and all(meets(offering, asked[name]) for name, meets in _REQUIREMENTS.items() if asked.get(name))
+    )
+
+
+def _included(wanted: str, *, of_the_kind: bool) -> bool:
+    return {"included": True, "required": of_the_kind, "excluded": not of_the_kind}[wanted]
+
+
+def _within(value: Decimal | int, bounds: dict[str, Any]) -> bool:
+    """Say whether a value is within Min and Max, of which each may be missing; Max 0 is a bound like any other."""
+    least, most = bounds.get("Min"), bounds.get("Max")
+    return (least is None or value >= Decimal(str(least))) and (most is None or value <= Decimal(str(most)))
+
+
+def _named(instance_type: str, patterns: list[str]) -> bool:
+    return any(fnmatchcase(instance_type, pattern.replace("[", "[[]")) for pattern in patterns)
+
+
+_REQUIREMENTS: dict[str, Callable[[Offering, Any], bool]] = {
+    "VCpuCount": lambda one, wanted: _within(one.vcpus, wanted),
+    "MemoryMiB": lambda one, wanted: _within(one.machine.memory_mib, wanted),
+    "MemoryGiBPerVCpu": lambda one, wanted: _within(Decimal(one.machine.memory_mib) / _MIB_PER_GIB / one.vcpus, wanted),
+    "CpuManufacturers": lambda one, wanted: one.machine.cpu_manufacturer in wanted,
+    "InstanceGenerations": lambda one, wanted: one.machine.generation in wanted,
+    "AcceleratorCount": lambda one, wanted: _within(one.machine.gpus, wanted),
+    "AcceleratorTypes": lambda one, wanted: one.machine.gpus > 0 and "gpu" in wanted,
+    "AcceleratorNames": lambda one, wanted: one.machine.gpu_name in wanted,
+    "AcceleratorManufacturers": lambda one, wanted: one.machine.gpu_manufacturer in wanted,
+    "AllowedInstanceTypes": lambda one, wanted: _named(one.instance_type, wanted),
+    "ExcludedInstanceTypes": lambda one, wanted: not _named(one.instance_type, wanted),
+}
+"""Whether a type meets what is wanted, for each requirement that the market plays beside those of two kinds."""

@@ -1,0 +1,1 @@
+"""How the market is reached: in process, over HTTP, by events and by its control page."""

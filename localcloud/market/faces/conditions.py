@@ -1,0 +1,138 @@
+"""Control calls about what machines meet at and after their launch: what is missing, and how they fare."""
+
+import json
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from localcloud.market.api.ssm import describe_commands
+from localcloud.market.model.commands import CommandResult
+from localcloud.market.model.errors import ControlError
+from localcloud.market.model.market import Market
+from localcloud.market.model.settings import Boot, Seconds
+
+
+class Body(BaseModel):
+    """The body of a control call; what it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Missing(Body):
+    """Body of ``PUT /market/missing``: images, security groups, key pairs and public parameters that do not exist."""
+
+    ids: list[str]
+
+
+class Parameters(Body):
+    """Body of ``PUT /market/parameters``: what ``resolve:ssm:`` finds by name."""
+
+    parameters: dict[str, str]
+
+
+class Addresses(Body):
+    """Body of ``PUT /market/subnets/{id}``: how many addresses a subnet has left now."""
+
+    free_addresses: Annotated[int, Field(ge=0)]
+
+
+class Maintenance(Body):
+    """Body of ``POST /market/maintenance``."""
+
+    instance_ids: Annotated[list[str], Field(min_length=1)]
+    event_type_code: Annotated[str, Field(min_length=1)] = "AWS_EC2_PERSISTENT_INSTANCE_RETIREMENT_SCHEDULED"
+    category: Literal["scheduledChange", "issue", "accountNotification"] = "scheduledChange"
+    starts_in_seconds: Seconds = 14 * 24 * 3600
+    status: Literal["upcoming", "open", "closed"] = "upcoming"
+    entity_status: Literal["PENDING", "RESOLVED", "IMPAIRED", "UNIMPAIRED", "UNKNOWN"] = "PENDING"
+    event_arn: str | None = None
+    """Of an event that was announced before, which goes on to this status."""
+
+
+def change_conditions(market: Market, method: str, path: list[str], body: dict[str, Any]) -> Any:
+    """Carry out a control call and answer it; ``ControlError`` when there is none such."""
+    answer: Any
+    match method, path:
+        case "POST", ["boots"]:
+            market.boots.append(Boot.model_validate(body))
+            answer = {"boots": described_boots(market)}
+        case "DELETE", ["boots"]:
+            market.boots.clear()
+            answer = {"boots": []}
+        case "PUT", ["missing" | "parameters" | "subnets" | "account" as what, *which]:
+            answer = _change_surroundings(market, what, which, body)
+        case "POST", ["maintenance"]:
+            answer = _announce(market, Maintenance.model_validate(body))
+        case "GET", ["commands"]:
+            answer = {"commands": describe_commands(market)}
+        case "POST", ["commands"]:
+            market.command_results.append(CommandResult.model_validate(body))
+            answer = {"results": [one.model_dump(exclude_defaults=True) for one in market.command_results]}
+        case "DELETE", ["commands"]:
+            market.command_results.clear()
+            answer = {"results": []}
+        case _:
+            raise _no_such_call(method, path)
+    return answer
+
+
+def _change_surroundings(market: Market, what: str, which: list[str], body: dict[str, Any]) -> Any:
+    surroundings = market.surroundings
+    match what, which:
+        case "missing", []:
+            surroundings.missing = set(Missing.model_validate(body).ids)
+            return {"missing": sorted(surroundings.missing)}
+        case "parameters", []:
+            surroundings.parameters = Parameters.model_validate(body).parameters
+            return {"parameters": surroundings.parameters}
+        case "account", []:
+            surroundings.account = surroundings.account.changed(body)
+            return surroundings.account.model_dump()
+        case "subnets", [subnet_id]:
+            return _leave_addresses(market, subnet_id, Addresses.model_validate(body).free_addresses)
+        case _:
+            raise _no_such_call("PUT", [what, *which])
+
+
+def _no_such_call(method: str, path: list[str]) -> ControlError:
+    called = "/".join(["", "market", *path])
+    return ControlError(404, f"there is no {method} {called}; docs/market.md lists the calls")
+
+
+def _leave_addresses(market: Market, subnet_id: str, free: int) -> dict[str, Any]:
+    if subnet_id not in market.free_addresses():
+        raise ControlError(404, f"there is no subnet {subnet_id}")
+    market.surroundings.addresses[subnet_id] = free + market.addresses_used()[subnet_id]
+    return {"subnet_id": subnet_id, "free_addresses": free}
+
+
+def _announce(market: Market, wanted: Maintenance) -> dict[str, Any]:
+    affected = market.named(wanted.instance_ids)
+    starts_at = market.clock() + market.lasting(wanted.starts_in_seconds)
+    arns = [
+        market.announce_maintenance(
+            one,
+            wanted.event_type_code,
+            wanted.category,
+            starts_at,
+            status=wanted.status,
+            entity_status=wanted.entity_status,
+            event_arn=wanted.event_arn,
+        )
+        for one in affected
+    ]
+    return {"instance_ids": [one.id for one in affected], "event_arns": arns}
+
+
+def described_boots(market: Market) -> list[dict[str, Any]]:
+    """Return how some machines fare, as JSON."""
+    return [one.model_dump(exclude_none=True) for one in market.boots]
+
+
+def json_of(body: bytes) -> dict[str, Any]:
+    """Return the object that a body holds, money as decimals; an empty body holds an empty one."""
+    parsed = json.loads(body or b"{}", parse_float=Decimal)
+    if not isinstance(parsed, dict):
+        raise ControlError(400, "the body must be a JSON object")
+    return parsed

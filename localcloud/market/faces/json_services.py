@@ -1,0 +1,87 @@
+"""Services of AWS beside EC2 that the market plays over HTTP, by AWS JSON 1.1: the price list, and commands of SSM.
+
+All else of SSM is sent on to the SSM at ``AWS_ENDPOINT_URL``, so that a function may have one address for both.
+"""
+
+import http.client
+import json
+import os
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from werkzeug.wrappers import Request, Response
+
+from localcloud.market.api.checks import Check
+from localcloud.market.api.pricing import PRICING_ACTIONS
+from localcloud.market.api.ssm import DOCUMENT, SSM_ACTIONS
+from localcloud.market.model.errors import EC2Error
+from localcloud.market.model.market import Market
+from localcloud.market.model.requests import Actions, Answer, Params
+
+_TARGETS: dict[str, Actions] = {"AWSPriceListService": PRICING_ACTIONS, "AmazonSSM": SSM_ACTIONS}
+_CONTENT_TYPE = "application/x-amz-json-1.1"
+_FORWARDED = ("Authorization", "Content-Type", "X-Amz-Target", "X-Amz-Date", "X-Amz-Security-Token", "User-Agent")
+_FORWARD_SECONDS = 30
+_REFUSAL = "AccessDeniedException"
+
+
+def action_of(request: Request) -> str | None:
+    """Return the action that a JSON request asks of the market; None: it is one to be sent on."""
+    service, _, action = request.headers["X-Amz-Target"].partition(".")
+    if service not in _TARGETS:
+        raise EC2Error("UnknownOperationException", f"This market does not play {service}.")
+    if action in _TARGETS[service]:
+        return action
+    if service != "AmazonSSM":
+        raise EC2Error("UnknownOperationException", f"This market does not play {action} of {service}.")
+    return None
+
+
+def rights_needed(market: Market, action: str, params: Params) -> Iterator[Check]:
+    """Yield what IAM is asked before one of these actions."""
+    if action != "SendCommand":
+        service = "pricing" if action in PRICING_ACTIONS else "ssm"
+        yield Check(f"{service}:{action}", refusal=_REFUSAL)
+        return
+    resources: list[tuple[str, dict[str, str]]] = [(f"arn:aws:ssm:{market.region}::document/{DOCUMENT}", {})]
+    for instance_id in params.get("InstanceIds") or []:
+        instance = market.instances.get(instance_id)
+        arn = f"arn:aws:ec2:{market.region}:{market.account}:instance/{instance_id}"
+        resources.append((arn, instance.tags if instance else {}))
+    for arn, tags in resources:
+        keys = {f"ssm:resourceTag/{key}": value for key, value in tags.items()}
+        yield Check("ssm:SendCommand", arn, resource_tags=tags, keys=keys, refusal=_REFUSAL)
+
+
+def json_answer(answer: Answer) -> Response:
+    """Write an answer; times are seconds since 1970."""
+    return Response(json.dumps(answer, default=_seconds), content_type=_CONTENT_TYPE)
+
+
+def json_error(error: EC2Error) -> Response:
+    """Write an error."""
+    body = json.dumps({"__type": error.code, "message": error.message})
+    return Response(body, status=error.status, content_type=_CONTENT_TYPE)
+
+
+def forward(request: Request, body: bytes) -> Response:
+    """Send a request on as it came and return what comes back."""
+    url = urlsplit(os.environ.get("AWS_ENDPOINT_URL", ""))
+    if not url.hostname:
+        raise EC2Error("UnknownOperationException", "This market knows no AWS to ask: AWS_ENDPOINT_URL is not set.")
+    connection = http.client.HTTPConnection(url.hostname, url.port or 80, timeout=_FORWARD_SECONDS)
+    try:
+        headers = {name: request.headers[name] for name in _FORWARDED if name in request.headers}
+        connection.request("POST", "/", body=body, headers=headers)
+        answer = connection.getresponse()
+        return Response(answer.read(), status=answer.status, content_type=answer.getheader("Content-Type"))
+    finally:
+        connection.close()
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, datetime):
+        return value.timestamp()
+    raise TypeError(f"{value!r} has no place in an answer")

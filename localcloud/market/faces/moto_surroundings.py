@@ -1,0 +1,38 @@
+"""The market's surroundings on moto's EC2 backend: the subnets that were made over HTTP.
+
+Launch templates are the market's own here too: moto's know neither client tokens nor deletion of versions, and put a
+template's own tags on what it launches.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.ec2.models import ec2_backends
+
+from localcloud.market.model.surroundings import Subnet, Surroundings
+
+
+class MotoSurroundings(Surroundings):
+    """Looks into moto's EC2 of a region, so that the market and moto never disagree."""
+
+    def __init__(self, region: str, parameter: Callable[[str], str | None] = lambda _: None) -> None:
+        super().__init__(parameter)
+        # The same rule as moto's own for whose resources a request is about.
+        self._ec2: Any = ec2_backends[os.environ.get("MOTO_ACCOUNT_ID", DEFAULT_ACCOUNT_ID)][region]
+
+    def subnets(self) -> list[Subnet]:
+        """Return all subnets."""
+        return [
+            Subnet(
+                id=subnet.id,
+                zone=subnet.availability_zone,
+                vpc_id=subnet.vpc_id,
+                default_for_az=str(subnet.default_for_az).lower() == "true",
+                cidr=subnet.cidr_block,
+                tags={tag["key"]: tag["value"] for tag in subnet.get_tags()},
+            )
+            for by_id in list(self._ec2.subnets.values())
+            for subnet in list(by_id.values())
+        ]

@@ -1,0 +1,1 @@
+"""EC2's state: instances, offerings, capacity, limits and time."""

@@ -1,0 +1,54 @@
+"""``python -m tests.support.pins`` (``make pins``): writes below each pinned requirement the hashes of all its files.
+
+pip then installs nothing else under that name and version, whatever its index says. Change a version in a requirements
+file first; the rest of the file stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FILES = (ROOT / "requirements.txt", ROOT / "lambdas" / "requirements.txt")
+PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s\\]+)", re.MULTILINE)
+HASHES = re.compile(r" \\\n(?: +--hash=.*\n?)+")
+OLDEST_PYTHON = "3.11"
+
+
+def bare(text: str) -> str:
+    """A requirements file without its hashes."""
+    return HASHES.sub("\n", text)
+
+
+def renewed(text: str, hashes: Mapping[str, str]) -> str:
+    """The file with these hashes, by requirement in uv's spelling."""
+    return PIN.sub(lambda pin: pin[0] + hashes[spelt(pin)].rstrip("\n"), bare(text))
+
+
+def spelt(pin: re.Match[str]) -> str:
+    """A requirement as packaging tools spell its name."""
+    return f"{re.sub(r'[-_.]+', '-', pin['name']).lower()}=={pin['version']}"
+
+
+def hashes_of(text: str) -> dict[str, str]:
+    """The hashes of all files of each requirement, as lines of a requirements file; uv asks the index for them."""
+    command = ["-m", "uv", "pip", "compile", "--quiet", "--no-deps", "--universal", "--python-version", OLDEST_PYTHON]
+    command += ["--generate-hashes", "--no-header", "--no-annotate", "--no-emit-index-url", "-"]
+    pins = "\n".join(pin[0] for pin in PIN.finditer(bare(text)))
+    made = subprocess.run(  # noqa: S603  this Python and fixed options
+        [sys.executable, *command], input=pins, capture_output=True, text=True, check=False
+    )
+    if made.returncode != 0:
+        sys.exit(made.stderr)
+    parts = re.findall(r"^(\S+==\S+)( \\\n(?: +--hash=.*\n)+)", made.stdout, re.MULTILINE)
+    return dict(parts)
+
+
+if __name__ == "__main__":
+    for file in FILES:
+        written = file.read_text(encoding="utf-8")
+        file.write_text(renewed(written, hashes_of(written)), encoding="utf-8")
