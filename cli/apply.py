@@ -177,7 +177,7 @@ def write_all(changes: list[Change], pools: PoolItems, console: Console = err) -
     return written
 
 
-def picture(applied: Applied) -> RenderableType:
+def render(applied: Applied) -> RenderableType:
     """The changes as a diff, and their sum."""
     resting = [one.pool for one in applied.pools if one.change == UNCHANGED]
     parts = [_diff(one) for one in applied.pools if one.change != UNCHANGED]

@@ -285,7 +285,7 @@ def _sum(namespace: str, metric: str, dimensions: dict[str, str]) -> dict[str, A
 STYLES = {State.OK: "green", State.WARN: "yellow", State.FAIL: "red", State.SKIP: "dim"}
 
 
-def picture(checks: Iterable[Check]) -> RenderableType:
+def render(checks: Iterable[Check]) -> RenderableType:
     """The checks, one line each and its remedy below."""
     lines = []
     for one in checks:

@@ -16,7 +16,7 @@ from lambdas.domain.decision.decide import decide
 from lambdas.domain.decision.due import why_due
 from lambdas.domain.decision.intent import Intent, intent_of
 from lambdas.domain.decision.replacement import outdated
-from lambdas.domain.decision.snapshot import Picture, take_picture
+from lambdas.domain.decision.snapshot import Snapshot, take_snapshot
 from lambdas.domain.decision.stock import MINUTE, Stock
 from lambdas.domain.guide import GUIDE, Advice, Trouble, advice
 from lambdas.domain.item.faults import SpecError
@@ -60,7 +60,7 @@ class Look:
     pool: str
     intent: Intent
     status: Status | None
-    picture: Picture
+    snapshot: Snapshot
     plan: Plan | None = None
     refusal: Failure | None = None
     blind: str = ""
@@ -199,21 +199,21 @@ def fresh(
     known = status or Status()
     eyes: Any = ReadOnly(fleet)
     try:
-        picture = observe(pool_name, intent, known, eyes, now=now, minute=minute)
+        snapshot = observe(pool_name, intent, known, eyes, now=now, minute=minute)
     except FleetError as error:
         blind = refused(error.failure.code, error.failure.message)
-        return Look(pool_name, intent, status, take_picture(intent, (), known, now, minute=minute), blind=blind)
+        return Look(pool_name, intent, status, take_snapshot(intent, (), known, now, minute=minute), blind=blind)
     if drainer is not None:
-        picture = with_drains(picture, drainer)
-    picture, refusal = with_offers(picture, eyes)
+        snapshot = with_drains(snapshot, drainer)
+    snapshot, refusal = with_offers(snapshot, eyes)
     failure = refusal.failures[0] if refusal and refusal.failures else None
-    return Look(pool_name, intent, status, picture, decide(picture), failure)
+    return Look(pool_name, intent, status, snapshot, decide(snapshot), failure)
 
 
 def tell(seen: Look) -> Story:
     """The story of what was seen."""
     answer = seen.status.answer if seen.status else Answer()
-    stock, now = seen.picture.stock, seen.picture.now
+    stock, now = seen.snapshot.stock, seen.snapshot.now
     return Story(
         pool=seen.pool,
         at=now,
@@ -227,7 +227,7 @@ def tell(seen: Look) -> Story:
         draining_since=seen.intent.draining_since,
         drain_at=seen.intent.drain_at,
         tick_silent_since=seen.silent_since,
-        instances=tuple(_members(seen.picture)),
+        instances=tuple(_members(seen.snapshot)),
         waiting=answer.waiting,
         last_error=answer.last_error,
         spec_errors=seen.intent.errors,
@@ -259,8 +259,8 @@ def _wish(intent: Intent, stock: Stock, now: datetime) -> Wish:
     return Wish(stock.wanted, by)
 
 
-def _members(picture: Picture) -> Iterator[Member]:
-    stock, pool = picture.stock, picture.intent.pool
+def _members(snapshot: Snapshot) -> Iterator[Member]:
+    stock, pool = snapshot.stock, snapshot.intent.pool
     old = {one.id for one in outdated(pool, stock)} if pool else set()
     noticed = {one.id for one in stock.noticed}
 
@@ -324,7 +324,7 @@ def _notes(seen: Look) -> Iterator[str]:
         yield f"EC2 could not be looked at, so what runs is told as the status has it: {seen.blind}"
     if seen.unheard:
         yield seen.unheard
-    for one in seen.picture.untold:
+    for one in seen.snapshot.unanswered:
         yield f"EC2 did not tell everything: {one.code}: {one.message}"
     if seen.status:
         yield from seen.status.answer.warnings
@@ -333,37 +333,37 @@ def _notes(seen: Look) -> Iterator[str]:
 
 
 def _next(seen: Look) -> Next:
-    plan, picture = seen.plan or Plan(), seen.picture
+    plan, snapshot = seen.plan or Plan(), seen.snapshot
     steps = tuple(_in_words(step) for step in plan.steps)
-    due = why_due(picture, new=seen.status is None)
+    due = why_due(snapshot, new=seen.status is None)
     return Next(steps, _otherwise(seen, plan), due)
 
 
 def _otherwise(seen: Look, plan: Plan) -> str:
     """Why nothing (more) is done."""
-    picture, hindered = seen.picture, plan.hindrance or plan.delayed
+    snapshot, hindered = seen.snapshot, plan.blocker or plan.blocked_replacement
     if seen.refusal:
         return f"EC2 refuses to say what it offers, so nothing is launched: {seen.refusal.code}: {seen.refusal.message}"
     if hindered:
-        ahead = hindered.until > picture.now
-        when = f"in {ago(hindered.until, picture.now)}" if ahead else "at once"
+        ahead = hindered.until > snapshot.now
+        when = f"in {ago(hindered.until, snapshot.now)}" if ahead else "at once"
         return f"{hindered.reason}: {hindered.message} It is tried again {when}."
-    return "" if plan.steps else _at_rest(picture)
+    return "" if plan.steps else _at_rest(snapshot)
 
 
-def _at_rest(picture: Picture) -> str:
-    intent, now = picture.intent, picture.now
+def _at_rest(snapshot: Snapshot) -> str:
+    intent, now = snapshot.intent, snapshot.now
     if intent.deleted and intent.drain_at and now < intent.drain_at:
         return f"Its instances are let go in {ago(intent.drain_at, now)}; put the item back to keep them."
     if intent.paused:
         return "Nothing: the pool is paused." if intent.pool else "Nothing until its item is valid."
-    if picture.stock.in_flight:
+    if snapshot.stock.in_flight:
         return "Nothing until an earlier launch has been answered."
-    if picture.held > picture.stock.wanted and picture.stock.serving > picture.stock.wanted:
-        beyond = picture.stock.serving - picture.stock.wanted
-        return f"{beyond} more than wanted are kept for {ago(picture.held_until, now)} (scale_in_after_minutes)."
-    if picture.swaps.stuck:
-        return " ".join(dict.fromkeys(why for _, why in picture.swaps.stuck))
+    if snapshot.held > snapshot.stock.wanted and snapshot.stock.serving > snapshot.stock.wanted:
+        beyond = snapshot.stock.serving - snapshot.stock.wanted
+        return f"{beyond} more than wanted are kept for {ago(snapshot.held_until, now)} (scale_in_after_minutes)."
+    if snapshot.swaps.stuck:
+        return " ".join(dict.fromkeys(why for _, why in snapshot.swaps.stuck))
     return "Nothing: it is as it should be."
 
 

@@ -142,7 +142,7 @@ def _some(names: list[str]) -> str:
     return ", ".join(map(str, names[:SHOWN_IDS])) + (f" and {more} more" if more > 0 else "")
 
 
-def picture(history: History) -> RenderableType:
+def render(history: History) -> RenderableType:
     """The history as a table."""
     if not history.decisions:
         text = f"No decision about {plain(history.pool)} since {clock(history.since)}: nothing was different."

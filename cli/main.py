@@ -77,7 +77,7 @@ Stack = Annotated[str | None, typer.Option(help="The stack's name, if it is not 
 Region = Annotated[
     str | None, typer.Option(help="The stack's Region, if it is not AWS_REGION, AWS_DEFAULT_REGION or the profile's.")
 ]
-Output = Annotated[Format, typer.Option("--output", "-o", help="A picture for people, or JSON for programs.")]
+Output = Annotated[Format, typer.Option("--output", "-o", help="A table for people, or JSON for programs.")]
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001  typer calls it so
@@ -129,7 +129,7 @@ def apply(
     changes = applying.plan(file, entries, pools.all())
     written = 0 if dry_run else applying.write_all(changes, pools)
     applied = Applied(dry_run, written, tuple(changes), applying.told(entries))
-    put_out(applied.as_data(), applying.picture(applied), output)
+    put_out(applied.as_data(), applying.render(applied), output)
 
 
 @app.command()
@@ -152,7 +152,7 @@ def edit(pool: PoolName, stack: Stack = None, region: Region = None, output: Out
     applied = Applied(
         dry_run=False, written=written, pools=(changed,), remarks=applying.told([Entry(dict(changed.item))])
     )
-    put_out(applied.as_data(), applying.picture(applied), output)
+    put_out(applied.as_data(), applying.render(applied), output)
 
 
 @app.command(name="list")
@@ -160,7 +160,7 @@ def list_pools(stack: Stack = None, region: Region = None, output: Output = Form
     """Show every pool: wanted, running, ready, waiting and why, the lowest spot price against the cap, USD an hour."""
     seen = show.look(Deployment(stack, region))
     listed = show.listing(seen)
-    put_out(listed, show.picture(listed, seen.now), output)
+    put_out(listed, show.render(listed, seen.now), output)
 
 
 @app.command(name="watch")
@@ -182,7 +182,7 @@ def explain_pool(pool: PoolName, stack: Stack = None, region: Region = None, out
     It looks at EC2 with your own credentials and changes nothing.
     """
     told = explain.tell(explain.look(Deployment(stack, region), pool))
-    put_out(told, story.picture(told), output)
+    put_out(told, story.render(told), output)
 
 
 @app.command(name="history")
@@ -198,7 +198,7 @@ def history_of(
     """Show what was decided for a pool and why, from the functions' logs; decisions alike in a row as one."""
     back = history.span(since)
     found = history.look(Deployment(stack, region), pool, since=datetime.now(UTC) - back, most=most)
-    put_out(found, history.picture(found), output)
+    put_out(found, history.render(found), output)
 
 
 @app.command()
@@ -261,7 +261,7 @@ def drill_pool(
 def examine(stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
     """Check that a deployment can do its work; each finding with its remedy. The exit status is 1 if a check fails."""
     checks = doctor.examine(Deployment(stack, region))
-    put_out({"checks": checks}, doctor.picture(checks), output)
+    put_out({"checks": checks}, doctor.render(checks), output)
     if any(one.state is doctor.State.FAIL for one in checks):
         raise typer.Exit(Exit.INVALID)
 

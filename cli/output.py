@@ -23,17 +23,17 @@ out = Console(soft_wrap=True, markup=False, emoji=False, highlight=False)
 err = Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False)
 
 
-def show(found: object, picture: RenderableType, output: Format) -> None:
-    """Print the data as JSON, or its picture."""
+def show(found: object, rendered: RenderableType, output: Format) -> None:
+    """Print the data as JSON, or what stands for it."""
     if output is Format.JSON:
         print(json.dumps(to_jsonable_python(found), indent=2, ensure_ascii=False))  # noqa: T201  a console would wrap or colour it
     else:
-        draw(picture, out)
+        draw(rendered, out)
 
 
-def draw(picture: RenderableType, console: Console) -> None:
-    """Print a picture: wrapped for a terminal, whole lines for a pipe, where nothing may be cut off."""
-    console.print(picture, soft_wrap=False, width=None if console.is_terminal else PIPE_WIDTH)
+def draw(rendered: RenderableType, console: Console) -> None:
+    """Print a rendered: wrapped for a terminal, whole lines for a pipe, where nothing may be cut off."""
+    console.print(rendered, soft_wrap=False, width=None if console.is_terminal else PIPE_WIDTH)
 
 
 def complain(message: str, style: str = "red") -> None:

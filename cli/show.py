@@ -232,7 +232,7 @@ def _is_above(pool: Pool, lowest: tuple[Decimal, str], prices: Prices) -> bool |
     return cap is not None and lowest[0] > cap
 
 
-def picture(listed: Listing, now: datetime, most: int | None = None) -> RenderableType:
+def render(listed: Listing, now: datetime, most: int | None = None) -> RenderableType:
     """The listing as a table; of so many pools at most, those in trouble before others."""
     chosen = sorted(listed.pools, key=lambda row: not _style(row))[:most]
     table = Table(

@@ -16,7 +16,7 @@ from cli.output import ago, clock, plain
 LABEL_WIDTH = 13
 
 
-def picture(story: Story) -> RenderableType:
+def render(story: Story) -> RenderableType:
     """A story as a page: what is wanted, what runs, why the rest waits, what comes next, what to do."""
     return Group(*_parts(story))
 

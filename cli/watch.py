@@ -72,4 +72,4 @@ def page(listed: show.Listing, at: datetime, lines: int | None = None) -> Group:
     """A frame, of so many lines if told: what does not fit is left out of the list, and not below it."""
     around = 3 + len(listed.notes)
     most = max(1, lines - around) if lines else None
-    return Group(show.picture(listed, at, most), Text(f"{clock(at)}, Ctrl-C ends", style="dim"))
+    return Group(show.render(listed, at, most), Text(f"{clock(at)}, Ctrl-C ends", style="dim"))

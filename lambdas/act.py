@@ -11,9 +11,9 @@ from datetime import timedelta
 from typing import assert_never
 
 from lambdas.control_plane import ControlPlane
-from lambdas.domain.decision.snapshot import Picture
+from lambdas.domain.decision.snapshot import Snapshot
 from lambdas.domain.model.plan import Drain, Launch, Plan, Resend, Terminate
-from lambdas.domain.model.results import Launched, Results, Terminated, Told
+from lambdas.domain.model.results import DrainResult, Launched, Results, Terminated
 from lambdas.domain.model.status import Attempt, Ended
 from lambdas.ports import Lease
 
@@ -21,32 +21,32 @@ SEEN_COUNTS = timedelta(seconds=30)
 """How old a look at EC2 may be when an instance is terminated, or its end announced, because of it."""
 
 
-def act(plan: Plan, picture: Picture, lease: Lease, plane: ControlPlane) -> Results:
+def act(plan: Plan, snapshot: Snapshot, lease: Lease, plane: ControlPlane) -> Results:
     """Do what the plan says and report what came of it. Raises LeaseLostError before any call it must not make.
 
-    What the picture is too old for is left to the next look.
+    What the snapshot is too old for is left to the next look.
     """
     launched: Launched | None = None
     terminated: list[Terminated] = []
-    told: list[Told] = []
+    drains: list[DrainResult] = []
     for step in plan.steps:
         match step:
             case Launch():
-                launched = plane.fleet.launch(_written_down(step, picture, lease, plane))
+                launched = plane.fleet.launch(_written_down(step, snapshot, lease, plane))
             case Resend():
                 launched = _still_open(plane.fleet.launch(step.attempt))
-            case Terminate() | Drain() if plane.clock() - picture.now > SEEN_COUNTS:
-                return Results(launched, tuple(terminated), tuple(told), unfinished=True)
+            case Terminate() | Drain() if plane.clock() - snapshot.now > SEEN_COUNTS:
+                return Results(launched, tuple(terminated), tuple(drains), unfinished=True)
             case Terminate():
                 if not terminated:
-                    _write_endings_down(plan, picture, lease, plane)
+                    _write_endings_down(plan, snapshot, lease, plane)
                 terminated.append(plane.fleet.terminate(step.instance_ids))
             case Drain():
-                told.append(plane.drainer.tell(lease.pool_name, step.instances, step.command))
-                plane.statuses.announced(lease, _announced(picture, told))
+                drains.append(plane.drainer.tell(lease.pool_name, step.instances, step.command))
+                plane.statuses.announced(lease, _announced(snapshot, drains))
             case _:
                 assert_never(step)
-    return Results(launched, tuple(terminated), tuple(told))
+    return Results(launched, tuple(terminated), tuple(drains))
 
 
 def _still_open(again: Launched) -> Launched:
@@ -54,15 +54,15 @@ def _still_open(again: Launched) -> Launched:
     return again if again.accepted else replace(again, answered=False)
 
 
-def _written_down(step: Launch, picture: Picture, lease: Lease, plane: ControlPlane) -> Attempt:
-    pool = picture.intent.pool
+def _written_down(step: Launch, snapshot: Snapshot, lease: Lease, plane: ControlPlane) -> Attempt:
+    pool = snapshot.intent.pool
     assert pool is not None  # noqa: S101  only a pool with a spec in force launches
     attempt_id = plane.new_id()
     attempt = Attempt(
         id=attempt_id,
         count=step.count,
-        at=picture.now,
-        request=plane.fleet.request(pool, step, attempt_id, picture.template),
+        at=snapshot.now,
+        request=plane.fleet.request(pool, step, attempt_id, snapshot.template),
         terms=pool.launch_terms,
         market=step.market,
         machine=pool.machine_digest,
@@ -72,13 +72,13 @@ def _written_down(step: Launch, picture: Picture, lease: Lease, plane: ControlPl
     return attempt
 
 
-def _write_endings_down(plan: Plan, picture: Picture, lease: Lease, plane: ControlPlane) -> None:
+def _write_endings_down(plan: Plan, snapshot: Snapshot, lease: Lease, plane: ControlPlane) -> None:
     """All of the plan's in one write, and those before whose answer is not known yet."""
     ids = {id_ for step in plan.steps if isinstance(step, Terminate) for id_ in step.instance_ids}
-    known = {one.id for one in picture.stock.doubtful}
-    plane.statuses.ending(lease, Ended(at=picture.now, ids=tuple(sorted(ids | known))))
+    known = {one.id for one in snapshot.stock.doubtful}
+    plane.statuses.ending(lease, Ended(at=snapshot.now, ids=tuple(sorted(ids | known))))
 
 
-def _announced(picture: Picture, told: list[Told]) -> list[str]:
-    new = {one.instance_id for each in told for one in each.drained}
-    return sorted(new | set(picture.status.memory.announced))
+def _announced(snapshot: Snapshot, drains: list[DrainResult]) -> list[str]:
+    new = {one.instance_id for each in drains for one in each.drained}
+    return sorted(new | set(snapshot.status.memory.announced))

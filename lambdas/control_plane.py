@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from lambdas.domain.decision.stock import MINUTE
-from lambdas.domain.record.backoff import Pauses
+from lambdas.domain.record.backoff import BackoffPolicy
 from lambdas.ports import Clock, Drainer, DueQueue, Fleet, PoolStore, StatusStore
 
 
@@ -24,7 +24,7 @@ class ControlPlane:
     drainer: Drainer
     queue: DueQueue
     clock: Clock
-    pauses: Pauses
+    backoff_policy: BackoffPolicy
     drain_grace: timedelta
     minute: timedelta = MINUTE
     new_id: Callable[[], str] = lambda: str(uuid.uuid4())

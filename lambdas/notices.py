@@ -11,7 +11,7 @@ from random import randint
 from lambdas.control_plane import ControlPlane
 from lambdas.domain.model.instances import Instance
 from lambdas.domain.model.status import Notice, NoticeKind, Reason
-from lambdas.domain.record.backoff import Pauses
+from lambdas.domain.record.backoff import BackoffPolicy
 from lambdas.events import Ec2Event, HealthEvent, InterruptionNotice, MalformedEventError, RebalanceRecommendation
 from lambdas.metrics import Metric
 from lambdas.ports import FleetError
@@ -26,7 +26,7 @@ METRICS = {
 LISTING_TRIES = 4
 """Of one throttled question. It stands for up to ten notices of two minutes each, so it is worth some seconds here."""
 
-BETWEEN_LISTINGS = Pauses(timedelta(seconds=1), timedelta(seconds=4))
+BETWEEN_LISTINGS = BackoffPolicy(timedelta(seconds=1), timedelta(seconds=4))
 
 UNKNOWN_TRIES = 5
 """Of a notice for an instance that EC2 does not show: a new one is seen after six seconds, seldom later."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from lambdas.domain.decision.intent import Intent
-from lambdas.domain.decision.snapshot import Picture, take_picture
+from lambdas.domain.decision.snapshot import Snapshot, take_snapshot
 from lambdas.domain.decision.stock import take_stock
 from lambdas.domain.model.results import Launched
 from lambdas.domain.model.status import Status
@@ -15,80 +15,80 @@ from lambdas.ports import Drainer, Fleet, FleetError
 
 def observe(
     pool_name: str, intent: Intent, status: Status, fleet: Fleet, *, now: datetime, minute: timedelta
-) -> Picture:
+) -> Snapshot:
     """List the pool's instances, and ask for the health of those that have not been seen ready.
 
     Raises FleetError if there is no listing: nothing is decided on a guess. Health that EC2 does not tell is as before.
     """
     instances = fleet.instances(pool_name)
-    picture = take_picture(intent, instances, status, now, minute=minute)
+    snapshot = take_snapshot(intent, instances, status, now, minute=minute)
     by_checks = intent.pool is not None and intent.pool.ready_tag is None
-    awaited = [one.id for one in picture.stock.running if one.id in picture.stock.unready]
+    awaited = [one.id for one in snapshot.stock.running if one.id in snapshot.stock.unready]
     if not (awaited and by_checks):
-        return picture
+        return snapshot
     try:
         checked = fleet.healthy(awaited)
     except FleetError as error:
-        return replace(picture, untold=(error.failure,), health_known=False)
-    return take_picture(intent, instances, status, now, minute=minute, checked=checked)
+        return replace(snapshot, unanswered=(error.failure,), health_known=False)
+    return take_snapshot(intent, instances, status, now, minute=minute, checked=checked)
 
 
-def with_offers(picture: Picture, fleet: Fleet) -> tuple[Picture, Launched | None]:
+def with_offers(snapshot: Snapshot, fleet: Fleet) -> tuple[Snapshot, Launched | None]:
     """Add what EC2 offers a pool that may launch or must choose whom to let go, and its launch template.
 
     A changed description is put down in the template at once, though nothing is to be launched yet: a later bad edit
     must not lose it, and EC2 says now what is wrong with it. If EC2 refuses to tell, that is a launch refused; it
     hinders nothing else.
     """
-    pool, memory = picture.intent.pool, picture.status.memory
-    if pool is None or picture.intent.paused:
-        return picture, None
+    pool, memory = snapshot.intent.pool, snapshot.status.memory
+    if pool is None or snapshot.intent.paused:
+        return snapshot, None
     try:
-        picture = replace(picture, template=fleet.template(pool, memory.template))
-        if not (picture.may_launch or picture.may_let_go):
-            return picture, None
-        full = {subnet for subnet, until in memory.full.items() if until > picture.now}
-        offers = [one for one in fleet.offers(pool, full) if one.instance_type not in picture.not_sold]
+        snapshot = replace(snapshot, template=fleet.template(pool, memory.template))
+        if not (snapshot.may_launch or snapshot.may_let_go):
+            return snapshot, None
+        full = {subnet for subnet, until in memory.full.items() if until > snapshot.now}
+        offers = [one for one in fleet.offers(pool, full) if one.instance_type not in snapshot.not_sold]
     except FleetError as error:
-        if not picture.may_launch:
-            return replace(picture, untold=(*picture.untold, error.failure)), None
-        asked = picture.stock.missing + picture.surge
-        return picture, Launched(None, asked, failures=(error.failure,), market=pool.market)
-    return picture.offered(offers), None
+        if not snapshot.may_launch:
+            return replace(snapshot, unanswered=(*snapshot.unanswered, error.failure)), None
+        asked = snapshot.stock.missing + snapshot.surge
+        return snapshot, Launched(None, asked, failures=(error.failure,), market=pool.market)
+    return snapshot.offered(offers), None
 
 
-def with_unsold(picture: Picture, fleet: Fleet) -> Picture:
+def with_unsold(snapshot: Snapshot, fleet: Fleet) -> Snapshot:
     """Add which types of a changed item EC2 sells nowhere: a misspelt one would be waited for without end.
 
     Without an answer it is asked again by the next reconcile.
     """
-    pool = picture.intent.pool
-    known = picture.intent.spec == picture.status.memory.spec and picture.status.memory.unsold is not None
+    pool = snapshot.intent.pool
+    known = snapshot.intent.spec == snapshot.status.memory.spec and snapshot.status.memory.unsold is not None
     if pool is None or known:
-        return picture
+        return snapshot
     try:
-        return replace(picture, unsold=fleet.unsold(pool))
+        return replace(snapshot, unsold=fleet.unsold(pool))
     except FleetError as error:
-        return replace(picture, untold=(*picture.untold, error.failure))
+        return replace(snapshot, unanswered=(*snapshot.unanswered, error.failure))
 
 
-def looked_at_again(picture: Picture, pool_name: str, fleet: Fleet, *, now: datetime) -> Picture:
+def looked_at_again(snapshot: Snapshot, pool_name: str, fleet: Fleet, *, now: datetime) -> Snapshot:
     """The same with a new listing: what was asked since the first took long, and somebody may have protected one.
 
     Health is not asked again. Raises FleetError if there is no listing.
     """
-    ready = frozenset(one.id for one in picture.stock.members if picture.stock.is_ready(one))
-    instances, pool = fleet.instances(pool_name), picture.intent.pool
-    stock = take_stock(pool, instances, picture.status, now, checked=ready, minute=picture.minute)
-    return replace(picture, stock=stock, now=now)
+    ready = frozenset(one.id for one in snapshot.stock.members if snapshot.stock.is_ready(one))
+    instances, pool = fleet.instances(pool_name), snapshot.intent.pool
+    stock = take_stock(pool, instances, snapshot.status, now, checked=ready, minute=snapshot.minute)
+    return replace(snapshot, stock=stock, now=now)
 
 
-def with_drains(picture: Picture, drainer: Drainer) -> Picture:
+def with_drains(snapshot: Snapshot, drainer: Drainer) -> Snapshot:
     """Add the states of the drain commands that still run."""
-    running = [one for one in picture.status.answer.drains if one.runs(picture.now)]
+    running = [one for one in snapshot.status.answer.drains if one.runs(snapshot.now)]
     if not running:
-        return picture
+        return snapshot
     try:
-        return replace(picture, drains=drainer.states(running))
+        return replace(snapshot, drains=drainer.states(running))
     except FleetError as error:
-        return replace(picture, untold=(*picture.untold, error.failure))
+        return replace(snapshot, unanswered=(*snapshot.unanswered, error.failure))

@@ -11,7 +11,7 @@ from lambdas.domain.item.pool import Pool
 from lambdas.domain.model.cost import Prices
 from lambdas.domain.model.instances import Instance, Offer
 from lambdas.domain.model.plan import Launch
-from lambdas.domain.model.results import Failure, Launched, Terminated, Told
+from lambdas.domain.model.results import DrainResult, Failure, Launched, Terminated
 from lambdas.domain.model.status import Attempt, Drained, Ended, Notice, Status, Template
 
 Clock = Callable[[], datetime]
@@ -125,7 +125,7 @@ class Fleet(Protocol):
         """Those of the pool's ``instance_types`` that are sold nowhere in this Region: misspelt ones, as a rule."""
 
     def prices(self, instances: Iterable[Instance]) -> Prices:
-        """What the given instances cost now, on their market and on demand. Never raises: a refusal is ``untold``."""
+        """What the given instances cost now, on their market and on demand. A refusal is ``unanswered``."""
 
     def template(self, pool: Pool, known: Template | None) -> Template | None:
         """The version of the pool's own launch template that says what its item says, made if it is not there.
@@ -149,7 +149,7 @@ class Fleet(Protocol):
 class Drainer(Protocol):
     """Those who must know that an instance is taken: whoever listens on EventBridge, and the instance itself."""
 
-    def tell(self, pool_name: str, instances: Iterable[Instance], command: str | None) -> Told:
+    def tell(self, pool_name: str, instances: Iterable[Instance], command: str | None) -> DrainResult:
         """Announce the end of the instances, and run the command on them if there is one; twice is harmless."""
 
     def states(self, running: Iterable[Drained]) -> Mapping[str, str]:

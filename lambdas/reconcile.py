@@ -65,19 +65,19 @@ def _once(lease: Lease, plane: ControlPlane) -> timedelta | None:
 def _round(lease: Lease, status: Status, plane: ControlPlane) -> timedelta | None:
     now = plane.clock()
     intent = intent_of(plane.pools.get(lease.pool_name), status, now, plane.drain_grace)
-    picture = observe(lease.pool_name, intent, status, plane.fleet, now=now, minute=plane.minute)
-    if intent.deleted and picture.stock.empty:
+    snapshot = observe(lease.pool_name, intent, status, plane.fleet, now=now, minute=plane.minute)
+    if intent.deleted and snapshot.stock.empty:
         _forget(lease, intent, status, plane)
         return None
-    picture = with_unsold(with_drains(picture, plane.drainer), plane.fleet)
-    picture, refusal = with_offers(picture, plane.fleet)
-    if picture.offers is not None and picture.may_let_go and plane.clock() - now > FRESH:
-        picture = looked_at_again(picture, lease.pool_name, plane.fleet, now=plane.clock())
-    plan = decide(picture)
-    results = act(plan, picture, lease, plane)
+    snapshot = with_unsold(with_drains(snapshot, plane.drainer), plane.fleet)
+    snapshot, refusal = with_offers(snapshot, plane.fleet)
+    if snapshot.offers is not None and snapshot.may_let_go and plane.clock() - now > FRESH:
+        snapshot = looked_at_again(snapshot, lease.pool_name, plane.fleet, now=plane.clock())
+    plan = decide(snapshot)
+    results = act(plan, snapshot, lease, plane)
     if refusal:
         results = replace(results, launched=refusal)
-    outcome = fold(picture, plan, results, plane.pauses)
+    outcome = fold(snapshot, plan, results, plane.backoff_policy)
     if outcome.status != status:
         plane.statuses.save(lease, status, outcome.status)
     report.reconciled(plane.stack, lease, plan, results, status=outcome.status, now=now)
@@ -97,7 +97,7 @@ def _forget(lease: Lease, intent: Intent, status: Status, plane: ControlPlane) -
             template=status.memory.template,
             backoff=status.memory.backoff,
             terminated=status.memory.terminated,
-            forget_at=now + plane.pauses.longest,
+            forget_at=now + plane.backoff_policy.longest,
         )
         told = Status(answer=Answer(draining_since=since, last_error=_last_error(error, plane)), memory=left)
         plane.statuses.save(lease, status, told)

@@ -44,7 +44,7 @@ def reconciled(stack: str, lease: Lease, plan: Plan, results: Results, *, status
         (Metric.ON_DEMAND_LAUNCHED if on_demand else Metric.SPOT_LAUNCHED): count,
         Metric.INSTANCES_TERMINATED: ended,
         Metric.TERMINATIONS_REFUSED: refused,
-        Metric.DRAINS_REFUSED: sum(len(one.failures) for one in results.told),
+        Metric.DRAINS_REFUSED: sum(len(one.failures) for one in results.drains),
     }
     counted = {name: number for name, number in counters.items() if number}
     publish(stack, counted | tallied() | troubles([answer], zeros=False))
@@ -89,9 +89,9 @@ def ticked(
     logger.info("ticked", pools=len(statuses), due=due)
 
 
-def cost(stack: str, now: Cost, untold: Iterable[Failure] = ()) -> None:
+def cost(stack: str, now: Cost, unanswered: Iterable[Failure] = ()) -> None:
     """Publish what the fleet costs, and tell why prices are unknown. Metrics are floats; nothing is decided by them."""
-    if refusals := [f"{one.reason}: {one.code}: {one.message}"[:300] for one in untold]:
+    if refusals := [f"{one.reason}: {one.code}: {one.message}"[:300] for one in unanswered]:
         logger.warning("prices unknown", failures=refusals, instances=now.unpriced)
     publish(
         stack,

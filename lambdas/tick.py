@@ -13,7 +13,7 @@ from lambdas import report
 from lambdas.control_plane import ControlPlane
 from lambdas.domain.decision.due import why_due
 from lambdas.domain.decision.intent import intent_of
-from lambdas.domain.decision.snapshot import take_picture
+from lambdas.domain.decision.snapshot import take_snapshot
 from lambdas.domain.decision.stock import ALIVE
 from lambdas.domain.model.cost import cost_of
 from lambdas.domain.model.instances import Instance
@@ -48,8 +48,8 @@ def tick(plane: ControlPlane) -> None:
     for pool_name in sorted({*items, *statuses, *instances} - {"", *unreadable}, key=lambda name: _age(name, statuses)):
         status = statuses.get(pool_name)
         intent = intent_of(items.get(pool_name), status, now, plane.drain_grace)
-        picture = take_picture(intent, instances[pool_name], status or Status(), now, minute=plane.minute)
-        if why := why_due(picture, new=status is None):
+        snapshot = take_snapshot(intent, instances[pool_name], status or Status(), now, minute=plane.minute)
+        if why := why_due(snapshot, new=status is None):
             due[pool_name] = why
     # While EC2 is slow there may be more to reconcile than is done in a minute: no pool waits twice. A few at a time:
     # a tick that is killed between mark and message leaves few pools waiting until their marks are old.
@@ -62,7 +62,7 @@ def tick(plane: ControlPlane) -> None:
     if now.timestamp() % (COST_EVERY * plane.minute).total_seconds() < plane.minute.total_seconds():
         alive = [one for some in instances.values() for one in some if one.state in ALIVE]
         prices = plane.fleet.prices(alive)
-        report.cost(plane.stack, cost_of(alive, prices), prices.untold)
+        report.cost(plane.stack, cost_of(alive, prices), prices.unanswered)
 
 
 def _age(pool_name: str, statuses: Mapping[str, Status]) -> tuple[datetime, str]:

@@ -18,7 +18,7 @@ from lambdas.aws.status_table import StatusTable
 from lambdas.control_plane import ControlPlane
 from lambdas.domain.model.errors import reason_of
 from lambdas.domain.model.status import Reason
-from lambdas.domain.record.backoff import Pauses
+from lambdas.domain.record.backoff import BackoffPolicy
 from lambdas.metrics import Metric
 from lambdas.settings import Settings
 from lambdas.telemetry import tally
@@ -80,7 +80,7 @@ def control_plane() -> ControlPlane:
         drainer=EventsAndCommands(client("events"), client("ssm"), stack=settings.stack, clock=utc_now),
         queue=SqsDueQueue(client("sqs"), settings.due_queue_url),
         clock=utc_now,
-        pauses=Pauses(
+        backoff_policy=BackoffPolicy(
             base=timedelta(seconds=settings.backoff_base_seconds),
             longest=timedelta(seconds=settings.backoff_max_seconds),
         ),

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lambdas.aws.asking import ask, code_of, in_parts
 from lambdas.domain.model.errors import failure
 from lambdas.domain.model.instances import Instance
-from lambdas.domain.model.results import Failure, Told
+from lambdas.domain.model.results import DrainResult, Failure
 from lambdas.domain.model.status import ANNOUNCED, Drained, Reason
 from lambdas.ports import Clock, FleetError
 
@@ -37,7 +37,7 @@ class EventsAndCommands:
         self._stack = stack
         self._clock = clock
 
-    def tell(self, pool_name: str, instances: Iterable[Instance], command: str | None) -> Told:
+    def tell(self, pool_name: str, instances: Iterable[Instance], command: str | None) -> DrainResult:
         """Announce in batches, then run the command on each: one that has no agent must not hinder the others."""
         failures: list[Failure] = []
         announced: list[Instance] = []
@@ -50,7 +50,7 @@ class EventsAndCommands:
             told, refusal = self._run(one, command) if command else (self._drained(one, ANNOUNCED), None)
             drained.append(told)
             failures += [refusal] if refusal else []
-        return Told(tuple(drained), tuple(failures))
+        return DrainResult(tuple(drained), tuple(failures))
 
     def states(self, running: Iterable[Drained]) -> Mapping[str, str]:
         """What came of commands; one that Systems Manager has forgotten is left as it was."""

@@ -185,19 +185,19 @@ class Offerings:
     def prices_of(self, instances: Iterable[Instance]) -> Prices:
         """What these instances cost now; what neither EC2 nor the price list tells is left out, and why it is."""
         several = tuple(instances)
-        untold: list[Failure] = []
+        unanswered: list[Failure] = []
 
         def told(ask: Callable[[Sequence[str]], dict[str, Decimal]], types: Iterable[str]) -> dict[str, Decimal]:
             try:
                 return ask(sorted(set(types)))
             except FleetError as error:
-                untold.append(error.failure)
+                unanswered.append(error.failure)
                 return {}
 
         return Prices(
             spot=told(self.spot_prices, (one.instance_type for one in several if one.market is Market.SPOT)),
             on_demand=told(self.list_prices, (one.instance_type for one in several)),
-            untold=tuple(untold),
+            unanswered=tuple(unanswered),
         )
 
     def list_prices(self, types: Iterable[str]) -> dict[str, Decimal]:

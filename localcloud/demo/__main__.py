@@ -20,7 +20,7 @@ from localcloud.cloud import ROOT, LocalCloud
 from localcloud.demo.live import Stage
 from localcloud.demo.pages import recording, svg
 from localcloud.demo.replay import Replay, choose_recording
-from localcloud.demo.report import Report, picture, render
+from localcloud.demo.report import Report, chart, render
 from localcloud.demo.story import METAL_TYPES, NOTICE_SECONDS, TICK_SECONDS, ZONES_TYPES, Story
 from localcloud.demo.watch import NotSeenError, Watcher
 from localcloud.processes import LocalCloudError
@@ -94,7 +94,7 @@ def _draw(report: Report, folder: Path) -> None:
     page.print(steps)
     (folder / "demo.svg").write_text(svg(page, "make demo"))
     for pool in report.pools:
-        (folder / f"demo-{pool.name}.svg").write_text(picture(report, pool))
+        (folder / f"demo-{pool.name}.svg").write_text(chart(report, pool))
 
 
 def _replay(arguments: argparse.Namespace, progress: Progress) -> int:

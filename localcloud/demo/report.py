@@ -124,7 +124,7 @@ def render(report: Report) -> str:
 """
 
 
-def picture(report: Report, pool: PoolChapter) -> str:
+def chart(report: Report, pool: PoolChapter) -> str:
     """Return one pool's chart with its legend as an SVG file, for a page elsewhere."""
     chart = _chart(report, pool)
     height = PICTURE_HEAD + float(re.findall(r'viewBox="0 0 \d+ ([\d.]+)"', chart)[0])

@@ -26,7 +26,7 @@ from lambdas.aws.pool_table import PoolTable
 from lambdas.aws.status_table import StatusTable
 from lambdas.aws.tables import from_item, to_attribute
 from lambdas.control_plane import ControlPlane
-from lambdas.domain.record.backoff import Pauses
+from lambdas.domain.record.backoff import BackoffPolicy
 from lambdas.metrics import namespace
 from lambdas.reconcile import reconcile
 from lambdas.settings import Settings as StackSettings
@@ -82,7 +82,7 @@ class Site:
             ),
             queue=queue,
             clock=self.clock,
-            pauses=Pauses(base=timedelta(seconds=60), longest=timedelta(seconds=900)),
+            backoff_policy=BackoffPolicy(base=timedelta(seconds=60), longest=timedelta(seconds=900)),
             drain_grace=timedelta(seconds=300),
         )
 

@@ -36,7 +36,7 @@ def told(world: World, pool: str = "p") -> Story:
 def page(of: Story) -> str:
     """A story as a person reads it, in one line."""
     written = io.StringIO()
-    Console(file=written, width=200).print(story.picture(of))
+    Console(file=written, width=200).print(story.render(of))
     return " ".join(written.getvalue().split())
 
 

@@ -81,7 +81,7 @@ def _denied(action: str) -> Any:
 
 def test_a_row_tells_since_when_and_for_how_long() -> None:
     row = Row("a", wanted=3, waiting=3, reason="QUOTA", message="All vCPUs are used.", since=NOW - timedelta(hours=2))
-    text = _text(show.picture(Listing((row,), Decimal(0)), NOW))
+    text = _text(show.render(Listing((row,), Decimal(0)), NOW))
     assert " ".join(text.splitlines()[1].split()) == "a 3 0 0 3 - - QUOTA for 2 h"
     assert "spotpools explain POOL" in text
 
@@ -96,20 +96,20 @@ def test_a_row_tells_since_when_and_for_how_long() -> None:
 )
 def test_a_row_tells_how_far_an_update_is(state: RolloutState, says: str) -> None:
     row = Row("a", rollout=Rollout(state=state, outdated=3, updated=1, message=""))
-    assert says in _text(show.picture(Listing((row,), Decimal(0)), NOW))
+    assert says in _text(show.render(Listing((row,), Decimal(0)), NOW))
 
 
 def test_a_row_tells_of_warnings_and_of_what_is_to_be_replaced() -> None:
     replacing = Replacing(count=2, reason=Reason.MAX_INSTANCES, message="")
     row = Row("a", replacing=replacing, warnings=("instance_types: EC2 sells no g5.xlrge in this Region",))
-    text = _text(show.picture(Listing((row,), Decimal(0)), NOW))
+    text = _text(show.render(Listing((row,), Decimal(0)), NOW))
     assert "2 to replace: MAX_INSTANCES; 1 warning" in text
     assert "spotpools explain POOL" in text
 
 
-def _text(picture: Any) -> str:
+def _text(table: Any) -> str:
     page = io.StringIO()
-    Console(file=page, width=160).print(picture)
+    Console(file=page, width=160).print(table)
     return page.getvalue()
 
 

@@ -121,7 +121,7 @@ def test_what_was_seen_to_die_is_not_ready_because_an_older_listing_shows_it_ali
     world.market.boots.append(Boot(image_id="ami-2", outcome="dies", after_seconds=30))
     world.edit(image_id="ami-2", **item)
     world.minutes(1)
-    assert world.status().memory.stillborn == 1
+    assert world.status().memory.failed_starts == 1
     world.market.settings = world.market.settings.changed({"describe_lag_seconds": 50})
     for _ in range(6):
         world.forward(10)
@@ -160,7 +160,7 @@ def test_a_protected_instance_that_never_gets_ready_keeps_no_other_launch_back()
     world.minutes(1)
     (late,) = world.alive()
     world.market.instances[late].tags["spotpools:protect"] = "true"
-    assert world.status().memory.stillborn
+    assert world.status().memory.failed_starts
     world.minutes(20)
     assert len(world.alive()) == 2
 

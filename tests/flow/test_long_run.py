@@ -195,7 +195,7 @@ class TestEphemeralWorkloads:
             if not world.clock().second:
                 world.tick()
         assert launched(world) > 900
-        assert world.status().memory.stillborn == 0
+        assert world.status().memory.failed_starts == 0
 
 
 class TestRebalanceStorm:

@@ -370,7 +370,7 @@ class TestTaken:
         world.minutes(31)
         world.edit(target_size=6, max_instances=8)
         assert zone in {world.market.instances[id_].zone for id_ in world.alive()[2:]}
-        assert world.status().memory.taken == {}
+        assert world.status().memory.recently_interrupted == {}
 
     def test_the_replacement_of_a_whole_offering_is_one_launch_elsewhere(self, world: World) -> None:
         several = settled(world, target_size=6, max_instances=12)

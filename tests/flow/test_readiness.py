@@ -124,7 +124,7 @@ class TestTooLate:
         assert first not in world.alive()
         world.minutes(2)
         assert len(world.ready()) == 1
-        assert world.status().memory.stillborn == 0
+        assert world.status().memory.failed_starts == 0
 
     def test_the_replacement_waits_longer_each_time(self, world: World) -> None:
         world.market.boots.append(Boot(image_id=IMAGE, outcome="never_ready"))
@@ -176,14 +176,14 @@ class TestLaunchThenDie:
 
     def test_ten_that_die_together_are_one_failure(self, dying: World) -> None:
         dying.minutes(1)
-        assert dying.status().memory.stillborn == 1
+        assert dying.status().memory.failed_starts == 1
 
     def test_ten_that_die_one_after_another_are_one_failure_too(self, world: World) -> None:
         world.edit(target_size=10, max_instances=20)
         for one in list(world.market.instances.values()):
             world.market.end(one, ending_by_itself("Client.InternalError"), world.clock())
             world.forward(1)
-        assert world.status().memory.stillborn == 1
+        assert world.status().memory.failed_starts == 1
 
     def test_launches_are_few_and_after_the_first_of_one_instance(self, dying: World) -> None:
         dying.minutes(60)
@@ -219,7 +219,7 @@ class TestLaunchThenDie:
         world.market.end(victim, ending_by_itself("Server.InternalError"), world.clock())
         world.minutes(4)
         assert len(world.ready()) == 10
-        assert world.status().memory.stillborn == 0
+        assert world.status().memory.failed_starts == 0
 
     def test_those_that_died_after_they_were_ready_are_replaced_at_once(self, world: World) -> None:
         world.edit(target_size=3)
@@ -233,7 +233,7 @@ class TestLaunchThenDie:
         world.edit(target_size=3)
         world.client.terminate_instances(InstanceIds=world.alive()[:2])
         world.forward(1)
-        assert world.status().memory.stillborn == 0
+        assert world.status().memory.failed_starts == 0
         assert len(world.alive()) == 3
 
 
@@ -247,7 +247,7 @@ class TestNotTheMachinesFault:
         elsewhere = {world.market.instances[id_].zone for id_ in world.alive()}
         assert len(world.alive()) == 2
         assert not zone & elsewhere
-        assert world.status().memory.stillborn == 0
+        assert world.status().memory.failed_starts == 0
         assert [key.split("/")[1] for key in world.status().memory.backoff] == list(zone)
 
     def test_no_room_anywhere_is_no_capacity(self) -> None:
@@ -263,7 +263,7 @@ class TestNotTheMachinesFault:
         zone = {one.zone for one in world.market.instances.values()}
         world.market.end(world.market.instances[world.alive()[0]], BY_SPOT_MARKET, world.clock())
         world.forward(1)
-        assert world.status().memory.stillborn == 0
+        assert world.status().memory.failed_starts == 0
         assert len(world.alive()) == 2
         assert world.market.instances[world.alive()[-1]].zone not in zone
 
@@ -272,7 +272,7 @@ class TestNotTheMachinesFault:
         world.forward(3)
         world.interrupt(world.alive()[0])
         world.minutes(15)
-        assert world.status().memory.stillborn == 0
+        assert world.status().memory.failed_starts == 0
         assert world.status().memory.startup == ()
         assert len(world.ready()) == 2
 
@@ -283,7 +283,7 @@ def test_a_lost_answers_instances_are_awaited_like_all_others(world: World) -> N
     world.put(target_size=2, image_id=IMAGE)
     reconcile("p", world.plane)
     world.minutes(12)
-    assert world.status().memory.stillborn >= 1
+    assert world.status().memory.failed_starts >= 1
 
 
 class TestKeys:

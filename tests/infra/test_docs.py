@@ -72,7 +72,7 @@ def with_another_queue(template: Any) -> None:
 def test_a_picture_of_another_stack_is_refused(plain: Synthesized, change: Any) -> None:
     changed = deepcopy(dict(plain.template))
     change(changed)
-    with pytest.raises(ValueError, match=r"change infra/picture\.py"):
+    with pytest.raises(ValueError, match=r"change docs/make/architecture\.py"):
         picture(changed)
 
 

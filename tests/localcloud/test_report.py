@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from localcloud.demo.report import AlarmMessage, Check, PoolChapter, Report, Waiting, picture, render
+from localcloud.demo.report import AlarmMessage, Check, PoolChapter, Report, Waiting, chart, render
 from localcloud.demo.timeline import (
     PoolTimeline,
     above_cap,
@@ -152,7 +152,7 @@ def test_the_page_is_whole_and_fetches_nothing() -> None:
 def test_a_pools_chart_is_a_picture_by_itself() -> None:
     told = report()
     (pool,) = told.pools
-    drawn = ET.fromstring(picture(told, pool))  # noqa: S314  our own text
+    drawn = ET.fromstring(chart(told, pool))  # noqa: S314  our own text
     assert drawn.tag == "{http://www.w3.org/2000/svg}svg"
     assert [one.get("aria-label") for one in drawn.iter("{http://www.w3.org/2000/svg}svg")] == [None, "a"]
     assert "interruption notice" in "".join(drawn.itertext())

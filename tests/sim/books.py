@@ -105,7 +105,7 @@ class Books:
             or (not one.live and (one.ending is None or one.ending.code != BY_USER.code) and _ended_at(one) > since)
         ]
 
-    def stillborn(self, pool: str, spec: Pool, *, once: bool = True) -> bool:
+    def failed_starts(self, pool: str, spec: Pool, *, once: bool = True) -> bool:
         """Whether an instance of the pool ended lately without having been ready; ``once``: by any item so far."""
         since = self.market.clock() - timedelta(minutes=40)
         return any(
@@ -237,8 +237,8 @@ class Books:
             return {Reason.CONFIG}
         free = spec.max_instances - units(alive, spec)
         # A cap that cannot be told is a fault of the item, which on-demand instances do not mend.
-        untold = self.hindrances(spec, "spot", free) - {Reason.MAX_INSTANCES} == {Reason.CONFIG}
-        fills = spec.fallback is not None and not untold
+        unanswered = self.hindrances(spec, "spot", free) - {Reason.MAX_INSTANCES} == {Reason.CONFIG}
+        fills = spec.fallback is not None and not unanswered
         lifecycles = self._lacking(spec, alive, wanted, fills=fills)
         each = [self.hindrances(spec, lifecycle, free) for lifecycle in lifecycles]
         if self.broken(spec):
@@ -276,11 +276,11 @@ class Books:
         offerings = [self.market.offerings[key] for key in keys if key in self.market.offerings]
         found: set[Reason | None] = set()
         for one in offerings:
-            found |= self._hindrances_of(spec, one, lifecycle, free) or {None}
+            found |= self._blockers_of(spec, one, lifecycle, free) or {None}
         heavy = all(spec.weight(name) > free for name in self.types(spec))
         return found or {Reason.NO_CAPACITY, Reason.CONFIG, *({Reason.MAX_INSTANCES} if heavy else ())}
 
-    def _hindrances_of(self, spec: Pool, offering: Offering, lifecycle: str, free: int) -> set[Reason]:
+    def _blockers_of(self, spec: Pool, offering: Offering, lifecycle: str, free: int) -> set[Reason]:
         cap = self.cap(spec, offering.instance_type)
         dear = offering.spot_price > (offering.on_demand_price if cap is None else cap)
         dear |= cap is not None and cap / spec.weight(offering.instance_type) < LEAST_PRICE

@@ -23,13 +23,12 @@ from lambdas.aws import asking, ec2_fleet, offerings, status_table
 from lambdas.aws.ec2_fleet import Ec2Fleet
 from lambdas.aws.launch_templates import LaunchTemplates
 from lambdas.control_plane import ControlPlane
-from lambdas.domain.decision import decide, intent, offers
+from lambdas.domain.decision import decide, intent, offers, snapshot
 from lambdas.domain.decision import replacement as replacing
-from lambdas.domain.decision import snapshot as picture
 from lambdas.domain.decision import stock as capacity
 from lambdas.domain.decision.intent import Intent
 from lambdas.domain.decision.replacement import Replacement
-from lambdas.domain.decision.snapshot import Picture
+from lambdas.domain.decision.snapshot import Snapshot
 from lambdas.domain.decision.stock import Stock
 from lambdas.domain.item import pool as pool_item
 from lambdas.domain.item import schedule
@@ -39,7 +38,7 @@ from lambdas.domain.model.instances import Instance
 from lambdas.domain.model.plan import Drain, Plan, Terminate
 from lambdas.domain.model.results import Launched, Terminated
 from lambdas.domain.model.status import RECENT, Attempt, Reason, Shortfall, Status
-from lambdas.domain.record import backoff as pauses
+from lambdas.domain.record import backoff
 from lambdas.domain.record import memory as remember
 from lambdas.domain.record import next_status as outcome
 from lambdas.domain.record import public_status as answer
@@ -135,7 +134,7 @@ def _forgetting(put: Put, **forgotten: Any) -> None:
         forgetful = status.model_copy(update={"memory": status.memory.model_copy(update=forgotten)})
         return real(pool, instances, forgetful, *rest, **more)
 
-    for module in (picture, observe):
+    for module in (snapshot, observe):
         put(module, "take_stock", take_stock)
 
 
@@ -245,7 +244,7 @@ def _throttling_is_capacity(put: Put) -> None:
 
 @mutant("back-off starts afresh each time")
 def _no_backoff(put: Put) -> None:
-    put(pauses.Pauses, "after", lambda self, *_: self.base)
+    put(backoff.BackoffPolicy, "after", lambda self, *_: self.base)
 
 
 @mutant("only the first page is read")
@@ -292,11 +291,11 @@ def _silent(put: Put) -> None:
 
 @mutant("a surge need not fit into max_instances")
 def _surge_overflows(put: Put) -> None:
-    def wish(seen: Picture) -> int:
+    def wish(seen: Snapshot) -> int:
         return seen.stock.missing + seen.surge
 
     real = offers.ask
-    put(Picture, "wish", property(wish))
+    put(Snapshot, "wish", property(wish))
     put(decide, "ask", lambda pool, count, headroom, *rest: real(pool, count, headroom + pool.max_unavailable, *rest))
 
 
@@ -376,7 +375,7 @@ def _successor_is_surplus(put: Put) -> None:
         on_demand.sort(key=lambda one: (stock.is_ready(one), one.launched_at, one.id))
         return on_demand[: max(0, len(on_demand) - replacing.base(pool, stock))]
 
-    put(replacing, "surplus_on_demand", surplus)
+    put(replacing, "temporary_on_demand", surplus)
 
 
 @mutant("instances that die before they are ready are not counted")
@@ -416,7 +415,7 @@ def _old_version(put: Put) -> None:
 
 @mutant("scale-in does not wait")
 def _scale_in_at_once(put: Put) -> None:
-    put(Picture, "held", property(lambda seen: seen.stock.wanted))
+    put(Snapshot, "held", property(lambda seen: seen.stock.wanted))
 
 
 @mutant("the schedule is read in UTC")
@@ -440,7 +439,7 @@ def _late_stay(put: Put) -> None:
 def _one_patience(put: Put) -> None:
     real = outcome._shortfalls  # noqa: SLF001  mutants reach inside
 
-    def shortfalls(after: Picture, left: Any) -> tuple[Shortfall, ...]:
+    def shortfalls(after: Snapshot, left: Any) -> tuple[Shortfall, ...]:
         pool, known = after.intent.pool, after.status.memory.shortfalls
         lent = pool is not None and after.stock.on_demand > replacing.base(pool, after.stock)
         if known and lent:
@@ -500,7 +499,7 @@ def _grown_expression(put: Put) -> None:
 def _told_first(put: Put) -> None:
     real = decide.decide
 
-    def told_first(seen: Picture) -> Plan:
+    def told_first(seen: Snapshot) -> Plan:
         plan = real(seen)
         others = [step for step in plan.steps if not isinstance(step, Drain)]
         return replace(plan, steps=(*decide._told(seen), *others))  # noqa: SLF001  mutants reach inside

@@ -142,7 +142,7 @@ class Oracle:
         self.newest: dict[str, Lease] = {}
         self.replaced_again: dict[str, list[float]] = {}
         """When replacements of what was at risk were replaced for the same reason, by pool."""
-        self.stillborn_in: set[str] = set()
+        self.failed_starts_in: set[str] = set()
         """Pools of which instances ended without having been ready."""
         self.most_at_begin: dict[str, int] = {}
         self.failing: dict[tuple[str, str], tuple[int, float]] = {}
@@ -290,7 +290,7 @@ class Oracle:
         if not ids:
             return
         lately = [(at, some) for at, some in self.launches.get((pool, lifecycle), []) if self.now() - at < HOUR]
-        while lately and not any(self._was_stillborn(pool, id_) for id_ in lately[-1][1]):
+        while lately and not any(self._failed_to_start(pool, id_) for id_ in lately[-1][1]):
             lately.clear()
         self.launches[pool, lifecycle] = [*lately, (self.now(), ids)]
         if len(lately) >= MOST_IN_VAIN:
@@ -311,7 +311,7 @@ class Oracle:
             if len(lately) >= MOST_IN_A_ROW:
                 self.broken("replacing in vain becomes rare", f"{pool}: {len(lately)} times within an hour")
 
-    def _was_stillborn(self, pool: str, id_: str) -> bool:
+    def _failed_to_start(self, pool: str, id_: str) -> bool:
         item = self.pools.items.get(pool)
         spec = in_force(item, self.statuses.statuses.get(pool)) if item else None
         instance = self.market.instances.get(id_)
@@ -502,9 +502,9 @@ class Oracle:
             self.broken("the right reason", text)
         died = waiting is not None and "before they were ready" in waiting.message
         # By checks whoever lived for less than a minute may not have been seen ready; a tag stays to be seen.
-        if spec and self.books.stillborn(pool, spec, once=False):
-            self.stillborn_in.add(pool)
-        if waiting and died and spec and spec.ready_tag and pool not in self.stillborn_in:
+        if spec and self.books.failed_starts(pool, spec, once=False):
+            self.failed_starts_in.add(pool)
+        if waiting and died and spec and spec.ready_tag and pool not in self.failed_starts_in:
             self.broken("the right reason", f"{pool} says {waiting.message[:100]}, and none did")
         refused, gave = inv.refused.pop(pool, ({}, frozenset()))
         for offering in refused:
@@ -545,9 +545,9 @@ class Oracle:
         spec = in_force(seen.item, seen.status) if seen.item is not None else None
         if spec is None or spec.paused or any(call == "PutEvents" for call, *_ in inv.faults):
             return
-        untold = _noticed(seen, margin=timedelta(seconds=60)) & inv.shown.keys() - self.told
+        unanswered = _noticed(seen, margin=timedelta(seconds=60)) & inv.shown.keys() - self.told
         for one in self.alive(lease.pool_name):
-            if one.id in untold:
+            if one.id in unanswered:
                 self.broken("the end is announced", f"{inv.name} saw the notice of {one.id} and told nobody")
 
     def deleted(self, lease: Lease) -> None:
@@ -643,7 +643,7 @@ class Oracle:
         if waiting is None or (waiting.count != short and not self.books.broken(spec)):
             return f"{pool} lacks {short} and says {waiting}"
         right = self.books.right_reasons(spec, alive, size)
-        if self.books.stillborn(pool, spec):
+        if self.books.failed_starts(pool, spec):
             right |= {Reason.CONFIG, Reason.UNKNOWN}
         if spec.fallback and not self._lacked_for(pool, spec.fallback.after_minutes * 60 + 60):
             # A rolling update at its limit opens a gap that spot lacks anew, each time for after_minutes.
@@ -679,7 +679,9 @@ class Oracle:
             (returns and lent, f"{pool} still has {len(lent)} on demand that spot could replace"),
             (spec.update == "rolling" and self.books.lacks_base(alive, spec, size), f"{pool} still lacks its base"),
         )
-        hindered = self.books.broken(spec) or self.books.stillborn(pool, spec) or self._no_room_to_replace(spec, alive)
+        hindered = (
+            self.books.broken(spec) or self.books.failed_starts(pool, spec) or self._no_room_to_replace(spec, alive)
+        )
         return None if hindered else next((text for holds, text in wrong if holds), None)
 
     def _no_room_to_replace(self, spec: Pool, alive: list[Instance]) -> bool:

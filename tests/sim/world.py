@@ -26,7 +26,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutE
 from lambdas import notices, report, telemetry
 from lambdas.aws.drainer import EventsAndCommands
 from lambdas.control_plane import ControlPlane
-from lambdas.domain.record.backoff import Pauses
+from lambdas.domain.record.backoff import BackoffPolicy
 from lambdas.events import parse_ec2_event
 from lambdas.reconcile import reconcile
 from lambdas.tick import tick
@@ -161,7 +161,7 @@ class World:
             drainer=EventsAndCommands(Events(self), Service(self, "ssm"), stack=STACK, clock=self._skewed_now),
             queue=Queue(self),
             clock=self._skewed_now,
-            pauses=Pauses(base=timedelta(seconds=BASE), longest=timedelta(seconds=LONGEST)),
+            backoff_policy=BackoffPolicy(base=timedelta(seconds=BASE), longest=timedelta(seconds=LONGEST)),
             drain_grace=timedelta(seconds=300),
             new_id=lambda: f"attempt-{next(ids)}",
             wait=self._wait,

@@ -19,7 +19,7 @@ from lambdas.aws.ec2_fleet import Ec2Fleet
 from lambdas.aws.offerings import Offerings
 from lambdas.control_plane import ControlPlane
 from lambdas.domain.model.status import Attempt, Ended, Notice, Status
-from lambdas.domain.record.backoff import Pauses
+from lambdas.domain.record.backoff import BackoffPolicy
 from lambdas.events import parse_ec2_event
 from lambdas.metrics import COST_EVERY
 from lambdas.notices import note, whose
@@ -243,7 +243,7 @@ class World:
             ),
             queue=self.queue,
             clock=self.clock,
-            pauses=Pauses(base=timedelta(seconds=60), longest=timedelta(seconds=900)),
+            backoff_policy=BackoffPolicy(base=timedelta(seconds=60), longest=timedelta(seconds=900)),
             drain_grace=timedelta(seconds=300),
             new_id=lambda: f"attempt-{next(ids)}",
             wait=self.clock.forward,

@@ -151,7 +151,7 @@ class TestRolling:
         (roll,) = groups(rolling(max_unavailable=4), stock(*several(20, tags=OLD), limit=20))
         assert (ids(roll.instances), roll.surge, roll.spare) == (["i-old-00"], 0, 4)
 
-    @pytest.mark.parametrize("memory", [Memory(stillborn=1), Memory(holds={Market.SPOT: REFUSED})])
+    @pytest.mark.parametrize("memory", [Memory(failed_starts=1), Memory(holds={Market.SPOT: REFUSED})])
     def test_after_a_refusal_no_other_gives_way(self, memory: Memory) -> None:
         some = stock(*several(20, tags=OLD), limit=20)
         found = plan_swaps(rolling(max_unavailable=4), some, memory, NOW, some.wanted)
@@ -408,7 +408,7 @@ class TestLettingGo:
                 at_risk=frozenset(one.id for one in running if dice.random() < 0.2),
             )
             held = some.wanted + dice.choice((0, 0, 3))
-            found = plan_swaps(spot, some, Memory(stillborn=dice.choice((0, 0, 1))), NOW, held)
+            found = plan_swaps(spot, some, Memory(failed_starts=dice.choice((0, 0, 1))), NOW, held)
             gone = [one for one, _ in replaced(some, found, held)]
             moved += len(gone)
             left = some.without(set(ids(gone)))

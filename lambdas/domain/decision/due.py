@@ -3,79 +3,79 @@
 from __future__ import annotations
 
 from lambdas.domain.decision.decide import decide
-from lambdas.domain.decision.snapshot import Picture
+from lambdas.domain.decision.snapshot import Snapshot
 from lambdas.domain.decision.stock import units
 from lambdas.domain.model.status import NOTICE_COUNTS, RISK_COUNTS, Notice, NoticeKind, Reason
 
 
-def why_due(picture: Picture, *, new: bool = False) -> str | None:
+def why_due(snapshot: Snapshot, *, new: bool = False) -> str | None:
     """Why the pool needs a reconcile now; None when it would change nothing. ``new``: there is no status of it."""
-    if picture.intent.deleted and picture.stock.empty:
+    if snapshot.intent.deleted and snapshot.stock.empty:
         # One that was forgotten has no status either, and EC2 shows for about an hour what it had.
-        later = picture.status.memory.forget_at
-        return None if new or (later is not None and later > picture.now) else "it is to be forgotten"
+        later = snapshot.status.memory.forget_at
+        return None if new or (later is not None and later > snapshot.now) else "it is to be forgotten"
     if new:
         return "it is new"
     reasons = (
-        ("its item changed", _item_changed(picture)),
-        ("its instances changed", _instances_changed(picture)),
-        ("a launch's answer is unknown", picture.status.memory.attempt is not None),
-        ("a termination's answer is unknown", picture.status.memory.ending is not None),
-        ("it has instances to let go", bool(decide(picture).steps)),
-        ("instances are starting up", _starting_up(picture)),
-        ("a drain command runs", any(one.runs(picture.now) for one in picture.status.answer.drains)),
-        ("instances are missing", _may_try(picture)),
-        ("an on-demand instance may make way for spot", picture.swaps.returning),
-        ("what EC2 announced is past", bool(past_notices(picture))),
+        ("its item changed", _item_changed(snapshot)),
+        ("its instances changed", _instances_changed(snapshot)),
+        ("a launch's answer is unknown", snapshot.status.memory.attempt is not None),
+        ("a termination's answer is unknown", snapshot.status.memory.ending is not None),
+        ("it has instances to let go", bool(decide(snapshot).steps)),
+        ("instances are starting up", _starting_up(snapshot)),
+        ("a drain command runs", any(one.runs(snapshot.now) for one in snapshot.status.answer.drains)),
+        ("instances are missing", _may_try(snapshot)),
+        ("an on-demand instance may make way for spot", snapshot.swaps.returning),
+        ("what EC2 announced is past", bool(past_notices(snapshot))),
     )
     return next((why for why, holds in reasons if holds), None)
 
 
-def _item_changed(picture: Picture) -> bool:
-    intent, answer = picture.intent, picture.status.answer
+def _item_changed(snapshot: Snapshot) -> bool:
+    intent, answer = snapshot.intent, snapshot.status.answer
     if intent.deleted:
         return answer.draining_since is None
     return (
         answer.draining_since is not None
         or intent.errors != answer.spec_errors
-        or intent.spec != picture.status.memory.spec
+        or intent.spec != snapshot.status.memory.spec
     )
 
 
-def _instances_changed(picture: Picture) -> bool:
-    stock, answer = picture.stock, picture.status.answer
+def _instances_changed(snapshot: Snapshot) -> bool:
+    stock, answer = snapshot.stock, snapshot.status.answer
     starting = units(stock.starting) + units(stock.unseen)
     shown = (stock.wanted, units(stock.running), starting, units(stock.noticed))
     return shown != (answer.wanted, answer.running, answer.starting, answer.noticed)
 
 
-def _starting_up(picture: Picture) -> bool:
+def _starting_up(snapshot: Snapshot) -> bool:
     """Whether a look can tell more of instances that are not ready: by checks, by a tag, by their end."""
-    stock, pool = picture.stock, picture.intent.pool
+    stock, pool = snapshot.stock, snapshot.intent.pool
     if pool is None:
         return False
-    by_tag = units(stock.ready) != picture.status.answer.ready
+    by_tag = units(stock.ready) != snapshot.status.answer.ready
     by_checks = pool.ready_tag is None and any(one.id in stock.unready for one in stock.running)
-    return bool(by_tag or by_checks or stock.stillborn or stock.lived)
+    return bool(by_tag or by_checks or stock.failed_starts or stock.lived)
 
 
-def _may_try(picture: Picture) -> bool:
-    waiting = picture.status.answer.waiting
+def _may_try(snapshot: Snapshot) -> bool:
+    waiting = snapshot.status.answer.waiting
     if waiting is None:
-        return picture.may_launch
+        return snapshot.may_launch
     # Prices are looked at by each tick, whenever the last look was: it costs no launch.
     watched = waiting.reason is Reason.PRICE_ABOVE_MAX
-    return (watched or waiting.next_attempt_at <= picture.now) and not picture.intent.paused
+    return (watched or waiting.next_attempt_at <= snapshot.now) and not snapshot.intent.paused
 
 
-def past_notices(picture: Picture) -> tuple[str, ...]:
+def past_notices(snapshot: Snapshot) -> tuple[str, ...]:
     """Ids of the instances whose notice no longer matters: EC2 has taken them, or has not in all the time."""
-    present = {one.id for one in (*picture.stock.members, *picture.stock.noticed, *picture.stock.stopped)}
-    present |= {one.id for one in picture.stock.doubtful}
+    present = {one.id for one in (*snapshot.stock.members, *snapshot.stock.noticed, *snapshot.stock.stopped)}
+    present |= {one.id for one in snapshot.stock.doubtful}
 
     def counts(id_: str, notice: Notice) -> bool:
-        age = picture.now - notice.at
+        age = snapshot.now - notice.at
         risk = notice.kind is not NoticeKind.INTERRUPTION and id_ in present and age < RISK_COUNTS
         return age < NOTICE_COUNTS or risk
 
-    return tuple(id_ for id_, notice in picture.status.notices.items() if not counts(id_, notice))
+    return tuple(id_ for id_, notice in snapshot.status.notices.items() if not counts(id_, notice))

@@ -69,7 +69,7 @@ def choose(pool: Pool, market: Market, offers: Iterable[Offer], status: Status, 
         backoff = memory.backoff.get(offer.offering)
         if market is Market.SPOT and pool.share is not None and offer.on_demand_price is None:
             unpriced.append(offer)
-        elif above_cap(pool, offer) or memory.dear.get(offer.offering, now) > now:
+        elif above_cap(pool, offer) or memory.price_refused.get(offer.offering, now) > now:
             too_dear.append(offer)
         elif backoff is not None and backoff.until > now:
             refused.append((offer, backoff))
@@ -89,7 +89,7 @@ def avoided(status: Status, now: datetime) -> set[str]:
         for notice in status.notices.values()
         if notice.kind in OF_CAPACITY and now - notice.at < NOTICE_COUNTS
     }
-    return announced | {offering for offering, until in status.memory.taken.items() if until > now}
+    return announced | {offering for offering, until in status.memory.recently_interrupted.items() if until > now}
 
 
 def _without_cap(pool: Pool, offer: Offer) -> bool:

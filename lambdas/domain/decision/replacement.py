@@ -70,7 +70,7 @@ def plan_swaps(pool: Pool, stock: Stock, memory: Memory, now: datetime, held: in
     An outdated instance may have another reason too: it then has that one's surge, and goes as soon as either lets it.
     """
     at_risk = [one for one in stock.members if one.id in stock.at_risk] if pool.on_rebalance == "replace_first" else []
-    borrowed = surplus_on_demand(pool, stock) if pool.fallback is not None and pool.fallback.return_to_spot else []
+    temporary = temporary_on_demand(pool, stock) if pool.fallback is not None and pool.fallback.return_to_spot else []
     old = outdated(pool, stock) if pool.update == "rolling" else []
     seen: set[str] = set()
 
@@ -81,17 +81,17 @@ def plan_swaps(pool: Pool, stock: Stock, memory: Memory, now: datetime, held: in
 
     drifted = tuple(one for one in _in_order(old, stock) if not one.protected)
     again = tuple(one for one in at_risk if recommended_again(one, memory, now))
-    risky, lent = first_seen(one for one in at_risk if one not in again), first_seen(borrowed)
+    risky, on_demand = first_seen(one for one in at_risk if one not in again), first_seen(temporary)
     room = _Room(pool, stock)
-    fit_risky, fit_lent = room.admit(risky), room.admit(lent)
+    fit_risky, fit_temporary = room.admit(risky), room.admit(on_demand)
     groups = [
         Replacement(fit_risky, units(fit_risky), 0, "EC2 announced a risk for it, and its replacement is ready"),
-        Replacement(fit_lent, units(fit_lent), 0, "spot capacity is back in its place"),
+        Replacement(fit_temporary, units(fit_temporary), 0, "spot capacity is back in its place"),
     ]
-    alone = tuple(one for one in drifted if one.id not in {each.id for each in (*fit_risky, *fit_lent)})
+    alone = tuple(one for one in drifted if one.id not in {each.id for each in (*fit_risky, *fit_temporary)})
     roll, blocked = _rolling(room, memory, now, drifted, alone)
     groups.append(roll)
-    left = [one for one in lent if one not in fit_lent]
+    left = [one for one in on_demand if one not in fit_temporary]
     if left and not any(each.instances for each in groups) and _may_return(stock, memory, now, held):
         why = "spot has refused nothing for an hour, and its successor does not fit beside it"
         groups.append(Replacement((left[0],), 0, left[0].units, why, returns=True))
@@ -234,7 +234,7 @@ def _again_text(one: Instance, memory: Memory) -> str:
 def is_refused(memory: Memory, now: datetime) -> bool:
     """Whether what the pool's item describes cannot be launched, or does not live."""
     held = memory.holds.values()
-    return memory.stillborn > 0 or any(one.reason is Reason.CONFIG and one.until > now for one in held)
+    return memory.failed_starts > 0 or any(one.reason is Reason.CONFIG and one.until > now for one in held)
 
 
 def outdated(pool: Pool, stock: Stock) -> list[Instance]:
@@ -258,14 +258,14 @@ def _differs(pool: Pool, machine: str, instance: Instance) -> bool:
 def _of_wrong_market(pool: Pool, stock: Stock) -> list[Instance]:
     if not pool.spot:
         return [one for one in stock.members if one.market is Market.SPOT]
-    if pool.fallback is None and (surplus := surplus_on_demand(pool, stock)):
-        return surplus
+    if pool.fallback is None and (temporary := temporary_on_demand(pool, stock)):
+        return temporary
     # What is missing is bought on demand first.
     too_few = base(pool, stock) - stock.on_demand - stock.missing
     return _up_to(too_few, (one for one in stock.members if one.market is Market.SPOT and not one.protected))
 
 
-def surplus_on_demand(pool: Pool, stock: Stock) -> list[Instance]:
+def temporary_on_demand(pool: Pool, stock: Stock) -> list[Instance]:
     """In a spot pool, what runs on demand beyond its base: first what is to be replaced anyway, not its successor.
 
     Protected ones stay, so they are of the base rather than others.

@@ -10,7 +10,7 @@ from lambdas.domain.decision.stock import Stock, units
 from lambdas.domain.item.pool import Market
 from lambdas.domain.model.instances import Instance, Offer
 
-DEAREST = Decimal("Infinity")
+MOST_EXPENSIVE = Decimal("Infinity")
 
 
 def victims(
@@ -41,7 +41,7 @@ def victims(
     chosen: list[str] = []
 
     def rank(one: Instance) -> tuple[bool, bool, int, Decimal, int, float, str]:
-        price = DEAREST if one.market is Market.ON_DEMAND else prices.get(one.offering, Decimal(0))
+        price = MOST_EXPENSIVE if one.market is Market.ON_DEMAND else prices.get(one.offering, Decimal(0))
         full, age = -zones[one.zone], one.launched_at.timestamp()
         return stock.is_ready(one), one.id not in outdated, full if spread_zones else 0, -price, full, age, one.id
 

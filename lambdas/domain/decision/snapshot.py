@@ -16,16 +16,23 @@ from lambdas.domain.model.instances import Instance, Offer
 from lambdas.domain.model.results import Failure
 from lambdas.domain.model.status import Backoff, Reason, Status, Template
 
-EASED: dict[str, Any] = {"holds": {}, "dear": {}, "full": {}, "stillborn": 0, "replace_at": None, "returns": None}
+EASED: dict[str, Any] = {
+    "holds": {},
+    "price_refused": {},
+    "full": {},
+    "failed_starts": 0,
+    "replace_at": None,
+    "returns": None,
+}
 """What an edit ends: what stood against the item as it was need not stand against it now."""
 
 
 @dataclass(frozen=True)
-class Picture:
+class Snapshot:
     """One pool at one moment (UTC).
 
     ``minute`` is how long a minute of the pool item lasts; ``drains`` are the states of drain commands by instance id;
-    ``offers`` are None if EC2 was not asked; ``untold`` is what it refused to tell, which hinders no launch;
+    ``offers`` are None if EC2 was not asked; ``unanswered`` is what it refused to tell, which hinders no launch;
     ``unsold`` are types of the item that it sells nowhere in the Region, None if that is not known. If health is not
     known, whoever seems late may be ready.
     """
@@ -38,7 +45,7 @@ class Picture:
     offers: tuple[Offer, ...] | None = None
     template: Template | None = None
     drains: Mapping[str, str] = field(default_factory=dict)
-    untold: tuple[Failure, ...] = ()
+    unanswered: tuple[Failure, ...] = ()
     unsold: tuple[str, ...] | None = None
     health_known: bool = True
 
@@ -92,10 +99,10 @@ class Picture:
 
         Deaths are taken in before the next launch. While launches bring nothing that lives, one instance is tried.
         """
-        if self.stock.stillborn:
+        if self.stock.failed_starts:
             return 0
         units = min(self.stock.missing + self.surge, self.stock.headroom)
-        if not self.status.memory.stillborn:
+        if not self.status.memory.failed_starts:
             return units
         return 0 if self.on_trial else min(units, 1)
 
@@ -103,7 +110,7 @@ class Picture:
     def on_trial(self) -> bool:
         """Whether launches have brought nothing that lived, and instances of the last one may yet."""
         awaited = {one.id for one in self.stock.members if one.id in self.stock.unready} - self.stock.idle
-        return self.status.memory.stillborn > 0 and bool(awaited)
+        return self.status.memory.failed_starts > 0 and bool(awaited)
 
     @property
     def may_launch(self) -> bool:
@@ -127,8 +134,8 @@ class Picture:
         """Types of the item that EC2 sells nowhere in the Region, as far as is known."""
         return self.unsold if self.unsold is not None else self.status.memory.unsold or ()
 
-    def offered(self, offers: Iterable[Offer]) -> Picture:
-        """The same picture with what EC2 offers."""
+    def offered(self, offers: Iterable[Offer]) -> Snapshot:
+        """The same snapshot with what EC2 offers."""
         return replace(self, offers=tuple(offers))
 
 
@@ -139,7 +146,7 @@ def _eased(backoff: Backoff, now: datetime) -> Backoff:
     return backoff.model_copy(update={"until": min(backoff.until, now), "reason": Reason.NO_CAPACITY, "message": ""})
 
 
-def take_picture(
+def take_snapshot(
     intent: Intent,
     instances: Iterable[Instance],
     status: Status,
@@ -147,7 +154,7 @@ def take_picture(
     *,
     minute: timedelta = MINUTE,
     checked: frozenset[str] = frozenset(),
-) -> Picture:
+) -> Snapshot:
     """Count the pool's instances against what holds now. A deleted pool wants none; an edit ends what holds it up."""
     mended = bool(status.answer.spec_errors) and not intent.errors
     if intent.pool is not None and (mended or intent.spec != status.memory.spec):
@@ -156,4 +163,4 @@ def take_picture(
         )
         status = status.model_copy(update={"memory": eased})
     stock = take_stock(intent.pool, instances, status, now, checked=checked, minute=minute)
-    return Picture(intent, stock, status, now, minute)
+    return Snapshot(intent, stock, status, now, minute)

@@ -43,10 +43,11 @@ class Stock:
     """A pool's instances by what they are worth to it.
 
     ``running`` and ``starting`` (pending) are shown by EC2, ``unseen`` not yet; ``unready`` are ids of those that have
-    not been seen ready, ``at_risk`` of those that EC2 may take or service; ``stillborn`` ended before they were ready,
-    ``lived`` ended since, and had been ready; ``doubtful`` may have been terminated: the answer was lost. ``ended`` are
-    ids of those shown to be ending, which EC2 may show as running once more: its listings step back by some seconds;
-    ``idle`` of protected ones that ought to be ready for long and are not: they stay, and nothing waits for them.
+    not been seen ready, ``at_risk`` of those that EC2 may take or service; ``failed_starts`` ended before they were
+    ready, ``lived`` ended since, and had been ready; ``doubtful`` may have been terminated: the answer was lost.
+    ``ended`` are ids of those shown to be ending, which EC2 may show as running once more: its listings step back by
+    some seconds; ``idle`` of protected ones that ought to be ready for long and are not: they stay, and nothing waits
+    for them.
     """
 
     wanted: int
@@ -60,7 +61,7 @@ class Stock:
     in_flight: int
     unready: frozenset[str] = frozenset()
     at_risk: frozenset[str] = frozenset()
-    stillborn: tuple[Instance, ...] = ()
+    failed_starts: tuple[Instance, ...] = ()
     lived: tuple[Instance, ...] = ()
     doubtful: tuple[Instance, ...] = ()
     ended: tuple[str, ...] = ()
@@ -185,7 +186,7 @@ def take_stock(
         at_risk=frozenset(
             id_ for id_, notice in status.notices.items() if notice.kind in RISKS and now - notice.at < RISK_COUNTS
         ),
-        stillborn=tuple(one for one in ended if one.id not in ending and not _has_ready_tag(one, pool)),
+        failed_starts=tuple(one for one in ended if one.id not in ending and not _has_ready_tag(one, pool)),
         lived=tuple(one for one in ended if _has_ready_tag(one, pool)),
         doubtful=tuple(one for one in (*present, *unseen) if one.id in ending - noticed and one.state in ALIVE),
         ended=tuple(one.id for one in present if one.state is State.SHUTTING_DOWN),

@@ -15,12 +15,12 @@ from lambdas.domain.model.results import Failure
 class Prices:
     """USD per instance-hour: spot by offering, on demand by instance type; what is not known is not there.
 
-    ``untold`` is why: EC2's or the price list's refusals.
+    ``unanswered`` is why: EC2's or the price list's refusals.
     """
 
     spot: Mapping[str, Decimal] = field(default_factory=dict)
     on_demand: Mapping[str, Decimal] = field(default_factory=dict)
-    untold: tuple[Failure, ...] = ()
+    unanswered: tuple[Failure, ...] = ()
 
     def of(self, instance: Instance) -> Decimal | None:
         """What an instance costs now."""

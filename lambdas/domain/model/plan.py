@@ -53,10 +53,10 @@ Step = Launch | Resend | Terminate | Drain
 
 
 @dataclass(frozen=True)
-class Hindrance:
+class Blocker:
     """Why instances are not asked for now, and when that may change.
 
-    Of several causes the reason is the gravest; ``waits``: another one passes by itself.
+    Of several causes the reason is the most severe; ``waits``: another one passes by itself.
     """
 
     reason: Reason
@@ -70,10 +70,11 @@ class Hindrance:
 class Plan:
     """What one reconcile does.
 
-    ``hindrance`` is why missing instances are not asked for, ``delayed`` why replacements of serving ones are not.
+    ``blocker`` is why missing instances are not asked for, ``blocked_replacement`` why replacements of those that
+    serve are not.
     """
 
     steps: tuple[Step, ...] = ()
-    hindrance: Hindrance | None = None
-    delayed: Hindrance | None = None
+    blocker: Blocker | None = None
+    blocked_replacement: Blocker | None = None
     drop_attempt: bool = False

@@ -75,7 +75,7 @@ class Terminated:
 
 
 @dataclass(frozen=True)
-class Told:
+class DrainResult:
     """What came of announcing the end of instances."""
 
     drained: tuple[Drained, ...] = ()
@@ -88,7 +88,7 @@ class Results:
 
     launched: Launched | None = None
     terminated: tuple[Terminated, ...] = ()
-    told: tuple[Told, ...] = ()
+    drains: tuple[DrainResult, ...] = ()
     unfinished: bool = False
 
     @property
@@ -108,7 +108,7 @@ class Results:
             *(self.launched.failures if self.launched else ()),
             *(f for one in self.terminated for f in one.failures),
             *(_not_known(one.unknown) for one in self.terminated if one.unknown),
-            *(f for one in self.told for f in one.failures),
+            *(f for one in self.drains for f in one.failures),
         )
 
 

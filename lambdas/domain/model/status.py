@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from lambdas.domain.item.faults import SpecError
 from lambdas.domain.item.pool import Market
@@ -165,20 +165,29 @@ class Template(Frozen):
     warning: str = ""
 
 
+RENAMED = {
+    "stillborn": "failed_starts",
+    "failed": "failed_attempts",
+    "taken": "recently_interrupted",
+    "dear": "price_refused",
+}
+"""Names in stored items of earlier versions, and what they are called since."""
+
+
 class Memory(Frozen):
     """What the control plane keeps for itself between reconciles.
 
     ``ending`` are instances whose termination was written down and not answered: they may be gone. ``shielded`` are
     those that EC2 refused to terminate, with the time until which it is not asked again. ``startup`` are instances not
-    seen ready yet, ``announced`` those under notice whose end was announced, ``stillborn`` how many launches in a row
-    brought none that became ready, ``failed`` the last attempts of those. ``taken`` are offerings that an interruption
-    struck or a recommendation warned of, with the time until which they are avoided, ``dear`` those that EC2 refused
-    for their price, ``full`` subnets that had no free address. ``sizes`` are larger ones that were wanted until lately,
-    ``shortfalls`` what spot lacks, the oldest first. Before ``replace_at`` no replacement is tried for an instance that
-    still serves. ``risks`` are replacements for recommended instances that were recommended again, ``returns`` those of
-    on-demand instances in their place. ``unsold`` are types of the item that EC2 sells nowhere in the Region, None if
-    EC2 has not said. Before ``forget_at`` a deleted pool's launch template is not tried to be deleted again. ``over``
-    are troubles that ended just now, by their names in the metrics.
+    seen ready yet, ``announced`` those under notice whose end was announced, ``failed_starts`` how many launches in a
+    row brought none that became ready, ``failed_attempts`` the last attempts of those. ``recently_interrupted`` are
+    offerings that an interruption struck or a recommendation warned of, with the time until which they are avoided,
+    ``price_refused`` those that EC2 refused for their price, ``full`` subnets that had no free address. ``sizes`` are
+    larger ones that were wanted until lately, ``shortfalls`` what spot lacks, the oldest first. Before ``replace_at``
+    no replacement is tried for an instance that still serves. ``risks`` are replacements for recommended instances that
+    were recommended again, ``returns`` those of on-demand instances in their place. ``unsold`` are types of the item
+    that EC2 sells nowhere in the Region, None if EC2 has not said. Before ``forget_at`` a deleted pool's launch
+    template is not tried to be deleted again. ``over`` are troubles that ended just now, by their names in the metrics.
     """
 
     version: Literal[1] = 1
@@ -190,12 +199,12 @@ class Memory(Frozen):
     shielded: dict[str, Moment] = Field(default_factory=dict)
     startup: tuple[str, ...] = ()
     announced: tuple[str, ...] = ()
-    stillborn: Count = 0
-    failed: tuple[str, ...] = ()
+    failed_starts: Count = 0
+    failed_attempts: tuple[str, ...] = ()
     backoff: dict[str, Backoff] = Field(default_factory=dict)
     holds: dict[Market, Hold] = Field(default_factory=dict)
-    taken: dict[str, Moment] = Field(default_factory=dict)
-    dear: dict[str, Moment] = Field(default_factory=dict)
+    recently_interrupted: dict[str, Moment] = Field(default_factory=dict)
+    price_refused: dict[str, Moment] = Field(default_factory=dict)
     full: dict[str, Moment] = Field(default_factory=dict)
     template: Template | None = None
     below_since: Moment | None = None
@@ -208,9 +217,17 @@ class Memory(Frozen):
     forget_at: Moment | None = None
     over: dict[str, Moment] = Field(default_factory=dict)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, stored: Any) -> Any:
+        """Read a status that an earlier version wrote."""
+        if not isinstance(stored, dict):
+            return stored
+        return {RENAMED.get(name, name): value for name, value in stored.items()}
+
 
 class NoticeKind(StrEnum):
-    """What EC2 announced: an end that is certain and near, or a risk; or that a risk is over. The gravest is first."""
+    """What EC2 announced: an end that is near, a risk, or that a risk is over. The most severe stands first."""
 
     INTERRUPTION = "interruption"
     REBALANCE = "rebalance"
@@ -225,11 +242,11 @@ RISKS = (NoticeKind.REBALANCE, NoticeKind.MAINTENANCE)
 OF_HEALTH = (NoticeKind.MAINTENANCE, NoticeKind.WITHDRAWN)
 """What AWS Health tells: of each event how it stands, again and again, and not always in order."""
 
-_GRAVEST_FIRST = tuple(NoticeKind)
+_MOST_SEVERE_FIRST = tuple(NoticeKind)
 
 
 class Notice(Frozen):
-    """What EC2 announced for an instance, of which one notice is kept: the gravest, else the first.
+    """What EC2 announced for an instance, of which one notice is kept: the most severe, else the first.
 
     ``event`` tells AWS Health's events apart; the newest word on one of them counts.
     """
@@ -246,7 +263,7 @@ class Notice(Frozen):
         if self.event == known.event and {self.kind, known.kind} <= set(OF_HEALTH):
             # Of the same second, the end of an event is the later word.
             return (self.at, self.kind is NoticeKind.WITHDRAWN) > (known.at, known.kind is NoticeKind.WITHDRAWN)
-        return _GRAVEST_FIRST.index(self.kind) < _GRAVEST_FIRST.index(known.kind)
+        return _MOST_SEVERE_FIRST.index(self.kind) < _MOST_SEVERE_FIRST.index(known.kind)
 
 
 ANNOUNCED = "Announced"

@@ -10,7 +10,7 @@ A_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Pauses:
+class BackoffPolicy:
     """How long to wait after a failure: from ``base``, doubling, to ``longest``."""
 
     base: timedelta

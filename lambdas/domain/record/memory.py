@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from lambdas.domain.decision.decide import NEXT_LOOK, blame, late_ones
 from lambdas.domain.decision.offers import OVERRIDES_LIMIT
-from lambdas.domain.decision.snapshot import Picture
+from lambdas.domain.decision.snapshot import Snapshot
 from lambdas.domain.item.fields import bounded
 from lambdas.domain.item.pool import Market
 from lambdas.domain.model.errors import KEY_REMEDY, REMEDIES
@@ -38,7 +38,7 @@ from lambdas.domain.model.status import (
     Series,
     Template,
 )
-from lambdas.domain.record.backoff import A_DAY, Pauses
+from lambdas.domain.record.backoff import A_DAY, BackoffPolicy
 
 UNKNOWN_TRIES = 3
 FAILED_KEPT = 8
@@ -59,7 +59,7 @@ OF_THE_ACCOUNT = ("VolumeLimitExceeded", "MaxFleetCountExceeded", "InstanceLimit
 QUOTED = 150
 """Characters of EC2's words that are kept of an offering's refusal: a pool may have hundreds of offerings."""
 
-GRAVITY = (
+SEVERITY = (
     Reason.CONFIG,
     Reason.QUOTA,
     Reason.THROTTLED,
@@ -89,52 +89,52 @@ CLIENT_ERROR = ("Client.InternalError",)
 """Of those that do, the first is of the root volume's key, and the second may be."""
 
 
-def remember(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> Memory:
+def remember(snapshot: Snapshot, plan: Plan, results: Results, policy: BackoffPolicy) -> Memory:
     """What to keep in mind after this reconcile."""
-    memory, launched, now = picture.status.memory, results.launched, picture.now
+    memory, launched, now = snapshot.status.memory, results.launched, snapshot.now
     attempt = None if plan.drop_attempt else memory.attempt
-    backoff = {key: one for key, one in memory.backoff.items() if _still_counts(key, one, picture)}
+    backoff = {key: one for key, one in memory.backoff.items() if _still_counts(key, one, snapshot)}
     holds = dict(memory.holds)
     if launched is not None:
         attempt = None if launched.answered else launched.attempt
-        settling = template_settles(picture, launched)
+        settling = template_settles(snapshot, launched)
         if not settling:
-            backoff = _backoff_after(launched, backoff, now, pauses)
+            backoff = _backoff_after(launched, backoff, now, policy)
         # Without an answer to the questions before a launch, there is none on any market.
-        asked = (launched.market,) if launched.attempt or picture.intent.pool is None else picture.intent.pool.markets
+        asked = (launched.market,) if launched.attempt or snapshot.intent.pool is None else snapshot.intent.pool.markets
         for market in asked:
             if settling:
                 holds = {**holds, market: _settling(launched, now)}
             else:
-                holds = _holds_after(replace(launched, market=market), holds, now, pauses)
-    dead = _stillborn(picture, results)
-    backoff |= _no_room(dead, backoff, now, pauses)
-    stillborn, holds = _deaths(dead, picture, holds, pauses)
-    below = not picture.intent.paused and sum(one.units for one in picture.stock.running) < picture.stock.wanted
+                holds = _holds_after(replace(launched, market=market), holds, now, policy)
+    dead = _failed_starts(snapshot, results)
+    backoff |= _no_room(dead, backoff, now, policy)
+    failed_starts, holds = _deaths(dead, snapshot, holds, policy)
+    below = not snapshot.intent.paused and sum(one.units for one in snapshot.stock.running) < snapshot.stock.wanted
     return Memory(
-        spec=picture.intent.spec or memory.spec,
+        spec=snapshot.intent.spec or memory.spec,
         attempt=attempt,
-        launched=_launched(picture, plan, results),
-        terminated=_terminated(picture, results),
-        ending=_ending(picture, results),
+        launched=_launched(snapshot, plan, results),
+        terminated=_terminated(snapshot, results),
+        ending=_ending(snapshot, results),
         shielded=_bounded(_shielded(memory.shielded, results, now)),
-        startup=_startup(picture, plan, results, dead),
-        announced=_announced(picture, results),
-        stillborn=stillborn,
-        failed=_failed(memory.failed, dead),
+        startup=_startup(snapshot, plan, results, dead),
+        announced=_announced(snapshot, results),
+        failed_starts=failed_starts,
+        failed_attempts=_failed_attempts(memory.failed_attempts, dead),
         backoff=_bounded(backoff),
         holds=holds,
-        taken=_bounded(_taken(picture, dead, pauses)),
-        dear=_bounded(_dear(memory.dear, launched, now)),
-        full=_bounded(_full(memory.full, launched, now, pauses)),
-        template=_template(picture, launched),
+        recently_interrupted=_bounded(_recently_interrupted(snapshot, dead, policy)),
+        price_refused=_bounded(_price_refused(memory.price_refused, launched, now)),
+        full=_bounded(_full(memory.full, launched, now, policy)),
+        template=_template(snapshot, launched),
         below_since=(memory.below_since or now) if below else None,
         sizes=memory.sizes,
         shortfalls=memory.shortfalls,
         replace_at=memory.replace_at,
-        risks=_risks(picture, launched, pauses),
-        returns=_returns(picture, plan, pauses),
-        unsold=memory.unsold if picture.unsold is None and picture.intent.spec == memory.spec else picture.unsold,
+        risks=_risks(snapshot, launched, policy),
+        returns=_returns(snapshot, plan, policy),
+        unsold=memory.unsold if snapshot.unsold is None and snapshot.intent.spec == memory.spec else snapshot.unsold,
     )
 
 
@@ -146,10 +146,10 @@ def _bounded(remembered: dict[str, V]) -> dict[str, V]:
     return dict(list(remembered.items())[-OVERRIDES_LIMIT:])
 
 
-def _ending(picture: Picture, results: Results) -> Ended | None:
+def _ending(snapshot: Snapshot, results: Results) -> Ended | None:
     """Terminations whose answer is not known: sent just now, or by a reconcile that did not get as far as this."""
-    before, now = picture.status.memory.ending, picture.now
-    known = {one.id for one in picture.stock.doubtful} - results.ended - results.unanswered
+    before, now = snapshot.status.memory.ending, snapshot.now
+    known = {one.id for one in snapshot.stock.doubtful} - results.ended - results.unanswered
     if results.unanswered:
         return Ended(at=now, ids=tuple(sorted(results.unanswered | known)))
     return Ended(at=before.at, ids=tuple(sorted(known))) if before and known else None
@@ -161,41 +161,41 @@ def _shielded(known: Mapping[str, datetime], results: Results, now: datetime) ->
     return {id_: until for id_, until in {**known, **new}.items() if until > now}
 
 
-def _risks(picture: Picture, launched: Launched | None, pauses: Pauses) -> Series | None:
+def _risks(snapshot: Snapshot, launched: Launched | None, policy: BackoffPolicy) -> Series | None:
     """Replacing what is at risk by what then is at risk too becomes rare."""
-    series, now = picture.status.memory.risks, picture.now
-    going = [one for one in picture.stock.members if one.id in picture.stock.at_risk & picture.swaps.going]
+    series, now = snapshot.status.memory.risks, snapshot.now
+    going = [one for one in snapshot.stock.members if one.id in snapshot.stock.at_risk & snapshot.swaps.going]
     if launched is None or launched.attempt is None or not launched.instances or not going:
         return series if series and now - series.until < LONGEST_SERIES else None
     new = launched.attempt.id
     if series is None or now - series.until >= LONGEST_SERIES:
-        return Series(since=now - A_LITTLE, tries=1, until=now + pauses.seldom(1), attempts=(new,))
+        return Series(since=now - A_LITTLE, tries=1, until=now + policy.seldom(1), attempts=(new,))
     again = any(one.attempt_id in series.attempts for one in going)
-    tries, until = (series.tries + 1, now + pauses.seldom(series.tries + 1)) if again else (series.tries, series.until)
+    tries, until = (series.tries + 1, now + policy.seldom(series.tries + 1)) if again else (series.tries, series.until)
     attempts = (*series.attempts, new)[-MOST_OF_A_SERIES:]
     return Series(since=series.since, tries=tries, until=until, attempts=attempts)
 
 
-def _returns(picture: Picture, plan: Plan, pauses: Pauses) -> Series | None:
+def _returns(snapshot: Snapshot, plan: Plan, policy: BackoffPolicy) -> Series | None:
     """Making room for spot, which then did not come, becomes rare; once spot has come it starts afresh."""
-    series, now = picture.status.memory.returns, picture.now
-    if series and any(one.market is Market.SPOT and one.launched_at >= series.since for one in _became_ready(picture)):
+    series, now = snapshot.status.memory.returns, snapshot.now
+    if series and any(one.market is Market.SPOT and one.launched_at >= series.since for one in _became_ready(snapshot)):
         return None
-    if not picture.swaps.returning or picture.offers is None:
+    if not snapshot.swaps.returning or snapshot.offers is None:
         return series
     made = {id_ for step in plan.steps if isinstance(step, Terminate) for id_ in step.instance_ids}
-    if not made & picture.swaps.going:
-        return Series(since=now - A_LITTLE, tries=series.tries if series else 0, until=now + pauses.longest)
+    if not made & snapshot.swaps.going:
+        return Series(since=now - A_LITTLE, tries=series.tries if series else 0, until=now + policy.longest)
     tries = series.tries + 1 if series else 1
-    return Series(since=now - A_LITTLE, tries=tries, until=now + pauses.seldom(tries))
+    return Series(since=now - A_LITTLE, tries=tries, until=now + policy.seldom(tries))
 
 
-def template_settles(picture: Picture, launched: Launched | None) -> bool:
+def template_settles(snapshot: Snapshot, launched: Launched | None) -> bool:
     """Whether a launch was refused for nothing but a launch template of ours that EC2 does not show everywhere yet."""
     if launched is None or not launched.short or not launched.failures:
         return False
-    known = _template(picture, launched)
-    young = known is not None and known.made_at is not None and picture.now - known.made_at < TEMPLATE_SETTLES
+    known = _template(snapshot, launched)
+    young = known is not None and known.made_at is not None and snapshot.now - known.made_at < TEMPLATE_SETTLES
     return young and all(_speaks_of_the_template(one) for one in launched.failures)
 
 
@@ -211,29 +211,29 @@ def _settling(launched: Launched, now: datetime) -> Hold:
     return Hold(reason=Reason.UNKNOWN, until=now + TEMPLATE_RETRY, failures=0, message=message)
 
 
-def _template(picture: Picture, launched: Launched | None) -> Template | None:
+def _template(snapshot: Snapshot, launched: Launched | None) -> Template | None:
     """The template's version last used. If EC2 misses it, somebody deleted it: the next launch looks for it anew.
 
     One that EC2 has, though it does not show it, was made by a reconcile that did not get as far as this.
     """
-    known = picture.template or picture.status.memory.template
+    known = snapshot.template or snapshot.status.memory.template
     if launched is not None and any(one.code == TEMPLATE_EXISTS for one in launched.failures):
         seen = known is not None and not known.machine
-        return known if seen else Template(machine="", id="", version=0, made_at=picture.now)
+        return known if seen else Template(machine="", id="", version=0, made_at=snapshot.now)
     missed = launched is not None and any(one.code.startswith(NO_TEMPLATE) for one in launched.failures)
-    young = known and known.made_at and picture.now - known.made_at < TEMPLATE_SETTLES
+    young = known and known.made_at and snapshot.now - known.made_at < TEMPLATE_SETTLES
     return known.model_copy(update={"machine": ""}) if known and missed and not young else known
 
 
-def gravest(failures: Iterable[Failure]) -> Failure | None:
+def most_severe(failures: Iterable[Failure]) -> Failure | None:
     """The failure that tells most."""
-    return min(failures, key=lambda failure: GRAVITY.index(failure.reason), default=None)
+    return min(failures, key=lambda failure: SEVERITY.index(failure.reason), default=None)
 
 
-def _launched(picture: Picture, plan: Plan, results: Results) -> tuple[Batch, ...]:
-    memory, now = picture.status.memory, picture.now
+def _launched(snapshot: Snapshot, plan: Plan, results: Results) -> tuple[Batch, ...]:
+    memory, now = snapshot.status.memory, snapshot.now
     batches = {one.attempt: one for one in memory.launched if now - one.at < RECENT}
-    if plan.drop_attempt and memory.attempt and (shown := _shown(picture)):
+    if plan.drop_attempt and memory.attempt and (shown := _shown(snapshot)):
         batches[memory.attempt.id] = _batch(memory.attempt, {one.id: one.offering for one in shown}, now)
     if (launched := results.launched) and launched.attempt and launched.instances:
         batches[launched.attempt.id] = _batch(launched.attempt, launched.instances, now)
@@ -249,52 +249,52 @@ def _batch(attempt: Attempt, instances: Mapping[str, str], now: datetime) -> Bat
     )
 
 
-def _shown(picture: Picture) -> tuple[Instance, ...]:
+def _shown(snapshot: Snapshot) -> tuple[Instance, ...]:
     """What EC2 shows of the open attempt; its next listing, from another replica, may be older and not show it."""
-    attempt, stock = picture.status.memory.attempt, picture.stock
+    attempt, stock = snapshot.status.memory.attempt, snapshot.stock
     return tuple(one for one in (*stock.running, *stock.starting) if attempt and one.attempt_id == attempt.id)
 
 
-def _terminated(picture: Picture, results: Results) -> tuple[Ended, ...]:
+def _terminated(snapshot: Snapshot, results: Results) -> tuple[Ended, ...]:
     """What must not count any more though an older listing may show it: what we ended, and what was seen to end."""
-    recent = [one for one in picture.status.memory.terminated if picture.now - one.at < RECENT]
-    ids = results.ended | {one.id for one in picture.stock.stillborn} | set(picture.stock.ended)
-    return (*recent, *([Ended(at=picture.now, ids=tuple(sorted(ids)))] if ids else []))
+    recent = [one for one in snapshot.status.memory.terminated if snapshot.now - one.at < RECENT]
+    ids = results.ended | {one.id for one in snapshot.stock.failed_starts} | set(snapshot.stock.ended)
+    return (*recent, *([Ended(at=snapshot.now, ids=tuple(sorted(ids)))] if ids else []))
 
 
-def _startup(picture: Picture, plan: Plan, results: Results, dead: Iterable[Instance]) -> tuple[str, ...]:
+def _startup(snapshot: Snapshot, plan: Plan, results: Results, dead: Iterable[Instance]) -> tuple[str, ...]:
     """Instances that are still to become ready: those awaited, and what has just been launched."""
     new = set(results.launched.instances) if results.launched else set()
     if plan.drop_attempt:
-        new |= {one.id for one in _shown(picture)}
+        new |= {one.id for one in _shown(snapshot)}
     over = results.ended | {one.id for one in dead}
-    return tuple(sorted((picture.stock.unready | new) - over))
+    return tuple(sorted((snapshot.stock.unready | new) - over))
 
 
-def _announced(picture: Picture, results: Results) -> tuple[str, ...]:
-    told = {one.instance_id for told in results.told for one in told.drained}
-    noticed = {one.id for one in picture.stock.noticed}
-    return tuple(sorted(noticed & (told | set(picture.status.memory.announced))))
+def _announced(snapshot: Snapshot, results: Results) -> tuple[str, ...]:
+    told = {one.instance_id for told in results.drains for one in told.drained}
+    noticed = {one.id for one in snapshot.stock.noticed}
+    return tuple(sorted(noticed & (told | set(snapshot.status.memory.announced))))
 
 
 def _full(
-    known: Mapping[str, datetime], launched: Launched | None, now: datetime, pauses: Pauses
+    known: Mapping[str, datetime], launched: Launched | None, now: datetime, policy: BackoffPolicy
 ) -> dict[str, datetime]:
     """Subnets that had no free address: others of the zone come first for a while."""
     refused = launched.failures if launched else ()
-    new = {one.subnet: now + pauses.base for one in refused if one.reason is Reason.NO_ADDRESSES and one.subnet}
+    new = {one.subnet: now + policy.base for one in refused if one.reason is Reason.NO_ADDRESSES and one.subnet}
     return {key: until for key, until in sorted({**known, **new}.items()) if until > now}
 
 
-def _stillborn(picture: Picture, results: Results) -> tuple[Instance, ...]:
+def _failed_starts(snapshot: Snapshot, results: Results) -> tuple[Instance, ...]:
     """Instances that ended, or had to be ended, before they were ready."""
-    late = set(late_ones(picture)) & results.ended
-    stock = picture.stock
-    return (*stock.stillborn, *(one for one in (*stock.running, *stock.starting) if one.id in late))
+    late = set(late_ones(snapshot)) & results.ended
+    stock = snapshot.stock
+    return (*stock.failed_starts, *(one for one in (*stock.running, *stock.starting) if one.id in late))
 
 
-def _became_ready(picture: Picture) -> list[Instance]:
-    awaited, stock = set(picture.status.memory.startup), picture.stock
+def _became_ready(snapshot: Snapshot) -> list[Instance]:
+    awaited, stock = set(snapshot.status.memory.startup), snapshot.stock
     return [*(one for one in stock.ready if one.id in awaited), *stock.lived]
 
 
@@ -302,42 +302,42 @@ def _ended_by(instance: Instance, codes: tuple[str, ...]) -> bool:
     return instance.ended.startswith(codes)
 
 
-def _still_counts(offering: str, backoff: Backoff, picture: Picture) -> bool:
+def _still_counts(offering: str, backoff: Backoff, snapshot: Snapshot) -> bool:
     """Whether a refusal is recent, and nothing that was launched after its pause has lived."""
-    tried_again = (one for one in _became_ready(picture) if one.offering == offering)
+    tried_again = (one for one in _became_ready(snapshot) if one.offering == offering)
     lived = any(one.launched_at >= backoff.until for one in tried_again)
-    return picture.now - backoff.until < FORGET_BACKOFF and not lived
+    return snapshot.now - backoff.until < FORGET_BACKOFF and not lived
 
 
 def _no_room(
-    dead: Iterable[Instance], backoff: Mapping[str, Backoff], now: datetime, pauses: Pauses
+    dead: Iterable[Instance], backoff: Mapping[str, Backoff], now: datetime, policy: BackoffPolicy
 ) -> dict[str, Backoff]:
     """EC2 found no room after all: its answer came late, but it is the same answer."""
     empty = {one.offering for one in dead if _ended_by(one, NO_ROOM)}
     failures = {key: backoff[key].failures + 1 if key in backoff else 1 for key in sorted(empty)}
     return {
-        key: Backoff(until=now + pauses.after(number, key), failures=number, message=", ".join(NO_ROOM))
+        key: Backoff(until=now + policy.after(number, key), failures=number, message=", ".join(NO_ROOM))
         for key, number in failures.items()
     }
 
 
 def _deaths(
-    dead: Iterable[Instance], picture: Picture, holds: dict[Market, Hold], pauses: Pauses
+    dead: Iterable[Instance], snapshot: Snapshot, holds: dict[Market, Hold], policy: BackoffPolicy
 ) -> tuple[int, dict[Market, Hold]]:
     """Launch-then-die loops burn launches: pause, ever longer, until one instance becomes ready.
 
     Whatever dies of one launch counts once.
     """
     telling = [one for one in dead if not _ended_by(one, (*TAKEN_BY_EC2, *NO_ROOM, *BY_A_PERSON))]
-    before, now = picture.status.memory, picture.now
+    before, now = snapshot.status.memory, snapshot.now
     if not telling:
-        return (0 if _became_ready(picture) else before.stillborn), holds
+        return (0 if _became_ready(snapshot) else before.failed_starts), holds
     first = min(telling, key=lambda one: one.id)
-    known = before.stillborn > 0 and {one.attempt_id for one in telling} <= set(before.failed)
-    count = before.stillborn + (0 if known else 1)
+    known = before.failed_starts > 0 and {one.attempt_id for one in telling} <= set(before.failed_attempts)
+    count = before.failed_starts + (0 if known else 1)
     hold = Hold(
         reason=Reason.CONFIG if _ended_by(first, NO_KEY) else blame(count),
-        until=now + pauses.after(count, first.id),
+        until=now + policy.after(count, first.id),
         failures=count,
         message=f"{len(telling)} instances ended before they were ready, launch {count} in a row: {_cause(first)}",
     )
@@ -347,14 +347,14 @@ def _deaths(
     }
 
 
-def _failed(known: Iterable[str], dead: Iterable[Instance]) -> tuple[str, ...]:
+def _failed_attempts(known: Iterable[str], dead: Iterable[Instance]) -> tuple[str, ...]:
     """The last attempts of which an instance ended before it was ready."""
     return tuple(dict.fromkeys((*known, *sorted(one.attempt_id for one in dead))))[-FAILED_KEPT:]
 
 
 def _graver(known: Hold | None, new: Hold, now: datetime) -> Hold:
     """What EC2 refuses just now may tell more than what has died."""
-    stays = known is not None and known.until > now and GRAVITY.index(known.reason) < GRAVITY.index(new.reason)
+    stays = known is not None and known.until > now and SEVERITY.index(known.reason) < SEVERITY.index(new.reason)
     return known if known is not None and stays else new
 
 
@@ -367,20 +367,20 @@ def _cause(instance: Instance) -> str:
     return f"{instance.ended}. Look at the image and user_data.{or_the_key}"
 
 
-def _taken(picture: Picture, dead: Iterable[Instance], pauses: Pauses) -> dict[str, datetime]:
+def _recently_interrupted(snapshot: Snapshot, dead: Iterable[Instance], policy: BackoffPolicy) -> dict[str, datetime]:
     """Offerings that an interruption struck or EC2 warned of: avoided for a while, also when that is forgotten."""
     struck = {
-        notice.offering: notice.at + pauses.avoidance
-        for notice in sorted(picture.status.notices.values(), key=lambda one: one.at)
+        notice.offering: notice.at + policy.avoidance
+        for notice in sorted(snapshot.status.notices.values(), key=lambda one: one.at)
         if notice.kind in OF_CAPACITY
     }
-    struck |= {one.offering: picture.now + pauses.avoidance for one in dead if _ended_by(one, TAKEN_BY_EC2)}
-    known = picture.status.memory.taken
+    struck |= {one.offering: snapshot.now + policy.avoidance for one in dead if _ended_by(one, TAKEN_BY_EC2)}
+    known = snapshot.status.memory.recently_interrupted
     latest = {key: max(until, known.get(key, until)) for key, until in (known | struck).items()}
-    return {key: until for key, until in sorted(latest.items()) if until > picture.now}
+    return {key: until for key, until in sorted(latest.items()) if until > snapshot.now}
 
 
-def _dear(known: Mapping[str, datetime], launched: Launched | None, now: datetime) -> dict[str, datetime]:
+def _price_refused(known: Mapping[str, datetime], launched: Launched | None, now: datetime) -> dict[str, datetime]:
     """Offerings that EC2 itself found too dear, whatever the prices said that we saw; others are tried meanwhile."""
     refused = (one for one in (launched.failures if launched else ()) if one.reason is Reason.PRICE_ABOVE_MAX)
     new = {one.offering: now + NEXT_LOOK for one in refused if one.offering is not None}
@@ -388,7 +388,7 @@ def _dear(known: Mapping[str, datetime], launched: Launched | None, now: datetim
 
 
 def _backoff_after(
-    launched: Launched, backoff: dict[str, Backoff], now: datetime, pauses: Pauses
+    launched: Launched, backoff: dict[str, Backoff], now: datetime, policy: BackoffPolicy
 ) -> dict[str, Backoff]:
     """Those that were refused pause longer each time; one that gave some before it was empty starts afresh.
 
@@ -404,7 +404,7 @@ def _backoff_after(
     gave, after = set(launched.instances.values()), dict(backoff)
     for offering in sorted(refused.keys() & launched.offerings):
         after[offering] = _refused(
-            refused[offering], None if offering in gave else after.get(offering), launched, now, pauses
+            refused[offering], None if offering in gave else after.get(offering), launched, now, policy
         )
     return after
 
@@ -415,28 +415,32 @@ def _of_its_offering(failure: Failure) -> bool:
     return failure.offering is not None and own and failure.code not in OF_THE_ACCOUNT
 
 
-def _refused(refusal: Failure, before: Backoff | None, launched: Launched, now: datetime, pauses: Pauses) -> Backoff:
+def _refused(
+    refusal: Failure, before: Backoff | None, launched: Launched, now: datetime, policy: BackoffPolicy
+) -> Backoff:
     failures = before.failures + 1 if before else 1
     reason = refusal.reason
     if reason is Reason.UNKNOWN and failures >= UNKNOWN_TRIES and before and before.reason is not Reason.NO_CAPACITY:
         reason = Reason.CONFIG
     needs_a_person = reason in (Reason.CONFIG, Reason.QUOTA)
-    pause = pauses.longest if refusal.lasting or needs_a_person else pauses.after(failures, _salt(launched))
+    pause = policy.longest if refusal.lasting or needs_a_person else policy.after(failures, _salt(launched))
     message = refusal.message.removesuffix(REMEDIES.get(refusal.code, "")).strip()  # a decision adds it again
     words = f"{refusal.code}: {message}" if refusal.code else message
     return Backoff(until=now + pause, failures=failures, reason=reason, message=bounded(words, QUOTED))
 
 
-def _holds_after(launched: Launched, holds: dict[Market, Hold], now: datetime, pauses: Pauses) -> dict[Market, Hold]:
-    hold = _hold_after(launched, holds.get(launched.market), now, pauses)
+def _holds_after(
+    launched: Launched, holds: dict[Market, Hold], now: datetime, policy: BackoffPolicy
+) -> dict[Market, Hold]:
+    hold = _hold_after(launched, holds.get(launched.market), now, policy)
     others = {market: one for market, one in holds.items() if market is not launched.market}
     return {**others, launched.market: hold} if hold else others
 
 
-def _hold_after(launched: Launched, hold: Hold | None, now: datetime, pauses: Pauses) -> Hold | None:
+def _hold_after(launched: Launched, hold: Hold | None, now: datetime, policy: BackoffPolicy) -> Hold | None:
     if not launched.short:
         return None
-    worst = gravest(one for one in launched.failures if not _of_its_offering(one))
+    worst = most_severe(one for one in launched.failures if not _of_its_offering(one))
     if worst is None or worst.reason is Reason.NO_CAPACITY or (worst.reason is Reason.NO_ADDRESSES and worst.subnet):
         return None
     failures = hold.failures + 1 if hold is not None else 1
@@ -448,7 +452,7 @@ def _hold_after(launched: Launched, hold: Hold | None, now: datetime, pauses: Pa
     if reason is Reason.UNKNOWN and failures >= UNKNOWN_TRIES:
         reason = Reason.CONFIG
     needs_a_person = reason in (Reason.CONFIG, Reason.QUOTA)
-    pause = pauses.longest if needs_a_person else pauses.after(failures, _salt(launched))
+    pause = policy.longest if needs_a_person else policy.after(failures, _salt(launched))
     return Hold(reason=reason, until=now + pause, failures=failures, message=message)
 
 

@@ -9,14 +9,14 @@ from typing import Any
 from lambdas.domain.decision.decide import SPOT_IS_SHORT, decide
 from lambdas.domain.decision.due import past_notices
 from lambdas.domain.decision.replacement import base
-from lambdas.domain.decision.snapshot import Picture
+from lambdas.domain.decision.snapshot import Snapshot
 from lambdas.domain.decision.stock import Stock, recently_launched
 from lambdas.domain.item.pool import Market
 from lambdas.domain.model.instances import Instance
 from lambdas.domain.model.plan import Launch, Plan
 from lambdas.domain.model.results import Results
 from lambdas.domain.model.status import CLOSING, Answer, Memory, Shortfall, Size, Status, troubles_of
-from lambdas.domain.record.backoff import Pauses
+from lambdas.domain.record.backoff import BackoffPolicy
 from lambdas.domain.record.memory import TEMPLATE_RETRY, remember, template_settles
 from lambdas.domain.record.public_status import answer
 
@@ -35,40 +35,40 @@ class Outcome:
     soon: timedelta | None = None
 
 
-def fold(picture: Picture, plan: Plan, results: Results, pauses: Pauses) -> Outcome:
+def fold(snapshot: Snapshot, plan: Plan, results: Results, policy: BackoffPolicy) -> Outcome:
     """Fold one reconcile's results into the status it began with."""
-    memory = remember(picture, plan, results, pauses)
-    past = set(past_notices(picture))
-    notices = {id_: one for id_, one in picture.status.notices.items() if id_ not in past}
-    folded = Status(answer=picture.status.answer, memory=memory, notices=notices)
-    after = replace(picture, stock=_stock_after(picture, memory, results), status=folded)
+    memory = remember(snapshot, plan, results, policy)
+    past = set(past_notices(snapshot))
+    notices = {id_: one for id_, one in snapshot.status.notices.items() if id_ not in past}
+    folded = Status(answer=snapshot.status.answer, memory=memory, notices=notices)
+    after = replace(snapshot, stock=_stock_after(snapshot, memory, results), status=folded)
     left = decide(after)
     said = answer(after, left, results)
     status = Status(
         answer=said,
-        memory=memory.model_copy(update={**_since(after, left), "over": _over(picture, said, memory)}),
+        memory=memory.model_copy(update={**_since(after, left), "over": _over(snapshot, said, memory)}),
         notices=notices,
     )
     launches = any(isinstance(step, Launch) for step in left.steps)
     launched = results.launched
     more = launches and launched is not None and launched.answered
-    unasked = picture.offers is None and launched is None and after.may_launch
-    soon = TEMPLATE_RETRY if template_settles(picture, launched) else None
+    unasked = snapshot.offers is None and launched is None and after.may_launch
+    soon = TEMPLATE_RETRY if template_settles(snapshot, launched) else None
     return Outcome(status, again=more or unasked or results.unfinished, soon=soon)
 
 
-def _since(after: Picture, left: Plan) -> dict[str, Any]:
+def _since(after: Snapshot, left: Plan) -> dict[str, Any]:
     """What waits, how much of it and since when: spot for the fallback, larger sizes for the calm, replacements."""
     memory, now = after.status.memory, after.now
     waits = memory.replace_at if memory.replace_at and memory.replace_at > now else None
     return {
         "shortfalls": _shortfalls(after, left),
         "sizes": _sizes(after),
-        "replace_at": left.delayed.until if left.delayed else waits,
+        "replace_at": left.blocked_replacement.until if left.blocked_replacement else waits,
     }
 
 
-def _over(before: Picture, said: Answer, memory: Memory) -> dict[str, datetime]:
+def _over(before: Snapshot, said: Answer, memory: Memory) -> dict[str, datetime]:
     """Troubles that have ended since the last look, or did a moment ago."""
     was = troubles_of(before.status.answer, before.status.memory)
     lately = {name: at for name, at in before.status.memory.over.items() if before.now - at < CLOSING}
@@ -76,7 +76,7 @@ def _over(before: Picture, said: Answer, memory: Memory) -> dict[str, datetime]:
     return {name: at for name, at in {**lately, **dict.fromkeys(was, before.now)}.items() if name not in now}
 
 
-def _shortfalls(after: Picture, left: Plan) -> tuple[Shortfall, ...]:
+def _shortfalls(after: Snapshot, left: Plan) -> tuple[Shortfall, ...]:
     """What is missing for want of spot, each part with its own beginning; what comes serves the oldest first."""
     stock, pool = after.stock, after.intent.pool
     if pool is None or pool.fallback is None or after.intent.paused:
@@ -92,7 +92,7 @@ def _shortfalls(after: Picture, left: Plan) -> tuple[Shortfall, ...]:
         if one.units > gone:
             kept.append(Shortfall(since=one.since, units=one.units - gone))
     new = lacking - sum(one.units for one in kept)
-    why = left.hindrance
+    why = left.blocker
     struck = why is not None and why.market is Market.SPOT and (why.reason in SPOT_IS_SHORT or why.waits)
     if new > 0 and struck:
         kept.append(Shortfall(since=after.now, units=new))
@@ -107,7 +107,7 @@ def _merged(shortfalls: list[Shortfall]) -> tuple[Shortfall, ...]:
     return (*few, *rest)
 
 
-def _sizes(after: Picture) -> tuple[Size, ...]:
+def _sizes(after: Snapshot) -> tuple[Size, ...]:
     """Larger sizes that were wanted within scale_in_after_minutes, each until when: falling in size, rising in time."""
     pool, before, now = after.intent.pool, after.status.answer, after.now
     # A deleted item may come back, and ask for any calm.
@@ -127,9 +127,9 @@ def _thinned(sizes: list[Size]) -> list[Size]:
     return [Size(at=younger.at, wanted=older.wanted) for younger, older in pairs]
 
 
-def _stock_after(picture: Picture, memory: Memory, results: Results) -> Stock:
-    stock, attempt, pool = picture.stock, memory.attempt, picture.intent.pool
-    known_attempt = attempt == picture.status.memory.attempt
+def _stock_after(snapshot: Snapshot, memory: Memory, results: Results) -> Stock:
+    stock, attempt, pool = snapshot.stock, memory.attempt, snapshot.intent.pool
+    known_attempt = attempt == snapshot.status.memory.attempt
     known = {one.id for one in (*stock.members, *stock.noticed)}
 
     def weighed(one: Instance) -> Instance:
@@ -137,7 +137,7 @@ def _stock_after(picture: Picture, memory: Memory, results: Results) -> Stock:
 
     launched = results.launched.instances if results.launched else {}
     new = tuple(
-        weighed(one) for one in recently_launched(memory, picture.now) if one.id in launched and one.id not in known
+        weighed(one) for one in recently_launched(memory, snapshot.now) if one.id in launched and one.id not in known
     )
     doubt = set(memory.ending.ids) if memory.ending else set()
     left = stock.without(results.ended | doubt)
@@ -146,7 +146,7 @@ def _stock_after(picture: Picture, memory: Memory, results: Results) -> Stock:
         unseen=(*left.unseen, *new),
         doubtful=tuple(one for one in (*stock.members, *stock.doubtful) if one.id in doubt - results.ended),
         unready=frozenset(memory.startup),
-        stillborn=(),
+        failed_starts=(),
         lived=(),
         in_flight=(stock.in_flight if known_attempt else attempt.count) if attempt else 0,
     )

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from lambdas.domain.decision.decide import NEXT_LOOK
 from lambdas.domain.decision.replacement import is_refused, outdated
-from lambdas.domain.decision.snapshot import Picture
+from lambdas.domain.decision.snapshot import Snapshot
 from lambdas.domain.decision.stock import units
-from lambdas.domain.model.plan import Hindrance, Launch, Plan
+from lambdas.domain.model.plan import Blocker, Launch, Plan
 from lambdas.domain.model.results import Launched, Results
 from lambdas.domain.model.status import Answer, Drained, LastError, Reason, Replacing, Rollout, RolloutState, Waiting
-from lambdas.domain.record.memory import gravest
+from lambdas.domain.record.memory import most_severe
 
 OF_AN_OFFERING = (Reason.NO_CAPACITY, Reason.PRICE_ABOVE_MAX)
 SHOWN_DRAINS = 20
 SHOWN_STUCK = 3
 
 
-def answer(after: Picture, left: Plan, results: Results) -> Answer:
+def answer(after: Snapshot, left: Plan, results: Results) -> Answer:
     """Say how a pool stands ``after`` a reconcile, of which ``left`` remains to be done."""
     stock = after.stock
     return Answer(
@@ -27,8 +27,8 @@ def answer(after: Picture, left: Plan, results: Results) -> Answer:
         noticed=units(stock.noticed),
         on_demand=stock.on_demand,
         waiting=_waiting(after, left, results.launched),
-        rollout=_rollout(after, left.hindrance, left.delayed),
-        replacing=_replacing(after, left.delayed),
+        rollout=_rollout(after, left.blocker, left.blocked_replacement),
+        replacing=_replacing(after, left.blocked_replacement),
         drains=_drains(after, results),
         warnings=(*_warnings(after.not_sold), *_of_the_template(after)),
         spec_errors=after.intent.errors,
@@ -37,7 +37,7 @@ def answer(after: Picture, left: Plan, results: Results) -> Answer:
     )
 
 
-def _waiting(after: Picture, left: Plan, launched: Launched | None) -> Waiting | None:
+def _waiting(after: Snapshot, left: Plan, launched: Launched | None) -> Waiting | None:
     """The queued shortfall, aged from when it began, whatever its reason has been since."""
     count = after.stock.wanted - after.stock.serving
     if count <= 0 or after.intent.paused:
@@ -45,32 +45,32 @@ def _waiting(after: Picture, left: Plan, launched: Launched | None) -> Waiting |
     before = after.status.answer.waiting
     at_once = any(isinstance(step, Launch) for step in left.steps)
     refused = launched is not None and bool(launched.failures)
-    hindrance = None if at_once and refused else left.hindrance
-    if hindrance is None:
-        hindrance = _under_way(after, launched)
+    blocker = None if at_once and refused else left.blocker
+    if blocker is None:
+        blocker = _under_way(after, launched)
     return Waiting(
         count=count,
-        reason=hindrance.reason,
+        reason=blocker.reason,
         since=before.since if before else after.now,
         attempts=(before.attempts if before else 0) + (1 if launched else 0),
-        next_attempt_at=hindrance.until,
-        message=hindrance.message,
+        next_attempt_at=blocker.until,
+        message=blocker.message,
     )
 
 
-def _under_way(after: Picture, launched: Launched | None) -> Hindrance:
+def _under_way(after: Snapshot, launched: Launched | None) -> Blocker:
     """Why instances are missing although the next try is already due: what the last one said, or its lost answer."""
-    worst = gravest(launched.failures) if launched else None
+    worst = most_severe(launched.failures) if launched else None
     if after.stock.doubtful and not launched:
         message = "EC2 did not say whether it terminates instances; what has become of them is looked at again."
-        return Hindrance(Reason.UNKNOWN, message, after.now + NEXT_LOOK)
+        return Blocker(Reason.UNKNOWN, message, after.now + NEXT_LOOK)
     if launched is None or worst is None:
-        return Hindrance(Reason.UNKNOWN, "A launch is under way; its answer is awaited.", after.now + NEXT_LOOK)
+        return Blocker(Reason.UNKNOWN, "A launch is under way; its answer is awaited.", after.now + NEXT_LOOK)
     then = "Other offerings are tried at once." if launched.answered else "The same request will be sent again."
-    return Hindrance(worst.reason, f"{worst.code}: {worst.message} {then}", after.now)
+    return Blocker(worst.reason, f"{worst.code}: {worst.message} {then}", after.now)
 
 
-def _rollout(after: Picture, hindrance: Hindrance | None, delayed: Hindrance | None) -> Rollout | None:
+def _rollout(after: Snapshot, blocker: Blocker | None, blocked_replacement: Blocker | None) -> Rollout | None:
     pool, stock = after.intent.pool, after.stock
     old = outdated(pool, stock) if pool else []
     if pool is None or not old:
@@ -82,18 +82,21 @@ def _rollout(after: Picture, hindrance: Hindrance | None, delayed: Hindrance | N
         holds = after.status.memory.holds.values()
         words = " ".join(dict.fromkeys(one.message for one in holds))
         state, message = RolloutState.STOPPED, words or "Instances ended before they were ready."
-    elif (hindered := hindrance or delayed) and hindered.reason is Reason.CONFIG and not hindered.waits:
+    elif (hindered := blocker or blocked_replacement) and hindered.reason is Reason.CONFIG and not hindered.waits:
         state, message = RolloutState.STOPPED, hindered.message
     elif not after.swaps.going & {one.id for one in old} and (stuck := dict(after.swaps.stuck)):
         state, message = RolloutState.ROLLING, "It cannot go on: " + " ".join(dict.fromkeys(stuck.values()))
-    elif delayed is not None:
-        state, message = RolloutState.ROLLING, f"It waits for a successor: {delayed.reason}: {delayed.message}"
+    elif blocked_replacement is not None:
+        state, message = (
+            RolloutState.ROLLING,
+            f"It waits for a successor: {blocked_replacement.reason}: {blocked_replacement.message}",
+        )
     else:
         state, message = RolloutState.ROLLING, f"At most {pool.max_unavailable} are missing at a time."
     return Rollout(state=state, outdated=units(old), updated=updated, message=message)
 
 
-def _replacing(after: Picture, delayed: Hindrance | None) -> Replacing | None:
+def _replacing(after: Snapshot, blocked_replacement: Blocker | None) -> Replacing | None:
     """What should give way to others, and why it still serves. A rolling update speaks for itself."""
     pool, swaps = after.intent.pool, after.swaps
     drifted = {one.id for one in outdated(pool, after.stock)} if pool else set()
@@ -102,9 +105,12 @@ def _replacing(after: Picture, delayed: Hindrance | None) -> Replacing | None:
     count = units([*going, *(one for one, _ in stuck)])
     if not count:
         return None
-    if going and delayed is not None:
+    if going and blocked_replacement is not None:
         return Replacing(
-            count=count, reason=delayed.reason, message=delayed.message, next_attempt_at=max(delayed.until, after.now)
+            count=count,
+            reason=blocked_replacement.reason,
+            message=blocked_replacement.message,
+            next_attempt_at=max(blocked_replacement.until, after.now),
         )
     if going:
         return Replacing(count=count, message="Each goes when its replacement is ready.")
@@ -121,9 +127,9 @@ def _warnings(unsold: tuple[str, ...]) -> tuple[str, ...]:
     )
 
 
-def _drains(after: Picture, results: Results) -> tuple[Drained, ...]:
+def _drains(after: Snapshot, results: Results) -> tuple[Drained, ...]:
     """The last instances whose end was announced, each with what came of its command."""
-    new = [one for told in results.told for one in told.drained]
+    new = [one for told in results.drains for one in told.drained]
     known = [
         one.model_copy(update={"status": after.drains[one.instance_id]}) if one.instance_id in after.drains else one
         for one in after.status.answer.drains
@@ -131,18 +137,18 @@ def _drains(after: Picture, results: Results) -> tuple[Drained, ...]:
     return (*known, *new)[-SHOWN_DRAINS:]
 
 
-def _of_the_template(after: Picture) -> tuple[str, ...]:
+def _of_the_template(after: Snapshot) -> tuple[str, ...]:
     template, pool = after.status.memory.template, after.intent.pool
     told = template is not None and pool is not None and template.machine == pool.machine_digest and template.warning
     return (f"EC2 said of the pool's launch template when it was made: {told}",) if told else ()
 
 
-def _last_error(results: Results, picture: Picture) -> LastError | None:
-    """The gravest refusal that mattered: one offering's lack does not when another gave all that was asked."""
+def _last_error(results: Results, snapshot: Snapshot) -> LastError | None:
+    """The most severe refusal that mattered: one offering's lack does not when another gave all that was asked."""
     launched = results.launched
     unharmed = launched is not None and not launched.short
     failures = [one for one in results.failures if not (unharmed and one.reason in OF_AN_OFFERING)]
-    worst = gravest([*failures, *picture.untold])
+    worst = most_severe([*failures, *snapshot.unanswered])
     if worst is None:
-        return picture.status.answer.last_error
-    return LastError(code=worst.code, message=worst.message, at=picture.now)
+        return snapshot.status.answer.last_error
+    return LastError(code=worst.code, message=worst.message, at=snapshot.now)
