@@ -80,8 +80,16 @@ def plan_swaps(pool: Pool, stock: Stock, memory: Memory, now: datetime, held: in
         return new
 
     drifted = tuple(one for one in _in_order(old, stock) if not one.protected)
-    again = tuple(one for one in at_risk if recommended_again(one, memory, now))
-    risky, lent = first_seen(one for one in at_risk if one not in again), first_seen(borrowed)
+    recommended = _in_order(
+        (one for one in at_risk if recommended_again(one, memory, now) and not one.protected), stock
+    )
+    others = [one for one in at_risk if one not in recommended]
+    # Replacements of some may have come already, at the last try: those are brought to their end.
+    come = _up_to(
+        stock.serving - max(held, stock.wanted) - units(one for one in others if not one.protected), recommended
+    )
+    again = tuple(one for one in recommended if one not in come)
+    risky, lent = first_seen([*others, *come]), first_seen(borrowed)
     room = _Room(pool, stock)
     fit_risky, fit_lent = room.admit(risky), room.admit(lent)
     groups = [
@@ -98,7 +106,7 @@ def plan_swaps(pool: Pool, stock: Stock, memory: Memory, now: datetime, held: in
         left = left[1:]
     stuck = [
         *((one, room.lacks(one)) for one in risky if one not in fit_risky),
-        *((one, _again_text(one, memory)) for one in again if not one.protected),
+        *((one, _again_text(one, memory)) for one in again),
         *(
             (one, room.lacks(one, " or wait: one at a time makes way when spot has had room for an hour"))
             for one in left

@@ -218,6 +218,28 @@ def test_on_demand_goes_back_to_spot_beside_an_instance_that_does_no_work_and_ma
     assert [world.market.instances[id_].lifecycle for id_ in world.alive()] == ["spot"] * 3
 
 
+def test_a_late_try_to_replace_what_was_recommended_again_is_brought_to_its_end() -> None:
+    """Its replacement went as too many: with its launch the next pause began, and the one at risk stayed again."""
+    zones = (
+        offering("g5.xlarge", f"us-east-1{zone}", price=price)
+        for zone, price in (("a", "0.2"), ("b", "0.3"), ("c", "0.9"))
+    )
+    world = World(*zones, pending_seconds=1.5, status_check_seconds=5)
+    world.edit(target_size=1, max_instances=3, on_rebalance="replace_first", allocation="lowest-price")
+    world.minutes(2)
+    for _ in range(2):
+        world.recommend_rebalance(*world.alive())
+        world.minutes(2)
+    (again,) = world.alive()
+    world.market.set_offering("g5.xlarge", "us-east-1a", capacity=0)
+    world.recommend_rebalance(again)
+    world.minutes(5)
+    assert world.alive() == [again], "it is too early to try once more"
+    world.minutes(40)
+    (left,) = world.alive()
+    assert left != again
+
+
 def test_idle_instances_count_as_missing_before_a_roll_takes_others_away() -> None:
     world = World(offering("g5.xlarge", "us-east-1a"), pending_seconds=1.5)
     item: dict[str, Any] = {"ready_tag": "ready=true", "ready_timeout_minutes": 5, "max_instances": 6}
