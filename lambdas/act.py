@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import assert_never
 
+from lambdas.domain.capacity import most_given
 from lambdas.domain.picture import Picture
 from lambdas.domain.plan import Drain, Launch, Plan, Resend, Terminate
 from lambdas.domain.results import Launched, Results, Terminated, Told
@@ -78,6 +79,7 @@ def _written_down(step: Launch, picture: Picture, lease: Lease, hands: Hands) ->
         market=step.market,
         machine=pool.machine_digest,
         weight=step.weight,
+        most=most_given(step.count, (offer.units for offer in step.offers)),
     )
     hands.statuses.begin(lease, attempt)
     return attempt

@@ -38,6 +38,12 @@ def sums_of(weights: Iterable[int], limit: int) -> frozenset[int]:
     return frozenset(total for total, possible in enumerate(found) if possible)
 
 
+def most_given(asked: int, weights: Iterable[int]) -> int:
+    """The most that EC2 launches for so many units: it stops at the first instance with which it has enough."""
+    several = frozenset(weights)
+    return max(sums_of(several, asked - 1)) + max(several)
+
+
 @dataclass(frozen=True)
 class Stock:
     """A pool's instances by what they are worth to it.

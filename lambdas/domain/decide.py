@@ -69,8 +69,9 @@ def _finish(picture: Picture, pool: Pool, attempt: Attempt) -> Plan:
     if _settled(picture):
         return Plan(steps=told, drop_attempt=True)
     recent = picture.now - attempt.at < RESEND_FOR
-    still = attempt.terms in (pool.launch_terms, pool.terms_written_out) and picture.stock.alive <= pool.max_instances
-    if recent and still and _is_still_missing(picture):
+    still = attempt.terms in (pool.launch_terms, pool.terms_written_out)
+    fits = picture.stock.alive + max(0, attempt.most - attempt.count) <= pool.max_instances
+    if recent and still and fits and _is_still_missing(picture):
         return Plan(steps=(Resend(attempt, why="its answer was lost; the same token launches nothing twice"), *told))
     waiting = Hindrance(
         Reason.UNKNOWN,

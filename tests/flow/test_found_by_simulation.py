@@ -276,3 +276,28 @@ def test_a_second_look_asks_for_the_listing_alone() -> None:
     asked = world.calls - before
     assert len(world.alive()) == 2
     assert asked["DescribeInstances"] == 2 * asked["DescribeInstanceStatus"], asked
+
+
+def test_what_a_lost_answer_brought_counts_though_it_is_noticed_and_an_older_listing_does_not_show_it() -> None:
+    world = World(offering("g5.xlarge", "us-east-1a"), offering("g5.xlarge", "us-east-1b"), pending_seconds=1.5)
+    world.fault(action="CreateFleet", drop_connection=True, where="after")
+    world.edit(target_size=1, max_instances=1)
+    world.forward(30, deliver=False)
+    world.interrupt(*world.alive())
+    assert world.status().answer.noticed == 1
+    world.market.settings = world.market.settings.changed({"describe_lag_seconds": 90})
+    world.forward(30, deliver=False)
+    world.tick()
+    assert len(world.alive()) == 1
+
+
+def test_a_lost_launch_is_not_repeated_if_its_heaviest_instance_is_above_a_lowered_max() -> None:
+    weights = {"g5.xlarge": 1, "p3.2xlarge": 6}
+    world = World(*(offering(name, "us-east-1a", capacity=10 * (name != "g5.xlarge")) for name in weights))
+    world.fault(action="CreateFleet", drop_connection=True, where="before")
+    item: dict[str, Any] = {"instance_types": list(weights), "weights": weights}
+    world.edit(target_size=6, max_instances=9, **item)
+    for _ in range(10):
+        world.edit(target_size=5, max_instances=5, **item)
+        world.minutes(2)
+    assert not world.alive()
