@@ -194,7 +194,11 @@ def take_stock(
         stillborn=tuple(one for one in ended if one.id not in ending and not _has_ready_tag(one, pool)),
         lived=tuple(one for one in ended if _has_ready_tag(one, pool)),
         doubtful=tuple(one for one in (*present, *unseen) if one.id in ending - noticed and one.state in ALIVE),
-        ended=tuple(one.id for one in present if one.state is State.SHUTTING_DOWN),
+        ended=tuple(
+            one.id
+            for one in present
+            if one.state is State.SHUTTING_DOWN or (one.id in ending and one.state is State.TERMINATED)
+        ),
         idle=frozenset(
             one.id for one in present if one.protected and one.id in unready and is_late(one, pool, now, minute)
         ),

@@ -96,8 +96,8 @@ def plan_swaps(pool: Pool, stock: Stock, memory: Memory, now: datetime, held: in
         Replacement(fit_risky, units(fit_risky), 0, "EC2 announced a risk for it, and its replacement is ready"),
         Replacement(fit_lent, units(fit_lent), 0, "spot capacity is back in its place"),
     ]
-    alone = tuple(one for one in drifted if one.id not in {each.id for each in (*fit_risky, *fit_lent)})
-    roll, blocked = _rolling(room, memory, now, drifted, alone)
+    going = {one.id for one in (*fit_risky, *fit_lent)}
+    roll, blocked = _rolling(room, memory, now, drifted, going)
     groups.append(roll)
     left = [one for one in lent if one not in fit_lent]
     if left and not any(each.instances for each in groups) and _may_return(stock, memory, now, held):
@@ -169,15 +169,16 @@ class _Room:
 
 
 def _rolling(
-    room: _Room, memory: Memory, now: datetime, old: tuple[Instance, ...], alone: tuple[Instance, ...]
+    room: _Room, memory: Memory, now: datetime, old: tuple[Instance, ...], going: set[str]
 ) -> tuple[Replacement, list[tuple[Instance, str]]]:
-    """``alone`` are those of the old ones that nothing else replaces."""
+    """``going`` are ids that go for another reason. That the new description works is shown by one that stays."""
     stock, step = room.stock, room.pool.max_unavailable
     roll = Replacement(old, 0, 0, "an older description made it")
+    alone = tuple(one for one in old if one.id not in going)
     if not alone:
         return roll, []
     old_ids = {one.id for one in outdated(room.pool, stock)}
-    fresh = [one for one in stock.members if one.id not in old_ids]
+    fresh = [one for one in stock.members if one.id not in old_ids | going]
     few = _in_place(room, alone, step)
     fitting = [one for one in alone if room.fits(one.units)]
     if any(stock.is_ready(one) for one in fresh):

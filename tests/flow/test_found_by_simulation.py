@@ -301,3 +301,34 @@ def test_a_lost_launch_is_not_repeated_if_its_heaviest_instance_is_above_a_lower
         world.edit(target_size=5, max_instances=5, **item)
         world.minutes(2)
     assert not world.alive()
+
+
+def test_what_shows_that_a_new_description_works_does_not_go_together_with_the_last_old_one() -> None:
+    world = World(offering("g5.xlarge", "us-east-1a"), pending_seconds=1.5, status_check_seconds=5)
+    item: dict[str, Any] = {"target_size": 1, "max_instances": 4, "update": "rolling", "on_rebalance": "replace_first"}
+    world.edit(image_id="ami-1", **item)
+    world.minutes(1)
+    (old,) = world.alive()
+    world.client.create_tags(Resources=[old], Tags=[{"Key": "spotpools:protect", "Value": "true"}])
+    world.edit(image_id="ami-2", **{**item, "target_size": 2})
+    world.minutes(2)
+    world.client.delete_tags(Resources=[old], Tags=[{"Key": "spotpools:protect"}])
+    world.put(image_id="ami-2", **item)
+    world.market.recommend_rebalance(*(world.market.instances[id_] for id_ in world.alive() if id_ != old))
+    world.hear(world.market.advance())
+    assert world.ready(), "one of one works at each moment"
+
+
+def test_what_was_seen_terminated_does_not_count_again_when_the_listing_steps_back() -> None:
+    world = World(pending_seconds=1.5, shutting_down_seconds=1)
+    world.edit(target_size=4, max_instances=8)
+    world.forward(30)
+    world.fault(action="TerminateInstances", drop_connection=True, where="after")
+    world.edit(target_size=2, max_instances=8)
+    world.forward(20)
+    reconcile("p", world.plane)
+    world.market.settings = world.market.settings.changed({"describe_lag_seconds": 40})
+    asked = world.calls["TerminateInstances"]
+    reconcile("p", world.plane)
+    assert world.calls["TerminateInstances"] == asked
+    assert len(world.alive()) == 2

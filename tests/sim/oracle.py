@@ -302,6 +302,8 @@ class Oracle:
         risky = [one for one in before if one.id in self.books.at_risk]
         if spec is None or not ids or not risky or units(before, spec) < self._wanted(spec)[1]:
             return
+        if spec.update == "rolling" and self.books.drifts(pool, spec, self._wanted(spec)[1]):
+            return  # launched for the roll's sake
         generation = 1 + min(self.books.generation.get(one.id, 0) for one in risky)
         self.books.generation |= dict.fromkeys(ids, generation)
         if generation > 1:
