@@ -12,6 +12,7 @@ from typing import assert_never
 
 from lambdas.control_plane import ControlPlane
 from lambdas.domain.decision.snapshot import Snapshot
+from lambdas.domain.decision.stock import most_given
 from lambdas.domain.model.plan import Drain, Launch, Plan, Resend, Terminate
 from lambdas.domain.model.results import DrainResult, Launched, Results, Terminated
 from lambdas.domain.model.status import Attempt, Ended
@@ -67,6 +68,7 @@ def _written_down(step: Launch, snapshot: Snapshot, lease: Lease, plane: Control
         market=step.market,
         machine=pool.machine_digest,
         weight=step.weight,
+        most=most_given(step.count, (offer.units for offer in step.offers)),
     )
     plane.statuses.begin(lease, attempt)
     return attempt

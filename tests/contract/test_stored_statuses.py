@@ -11,8 +11,8 @@ import pytest
 from lambdas.aws.status_table import StatusTable
 from lambdas.aws.tables import to_attribute
 from lambdas.domain.model.status import RENAMED, Answer, Memory, Status
+from localcloud.market.model.clock import ManualClock
 from tests.contract.test_status_store import LEASE
-from tests.support.fakes import ManualClock
 
 STORED = sorted((Path(__file__).parent / "stored").glob("*.json"))
 

@@ -90,6 +90,8 @@ class Ledger:
     warranted: Counter[str] = field(default_factory=Counter)
     """How many launches the edits and the interruptions so far account for."""
     limit: dict[str, int] = field(default_factory=dict)
+    lowered: set[str] = field(default_factory=set)
+    """Pools whose last edit wants fewer: a lost launch is not repeated there, and what it may bring is awaited."""
 
     def put(self, pool: str, size: int, limit: int) -> None:
         """Write a pool item."""
@@ -99,13 +101,16 @@ class Ledger:
 
     def resize(self, pool: str, size: int) -> None:
         """Edit it."""
-        self.warranted[pool] += max(0, size - (self.wanted[pool] or 0))
+        before = self.wanted[pool] or 0
+        self.warranted[pool] += max(0, size - before)
         self.wanted[pool] = size
+        (self.lowered.add if size < before else self.lowered.discard)(pool)
         resize_pool(self.site.cloud, pool, size)
 
     def delete(self, pool: str) -> None:
         """Delete it."""
         self.wanted[pool] = None
+        self.lowered.add(pool)
         delete_pool(self.site.cloud, pool)
 
     def interrupt(self, pool: str, seconds: float) -> None:
@@ -152,7 +157,8 @@ class Ledger:
         return [
             f"{pool}: wanted {size}, running {running[pool]}, other {other[pool]}, {_said(view.statuses.get(pool))}"
             for pool, size in self.wanted.items()
-            if (running[pool], other[pool]) != (size or 0, 0) or not _answered(view.statuses.get(pool), size)
+            if (running[pool], other[pool]) != (size or 0, 0)
+            or not _answered(view.statuses.get(pool), size, may_await=pool in self.lowered)
         ]
 
     def check(self) -> None:
@@ -165,15 +171,15 @@ class Ledger:
             assert most_alive(record, pool) <= self.limit[pool], f"{pool}: above max_instances"
 
 
-def _answered(status: Mapping[str, Any] | None, size: int | None) -> bool:
-    """Whether a status says that its pool has what it wants, and that nothing is unknown."""
-    if size is None:
-        return status is None
+def _answered(status: Mapping[str, Any] | None, size: int | None, *, may_await: bool) -> bool:
+    """Whether a status says that its pool has what it wants, and that nothing is unknown but what it may await."""
+    if status is None:
+        return size is None
+    awaits = "attempt" in status["controller"]["memory"]
     return (
-        status is not None
-        and (status.get("wanted"), status.get("running"), status.get("starting")) == (size, size, 0)
+        (status.get("wanted"), status.get("running"), status.get("starting")) == (size or 0, size or 0, 0)
         and "waiting" not in status
-        and "attempt" not in status["controller"]["memory"]
+        and (awaits if size is None else may_await or not awaits)
     )
 
 

@@ -218,6 +218,28 @@ def test_on_demand_goes_back_to_spot_beside_an_instance_that_does_no_work_and_ma
     assert [world.market.instances[id_].lifecycle for id_ in world.alive()] == ["spot"] * 3
 
 
+def test_a_late_try_to_replace_what_was_recommended_again_is_brought_to_its_end() -> None:
+    """Its replacement went as too many: with its launch the next pause began, and the one at risk stayed again."""
+    zones = (
+        offering("g5.xlarge", f"us-east-1{zone}", price=price)
+        for zone, price in (("a", "0.2"), ("b", "0.3"), ("c", "0.9"))
+    )
+    world = World(*zones, pending_seconds=1.5, status_check_seconds=5)
+    world.edit(target_size=1, max_instances=3, on_rebalance="replace_first", allocation="lowest-price")
+    world.minutes(2)
+    for _ in range(2):
+        world.recommend_rebalance(*world.alive())
+        world.minutes(2)
+    (again,) = world.alive()
+    world.market.set_offering("g5.xlarge", "us-east-1a", capacity=0)
+    world.recommend_rebalance(again)
+    world.minutes(5)
+    assert world.alive() == [again], "it is too early to try once more"
+    world.minutes(40)
+    (left,) = world.alive()
+    assert left != again
+
+
 def test_idle_instances_count_as_missing_before_a_roll_takes_others_away() -> None:
     world = World(offering("g5.xlarge", "us-east-1a"), pending_seconds=1.5)
     item: dict[str, Any] = {"ready_tag": "ready=true", "ready_timeout_minutes": 5, "max_instances": 6}
@@ -254,3 +276,59 @@ def test_a_second_look_asks_for_the_listing_alone() -> None:
     asked = world.calls - before
     assert len(world.alive()) == 2
     assert asked["DescribeInstances"] == 2 * asked["DescribeInstanceStatus"], asked
+
+
+def test_what_a_lost_answer_brought_counts_though_it_is_noticed_and_an_older_listing_does_not_show_it() -> None:
+    world = World(offering("g5.xlarge", "us-east-1a"), offering("g5.xlarge", "us-east-1b"), pending_seconds=1.5)
+    world.fault(action="CreateFleet", drop_connection=True, where="after")
+    world.edit(target_size=1, max_instances=1)
+    world.forward(30, deliver=False)
+    world.interrupt(*world.alive())
+    assert world.status().answer.noticed == 1
+    world.market.settings = world.market.settings.changed({"describe_lag_seconds": 90})
+    world.forward(30, deliver=False)
+    world.tick()
+    assert len(world.alive()) == 1
+
+
+def test_a_lost_launch_is_not_repeated_if_its_heaviest_instance_is_above_a_lowered_max() -> None:
+    weights = {"g5.xlarge": 1, "p3.2xlarge": 6}
+    world = World(*(offering(name, "us-east-1a", capacity=10 * (name != "g5.xlarge")) for name in weights))
+    world.fault(action="CreateFleet", drop_connection=True, where="before")
+    item: dict[str, Any] = {"instance_types": list(weights), "weights": weights}
+    world.edit(target_size=6, max_instances=9, **item)
+    for _ in range(10):
+        world.edit(target_size=5, max_instances=5, **item)
+        world.minutes(2)
+    assert not world.alive()
+
+
+def test_what_shows_that_a_new_description_works_does_not_go_together_with_the_last_old_one() -> None:
+    world = World(offering("g5.xlarge", "us-east-1a"), pending_seconds=1.5, status_check_seconds=5)
+    item: dict[str, Any] = {"target_size": 1, "max_instances": 4, "update": "rolling", "on_rebalance": "replace_first"}
+    world.edit(image_id="ami-1", **item)
+    world.minutes(1)
+    (old,) = world.alive()
+    world.client.create_tags(Resources=[old], Tags=[{"Key": "spotpools:protect", "Value": "true"}])
+    world.edit(image_id="ami-2", **{**item, "target_size": 2})
+    world.minutes(2)
+    world.client.delete_tags(Resources=[old], Tags=[{"Key": "spotpools:protect"}])
+    world.put(image_id="ami-2", **item)
+    world.market.recommend_rebalance(*(world.market.instances[id_] for id_ in world.alive() if id_ != old))
+    world.hear(world.market.advance())
+    assert world.ready(), "one of one works at each moment"
+
+
+def test_what_was_seen_terminated_does_not_count_again_when_the_listing_steps_back() -> None:
+    world = World(pending_seconds=1.5, shutting_down_seconds=1)
+    world.edit(target_size=4, max_instances=8)
+    world.forward(30)
+    world.fault(action="TerminateInstances", drop_connection=True, where="after")
+    world.edit(target_size=2, max_instances=8)
+    world.forward(20)
+    reconcile("p", world.plane)
+    world.market.settings = world.market.settings.changed({"describe_lag_seconds": 40})
+    asked = world.calls["TerminateInstances"]
+    reconcile("p", world.plane)
+    assert world.calls["TerminateInstances"] == asked
+    assert len(world.alive()) == 2

@@ -303,6 +303,8 @@ class Oracle:
         risky = [one for one in before if one.id in self.books.at_risk]
         if spec is None or not ids or not risky or units(before, spec) < self._wanted(spec)[1]:
             return
+        if spec.update == "rolling" and self.books.drifts(pool, spec, self._wanted(spec)[1]):
+            return  # launched for the roll's sake
         generation = 1 + min(self.books.generation.get(one.id, 0) for one in risky)
         self.books.generation |= dict.fromkeys(ids, generation)
         if generation > 1:
@@ -399,7 +401,8 @@ class Oracle:
             self.broken("enough stay ready", text)
         plain = [one for one in taken if not self._to_replace(one, pool, spec)]
         held = min(self._wanted_lately(pool, spec), spec.max_instances)
-        rest = units([one for one in self.alive(pool) if one not in going and one.id not in noticed], spec)
+        there = (*self.alive(pool), *lost)
+        rest = units([one for one in there if one not in going and one.id not in noticed], spec)
         if plain and rest < held - (heaviest(spec) - 1):
             text = f"{inv.name} leaves {rest} of {pool}, which wanted {held} less than its calm ago"
             self.broken("scale-in waits", text)
@@ -472,7 +475,7 @@ class Oracle:
         """An attempt was written down."""
         self.written(lease, "begin")
         inv.begun.add(attempt.id)
-        if inv.announced[lease.pool_name] > MOST_TOLD_FIRST:
+        if inv.announced[lease.pool_name] > MOST_TOLD_FIRST and not inv.brought:
             text = f"{inv.name} told of {inv.announced[lease.pool_name]} ends before it launched for {lease.pool_name}"
             self.broken("replacements come first", text)
         seen = inv.of(lease.pool_name)
@@ -627,6 +630,11 @@ class Oracle:
         most = size + (self.books.beyond_wanted(pool, spec, size) if possible else 0)
         free = [one for one in alive if not self._stays(one) and not self.books.of_base(one, alive, spec, size)]
         spare = [one for one in free if spec.weight(one.instance_type) <= serving - most]
+        working = [one for one in alive if self.books.ready(one, spec)]
+        # Whoever works stays while others that never get ready are there in its place.
+        spare = [
+            one for one in spare if one not in working or units(working, spec) - spec.weight(one.instance_type) >= size
+        ]
         if spare:
             return f"{pool} has {serving} alive, {size} wanted, {most} allowed; {spare[0].id} could go"
         if serving < size:

@@ -69,8 +69,9 @@ def _finish(snapshot: Snapshot, pool: Pool, attempt: Attempt) -> Plan:
     if _settled(snapshot):
         return Plan(steps=told, drop_attempt=True)
     recent = snapshot.now - attempt.at < RESEND_FOR
-    still = attempt.terms in (pool.launch_terms, pool.terms_written_out) and snapshot.stock.alive <= pool.max_instances
-    if recent and still and _is_still_missing(snapshot):
+    still = attempt.terms in (pool.launch_terms, pool.terms_written_out)
+    fits = snapshot.stock.alive + max(0, attempt.most - attempt.count) <= pool.max_instances
+    if recent and still and fits and _is_still_missing(snapshot):
         return Plan(steps=(Resend(attempt, why="its answer was lost; the same token launches nothing twice"), *told))
     waiting = Blocker(
         Reason.UNKNOWN,

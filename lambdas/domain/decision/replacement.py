@@ -80,16 +80,24 @@ def plan_swaps(pool: Pool, stock: Stock, memory: Memory, now: datetime, held: in
         return new
 
     drifted = tuple(one for one in _in_order(old, stock) if not one.protected)
-    again = tuple(one for one in at_risk if recommended_again(one, memory, now))
-    risky, on_demand = first_seen(one for one in at_risk if one not in again), first_seen(temporary)
+    recommended = _in_order(
+        (one for one in at_risk if recommended_again(one, memory, now) and not one.protected), stock
+    )
+    others = [one for one in at_risk if one not in recommended]
+    # Replacements of some may have come already, at the last try: those are brought to their end.
+    come = _up_to(
+        stock.serving - max(held, stock.wanted) - units(one for one in others if not one.protected), recommended
+    )
+    again = tuple(one for one in recommended if one not in come)
+    risky, on_demand = first_seen([*others, *come]), first_seen(temporary)
     room = _Room(pool, stock)
     fit_risky, fit_temporary = room.admit(risky), room.admit(on_demand)
     groups = [
         Replacement(fit_risky, units(fit_risky), 0, "EC2 announced a risk for it, and its replacement is ready"),
         Replacement(fit_temporary, units(fit_temporary), 0, "spot capacity is back in its place"),
     ]
-    alone = tuple(one for one in drifted if one.id not in {each.id for each in (*fit_risky, *fit_temporary)})
-    roll, blocked = _rolling(room, memory, now, drifted, alone)
+    going = {one.id for one in (*fit_risky, *fit_temporary)}
+    roll, blocked = _rolling(room, memory, now, drifted, going)
     groups.append(roll)
     left = [one for one in on_demand if one not in fit_temporary]
     if left and not any(each.instances for each in groups) and _may_return(stock, memory, now, held):
@@ -98,7 +106,7 @@ def plan_swaps(pool: Pool, stock: Stock, memory: Memory, now: datetime, held: in
         left = left[1:]
     stuck = [
         *((one, room.lacks(one)) for one in risky if one not in fit_risky),
-        *((one, _again_text(one, memory)) for one in again if not one.protected),
+        *((one, _again_text(one, memory)) for one in again),
         *(
             (one, room.lacks(one, " or wait: one at a time makes way when spot has had room for an hour"))
             for one in left
@@ -161,15 +169,16 @@ class _Room:
 
 
 def _rolling(
-    room: _Room, memory: Memory, now: datetime, old: tuple[Instance, ...], alone: tuple[Instance, ...]
+    room: _Room, memory: Memory, now: datetime, old: tuple[Instance, ...], going: set[str]
 ) -> tuple[Replacement, list[tuple[Instance, str]]]:
-    """``alone`` are those of the old ones that nothing else replaces."""
+    """``going`` are ids that go for another reason. That the new description works is shown by one that stays."""
     stock, step = room.stock, room.pool.max_unavailable
     roll = Replacement(old, 0, 0, "an older description made it")
+    alone = tuple(one for one in old if one.id not in going)
     if not alone:
         return roll, []
     old_ids = {one.id for one in outdated(room.pool, stock)}
-    fresh = [one for one in stock.members if one.id not in old_ids]
+    fresh = [one for one in stock.members if one.id not in old_ids | going]
     few = _in_place(room, alone, step)
     fitting = [one for one in alone if room.fits(one.units)]
     if any(stock.is_ready(one) for one in fresh):

@@ -38,6 +38,12 @@ def sums_of(weights: Iterable[int], limit: int) -> frozenset[int]:
     return frozenset(total for total, possible in enumerate(found) if possible)
 
 
+def most_given(asked: int, weights: Iterable[int]) -> int:
+    """The most that EC2 launches for so many units: it stops at the first instance with which it has enough."""
+    several = frozenset(weights)
+    return max(sums_of(several, asked - 1)) + max(several)
+
+
 @dataclass(frozen=True)
 class Stock:
     """A pool's instances by what they are worth to it.
@@ -189,7 +195,11 @@ def take_stock(
         failed_starts=tuple(one for one in ended if one.id not in ending and not _has_ready_tag(one, pool)),
         lived=tuple(one for one in ended if _has_ready_tag(one, pool)),
         doubtful=tuple(one for one in (*present, *unseen) if one.id in ending - noticed and one.state in ALIVE),
-        ended=tuple(one.id for one in present if one.state is State.SHUTTING_DOWN),
+        ended=tuple(
+            one.id
+            for one in present
+            if one.state is State.SHUTTING_DOWN or (one.id in ending and one.state is State.TERMINATED)
+        ),
         idle=frozenset(
             one.id for one in present if one.protected and one.id in unready and is_late(one, pool, now, minute)
         ),

@@ -79,7 +79,8 @@ class Attempt(Frozen):
 
     ``count`` is in units; ``request`` is the call's exact JSON, token included; ``terms`` is a digest of the parts of
     the spec that it came from (an earlier version wrote the parts themselves), ``machine`` the digest of what it makes;
-    ``weight`` what each instance counts for where the request names no weights.
+    ``weight`` what each instance counts for where the request names no weights. ``most`` is what it can bring at most,
+    as EC2 rounds up to whole instances.
     """
 
     id: str
@@ -90,6 +91,7 @@ class Attempt(Frozen):
     market: Market = Market.SPOT
     machine: str = ""
     weight: Count = 1
+    most: Count = 0
 
 
 class Backoff(Frozen):

@@ -252,7 +252,8 @@ def _batch(attempt: Attempt, instances: Mapping[str, str], now: datetime) -> Bat
 def _shown(snapshot: Snapshot) -> tuple[Instance, ...]:
     """What EC2 shows of the open attempt; its next listing, from another replica, may be older and not show it."""
     attempt, stock = snapshot.status.memory.attempt, snapshot.stock
-    return tuple(one for one in (*stock.running, *stock.starting) if attempt and one.attempt_id == attempt.id)
+    seen = (*stock.running, *stock.starting, *stock.noticed, *stock.doubtful)
+    return tuple(one for one in seen if attempt and one.attempt_id == attempt.id)
 
 
 def _terminated(snapshot: Snapshot, results: Results) -> tuple[Ended, ...]:
