@@ -5,7 +5,8 @@ from __future__ import annotations
 from lambdas.domain.capacity import units
 from lambdas.domain.decide import decide
 from lambdas.domain.picture import Picture
-from lambdas.domain.status import NOTICE_COUNTS, RISK_COUNTS, Notice, NoticeKind, Reason
+from lambdas.domain.replace import is_refused
+from lambdas.domain.status import NOTICE_COUNTS, RISK_COUNTS, Notice, NoticeKind, Reason, RolloutState
 
 
 def why_due(picture: Picture, *, new: bool = False) -> str | None:
@@ -26,6 +27,7 @@ def why_due(picture: Picture, *, new: bool = False) -> str | None:
         ("a drain command runs", any(one.runs(picture.now) for one in picture.status.answer.drains)),
         ("instances are missing", _may_try(picture)),
         ("an on-demand instance may make way for spot", picture.swaps.returning),
+        ("what stopped its rolling update is over", _may_roll_on(picture)),
         ("what EC2 announced is past", bool(past_notices(picture))),
     )
     return next((why for why, holds in reasons if holds), None)
@@ -57,6 +59,12 @@ def _starting_up(picture: Picture) -> bool:
     by_tag = units(stock.ready) != picture.status.answer.ready
     by_checks = pool.ready_tag is None and any(one.id in stock.unready for one in stock.running)
     return bool(by_tag or by_checks or stock.stillborn or stock.lived)
+
+
+def _may_roll_on(picture: Picture) -> bool:
+    rollout = picture.status.answer.rollout
+    stopped = rollout is not None and rollout.state is RolloutState.STOPPED
+    return stopped and not is_refused(picture.status.memory, picture.now) and not picture.intent.paused
 
 
 def _may_try(picture: Picture) -> bool:
