@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.model.status import Reason
+from lambdas.domain.model.status import Reason, RolloutState
 from lambdas.reconcile import reconcile
 from localcloud.market.model.settings import Boot
 from tests.support.fakes import World, offering
@@ -332,3 +332,22 @@ def test_what_was_seen_terminated_does_not_count_again_when_the_listing_steps_ba
     reconcile("p", world.plane)
     assert world.calls["TerminateInstances"] == asked
     assert len(world.alive()) == 2
+
+
+def test_a_stopped_roll_whose_last_instance_may_not_go_is_not_called_stopped_when_the_hold_is_over() -> None:
+    world = World(offering("g5.xlarge", "us-east-1a"), pending_seconds=1.5, status_check_seconds=5)
+    item: dict[str, Any] = {"target_size": 2, "max_instances": 4, "update": "rolling"}
+    world.edit(image_id="ami-1", **item)
+    world.minutes(1)
+    world.fault(action="CreateFleet", error="PendingVerification")
+    world.edit(image_id="ami-2", **item)
+    rollout = world.status().answer.rollout
+    assert rollout is not None
+    assert rollout.state is RolloutState.STOPPED
+    world.client.create_tags(Resources=world.alive(), Tags=[{"Key": "spotpools:protect", "Value": "true"}])
+    world.minutes(20)
+    rollout = world.status().answer.rollout
+    assert rollout is None or rollout.state is not RolloutState.STOPPED
+    writes = world.statuses.writes.copy()
+    world.minutes(20)
+    assert world.statuses.writes == writes

@@ -104,6 +104,8 @@ class Invocation:
     launches_for: str = ""
     ending: set[str] = field(default_factory=set)
     brought: set[str] = field(default_factory=set)
+    asked: set[str] = field(default_factory=set)
+    """Pools for which it has called CreateFleet."""
     errors_told: int = 0
     announced: Counter[str] = field(default_factory=Counter)
     """Of how many instances' ends it has told, by pool."""
@@ -165,6 +167,7 @@ class Oracle:
         attempt = status.memory.attempt if status else None
         if not replayed and (attempt is None or attempt.id != token):
             self.broken("written down first", f"{inv.name} sends {token}, the open attempt of {pool} is {attempt}")
+        inv.asked.add(pool)
         answer = call()
         ids = [id_ for entry in answer["Instances"] for id_ in entry["InstanceIds"]]
         if not replayed:
@@ -475,7 +478,7 @@ class Oracle:
         """An attempt was written down."""
         self.written(lease, "begin")
         inv.begun.add(attempt.id)
-        if inv.announced[lease.pool_name] > MOST_TOLD_FIRST and not inv.brought:
+        if inv.announced[lease.pool_name] > MOST_TOLD_FIRST and lease.pool_name not in inv.asked:
             text = f"{inv.name} told of {inv.announced[lease.pool_name]} ends before it launched for {lease.pool_name}"
             self.broken("replacements come first", text)
         seen = inv.of(lease.pool_name)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from lambdas.domain.decision.decide import decide
+from lambdas.domain.decision.replacement import is_refused
 from lambdas.domain.decision.snapshot import Snapshot
 from lambdas.domain.decision.stock import units
-from lambdas.domain.model.status import NOTICE_COUNTS, RISK_COUNTS, Notice, NoticeKind, Reason
+from lambdas.domain.model.status import NOTICE_COUNTS, RISK_COUNTS, Notice, NoticeKind, Reason, RolloutState
 
 
 def why_due(snapshot: Snapshot, *, new: bool = False) -> str | None:
@@ -26,6 +27,7 @@ def why_due(snapshot: Snapshot, *, new: bool = False) -> str | None:
         ("a drain command runs", any(one.runs(snapshot.now) for one in snapshot.status.answer.drains)),
         ("instances are missing", _may_try(snapshot)),
         ("an on-demand instance may make way for spot", snapshot.swaps.returning),
+        ("what stopped its rolling update is over", _may_roll_on(snapshot)),
         ("what EC2 announced is past", bool(past_notices(snapshot))),
     )
     return next((why for why, holds in reasons if holds), None)
@@ -57,6 +59,12 @@ def _starting_up(snapshot: Snapshot) -> bool:
     by_tag = units(stock.ready) != snapshot.status.answer.ready
     by_checks = pool.ready_tag is None and any(one.id in stock.unready for one in stock.running)
     return bool(by_tag or by_checks or stock.failed_starts or stock.lived)
+
+
+def _may_roll_on(snapshot: Snapshot) -> bool:
+    rollout = snapshot.status.answer.rollout
+    stopped = rollout is not None and rollout.state is RolloutState.STOPPED
+    return stopped and not is_refused(snapshot.status.memory, snapshot.now) and not snapshot.intent.paused
 
 
 def _may_try(snapshot: Snapshot) -> bool:
