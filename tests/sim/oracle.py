@@ -306,11 +306,10 @@ class Oracle:
         risky = [one for one in before if one.id in self.books.at_risk]
         if spec is None or not ids or not risky or units(before, spec) < self._wanted(spec)[1]:
             return
-        if spec.update == "rolling" and self.books.drifts(pool, spec, self._wanted(spec)[1]):
-            return  # launched for the roll's sake
         generation = 1 + min(self.books.generation.get(one.id, 0) for one in risky)
         self.books.generation |= dict.fromkeys(ids, generation)
-        if generation > 1:
+        rolls = spec.update == "rolling" and self.books.drifts(pool, spec, self._wanted(spec)[1])
+        if generation > 1 and not rolls:
             lately = [at for at in self.replaced_again.get(pool, []) if self.now() - at < HOUR]
             self.replaced_again[pool] = [*lately, self.now()]
             if len(lately) >= MOST_IN_A_ROW:
