@@ -165,7 +165,8 @@ def _risks(picture: Picture, launched: Launched | None, pauses: Pauses) -> Serie
     """Replacing what is at risk by what then is at risk too becomes rare."""
     series, now = picture.status.memory.risks, picture.now
     going = [one for one in picture.stock.members if one.id in picture.stock.at_risk & picture.swaps.going]
-    if launched is None or launched.attempt is None or not launched.instances or not going:
+    replaces = bool(going) and not picture.stock.missing  # what was missing was launched in nobody's place
+    if launched is None or launched.attempt is None or not launched.instances or not replaces:
         return series if series and now - series.until < LONGEST_SERIES else None
     new = launched.attempt.id
     if series is None or now - series.until >= LONGEST_SERIES:
