@@ -351,3 +351,19 @@ def test_a_stopped_roll_whose_last_instance_may_not_go_is_not_called_stopped_whe
     writes = world.statuses.writes.copy()
     world.minutes(20)
     assert world.statuses.writes == writes
+
+
+def test_what_was_launched_for_want_of_more_is_no_replacement_that_is_at_risk_again() -> None:
+    world = World(*(offering("g5.xlarge", f"us-east-1{zone}") for zone in "abc"), status_check_seconds=5)
+    world.edit(target_size=1, max_instances=9, on_rebalance="replace_first")
+    world.minutes(2)
+    (first,) = world.alive()
+    world.put(target_size=3, max_instances=9, on_rebalance="replace_first")
+    world.recommend_rebalance(first)
+    world.minutes(4)
+    second = world.alive()
+    assert len(second) == 3
+    assert first not in second
+    world.recommend_rebalance(*second)
+    world.minutes(6)
+    assert not set(world.alive()) & set(second)

@@ -165,7 +165,8 @@ def _risks(snapshot: Snapshot, launched: Launched | None, policy: BackoffPolicy)
     """Replacing what is at risk by what then is at risk too becomes rare."""
     series, now = snapshot.status.memory.risks, snapshot.now
     going = [one for one in snapshot.stock.members if one.id in snapshot.stock.at_risk & snapshot.swaps.going]
-    if launched is None or launched.attempt is None or not launched.instances or not going:
+    replaces = bool(going) and not snapshot.stock.missing  # what was missing was launched in nobody's place
+    if launched is None or launched.attempt is None or not launched.instances or not replaces:
         return series if series and now - series.until < LONGEST_SERIES else None
     new = launched.attempt.id
     if series is None or now - series.until >= LONGEST_SERIES:
