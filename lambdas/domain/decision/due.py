@@ -14,7 +14,7 @@ def why_due(snapshot: Snapshot, *, new: bool = False) -> str | None:
     if snapshot.intent.deleted and snapshot.stock.empty:
         # One that was forgotten has no status either, and EC2 shows for about an hour what it had.
         later = snapshot.status.memory.forget_at
-        return None if new or (later is not None and later > snapshot.now) else "it is to be forgotten"
+        return None if new or (later is not None and later > snapshot.now) else "it was deleted and has ended"
     if new:
         return "it is new"
     reasons = (
@@ -22,11 +22,11 @@ def why_due(snapshot: Snapshot, *, new: bool = False) -> str | None:
         ("its instances changed", _instances_changed(snapshot)),
         ("a launch's answer is unknown", snapshot.status.memory.attempt is not None),
         ("a termination's answer is unknown", snapshot.status.memory.ending is not None),
-        ("it has instances to let go", bool(decide(snapshot).steps)),
+        ("it has instances to terminate", bool(decide(snapshot).steps)),
         ("instances are starting up", _starting_up(snapshot)),
         ("a drain command runs", any(one.runs(snapshot.now) for one in snapshot.status.answer.drains)),
         ("instances are missing", _may_try(snapshot)),
-        ("an on-demand instance may make way for spot", snapshot.swaps.returning),
+        ("an on-demand instance may be replaced by spot", snapshot.swaps.returning),
         ("what stopped its rolling update is over", _may_roll_on(snapshot)),
         ("what EC2 announced is past", bool(past_notices(snapshot))),
     )
@@ -62,9 +62,12 @@ def _starting_up(snapshot: Snapshot) -> bool:
 
 
 def _may_roll_on(snapshot: Snapshot) -> bool:
-    rollout = snapshot.status.answer.rollout
-    stopped = rollout is not None and rollout.state is RolloutState.STOPPED
-    return stopped and not is_refused(snapshot.status.memory, snapshot.now) and not snapshot.intent.paused
+    answer = snapshot.status.answer
+    stopped = answer.rollout is not None and answer.rollout.state is RolloutState.STOPPED
+    hindered = (
+        is_refused(snapshot.status.memory, snapshot.now) or snapshot.waits_to_replace or answer.waiting is not None
+    )
+    return stopped and not hindered and not snapshot.intent.paused
 
 
 def _may_try(snapshot: Snapshot) -> bool:
