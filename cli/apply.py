@@ -172,7 +172,7 @@ def write_all(changes: list[Change], pools: PoolItems, console: Console = err) -
                 bar.update(task, advance=1, description=f"Writing {plain(one.pool)}")
     except BaseException:
         if written:
-            complain(f"{written} of {total} pools are written; run it again to go on.", style="yellow")
+            complain(f"{written} of {total} pools are written; run it again to continue.", style="yellow")
         raise
     return written
 

@@ -19,7 +19,7 @@ from lambdas.aws.tables import to_attribute
 from lambdas.domain.item.faults import parse_pool
 from lambdas.domain.item.pool import Pool
 
-HEAD = """# Pool {name}. Save to apply it, or leave it as it is to change nothing.
+HEAD = """# Pool {name}. Save to apply it, or quit without a change.
 # What each attribute means: docs/pool-reference.md
 """
 
@@ -59,7 +59,7 @@ def edit(pools: PoolItems, pool_name: str, ask_again: Callable[[FaultyFileError]
 def _edited(kept: Path, pool_name: str, before: Stored) -> Change:
     entries = read(str(kept))
     if [entry.name for entry in entries] != [pool_name] or entries[0].imported:
-        raise RefusedError(f"{kept}: it must stay the one pool {pool_name}; spotpools apply makes others.")
+        raise RefusedError(f"{kept}: it must stay the pool {pool_name}; spotpools apply creates others.")
     (change,) = plan(str(kept), entries, {pool_name: before})
     return change
 
@@ -76,12 +76,12 @@ def _open(path: Path) -> None:
 
 def pause(pools: PoolItems, pool_name: str) -> Changed:
     """Have the pool observed and reported, and nothing changed."""
-    return _set(pools, pool_name, {"paused": True}, "paused: it is observed and reported, and nothing is changed")
+    return _set(pools, pool_name, {"paused": True}, "paused: it is observed and reported, but not changed")
 
 
 def resume(pools: PoolItems, pool_name: str) -> Changed:
     """End a pause."""
-    return _set(pools, pool_name, {"paused": None}, "resumed: it is brought to its size again")
+    return _set(pools, pool_name, {"paused": None}, "resumed: it returns to its size")
 
 
 def drain(pools: PoolItems, pool_name: str) -> Changed:
@@ -90,7 +90,7 @@ def drain(pools: PoolItems, pool_name: str) -> Changed:
     pool = parse_pool(before.item)
     if not isinstance(pool, Pool):
         raise RefusedError(
-            f"The item of {pool_name} is invalid, so the pool would go on under its last valid one. "
+            f"The item of {pool_name} is invalid, so the pool would keep its last valid one. "
             f"Correct it first: spotpools edit {pool_name}"
         )
     back = [one for one in pool.schedule if one.target_size or one.min_instances]
@@ -100,9 +100,9 @@ def drain(pools: PoolItems, pool_name: str) -> Changed:
             f"The schedule of {pool_name} would bring instances back ({entry}), so draining would not last. "
             f"Remove the schedule (spotpools edit {pool_name}), or hold the pool as it is: spotpools pause {pool_name}"
         )
-    advice = f"It is paused, so nothing goes before: spotpools resume {pool_name}" if pool.paused else ""
+    advice = f"It is paused, so nothing is terminated before: spotpools resume {pool_name}" if pool.paused else ""
     changed = _write(pools, before, {"target_size": 0, "min_instances": 0 if "min_instances" in before.item else None})
-    message = "drained: its instances go, protected ones excepted; the item stays"
+    message = "drained: its instances are terminated except protected ones; the item stays"
     return Changed(pool_name, changed, message, advice)
 
 

@@ -75,7 +75,7 @@ def _done(name: str, check: Callable[[Deployment], Finding], deployment: Deploym
             return Check(name, *check(deployment))
     except ExpectedError as fault:
         severe = name in ("credentials", "stack", "tables")
-        return Check(name, State.FAIL if severe else State.WARN, "it cannot be told", str(fault))
+        return Check(name, State.FAIL if severe else State.WARN, "could not be checked", str(fault))
 
 
 def credentials(deployment: Deployment) -> Finding:
@@ -91,7 +91,7 @@ def stack(deployment: Deployment) -> Finding:
     if status in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"):
         return State.OK, f"{deployment.stack}: {status}"
     going = status.endswith("_IN_PROGRESS")
-    remedy = "Wait for it." if going else "Read the stack's events in CloudFormation, mend the cause, deploy again."
+    remedy = "Wait for it." if going else "Read the stack's events in CloudFormation, fix the cause, and deploy again."
     return State.WARN, f"{deployment.stack}: {status}", remedy
 
 
@@ -113,7 +113,7 @@ def tables(deployment: Deployment) -> Finding:
     if inactive:
         return State.FAIL, f"not active: {', '.join(inactive)}", "Wait until DynamoDB has finished, or restore them."
     if not found[0].get("StreamSpecification", {}).get("StreamEnabled"):
-        return State.FAIL, "the Pools table has no stream: edits are seen a minute late", "Deploy the stack again."
+        return State.FAIL, "the Pools table has no stream: edits take effect a minute late", "Deploy the stack again."
     return State.OK, f"{names[0]}, {names[1]}"
 
 
@@ -132,11 +132,11 @@ def functions(deployment: Deployment) -> Finding:
     counts = {one["Id"]: sum(one["Values"]) for one in answer["MetricDataResults"]}
     failed = [output for number, output in enumerate(names) if counts.get(f"m{number}")]
     if not failed:
-        return State.OK, "no error within the hour"
+        return State.OK, "no error within the last hour"
     moments = [moment for one in answer["MetricDataResults"] for moment in one["Timestamps"]]
     total = int(sum(counts.values()))
     last = _last_error(deployment, failed, now - HOUR)
-    found = f"{total} errors within the hour ({', '.join(failed)}), the last {ago(max(moments), now)} ago{last}"
+    found = f"{total} errors within the last hour ({', '.join(failed)}), the last {ago(max(moments), now)} ago{last}"
     state = State.FAIL if now - max(moments) < FRESH else State.WARN
     return state, found, GUIDE[Trouble.FUNCTION_ERRORS].do
 
@@ -161,7 +161,7 @@ def heartbeat(deployment: Deployment) -> Finding:
     last, now = tick.last_beat(deployment), deployment.now()
     if last and now - last <= tick.LATE:
         return State.OK, "the tick runs"
-    found = [f"the last was {ago(last, now)} ago" if last else "none within the hour", *tick.switched_off(deployment)]
+    found = [f"the last was {ago(last, now)} ago" if last else "none in the last hour", *tick.switched_off(deployment)]
     return State.FAIL, "; ".join(found), GUIDE[Trouble.HEARTBEAT].do
 
 
@@ -243,10 +243,10 @@ def subscribers(deployment: Deployment) -> Finding:
     remedy = f"aws sns subscribe --topic-arn {topic} --protocol email --notification-endpoint you@example.com"
     confirmed = [arn for arn in found if arn.startswith("arn:")]
     if confirmed:
-        return State.OK, f"{len(confirmed)} hear the alarms"
+        return State.OK, f"{len(confirmed)} receive the alarms"
     if found:
-        return State.WARN, "no subscription of the alarm topic is confirmed", "Follow the link in AWS's mail."
-    return State.WARN, "nobody hears the alarms", remedy
+        return State.WARN, "no subscription of the alarm topic is confirmed", "Follow the link in the e-mail from AWS."
+    return State.WARN, "no one receives the alarms", remedy
 
 
 def alarms(deployment: Deployment) -> Finding:

@@ -54,7 +54,7 @@ def start(deployment: Deployment, pool_name: str, *, count: int, role_arn: str |
     if count > PER_ACTION * AT_ONCE:
         raise RefusedError(
             f"An experiment interrupts at most {PER_ACTION * AT_ONCE} instances at once ({AT_ONCE} actions of "
-            f"{PER_ACTION}), and {count} were asked for. Interrupt fewer, or some after the others."
+            f"{PER_ACTION}), and {count} were asked for. Interrupt fewer at a time."
         )
     return _experiment(deployment, pool_name, ids, role_arn)
 

@@ -20,14 +20,13 @@ class Exit(IntEnum):
 
 
 MEANING = {
-    Exit.DONE: "It is done, or there was nothing to do.",
-    Exit.INVALID: "The input is wrong, or what was asked would do no good; nothing was written. For doctor: a check "
-    "failed.",
-    Exit.USAGE: "The command was called wrongly: an unknown option, a missing argument.",
-    Exit.AWS: "AWS did not do it: credentials, Region, stack, a missing right, no connection. The message says which.",
-    Exit.NO_POOL: "There is no such pool.",
-    Exit.CHANGED: "Somebody else changed the item meanwhile; it was left as it is. Run the command again.",
-    Exit.STOPPED: "It was stopped with Ctrl-C. What was written so far stays; apply goes on where it was stopped.",
+    Exit.DONE: "Success, or there was nothing to do.",
+    Exit.INVALID: "The input is wrong, or the request makes no sense; nothing was written. Doctor: a check failed.",
+    Exit.USAGE: "Wrong usage: an unknown option or a missing argument.",
+    Exit.AWS: "AWS refused or did not answer: credentials, Region, stack, permission or connection. Read the message.",
+    Exit.NO_POOL: "The pool does not exist.",
+    Exit.CHANGED: "Someone else changed the item at the same time; nothing was written. Run the command again.",
+    Exit.STOPPED: "Stopped with Ctrl-C. What was written stays; run apply again to continue.",
 }
 
 
@@ -38,7 +37,7 @@ class ExpectedError(Exception):
 
 
 class RefusedError(ExpectedError):
-    """The input is wrong, or what was asked would do no good."""
+    """The input is wrong, or the request makes no sense."""
 
 
 class AwsFaultError(ExpectedError):
@@ -53,7 +52,10 @@ class ChangedMeanwhileError(ExpectedError):
     status = Exit.CHANGED
 
     def __init__(self, pool_name: str) -> None:
-        super().__init__(f"Pool {pool_name} was changed by somebody else meanwhile and is left as it is; run it again.")
+        super().__init__(
+            f"Pool {pool_name} was changed by someone else at the same time. Nothing was written; run the command "
+            "again."
+        )
 
 
 class NoSuchPoolError(ExpectedError):
@@ -64,5 +66,5 @@ class NoSuchPoolError(ExpectedError):
     def __init__(self, pool_name: str, known: Iterable[str]) -> None:
         names = sorted(known)
         nearest = difflib.get_close_matches(pool_name, names, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(nearest)}?" if nearest else "See those that there are: spotpools list"
+        hint = f"Did you mean {' or '.join(nearest)}?" if nearest else "Run `spotpools list` to see all pools."
         super().__init__(f"There is no pool {pool_name}. {hint}")

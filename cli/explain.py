@@ -152,7 +152,7 @@ class ReadOnly:
         return known
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"explain only looks: {name} is not for it")
+        raise AttributeError(f"explain only looks: {name} is not part of that")
 
 
 def look(deployment: Deployment, pool_name: str) -> Look:
@@ -182,7 +182,7 @@ def listened(seen: Look, deployment: Deployment) -> Look:
         with told_plainly():
             return replace(seen, silent_since=silent_since(deployment))
     except AwsFaultError as fault:
-        return replace(seen, unheard=f"Whether the tick runs cannot be told: {fault}")
+        return replace(seen, unheard=f"Could not check whether the tick runs: {fault}")
 
 
 def fresh(
@@ -266,17 +266,17 @@ def _members(snapshot: Snapshot) -> Iterator[Member]:
 
     def notes(one: Instance) -> Iterator[str]:
         if one.id in noticed:
-            yield "interruption notice: EC2 takes it"
+            yield "interruption notice: EC2 reclaims it"
         if one.id in stock.at_risk:
             yield "EC2 announced a risk for it"
         if one.id in old:
-            yield "made by an older description"
+            yield "made from an older description"
         if one.protected:
             yield "protected from scale-in"
         if one in stock.unseen:
             yield "EC2 does not list it yet"
         if one in stock.stopped:
-            yield "stopped: it serves no pool and is let go"
+            yield "stopped: it does no work and is terminated"
 
     several = (*stock.members, *stock.noticed, *stock.stopped)
     for one in sorted(several, key=lambda each: (each.launched_at, each.id)):
@@ -319,13 +319,13 @@ def _notes(seen: Look) -> Iterator[str]:
     if seen.unreadable:
         yield seen.unreadable
     if seen.status is None and not seen.unreadable:
-        yield "It is new: the control plane has not looked at it yet, which it does within a minute."
+        yield "It is new: the control plane checks it within a minute."
     if seen.blind:
-        yield f"EC2 could not be looked at, so what runs is told as the status has it: {seen.blind}"
+        yield f"EC2 could not be checked. Showing the last recorded status: {seen.blind}"
     if seen.unheard:
         yield seen.unheard
     for one in seen.snapshot.unanswered:
-        yield f"EC2 did not tell everything: {one.code}: {one.message}"
+        yield f"EC2 did not answer every question: {one.code}: {one.message}"
     if seen.status:
         yield from seen.status.answer.warnings
     if seen.intent.pool:
@@ -343,7 +343,7 @@ def _otherwise(seen: Look, plan: Plan) -> str:
     """Why nothing (more) is done."""
     snapshot, hindered = seen.snapshot, plan.blocker or plan.blocked_replacement
     if seen.refusal:
-        return f"EC2 refuses to say what it offers, so nothing is launched: {seen.refusal.code}: {seen.refusal.message}"
+        return f"EC2 does not say what it offers, so nothing is launched: {seen.refusal.code}: {seen.refusal.message}"
     if hindered:
         ahead = hindered.until > snapshot.now
         when = f"in {ago(hindered.until, snapshot.now)}" if ahead else "at once"
@@ -354,17 +354,17 @@ def _otherwise(seen: Look, plan: Plan) -> str:
 def _at_rest(snapshot: Snapshot) -> str:
     intent, now = snapshot.intent, snapshot.now
     if intent.deleted and intent.drain_at and now < intent.drain_at:
-        return f"Its instances are let go in {ago(intent.drain_at, now)}; put the item back to keep them."
+        return f"Its instances are terminated in {ago(intent.drain_at, now)}; restore the item to keep them."
     if intent.paused:
         return "Nothing: the pool is paused." if intent.pool else "Nothing until its item is valid."
     if snapshot.stock.in_flight:
-        return "Nothing until an earlier launch has been answered."
+        return "Nothing until the answer to an earlier launch is known."
     if snapshot.held > snapshot.stock.wanted and snapshot.stock.serving > snapshot.stock.wanted:
         beyond = snapshot.stock.serving - snapshot.stock.wanted
         return f"{beyond} more than wanted are kept for {ago(snapshot.held_until, now)} (scale_in_after_minutes)."
     if snapshot.swaps.stuck:
         return " ".join(dict.fromkeys(why for _, why in snapshot.swaps.stuck))
-    return "Nothing: it is as it should be."
+    return "Nothing: the pool is as it should be."
 
 
 def _in_words(step: Step) -> str:

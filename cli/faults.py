@@ -110,8 +110,11 @@ def refused(code: str, message: str, operation: str = "") -> str:
     """A refusal in words; a missing right is named as a policy would name it."""
     if code in DENIED:
         named = ACTION.search(message)
-        action = named.group(1) if named else operation or "the call"
-        return f"Your credentials lack the right {action}; ask for it, or use others. AWS says: {code}: {message}"
+        action = named.group(1) if named else operation or "for this call"
+        return (
+            f"Your credentials lack the permission {action}. Ask for it, or use other credentials. "
+            f"AWS says: {code}: {message}"
+        )
     if code in BAD_CREDENTIALS:
         return f"AWS does not take these credentials ({code}: {message}). Try aws sts get-caller-identity."
     return f"AWS answered {code}: {message}"

@@ -124,9 +124,7 @@ def read_entries(text: str) -> list[Entry]:
     if isinstance(content, Mapping) and (found := find_pools(content)):
         return _told_apart(_from_determined(found, node))
     if isinstance(content, Mapping) and "pool_name" not in content and (of_master := MASTERS_OWN & content.keys()):
-        raise FileFaultError(
-            f"{min(of_master)} is of a Determined master, but no resource_pools are listed to take over"
-        )
+        raise FileFaultError(f"{min(of_master)} is a Determined master configuration without resource_pools")
     if isinstance(content, Mapping) and "pools" in content:
         content, node = _alone(content), _below(node, "pools")
     if isinstance(content, Mapping):
@@ -214,20 +212,20 @@ def _content(text: str) -> tuple[object, yaml.Node | None]:
 
 def _alone(content: Mapping[str, Any]) -> object:
     if beside := [str(name)[:80] for name in content if name != "pools"]:
-        raise FileFaultError(f"beside pools it has {beside[0]}, which nothing reads; put it into a pool or remove it")
+        raise FileFaultError(f"{beside[0]} is outside the pools and has no effect; put it into a pool or remove it")
     return content["pools"]
 
 
 def _own(item: Mapping[Any, Any], node: yaml.Node | None) -> Entry:
     odd = [str(name)[:80] for name in item if not isinstance(name, str)]
-    broken = f"{odd[0]} is no attribute name, which is a text; put it in quotes" if odd else ""
+    broken = f"{odd[0]} is not an attribute name: names are texts; put it in quotes" if odd else ""
     return Entry({str(name): value for name, value in item.items()}, broken=broken, node=node)
 
 
 def _imported(found: Found, node: yaml.Node | None) -> Entry:
     pool = found.pool
     if not isinstance(pool, Mapping):
-        raise FileFaultError(f"{found.place}: {str(pool)[:80]} is no pool; write a map with pool_name and provider")
+        raise FileFaultError(f"{found.place}: {str(pool)[:80]} is not a pool; write a map with pool_name and provider")
     named = {"pool_name": pool["pool_name"]} if "pool_name" in pool else {}
     if node is not None and found.bare:
         node = yaml.MappingNode("", [(yaml.ScalarNode("", "provider", node.start_mark), node)], node.start_mark)
@@ -272,7 +270,7 @@ def _extent(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, in
     parts = node.value if isinstance(node, yaml.SequenceNode) else []
     if isinstance(node, yaml.MappingNode):
         if twice := _first_twice(name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode)):
-            raise yaml.MarkedYAMLError(problem=f"{twice[:80]} stands there twice", problem_mark=node.start_mark)
+            raise yaml.MarkedYAMLError(problem=f"{twice[:80]} is defined twice", problem_mark=node.start_mark)
         parts = [part for pair in node.value for part in pair]
     below = [_extent(part, known) for part in parts]
     size, depth = 1 + sum(size for size, _ in below), 1 + max((depth for _, depth in below), default=0)

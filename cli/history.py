@@ -96,7 +96,7 @@ def decision(told: Line, pool_name: str, at: datetime) -> Decision | None:
     if told.get("pool") != pool_name or told.get("message") not in (DECIDED, FORGOTTEN):
         return None
     if told["message"] == FORGOTTEN:
-        return Decision(at, at, 1, 0, 0, 0, None, None, ("forget the pool: its item and its instances are gone",), ())
+        return Decision(at, at, 1, 0, 0, 0, None, None, ("forget the pool: item and instances no longer exist",), ())
     waiting = told.get("waiting") or {}
     return Decision(
         at=at,
@@ -145,7 +145,7 @@ def _some(names: list[str]) -> str:
 def render(history: History) -> RenderableType:
     """The history as a table."""
     if not history.decisions:
-        text = f"No decision about {plain(history.pool)} since {clock(history.since)}: nothing was different."
+        text = f"No decision about {plain(history.pool)} since {clock(history.since)}: nothing changed."
         return Text(f"{text} Look further back with --since 2d.")
     table = Table(
         Column("time (UTC)", no_wrap=True),

@@ -90,7 +90,7 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001  typer calls it so
 def spotpools(
     *,
     version: Annotated[
-        bool, typer.Option("--version", help="Say the version and end.", callback=_show_version, is_eager=True)
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
     """Pools of EC2 instances, kept at size."""
@@ -165,8 +165,8 @@ def list_pools(stack: Stack = None, region: Region = None, output: Output = Form
 
 @app.command(name="watch")
 def watch_pools(
-    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 5,
-    times: Annotated[int | None, typer.Option(min=1, help="End after so many looks.")] = None,
+    every: Annotated[float, typer.Option(min=1, help="Seconds between two updates.")] = 5,
+    times: Annotated[int | None, typer.Option(min=1, help="Exit after this many updates.")] = None,
     stack: Stack = None,
     region: Region = None,
     output: Output = Format.TABLE,
@@ -190,7 +190,7 @@ def history_of(
     pool: PoolName,
     *,
     since: Annotated[str, typer.Option(help="How far back: a number and a unit, such as 90m, 6h or 2d.")] = "1h",
-    most: Annotated[int, typer.Option(min=1, help="Show the newest so many decisions.")] = 50,
+    most: Annotated[int, typer.Option(min=1, help="Show this many of the newest decisions.")] = 50,
     stack: Stack = None,
     region: Region = None,
     output: Output = Format.TABLE,
@@ -222,7 +222,7 @@ def drain(pool: PoolName, stack: Stack = None, region: Region = None, output: Ou
 def _tell_changed(changed: change.Changed, output: Format) -> None:
     if changed.advice:
         complain(changed.advice, style="yellow")
-    note = "" if changed.change == applying.CHANGED else " (it was so already)"
+    note = "" if changed.change == applying.CHANGED else " (already so)"
     put_out(changed, Text(plain(f"{changed.pool} is {changed.message}{note}.")), output)
 
 
@@ -252,7 +252,7 @@ def drill_pool(
     experiment = f" (experiment {ordered_.experiment})" if ordered_.experiment else ""
     text = (
         f"{ordered_.by}{experiment} interrupts {', '.join(ordered_.instances)} at {clock(datetime.now(UTC))}. "
-        f"See what becomes of it: spotpools explain {pool}"
+        f"Follow it with: spotpools explain {pool}"
     )
     put_out(ordered_, Text(plain(text)), output)
 

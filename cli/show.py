@@ -207,7 +207,7 @@ def _row(name: str, intent: Intent, instances: list[Instance], seen: Seen) -> Ro
 
 
 def _untold(status: Status | None, intent: Intent) -> str | None:
-    return "It is new: the control plane has not looked at it yet." if status is None and not intent.deleted else None
+    return "It is new: the control plane has not checked it yet." if status is None and not intent.deleted else None
 
 
 def _lowest(pool: Pool, seen: Seen) -> tuple[Decimal, str] | None:
@@ -254,7 +254,7 @@ def render(listed: Listing, now: datetime, most: int | None = None) -> Renderabl
     if len(chosen) < len(listed.pools):
         below += f", {len(listed.pools) - len(chosen)} of them not shown"
     if any(row.reason or row.spec_errors or row.fault or row.warnings for row in listed.pools):
-        below += ". The whole story of one: spotpools explain POOL"
+        below += ". All about one pool: spotpools explain POOL"
     notes = [Text(plain(note), style="yellow") for note in listed.notes]
     return Group(table, Text(below, style="dim"), *notes)
 

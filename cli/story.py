@@ -27,13 +27,13 @@ def _parts(story: Story) -> Iterator[RenderableType]:
     there = f"{story.running} running ({story.ready} ready), {story.starting} starting, {story.noticed} under notice"
     yield _line("There", f"{there}, {story.on_demand} of them on demand" if story.on_demand else there)
     if story.paused:
-        yield _line("Paused", "it is observed and reported, and nothing is changed", "yellow")
+        yield _line("Paused", "it is observed and reported, but not changed", "yellow")
     if story.draining_since:
-        end = f"; instances go at {clock(story.drain_at)}" if story.drain_at else ""
+        end = f"; instances are terminated at {clock(story.drain_at)}" if story.drain_at else ""
         yield _line("Draining", f"since {clock(story.draining_since)}{end}", "yellow")
     if story.tick_silent_since:
         silence = ago(story.tick_silent_since, story.at)
-        yield _line("Tick", f"stopped for {silence}: only edits and notices are acted on", "red")
+        yield _line("Tick", f"stopped for {silence}: it acts only on edits and notices", "red")
     yield from _troubles(story)
     if story.instances:
         yield _head("What runs where")

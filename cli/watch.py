@@ -41,7 +41,7 @@ def frames(deployment: Deployment, *, every: float, times: int | None) -> Iterat
         except AwsFaultError as fault:
             if listed is None:
                 raise
-            listed = replace(listed, notes=(f"What is shown is older: {fault}",))
+            listed = replace(listed, notes=(f"Showing older data: {fault}",))
         else:
             priced, prices = (now, seen.prices) if due else (priced, prices)
             listed = show.listing(seen)
@@ -62,7 +62,7 @@ def watch(found: Iterator[Frame], console: Console, output: Format, write: Calla
             draw(page(listed, at), console)
         return
     # On the alternate screen a frame is written over the last one and clears nothing, so there is no flicker.
-    first = Text("Looking at the pools …", style="dim")
+    first = Text("Reading the pools …", style="dim")
     with Live(first, console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
         for listed, at in found:
             live.update(page(listed, at, console.height), refresh=True)

@@ -35,10 +35,10 @@ class UnreadableStatusError(RuntimeError):
 
     def __init__(self, pool_name: str, fault: str) -> None:
         super().__init__(
-            f"The PoolStatus item of {pool_name!r} cannot be read: {fault}. The pool is left alone until it is mended. "
-            "An attribute beside controller may be removed: it is written anew. If one within it cannot be restored, "
-            "wait ten minutes, so that EC2 shows all that was launched, then delete the item: it is made anew from EC2 "
-            "and the pool item, without the last valid spec."
+            f"The PoolStatus item of {pool_name!r} cannot be read: {fault}. Nothing is done for the pool until it is "
+            "fixed. You may remove an attribute outside controller: it is written again. If you cannot restore one "
+            "inside it, wait ten minutes, so that EC2 shows all that was launched, then delete the item: it is "
+            "created again from EC2 and the pool item, without the last valid spec."
         )
 
 

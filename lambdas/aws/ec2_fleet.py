@@ -187,7 +187,7 @@ class Ec2Fleet:
             places = [(one["InstanceType"], one["AvailabilityZone"]) for one in overrides]
             asked_of = frozenset(offering_key(*place, attempt.market) for place in places)
         except (ValueError, LookupError, TypeError, RecursionError) as error:  # no longer as it was written
-            failed = Failure(Reason.UNKNOWN, "AttemptUnreadable", f"The launch request written down is none: {error!r}")
+            failed = Failure(Reason.UNKNOWN, "AttemptUnreadable", f"The saved launch request is unreadable: {error!r}")
             return Launched(attempt, attempt.count, failures=(failed,), answered=False, market=attempt.market)
         nothing = Launched(attempt, attempt.count, asked_of, market=attempt.market)
         try:

@@ -27,8 +27,8 @@ KEPT_VERSIONS = 5
 AMAZON_LINUX = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{architecture}"
 NOT_KEPT = "UserDataNotKept"
 NOT_KEPT_TEXT = (
-    "The item is invalid, and the launch template of the last valid one is not there. Its user_data is kept nowhere "
-    "else, so it cannot be made anew: mend the item."
+    "The item is invalid, and the launch template of the last valid item no longer exists. Only that template held "
+    "its user_data, so it cannot be created again. Fix the item."
 )
 NOT_THERE = ("InvalidLaunchTemplateName.NotFoundException", "InvalidLaunchTemplateId.NotFound")
 

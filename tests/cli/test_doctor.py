@@ -53,7 +53,7 @@ def test_a_deployment_that_is_well_passes(local: Site) -> None:
 
 def test_a_dead_tick_fails(local: Site) -> None:
     found = checks(local, fails=True)
-    assert (found["heartbeat"]["state"], found["heartbeat"]["found"]) == ("fail", "none within the hour")
+    assert (found["heartbeat"]["state"], found["heartbeat"]["found"]) == ("fail", "none in the last hour")
     assert found["heartbeat"]["remedy"]
 
 
@@ -98,7 +98,7 @@ def test_dead_letters_fail_and_an_error_is_quoted(local: Site) -> None:
     found = checks(local, fails=True)
     assert "DueDead: 1" in found["dead letters"]["found"]
     assert found["functions"]["state"] == "fail"
-    assert "2 errors within the hour (PoolDueFunction)" in found["functions"]["found"]
+    assert "2 errors within the last hour (PoolDueFunction)" in found["functions"]["found"]
     assert found["functions"]["found"].endswith("reconcile failed: ValueError: seven")
 
 
@@ -209,14 +209,18 @@ def test_what_is_missing_is_said_in_one_line(
         (
             "AccessDeniedException",
             "User: arn:aws:iam::1:user/x is not authorized to perform: dynamodb:Scan on resource: y",
-            "lack the right dynamodb:Scan",
+            "lack the permission dynamodb:Scan",
         ),
         (
             "AccessDenied",
             "User: arn:aws:sts::1:x is not authorized to perform: iam:GetRole on",
-            "the right iam:GetRole",
+            "the permission iam:GetRole",
         ),
-        ("UnauthorizedOperation", "You are not authorized to perform this operation.", "the right DescribeInstances"),
+        (
+            "UnauthorizedOperation",
+            "You are not authorized to perform this operation.",
+            "the permission DescribeInstances",
+        ),
         ("ExpiredTokenException", "The security token included in the request is expired", "get-caller-identity"),
         ("ResourceNotFoundException", "Requested resource not found", "Is the stack deployed"),
         ("InternalServerError", "oh", "AWS answered InternalServerError: oh"),

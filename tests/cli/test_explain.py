@@ -52,7 +52,7 @@ def test_a_pool_that_is_well_says_so() -> None:
     text = page(told(world()))
     assert "Wanted 3, by target_size 3" in text
     assert "3 running (3 ready)" in text
-    assert "Nothing: it is as it should be." in text
+    assert "Nothing: the pool is as it should be." in text
     assert "Waiting" not in text
 
 
@@ -128,9 +128,9 @@ def test_instances_under_notice_and_of_an_older_description_are_told_apart() -> 
     made.interrupt(noticed)
     made.put(target_size=3, max_instances=9, instance_types=["g4dn.xlarge"])
     notes = {one.id: one.notes for one in told(made).instances}
-    assert "interruption notice: EC2 takes it" in notes[noticed]
+    assert "interruption notice: EC2 reclaims it" in notes[noticed]
     assert "protected from scale-in" in notes[protected]
-    assert "made by an older description" in notes[protected]
+    assert "made from an older description" in notes[protected]
 
 
 def test_an_invalid_item_is_told_field_by_field() -> None:
@@ -160,9 +160,9 @@ def test_a_paused_pool_a_deleted_and_a_new_one_say_what_comes() -> None:
     made.edit(target_size=9, max_instances=9, paused=True)
     assert "Nothing: the pool is paused." in page(told(made))
     made.delete()
-    assert "Its instances are let go in 5 min; put the item back to keep them." in page(told(made))
+    assert "Its instances are terminated in 5 min; restore the item to keep them." in page(told(made))
     made.put("new", target_size=1)
-    assert "It is new: the control plane has not looked at it yet" in page(told(made, "new"))
+    assert "It is new: the control plane checks it" in page(told(made, "new"))
 
 
 def test_if_ec2_does_not_tell_the_story_is_told_from_the_status() -> None:
@@ -171,7 +171,7 @@ def test_if_ec2_does_not_tell_the_story_is_told_from_the_status() -> None:
     found = told(made)
     assert found.running == 3
     assert found.next is None
-    assert "EC2 could not be looked at" in found.notes[0]
+    assert "EC2 could not be checked" in found.notes[0]
 
 
 def test_a_pool_that_is_not_there_names_the_nearest(site: Site) -> None:
@@ -213,7 +213,7 @@ def test_if_the_heartbeat_may_not_be_seen_the_rest_is_told(site: Site, monkeypat
     monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDWATCH", "http://127.0.0.1:9")
     found = site.told("explain", "a")
     assert found["wanted"]["count"] == 1
-    assert "Whether the tick runs cannot be told" in found["notes"][0]
+    assert "Could not check whether the tick runs" in found["notes"][0]
 
 
 def test_in_a_pipe_no_line_is_cut_or_wrapped(site: Site) -> None:

@@ -124,4 +124,4 @@ def test_the_logs_of_both_deciding_functions_are_read(site: Site, log: Log) -> N
 
 def test_a_pool_that_was_left_in_peace_says_so(site: Site) -> None:
     site.put("a", target_size=0)
-    assert "nothing was different" in site.run("history", "a").stdout
+    assert "nothing changed" in site.run("history", "a").stdout

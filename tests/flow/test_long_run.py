@@ -213,7 +213,7 @@ class TestRebalanceStorm:
         assert len(world.ready()) >= 5
         said = world.status().answer.replacing
         assert said is not None
-        assert "tried again at" in said.message
+        assert "the next try is at" in said.message
 
     def test_with_another_offering_the_pool_moves_there_and_stays(self) -> None:
         world = World(

@@ -332,4 +332,4 @@ class TestKeys:
         world.market.boots.append(Boot(image_id="ami-1", outcome="dies", code="Client.InternalError"))
         world.edit(target_size=1, image_id="ami-1")
         world.minutes(1)
-        assert "Look at the image and user_data. Or: EC2 may not use the KMS key" in waiting(world).message
+        assert "Check the image and user_data. Or: EC2 may not use the KMS key" in waiting(world).message

@@ -218,7 +218,7 @@ class TestSettling:
         waiting = world.status().answer.waiting
         assert waiting is not None
         assert waiting.reason is Reason.UNKNOWN, "nobody is called for it"
-        assert "does not show the pool's new launch template" in waiting.message
+        assert "new launch template is not visible" in waiting.message
         world.forward(lag + 5)
         assert len(world.alive()) == 2
         assert world.calls["CreateLaunchTemplate"] == 1
@@ -368,7 +368,7 @@ class TestUserDataIsKeptInTheTemplateAlone:
         waiting = world.status().answer.waiting
         assert waiting is not None
         assert waiting.reason is Reason.CONFIG
-        assert "mend the item" in waiting.message
+        assert "Fix the item" in waiting.message
         world.edit(target_size=1, user_data=SECRET)
         world.minutes(2)
         assert [launched_from(world, id_).user_data for id_ in world.alive()] == [SECRET]

@@ -328,7 +328,7 @@ def _roll_regardless(put: Put) -> None:
     def rolling(room: Any, _: Any, __: Any, old: tuple[Instance, ...], alone: Any) -> Any:
         room.admit(alone[: room.pool.max_unavailable])
         step = room.pool.max_unavailable
-        return Replacement(old, step, step, "an older description made it"), []
+        return Replacement(old, step, step, "it was made from an older description"), []
 
     put(replacing, "_rolling", rolling)
 

@@ -311,7 +311,7 @@ class TestRecommendedAgain:
     def test_a_replacement_that_is_at_risk_itself_waits_and_that_is_said(self) -> None:
         again = swaps(self.ITEM, self.some("in-place"), Memory(risks=self.SERIES))
         assert (again.surge, again.groups) == (0, ())
-        assert ["tried again at 00:10 UTC" in why for _, why in again.stuck] == [True]
+        assert ["the next try is at 00:10 UTC" in why for _, why in again.stuck] == [True]
 
     def test_one_that_was_there_before_does_not_wait(self) -> None:
         assert swaps(self.ITEM, self.some("earlier"), Memory(risks=self.SERIES)).surge == 1

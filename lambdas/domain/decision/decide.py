@@ -75,7 +75,7 @@ def _finish(snapshot: Snapshot, pool: Pool, attempt: Attempt) -> Plan:
         return Plan(steps=(Resend(attempt, why="its answer was lost; the same token launches nothing twice"), *told))
     waiting = Blocker(
         Reason.UNKNOWN,
-        "A launch's answer was lost and it may not be sent again; its instances, if any, are awaited before the next.",
+        "The answer to a launch was lost, and it cannot be sent again. The next launch waits for what it may bring.",
         attempt.at + RECENT,
     )
     return Plan(
@@ -146,7 +146,7 @@ def _from(market: Market, count: int, snapshot: Snapshot, pool: Pool) -> Launch 
     if (held := _held(market, snapshot)) is not None:
         return held
     if snapshot.offers is None:
-        return Blocker(Reason.UNKNOWN, "EC2 is asked what it offers.", snapshot.now, market)
+        return Blocker(Reason.UNKNOWN, "Waiting for what EC2 offers.", snapshot.now, market)
     # What hinders those that would fit counts, and not that others are too heavy.
     fitting = [offer for offer in snapshot.offers if offer.market is market and offer.units <= snapshot.stock.headroom]
     choice = choose(pool, market, fitting or snapshot.offers, snapshot.status, snapshot.now)
@@ -181,7 +181,7 @@ def _fallback(snapshot: Snapshot, pool: Pool, blocker: Blocker) -> Launch | Bloc
     due = sum(number for at, number in each if at <= now)
     if not due:
         first = min(at for at, _ in each)
-        message = f"{blocker.message} What is still missing at {first:%H:%M:%S} UTC is bought on demand."
+        message = f"{blocker.message} Whatever is still missing at {first:%H:%M:%S} UTC is bought on demand."
         return replace(blocker, message=message, until=min(blocker.until, first))
     found = _from(Market.ON_DEMAND, min(snapshot.stock.missing, snapshot.wish, due), snapshot, pool)
     if isinstance(found, Blocker):
@@ -191,7 +191,7 @@ def _fallback(snapshot: Snapshot, pool: Pool, blocker: Blocker) -> Launch | Bloc
 
 
 def _trial(snapshot: Snapshot) -> Blocker:
-    message = "Instances ended before they were ready: one is tried, and more are launched when it is ready."
+    message = "Instances ended before they were ready. One is launched as a trial, and more when it is ready."
     return Blocker(blame(snapshot.status.memory.failed_starts), message, snapshot.now + NEXT_LOOK)
 
 
@@ -209,7 +209,7 @@ def _full(stock: Stock) -> str:
 
 def _too_heavy(stock: Stock) -> str:
     return (
-        f"{stock.headroom} units are left below max_instances ({stock.limit}), and each instance type counts for more. "
+        f"{stock.headroom} units are left below max_instances ({stock.limit}), but each instance type counts for more. "
         "Raise max_instances, or add a lighter type."
     )
 
@@ -224,7 +224,7 @@ def _no_offer(snapshot: Snapshot, pool: Pool, market: Market, choice: Choice) ->
     ]
     if choice.unpriced:
         types = ", ".join(sorted({offer.instance_type for offer in choice.unpriced})[:SHOWN_OFFERINGS])
-        text = f"The price list has no {types} in this Region: give spot_max_price in USD, or leave the type out."
+        text = f"The price list has no {types} in this Region: give spot_max_price in USD, or remove the type."
         causes.insert(0, (Reason.CONFIG, text, snapshot.now + SELDOM))
     if choice.full:
         subnets = ", ".join(sorted({offer.subnet_id for offer, _ in choice.full})[:SHOWN_OFFERINGS])
@@ -232,7 +232,7 @@ def _no_offer(snapshot: Snapshot, pool: Pool, market: Market, choice: Choice) ->
         causes.append((Reason.NO_ADDRESSES, text, min(until for _, until in choice.full)))
     if empty := choice.refused_for(Reason.NO_CAPACITY):
         where = _names(offer for offer, _ in empty)
-        text = f"EC2 had no capacity in {where}; each is tried again after a growing pause.{_quoted(empty)}"
+        text = f"EC2 had no capacity in {where}. Each is tried again after a growing pause.{_quoted(empty)}"
         causes.append((Reason.NO_CAPACITY, text, _first(empty)))
     if choice.too_dear:
         causes.append((Reason.PRICE_ABOVE_MAX, _too_dear(pool, choice), next_look))
@@ -284,10 +284,10 @@ def _too_dear(pool: Pool, choice: Choice) -> str:
     offer = choice.least_dear
     if not above_cap(pool, offer):
         cap = "spot_max_price" if pool.spot_max_price else "EC2's own cap, the on-demand price"
-        return f"EC2 refused every offering as above {cap}; {choice.prices()}. It is tried again each minute."
+        return f"EC2 refused every offering as above {cap}: {choice.prices()}. It is tried again every minute."
     in_dollars = f"{format_price(pool.cap(offer.on_demand_price) or Decimal(0))} USD/h"
     cap = f"{pool.spot_max_price} of the on-demand price ({in_dollars})" if pool.share else in_dollars
-    return f"Spot prices are above spot_max_price {cap}: {choice.prices()}. No launch is tried until it falls."
+    return f"Spot prices are above spot_max_price {cap}: {choice.prices()}. Nothing is launched until one falls."
 
 
 def _told(snapshot: Snapshot) -> Iterator[Step]:

@@ -59,8 +59,8 @@ class Swaps:
 
 
 NO_ROOM = (
-    "{id} counts {units} and is not replaced: its successor does not fit beside it below max_instances ({limit}, "
-    "{headroom} left). Raise max_instances{or_else}."
+    "{id} counts {units} and is not replaced: a replacement does not fit below max_instances ({limit}, {headroom} "
+    "left) while it runs. Raise max_instances{or_else}."
 )
 
 
@@ -94,21 +94,21 @@ def plan_swaps(pool: Pool, stock: Stock, memory: Memory, now: datetime, held: in
     fit_risky, fit_temporary = room.admit(risky), room.admit(on_demand)
     groups = [
         Replacement(fit_risky, units(fit_risky), 0, "EC2 announced a risk for it, and its replacement is ready"),
-        Replacement(fit_temporary, units(fit_temporary), 0, "spot capacity is back in its place"),
+        Replacement(fit_temporary, units(fit_temporary), 0, "a spot instance is ready in its place"),
     ]
     going = {one.id for one in (*fit_risky, *fit_temporary)}
     roll, blocked = _rolling(room, memory, now, drifted, going)
     groups.append(roll)
     left = [one for one in on_demand if one not in fit_temporary]
     if left and not any(each.instances for each in groups) and _may_return(stock, memory, now, held):
-        why = "spot has refused nothing for an hour, and its successor does not fit beside it"
+        why = "EC2 has refused no spot launch for an hour, and a replacement does not fit while it runs"
         groups.append(Replacement((left[0],), 0, left[0].units, why, returns=True))
         left = left[1:]
     stuck = [
         *((one, room.lacks(one)) for one in risky if one not in fit_risky),
         *((one, _again_text(one, memory)) for one in again),
         *(
-            (one, room.lacks(one, " or wait: one at a time makes way when spot has had room for an hour"))
+            (one, room.lacks(one, " or wait: one at a time is terminated when spot has had room for an hour"))
             for one in left
         ),
         *blocked,
@@ -173,7 +173,7 @@ def _rolling(
 ) -> tuple[Replacement, list[tuple[Instance, str]]]:
     """``going`` are ids that go for another reason. That the new description works is shown by one that stays."""
     stock, step = room.stock, room.pool.max_unavailable
-    roll = Replacement(old, 0, 0, "an older description made it")
+    roll = Replacement(old, 0, 0, "it was made from an older description")
     alone = tuple(one for one in old if one.id not in going)
     if not alone:
         return roll, []
@@ -235,8 +235,8 @@ def recommended_again(one: Instance, memory: Memory, now: datetime) -> bool:
 def _again_text(one: Instance, memory: Memory) -> str:
     assert memory.risks is not None  # noqa: S101  only such are recommended again
     return (
-        f"EC2 announced a risk for {one.id} too, which was launched in place of others at risk. Replacing helps little "
-        f"here: it is tried again at {memory.risks.until:%H:%M} UTC."
+        f"EC2 announced a risk for {one.id} too, although it replaced others at risk. Replacing it helps little: the "
+        f"next try is at {memory.risks.until:%H:%M} UTC."
     )
 
 

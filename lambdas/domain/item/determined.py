@@ -54,7 +54,7 @@ MASTER = "serves Determined's master, which Spot Pools does not run"
 IDLE = "Spot Pools keeps the size that target_size asks for; it does not watch for idle machines"
 ONE_STACK = "instances carry the tag spotpools:stack"
 PAUSES = "each reason for a failed launch has its own pause; see docs/error-codes.md"
-TRIED_ON = "a missing instance is tried for until it is there"
+TRIED_ON = "a missing instance is requested until it is there"
 
 SECONDS = {
     "h": Decimal(3600),
@@ -70,7 +70,7 @@ DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(h|ms|m|s|us|µs|ns)")
 
 POOL_NOT_APPLIED = {
     "description": "pool items carry no description",
-    "kubernetes_namespace": "it means Kubernetes pools alone",
+    "kubernetes_namespace": "it concerns Kubernetes pools only",
     **dict.fromkeys(
         (
             "scheduler",
@@ -221,7 +221,7 @@ def _aws(pool: Mapping[str, Any], manager: str) -> dict[str, Any]:
     if manager in OTHER_MANAGERS:
         raise ElsewhereError(f"its resource manager is {manager}; {ONLY_EC2}")
     if given is None:
-        raise ElsewhereError(f"it has no provider: its agents are machines that somebody else starts; {ONLY_EC2}")
+        raise ElsewhereError(f"it has no provider: someone else starts its agents; {ONLY_EC2}")
     named: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
     provider = {OLD_NAMES.get(name, name): value for name, value in named.items()}
     if (kind := provider.get("type")) in OTHER_PROVIDERS:

@@ -78,7 +78,7 @@ def _faults(error: ValidationError, item: Mapping[str, Any]) -> list[SpecError]:
     ]
     if len(found) > SHOWN_FAULTS:
         more = f"{len(found) - SHOWN_FAULTS} more faults"
-        shown.append(SpecError(field="(item)", value=more, rule="a valid pool item", remedy="Mend the others first."))
+        shown.append(SpecError(field="(item)", value=more, rule="a valid pool item", remedy="Fix the others first."))
     return shown
 
 

@@ -130,8 +130,8 @@ class Machine(BaseModel):
         {},
         max_length=TAGS_LIMIT,
         **spec(
-            "Tags of instances, volumes and network interfaces, beside the stack's own. With a key that instance "
-            "metadata cannot show (other than letters, digits and + - = . , _ : @), it shows no tags at all.",
+            "Tags of instances, volumes and network interfaces, in addition to the stack's own. With a key that "
+            "instance metadata cannot show (other than letters, digits and + - = . , _ : @), it shows no tags at all.",
             f"a map of at most {TAGS_LIMIT} tags; keys up to {KEY_LENGTH} characters, none beginning aws: or "
             "spotpools:",
             "Shorten or rename the tags.",

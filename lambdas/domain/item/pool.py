@@ -114,7 +114,7 @@ class Pool(Machine):
     max_instances: Size = Field(
         5,
         **spec(
-            "The most instances (with weights: units) alive at any instant, those under notice included.",
+            "The most instances (with weights: units) alive at any instant, including those under interruption notice.",
             f"a whole number from 0 to {INSTANCES_LIMIT}",
             f"Set max_instances to a whole number from 0 to {INSTANCES_LIMIT}.",
         ),
@@ -130,7 +130,7 @@ class Pool(Machine):
     target_size: Size = Field(
         0,
         **spec(
-            "Instances (with weights: units) to keep, while no entry of schedule holds.",
+            "Instances (with weights: units) to keep, while no entry of schedule is in force.",
             "a whole number from 0 to max_instances",
             "Lower target_size, or raise max_instances.",
         ),
@@ -139,7 +139,7 @@ class Pool(Machine):
         (),
         max_length=50,
         **spec(
-            "Sizes by time of day: the entry whose moment came last holds.",
+            "Sizes by time of day: the entry that came last is in force.",
             "up to 50 maps: cron (five fields), timezone (an IANA name; UTC), target_size, min_instances (optional)",
             'Write for example [{"cron": "0 8 * * MON-FRI", "timezone": "Europe/Berlin", "target_size": 5}]; sizes are '
             "within max_instances.",
@@ -159,7 +159,7 @@ class Pool(Machine):
         max_length=60,
         validate_default=True,
         **spec(
-            'Instance types, any of which will do. instance_type = "TYPE" is short for a list of one.',
+            'Instance types; EC2 chooses among them. instance_type = "TYPE" is short for a list of one.',
             "1 to 60 instance types of one processor architecture, such as g4dn.metal; or else requirements",
             'List EC2 instance types, for example ["g5.xlarge", "g4dn.xlarge"], or give requirements.',
         ),
@@ -203,7 +203,7 @@ class Pool(Machine):
         None,
         **spec(
             "A ready launch template, tagged for this stack, in place of image_id and the like.",
-            "a map of id or name, and version ($Default, $Latest or a number); not beside image_id and the like",
+            "a map of id or name, and version ($Default, $Latest or a number); not together with image_id and the like",
             'Give {"id": "lt-…"} or {"name": "…"}, not both, and optionally a version; or describe the machine inline.',
         ),
     )
@@ -237,7 +237,7 @@ class Pool(Machine):
     fallback: Fallback | None = Field(
         None,
         **spec(
-            "Fill on demand what spot has lacked for after_minutes; give it back when spot returns. Absent: wait.",
+            "Buy on demand what spot has lacked for after_minutes; return it when spot is back. Absent: wait.",
             "a map of after_minutes (0 to 10080), to (on_demand) and return_to_spot (true or false); in a spot pool",
             'Write for example {"to": "on_demand", "after_minutes": 15}.',
         ),
@@ -298,7 +298,7 @@ class Pool(Machine):
     scale_in_after_minutes: Minutes = Field(
         0,
         **spec(
-            "How many minutes fewer instances must be wanted before any is let go.",
+            "For how many minutes fewer instances must be wanted before any is terminated.",
             "a whole number from 0 to 1440",
             "Set scale_in_after_minutes to at most 1440.",
         ),
@@ -395,7 +395,7 @@ class Pool(Machine):
             )
         if info.data.get("launch_template") and not showable(key):
             raise BrokenRuleError(
-                "beside launch_template, a key of letters, digits and + - = . , _ : @ (not ., .. or _index): with "
+                "with launch_template, a key of letters, digits and + - = . , _ : @ (not ., .. or _index): with "
                 "others EC2 refuses the tag if the template shows tags in instance metadata",
                 "Choose such a key, or describe the machine in the item instead.",
             )

@@ -136,8 +136,8 @@ The numbers are what botocore makes of an answer that is none of the service's o
 ROLE_MISSING = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
 SERVICE_ROLE_COMMAND = "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"
 KEY_REMEDY = (
-    "EC2 may not use the KMS key of the root volume: deploy with the key's ARN in the context volume_key_arns and, for "
-    "spot instances, let the service-linked role of EC2 Spot use it with aws kms create-grant (docs/deploying.md)."
+    "EC2 may not use the KMS key of the root volume. Deploy with the key's ARN in the context volume_key_arns. For "
+    "spot instances also let the service-linked role of EC2 Spot use it, with aws kms create-grant (docs/deploying.md)."
 )
 NO_VPC = "The Region has no default VPC: list subnet_ids in the item, or give the stack some."
 TOO_MANY_GROUPS = (
@@ -148,15 +148,15 @@ REMEDIES = {
     ROLE_MISSING: (f"This account has no service-linked role for EC2 Spot. Create it once: {SERVICE_ROLE_COMMAND}"),
     "MaxSpotInstanceCountExceeded": "Ask for a higher Spot vCPU quota in Service Quotas, or lower the pools' sizes.",
     "VcpuLimitExceeded": "Ask for a higher vCPU quota in Service Quotas, or lower the pools' sizes.",
-    "MaxTemplateLimitExceeded": "Delete launch templates that nobody uses, or ask for a higher quota.",
-    "MaxTemplateVersionLimitExceeded": "Delete the pool's own launch template; it is made anew, from version 1 on.",
+    "MaxTemplateLimitExceeded": "Delete unused launch templates, or ask for a higher quota.",
+    "MaxTemplateVersionLimitExceeded": "Delete the pool's own launch template; it is created again at version 1.",
     "SecurityGroupsPerInterfaceLimitExceeded": TOO_MANY_GROUPS,
     "SecurityGroupsPerInstanceLimitExceeded": TOO_MANY_GROUPS,
     "InvalidLaunchTemplateName.AlreadyExistsException": (
-        "A launch template of the name that the pool's own would have is there without the tags of stack and pool. "
+        "A launch template with the name of the pool's own exists, but without the tags of stack and pool. "
         "Delete or rename it."
     ),
-    "Blocked": "AWS has blocked the account: write to AWS Support.",
+    "Blocked": "AWS has blocked the account. Contact AWS Support.",
     "DefaultVpcDoesNotExist": NO_VPC,
     "VPCIdNotSpecified": NO_VPC,
 }

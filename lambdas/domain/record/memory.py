@@ -208,7 +208,7 @@ def _speaks_of_the_template(failure: Failure) -> bool:
 
 def _settling(launched: Launched, now: datetime) -> Hold:
     first = launched.failures[0]
-    message = f"EC2 does not show the pool's new launch template everywhere yet: {first.code}: {first.message}"
+    message = f"The pool's new launch template is not visible everywhere in EC2 yet: {first.code}: {first.message}"
     return Hold(reason=Reason.UNKNOWN, until=now + TEMPLATE_RETRY, failures=0, message=message)
 
 
@@ -362,11 +362,11 @@ def _graver(known: Hold | None, new: Hold, now: datetime) -> Hold:
 
 def _cause(instance: Instance) -> str:
     if not instance.ended:
-        return "not ready in time. Look at its system log, or raise ready_timeout_minutes."
+        return "not ready in time. Read its system log, or raise ready_timeout_minutes."
     if _ended_by(instance, NO_KEY):
         return f"{instance.ended}. {KEY_REMEDY}"
     or_the_key = f" Or: {KEY_REMEDY}" if _ended_by(instance, CLIENT_ERROR) else ""
-    return f"{instance.ended}. Look at the image and user_data.{or_the_key}"
+    return f"{instance.ended}. Check the image and user_data.{or_the_key}"
 
 
 def _recently_interrupted(snapshot: Snapshot, dead: Iterable[Instance], policy: BackoffPolicy) -> dict[str, datetime]:
@@ -401,7 +401,7 @@ def _backoff_after(
     refused = {one.offering: one for one in named if one.offering and _of_its_offering(one)}
     everywhere = [one for one in launched.failures if one.reason is Reason.NO_CAPACITY and one.offering is None]
     if everywhere or (launched.short and launched.answered and not launched.failures):
-        words = everywhere[0] if everywhere else Failure(Reason.NO_CAPACITY, "", "It gave fewer than were asked for.")
+        words = everywhere[0] if everywhere else Failure(Reason.NO_CAPACITY, "", "EC2 launched fewer than requested.")
         refused = {**dict.fromkeys(launched.offerings, words), **refused}
     gave, after = set(launched.instances.values()), dict(backoff)
     for offering in sorted(refused.keys() & launched.offerings):

@@ -62,10 +62,10 @@ def _under_way(after: Snapshot, launched: Launched | None) -> Blocker:
     """Why instances are missing although the next try is already due: what the last one said, or its lost answer."""
     worst = most_severe(launched.failures) if launched else None
     if after.stock.doubtful and not launched:
-        message = "EC2 did not say whether it terminates instances; what has become of them is looked at again."
+        message = "EC2 did not answer whether it terminates instances. They are checked again."
         return Blocker(Reason.UNKNOWN, message, after.now + NEXT_LOOK)
     if launched is None or worst is None:
-        return Blocker(Reason.UNKNOWN, "A launch is under way; its answer is awaited.", after.now + NEXT_LOOK)
+        return Blocker(Reason.UNKNOWN, "A launch is under way. Its answer is not known yet.", after.now + NEXT_LOOK)
     then = "Other offerings are tried at once." if launched.answered else "The same request will be sent again."
     return Blocker(worst.reason, f"{worst.code}: {worst.message} {then}", after.now)
 
@@ -77,7 +77,7 @@ def _rollout(after: Snapshot, blocker: Blocker | None, blocked_replacement: Bloc
         return None
     updated = stock.serving - units(old)
     if pool.update == "on_replace":
-        state, message = RolloutState.ON_REPLACE, "They stay until they go for another reason (update is on_replace)."
+        state, message = RolloutState.ON_REPLACE, "They stay until they end for another reason (update is on_replace)."
     elif is_refused(after.status.memory, after.now):
         holds = after.status.memory.holds.values()
         words = " ".join(dict.fromkeys(one.message for one in holds))
@@ -85,14 +85,14 @@ def _rollout(after: Snapshot, blocker: Blocker | None, blocked_replacement: Bloc
     elif (hindered := blocker or blocked_replacement) and hindered.reason is Reason.CONFIG and not hindered.waits:
         state, message = RolloutState.STOPPED, hindered.message
     elif not after.swaps.going & {one.id for one in old} and (stuck := dict(after.swaps.stuck)):
-        state, message = RolloutState.ROLLING, "It cannot go on: " + " ".join(dict.fromkeys(stuck.values()))
+        state, message = RolloutState.ROLLING, "It cannot continue: " + " ".join(dict.fromkeys(stuck.values()))
     elif blocked_replacement is not None:
         state, message = (
             RolloutState.ROLLING,
-            f"It waits for a successor: {blocked_replacement.reason}: {blocked_replacement.message}",
+            f"It waits for a replacement: {blocked_replacement.reason}: {blocked_replacement.message}",
         )
     else:
-        state, message = RolloutState.ROLLING, f"At most {pool.max_unavailable} are missing at a time."
+        state, message = RolloutState.ROLLING, f"At most {pool.max_unavailable} are unavailable at a time."
     return Rollout(state=state, outdated=units(old), updated=updated, message=message)
 
 
@@ -113,7 +113,7 @@ def _replacing(after: Snapshot, blocked_replacement: Blocker | None) -> Replacin
             next_attempt_at=max(blocked_replacement.until, after.now),
         )
     if going:
-        return Replacing(count=count, message="Each goes when its replacement is ready.")
+        return Replacing(count=count, message="Each is terminated when its replacement is ready.")
     return Replacing(
         count=count,
         reason=Reason.MAX_INSTANCES if any("max_instances" in why for _, why in stuck) else None,
@@ -123,7 +123,7 @@ def _replacing(after: Snapshot, blocked_replacement: Blocker | None) -> Replacin
 
 def _warnings(unsold: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(
-        f"instance_types: EC2 sells no {name} in this Region; check the spelling, or take it out." for name in unsold
+        f"instance_types: EC2 sells no {name} in this Region; check the spelling, or remove it." for name in unsold
     )
 
 
@@ -140,7 +140,7 @@ def _drains(after: Snapshot, results: Results) -> tuple[Drained, ...]:
 def _of_the_template(after: Snapshot) -> tuple[str, ...]:
     template, pool = after.status.memory.template, after.intent.pool
     told = template is not None and pool is not None and template.machine == pool.machine_digest and template.warning
-    return (f"EC2 said of the pool's launch template when it was made: {told}",) if told else ()
+    return (f"When the pool's launch template was made, EC2 said: {told}",) if told else ()
 
 
 def _last_error(results: Results, snapshot: Snapshot) -> LastError | None:
