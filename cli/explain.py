@@ -148,7 +148,7 @@ class ReadOnly:
         self.offers = fleet.offers
 
     def template(self, _pool: Pool, known: Template | None) -> Template | None:
-        """The one that is known, be it of another description: a plan does not depend on it."""
+        """The template that is known, even if it is of another description: a plan does not depend on it."""
         return known
 
     def __getattr__(self, name: str) -> Any:

@@ -48,7 +48,7 @@ def in_words(error: SpecError) -> str:
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault of a file: in which line, of which pool, what is wrong and how to mend it."""
+    """One fault of a file: in which line, of which pool, what is wrong and how to fix it."""
 
     line: int
     pool: str

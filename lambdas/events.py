@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 KEY_BYTES = 2048
-"""DynamoDB's limit for a key. An item under any key is answered, be it no pool's name."""
+"""DynamoDB's limit for a key. An item under any key is answered, even if it is not a pool's name."""
 
 
 def _a_key(text: str) -> str:

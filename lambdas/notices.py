@@ -83,7 +83,7 @@ def seen_later(event: Ec2Event, seen: Whose, tries: int) -> bool:
 def comes_back_after(fault: Exception, tries: int) -> int | None:
     """Seconds until a message that was not handled is tried again; None: as long as its queue hides messages."""
     if isinstance(fault, MalformedEventError):
-        return 1  # no try will mend it: on to the dead letters
+        return 1  # no try will help: on to the dead letters
     return randint(2, 10) if tries <= QUICK_TRIES else None  # noqa: S311  jitter, no secret
 
 

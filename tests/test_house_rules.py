@@ -20,6 +20,8 @@ TEXTS = sorted(
     if "node_modules" not in path.parts
 )
 
+PRODUCT_TEXTS = [*MODULES, *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("[!.]*.md"))]
+
 # Who may import what of ours: package or module -> prefixes. domain needs nothing but itself.
 ALLOWED = {
     "lambdas.domain": (),
@@ -106,6 +108,16 @@ DOMAIN_MAY_IMPORT = {
     "fnmatch", "functools", "hashlib", "itertools", "json", "lambdas", "pydantic", "re", "typing", "zlib", "zoneinfo",
 }  # fmt: skip
 CLOCKS = {"now", "utcnow", "today", "time"}
+
+WORDS = re.compile(
+    r"\b(be it|dear(er|est)?|gravest|hindrances?|laid in the way|mend(s|ed|ing)?|reckon(s|ed|ing)?|"
+    r"stillborn)\b",
+    re.IGNORECASE,
+)
+"""Words that are not plain, or that another word has replaced: the glossary in CONTRIBUTING.md has ours."""
+
+OLD_NAMES = ("lambdas/domain/model/status.py", "tests/contract/stored/")
+"""Where earlier versions' names are read."""
 
 
 def name_of(path: Path) -> str:
@@ -214,6 +226,14 @@ def test_each_exception_from_a_rule_has_its_reason(path: Path) -> None:
         found = re.search(r"#\s*(?:noqa|type: ignore)(?::\s?[A-Z0-9, ]+|\[[a-z-, ]+\])?(.*)", line)
         if found and "re.search" not in line:
             assert found.group(1).strip(), f"{path.name}:{number}: say why"
+
+
+@pytest.mark.parametrize("path", PRODUCT_TEXTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_each_text_is_in_plain_words(path: Path) -> None:
+    if str(path.relative_to(ROOT)).startswith(OLD_NAMES):
+        return
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert not [f"{number}: {line.strip()}" for number, line in enumerate(lines, 1) if WORDS.search(line)]
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda p: str(p.relative_to(ROOT)))

@@ -304,7 +304,7 @@ One interruption and its replacement: {interruption}.
 for queries is on AWS's page. A key that is rotated yearly costs a dollar a month more after its first rotation, and
 another one after its second.
 
-## How it is reckoned
+## How it is calculated
 
 - A month has {hours} hours, so {ticks} ticks. X-Ray's default sampling traces one request a second: all of them.
 - Alarms: {alarms} on metrics and {queries} on queries, counted in the template. A query's alarm is billed for each

@@ -168,15 +168,15 @@ class Replay:
             f"at most {most} alive, {len(timeline.launches)} launched, {len(timeline.notices)} interrupted",
             passed=most <= MAX_INSTANCES,
         )
-        dear = above_cap(timeline.launches, recording.cap)
+        expensive = above_cap(timeline.launches, recording.cap)
         prices = sorted(Decimal(one["spot_price"]) for one in timeline.launches)
         self._note(
             "Never above the cap",
             f"no instance started above {recording.cap} USD/h",
-            f"{len(dear)} started above; prices paid at start {prices[0]} to {prices[-1]}"
+            f"{len(expensive)} started above; prices paid at start {prices[0]} to {prices[-1]}"
             if prices
             else "none started",
-            passed=not dear,
+            passed=not expensive,
         )
         share = share_of_time(timeline.running, TARGET, self.began_at, self.ended_at)
         best = float(best_share(recording.trace, recording.cap, wanted=TARGET))

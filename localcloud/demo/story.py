@@ -135,7 +135,10 @@ class Story:
         self._expect(name, expected, waiting["message"], seconds=seconds, bound=SLACK, passed=named)
 
         self._see_alarm("d. its alarm arrives", "price-above-cap", since)
-        name, expected = "d. while it lasts", "no CreateFleet, even as the dear instances are taken and go"
+        name, expected = (
+            "d. while it lasts",
+            "no CreateFleet, even while the expensive instances are interrupted and end",
+        )
         self._see(name, expected, lambda: not self._instances(ZONES) and self._quiet(ZONES), bound=2 * NOTICE_SECONDS)
         made = self._fleets() - calls
         self._expect(name, expected, f"{made} CreateFleet, none left", passed=made == 0)

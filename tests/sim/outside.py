@@ -35,7 +35,7 @@ DIES_PENDING = Ending(
 
 def client_error(call: str, code: str) -> ClientError:
     """An error as botocore raises it; those about permissions carry a long encoded text."""
-    message = f"{code} laid in the way. " + ("x" * 2000 if code == "UnauthorizedOperation" else "")
+    message = f"{code} injected. " + ("x" * 2000 if code == "UnauthorizedOperation" else "")
     answer: Any = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {}}
     return ClientError(answer, call)
 

@@ -548,8 +548,8 @@ class World:
         self.market.set_offering(instance_type, zone, capacity=capacity, spot_price=price, on_demand_capacity=on_demand)
 
     def _do_interrupt(self, pool: str, count: int, seconds: float) -> None:
-        victims = [one for one in self.oracle.alive(pool) if one.lifecycle == "spot" and not one.notice]
-        for one in victims[:count]:
+        candidates = [one for one in self.oracle.alive(pool) if one.lifecycle == "spot" and not one.notice]
+        for one in candidates[:count]:
             self.market.notice(one, seconds=seconds)
 
     def _do_storm(self, instance_type: str, zone: str) -> None:

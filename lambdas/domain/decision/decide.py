@@ -14,7 +14,7 @@ from itertools import groupby
 
 from lambdas.domain.decision.offers import Choice, above_cap, ask, choose
 from lambdas.domain.decision.replacement import base, outdated, replaced
-from lambdas.domain.decision.scale_in import victims
+from lambdas.domain.decision.scale_in import scale_in_candidates
 from lambdas.domain.decision.snapshot import Snapshot
 from lambdas.domain.decision.stock import Stock, is_late, units
 from lambdas.domain.item.fields import format_price
@@ -42,7 +42,7 @@ FAILED_STARTS_OF_ONE_FAULT = 2
 """The first launch whose instances end before they are ready may be bad luck."""
 
 SPOT_IS_SHORT = (Reason.NO_CAPACITY, Reason.PRICE_ABOVE_MAX, Reason.QUOTA)
-"""Why spot may be missing in a way that buying on demand mends."""
+"""Why spot may be missing in a way that buying on demand helps against."""
 
 
 def decide(snapshot: Snapshot) -> Plan:
@@ -345,7 +345,7 @@ def _too_many(snapshot: Snapshot, why: str = "more instances than wanted") -> It
         yield Terminate(again, why="the answer to their termination was lost")
     if snapshot.excess:
         going = snapshot.swaps.going
-        chosen = victims(
+        chosen = scale_in_candidates(
             stock,
             (one for one in stock.members if one.id not in going),
             snapshot.excess,

@@ -1,9 +1,9 @@
 """Which offerings may be tried now, and when the others may: back-off after a refusal, price against the cap.
 
 An offering that just lost an instance to an interruption, or has one that EC2 warns of, is avoided while another one
-can be tried. One that EC2 refused by name is not tried before its back-off ends. One dearer than ``spot_max_price`` is
-not tried at all; one that EC2 has just refused as too dear (without a cap of ours its own holds) is looked at again by
-the next tick.
+can be tried. One that EC2 refused by name is not tried before its back-off ends. One that costs more than
+``spot_max_price`` is not tried at all; one that EC2 has just refused as too expensive (without a cap of ours its own
+holds) is looked at again by the next tick.
 """
 
 from __future__ import annotations

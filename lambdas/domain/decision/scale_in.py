@@ -13,7 +13,7 @@ from lambdas.domain.model.instances import Instance, Offer
 MOST_EXPENSIVE = Decimal("Infinity")
 
 
-def victims(
+def scale_in_candidates(
     stock: Stock,
     among: Iterable[Instance],
     excess: int,
@@ -25,9 +25,9 @@ def victims(
 ) -> tuple[str, ...]:
     """Ids of up to ``excess`` units of ``among`` to let go: never protected ones, the base, nor ready ones wanted.
 
-    Not ready before ready, then outdated ones, then the dearest (on demand before spot), then of the fullest zone, then
-    the oldest, then by id; with ``spread_zones`` the fullest zone comes before the price. One that EC2 does not show
-    yet goes when it does; no other goes in its place.
+    Not ready before ready, then outdated ones, then the most expensive (on demand before spot), then of the fullest
+    zone, then the oldest, then by id; with ``spread_zones`` the fullest zone comes before the price. One that EC2 does
+    not show yet goes when it does; no other goes in its place.
     """
     unseen = {one.id for one in stock.unseen}
     prices = {offer.offering: offer.spot_price or Decimal(0) for offer in offers}

@@ -156,8 +156,8 @@ def take_snapshot(
     checked: frozenset[str] = frozenset(),
 ) -> Snapshot:
     """Count the pool's instances against what holds now. A deleted pool wants none; an edit ends what holds it up."""
-    mended = bool(status.answer.spec_errors) and not intent.errors
-    if intent.pool is not None and (mended or intent.spec != status.memory.spec):
+    corrected = bool(status.answer.spec_errors) and not intent.errors
+    if intent.pool is not None and (corrected or intent.spec != status.memory.spec):
         eased = status.memory.model_copy(
             update={**EASED, "backoff": {key: _eased(one, now) for key, one in status.memory.backoff.items()}}
         )

@@ -19,7 +19,7 @@ SHOWN_FAULTS = 20
 
 
 class SpecError(BaseModel):
-    """One fault of a pool item: where, what stands there, what should, and how to mend it."""
+    """One fault of a pool item: where, the value, the rule, and how to fix it."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -87,7 +87,7 @@ def _price_or_share(value: object) -> object:
     """USD per instance-hour, or a share of the on-demand price such as ``60%``."""
     if isinstance(value, str) and value.strip().endswith("%"):
         share = Decimal(price(value.strip()[:-1]))
-        if not 1 <= share <= 100:  # noqa: PLR2004  spot is never dearer than on demand
+        if not 1 <= share <= 100:  # noqa: PLR2004  spot never costs more than on demand
             raise ValueError("out of range")
         return f"{format_price(share)}%"
     return format_price(price(value))

@@ -39,7 +39,7 @@ class Launched:
     """The answer to a launch attempt. Only instance ids count: errors and instances may come together.
 
     ``attempt`` is None if EC2 refused even the questions before it. If ``answered`` is False, the attempt is open.
-    ``accepted``: EC2 took the call and answered with what it launched, be it nothing. ``instances`` are offerings by
+    ``accepted``: EC2 took the call and answered with what it launched, possibly nothing. ``instances`` are offerings by
     id; ``units`` what they count for, if that is not one each.
     """
 

@@ -27,7 +27,7 @@ CLOSING = timedelta(minutes=3)
 """For how long the metric of an ended trouble says zero: an alarm on one that merely stops stays for minutes."""
 
 Moment = Annotated[AwareDatetime, Field(lt=datetime(2200, 1, 1, tzinfo=UTC))]
-"""A time that can be reckoned with: one that a hand wrote may lack its zone, or be the last there is."""
+"""A time with a time zone, before the year 2200: one written by hand may lack its zone, or be the last there is."""
 
 Offering = Annotated[str, StringConstraints(pattern=r"^[^/]+/[^/]+(/on-demand)?$")]
 """A key as ``offering_key`` makes it."""

@@ -383,7 +383,7 @@ def _recently_interrupted(snapshot: Snapshot, dead: Iterable[Instance], policy: 
 
 
 def _price_refused(known: Mapping[str, datetime], launched: Launched | None, now: datetime) -> dict[str, datetime]:
-    """Offerings that EC2 itself found too dear, whatever the prices said that we saw; others are tried meanwhile."""
+    """Offerings that EC2 found too expensive, whatever prices it told us; others are tried meanwhile."""
     refused = (one for one in (launched.failures if launched else ()) if one.reason is Reason.PRICE_ABOVE_MAX)
     new = {one.offering: now + NEXT_LOOK for one in refused if one.offering is not None}
     return {key: until for key, until in sorted({**known, **new}.items()) if until > now}

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from localcloud.market.model.errors import ControlError
 
-FAULT_TEXT = "This error was laid in the way by a fault of the market."
+FAULT_TEXT = "This is an injected fault of the market."
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 

@@ -1,4 +1,4 @@
-"""The order in which instances are let go is total: any listing of the same instances names the same victims."""
+"""The order in which instances are let go is total: any listing of the same instances names the same ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.decision.scale_in import victims
+from lambdas.domain.decision.scale_in import scale_in_candidates
 from lambdas.domain.decision.stock import Stock
 from lambdas.domain.item.pool import Market
 from lambdas.domain.model.instances import Instance, Offer, State
@@ -47,7 +47,7 @@ def stock(*running: Instance, **attributes: Any) -> Stock:
 
 
 def chosen(several: Stock, excess: int, **details: Any) -> tuple[str, ...]:
-    return victims(several, several.members, excess, **details)
+    return scale_in_candidates(several, several.members, excess, **details)
 
 
 def test_not_ready_before_outdated_before_dear_before_crowded_before_old() -> None:
