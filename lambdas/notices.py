@@ -99,6 +99,14 @@ def _asked(ids: Collection[str], plane: ControlPlane) -> Mapping[str, Instance |
     return plane.fleet.find(ids)
 
 
+def hear(event: Ec2Event, seen: Whose, plane: ControlPlane) -> list[str]:
+    """Note what an event says of our instances; the names of their pools, which are to be reconciled now."""
+    concerned = [seen.ours[id_] for id_ in event.instance_ids if id_ in seen.ours]
+    for instance in concerned:
+        note(event, instance, plane)
+    return sorted({instance.pool_name for instance in concerned})
+
+
 def note(event: Ec2Event, instance: Instance, plane: ControlPlane) -> None:
     """Take an event down. Noting twice changes nothing; a state change needs no note, EC2 itself tells it."""
     notice = _notice(event, instance, plane.clock())

@@ -12,7 +12,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from lambdas.control_plane import ControlPlane
 from lambdas.events import Ec2Event, HealthEvent, MalformedEventError, parse_ec2_event
-from lambdas.notices import NotSeenYetError, comes_back_after, look, note, seen_later
+from lambdas.notices import NotSeenYetError, comes_back_after, hear, look, seen_later
 from lambdas.reconcile import reconcile
 from lambdas.telemetry import logger, tracer
 from lambdas.wiring import control_plane, notices_queue
@@ -88,14 +88,12 @@ class _Turn:
             raise seen
         if seen_later(one, seen, _receives(record.raw_event)):
             raise NotSeenYetError(one.instance_ids)
-        concerned = [seen.ours[id_] for id_ in one.instance_ids if id_ in seen.ours]
-        if not concerned:
+        pools = hear(one, seen, self._plane)
+        if not pools:
             logger.info("ignored", kind=one.kind[:100], why="it is of no instance of this stack")
             return
-        for instance in concerned:
-            note(one, instance, self._plane)
         others = {name for names in self._touched.values() for name in names}
-        self._touched[record.message_id] = sorted({instance.pool_name for instance in concerned} - others)
+        self._touched[record.message_id] = [name for name in pools if name not in others]
 
     def _follow(self, record: SQSRecord) -> None:
         for pool_name in self._touched[record.message_id]:

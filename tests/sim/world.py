@@ -476,13 +476,12 @@ class World:
         for event, one in parsed:
             if notices.seen_later(one, seen, tries):
                 failed.append(event)
-            for instance in (seen.ours[id_] for id_ in one.instance_ids if id_ in seen.ours):
-                try:
-                    notices.note(one, instance, self.plane)
-                    touched.setdefault(instance.pool_name, []).append(event)
-                except Exception as error:  # noqa: BLE001  as the batch processor does
-                    failed.append(event)
-                    last = error
+            try:
+                for pool in notices.hear(one, seen, self.plane):
+                    touched.setdefault(pool, []).append(event)
+            except Exception as error:  # noqa: BLE001  as the batch processor does
+                failed.append(event)
+                last = error
         for pool, first in touched.items():
             try:
                 reconcile(pool, self.plane)

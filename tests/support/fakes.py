@@ -22,7 +22,7 @@ from lambdas.domain.model.status import Attempt, Ended, Notice, Status
 from lambdas.domain.record.backoff import BackoffPolicy
 from lambdas.events import parse_ec2_event
 from lambdas.metrics import COST_EVERY
-from lambdas.notices import note, whose
+from lambdas.notices import hear, whose
 from lambdas.ports import Lease, LeaseLostError, UnreadableStatusError
 from lambdas.reconcile import reconcile
 from lambdas.tick import tick
@@ -294,12 +294,10 @@ class World:
     def hear(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Take events as the notices function does."""
         parsed = [parse_ec2_event(json.dumps(event)) for event in events]
-        instances = whose(parsed, self.plane).ours
+        seen = whose(parsed, self.plane)
         touched: dict[str, None] = {}
         for event in parsed:
-            for instance in (instances[id_] for id_ in event.instance_ids if id_ in instances):
-                note(event, instance, self.plane)
-                touched[instance.pool_name] = None
+            touched |= dict.fromkeys(hear(event, seen, self.plane))
         for pool_name in touched:
             reconcile(pool_name, self.plane)
 
