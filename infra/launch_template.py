@@ -5,7 +5,7 @@ from __future__ import annotations
 from aws_cdk import aws_ec2 as ec2
 from constructs import Construct
 
-STACK_TAG = "spotpools:stack"
+from lambdas.domain.model.instances import STACK_TAG
 
 # Resolved by EC2 at each launch, not at deploy: a pool always starts the current image.
 IMAGE = "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"

@@ -14,10 +14,9 @@ from constructs import Construct
 
 from infra.data import Data
 from infra.functions import Function, Functions
-from infra.launch_template import STACK_TAG
 from infra.queues import Queues
 from infra.stages import Deployment
-from lambdas.domain.model.instances import POOL_TAG
+from lambdas.domain.model.instances import POOL_TAG, STACK_TAG
 
 Conditions = Mapping[str, Mapping[str, str | list[str]]]
 
