@@ -367,3 +367,15 @@ def test_what_was_launched_for_want_of_more_is_no_replacement_that_is_at_risk_ag
     world.recommend_rebalance(*second)
     world.minutes(6)
     assert not set(world.alive()) & set(second)
+
+
+def test_instances_that_are_wanted_again_are_not_terminated_once_more_though_they_were_not_seen_ready() -> None:
+    world = World(offering("g5.xlarge", "us-east-1a"), pending_seconds=1.5, status_check_seconds=60)
+    world.edit(target_size=4, max_instances=4)
+    world.forward(10)
+    there = world.alive()
+    world.fault(action="TerminateInstances", drop_connection=True, where="before")
+    world.edit(target_size=0, max_instances=4)
+    world.put(target_size=4, max_instances=4)
+    world.minutes(20)
+    assert world.alive() == there

@@ -371,9 +371,15 @@ def _once_more(snapshot: Snapshot) -> tuple[str, ...]:
     def not_ready_first(one: Instance) -> tuple[bool, str]:
         return stock.is_ready(one), one.id
 
+    def is_needed(one: Instance) -> bool:
+        if stock.is_ready(one):
+            return one.units > min(surplus, ready)
+        late = is_late(one, snapshot.intent.pool, snapshot.now, snapshot.minute)
+        return one.units > surplus and not late
+
     for one in sorted(stock.doubtful, key=not_ready_first):
         seen = bool(one.pool_name)  # only what EC2 shows with our tag is terminated
-        if seen and not one.protected and (not stock.is_ready(one) or one.units <= min(surplus, ready)):
+        if seen and not one.protected and not is_needed(one):
             chosen.append(one.id)
             surplus -= one.units
             ready -= one.units if stock.is_ready(one) else 0
