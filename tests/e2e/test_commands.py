@@ -43,7 +43,7 @@ def test_a_pool_from_its_file_to_its_end(site: Site, tmp_path: Path) -> None:
     assert (row["wanted"], row["running"], row["ready"]) == (2, 2, 2)
     assert float(row["hourly_cost"]) > 0
     story = told(site, "explain", "at-hand")
-    assert story["next"]["otherwise"] == "Nothing: it is as it should be."
+    assert story["next"]["otherwise"] == "Nothing: the pool is as it should be."
     assert [one["ready"] for one in story["instances"]] == [True, True]
 
     (taken,) = told(site, "drill", "at-hand")["instances"]
