@@ -325,8 +325,8 @@ def _launched_is_ready(put: Put) -> None:
 
 @mutant("a roll goes on although its first instance never got ready")
 def _roll_regardless(put: Put) -> None:
-    def rolling(room: Any, _: Any, __: Any, old: tuple[Instance, ...], alone: Any) -> Any:
-        room.admit(alone[: room.pool.max_unavailable])
+    def rolling(room: Any, _: Any, __: Any, old: tuple[Instance, ...], going: set[str]) -> Any:
+        room.admit([one for one in old if one.id not in going][: room.pool.max_unavailable])
         step = room.pool.max_unavailable
         return Replacement(old, step, step, "it was made from an older description"), []
 
@@ -527,6 +527,8 @@ def hunt(name: str, most: int = MOST_SEEDS) -> Caught:
             violations = play(first + number, large=large).violations
         if not violations:
             continue
+        if "TypeError" in str(violations[0].text):
+            raise TypeError(f"the defect {name!r} no longer fits what it replaces: {violations[0].text}")
         if not play(first + number, large=large).violations:
             return Caught(name, number + 1, violations[0].rule, first + number)
         sys.stdout.write(f"seed {first + number} breaks without a defect: {violations[0].rule}\n")
