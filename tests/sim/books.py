@@ -184,17 +184,17 @@ class Books:
             sums |= {total + spec.weight(name) for total in sums for name in self.types(spec)}
         return any(need <= total <= free for total in sums)
 
-    def swaps_in_place(self, old: list[Instance], spec: Pool, alive: list[Instance], wanted: int) -> bool:
-        """Whether some of the old ones could go within max_unavailable and make room for a new one."""
+    def freed_in_place(self, old: list[Instance], spec: Pool, alive: list[Instance], wanted: int) -> int:
+        """Units of the old ones that could go within max_unavailable and make room for a new one; 0 if none."""
         have, freed = units(alive, spec), 0
         lightest = min((spec.weight(name) for name in self.types(spec)), default=1)
         for one in sorted(old, key=lambda each: spec.weight(each.instance_type)):
             freed += spec.weight(one.instance_type)
             if wanted - (have - freed) > spec.max_unavailable:
-                return False
+                return 0
             if spec.max_instances - have + freed >= lightest:
-                return True
-        return False
+                return freed
+        return 0
 
     # Prices, room
 

@@ -613,7 +613,11 @@ class Oracle:
             return f"{pool}: status tells of {answer.running} running, {answer.noticed} noticed; EC2 has {len(alive)}"
         if spec is None or spec.paused:
             return f"{pool} wants nothing, yet waits: {answer.waiting}" if answer.waiting else None
-        return self._wrong_size(pool, spec, alive, answer) or self._not_replaced(pool, spec, alive, answer)
+        return (
+            self._wrong_size(pool, spec, alive, answer)
+            or self._not_replaced(pool, spec, alive, answer)
+            or self._never_ready(pool, spec, alive)
+        )
 
     def _not_gone(self, pool: str, alive: list[Instance], status: Status | None) -> str | None:
         protected = [one for one in alive if self._stays(one)]
@@ -669,7 +673,8 @@ class Oracle:
         if units(alive, spec) < size:
             return None
         old = [one for one in alive if self.books.outdated(one, spec) and not self._stays(one)]
-        if not self.books.swaps_in_place(old, spec, alive, size):
+        freed = self.books.freed_in_place(old, spec, alive, size)
+        if not freed:
             old = [one for one in old if self.books.swaps(one, spec, alive, size)]
         noted = self.statuses.statuses[pool].notices  # messages get lost
         at_risk = (self.books.at_risk & noted.keys()) - self.books.safe_again - self.books.generation.keys()
@@ -690,14 +695,23 @@ class Oracle:
             (spec.update == "rolling" and self.books.lacks_base(alive, spec, size), f"{pool} still lacks its base"),
         )
         hindered = (
-            self.books.broken(spec) or self.books.failed_starts(pool, spec) or self._no_room_to_replace(spec, alive)
+            self.books.broken(spec)
+            or self.books.failed_starts(pool, spec)
+            or self._no_room_to_replace(spec, spec.max_instances - units(alive, spec) + freed)
         )
         return None if hindered else next((text for holds, text in wrong if holds), None)
 
-    def _no_room_to_replace(self, spec: Pool, alive: list[Instance]) -> bool:
+    def _never_ready(self, pool: str, spec: Pool, alive: list[Instance]) -> str | None:
+        """Who does no work for longer than it may take to begin holds the place of one that would."""
+        since = self.market.clock() - timedelta(minutes=spec.ready_timeout_minutes, seconds=MOST_SKEW + 2 * LOOK)
+        idle = [
+            one for one in alive if one.launched_at < since and not self.books.ready(one, spec) and not self._stays(one)
+        ]
+        return f"{pool} still has {idle[0].id}, which never got ready" if idle else None
+
+    def _no_room_to_replace(self, spec: Pool, free: int) -> bool:
         """Whether no spot, or on-demand, instance could be had in anybody's place."""
         markets = (("spot",) if spec.spot else ()) + (("on-demand",) if spec.on_demand_base or not spec.spot else ())
-        free = spec.max_instances - units(alive, spec)
         return any(None not in self.books.hindrances(spec, market, free) for market in markets)
 
 

@@ -88,6 +88,12 @@ TABLE_CALLS = (
     "statuses.delete", "statuses.note", "statuses.ending", "statuses.announced", "statuses.queued", "pools.get",
     "pools.scan",
 )  # fmt: skip
+LEASED_WRITES = (
+    "statuses.begin", "statuses.save", "statuses.save", "statuses.ending", "statuses.announced", "statuses.release",
+    "statuses.delete",
+)  # fmt: skip
+"""Writes that hold only as long as their writer has the lease."""
+
 ASKING_CALLS = (
     "DescribeSubnets", "DescribeSpotPriceHistory", "DescribeInstanceStatus", "DescribeInstanceStatus",
     "DescribeLaunchTemplates", "DescribeLaunchTemplateVersions", "CreateLaunchTemplate", "CreateLaunchTemplateVersion",
@@ -99,8 +105,8 @@ SPOT_MOVES = (
     "dies", "risks", "risks",
 )  # fmt: skip
 FAULTS = (
-    "launch", "launch", "launch", "describe", "ask", "ask", "terminate", "table", "table", "kill", "kill", "slow",
-    "queue", "outage",
+    "launch", "launch", "launch", "describe", "ask", "ask", "terminate", "table", "table", "table", "kill", "kill",
+    "slow", "queue", "outage",
 )  # fmt: skip
 LAUNCH_FAULTS = (
     "error", "error", "error_after", "inside", "inside", "zero", "more", "beside", "drop_before", "drop_after",
@@ -561,8 +567,7 @@ class _Maker:
                 if rng.random() < 0.3:
                     self._arm(at, "DescribeInstances", "after_terminate", code="Unavailable")
             case "table":
-                how = rng.choice(("throttled", "throttled", "timed_out_before", "timed_out_after", "timed_out_after"))
-                self._arm(at, rng.choice(TABLE_CALLS), how)
+                self._table_fault(at)
             case "kill":
                 self._arm(at, rng.choice(KILL_POINTS), rng.choice(("kill_before", "kill_after")))
             case "slow":
@@ -574,6 +579,15 @@ class _Maker:
                 how = rng.choice(("drop_before", "drop_before", "drop_after"))
                 self._arm(at, "CreateFleet", how, times=rng.randint(3, 14), seconds=0.0)
                 self._arm(at, "CreateFleet", "drop_after", seconds=0.0)
+
+    def _table_fault(self, at: float) -> None:
+        rng = self.rng
+        if rng.random() < 1 / 3:
+            seconds = rng.choice((5.0, 90.0, 200.0))
+            self._arm(at, rng.choice(LEASED_WRITES), "arrives_late", times=1, seconds=seconds)
+        else:
+            how = rng.choice(("throttled", "throttled", "timed_out_before", "timed_out_after", "timed_out_after"))
+            self._arm(at, rng.choice(TABLE_CALLS), how)
 
     def _lost_answers(self, at: float) -> None:
         """A pool's launch whose answers are lost for a while, a listing that lags, and an edit of its size."""

@@ -28,6 +28,7 @@ from lambdas.aws.drainer import EventsAndCommands
 from lambdas.control_plane import ControlPlane
 from lambdas.domain.record.backoff import BackoffPolicy
 from lambdas.events import parse_ec2_event
+from lambdas.ports import LeaseLostError
 from lambdas.reconcile import reconcile
 from lambdas.tick import tick
 from localcloud.market.model.clock import ManualClock
@@ -364,7 +365,7 @@ class World:
             return effect()
         self.stats[f"fault {name} {how}"] += 1
         self.log(f"{name} meets {how} {fault.get('code', '')}")
-        if not how.startswith(("kill", "slow")):
+        if not how.startswith(("kill", "slow", "arrives")):
             inv.faults.append((name, how, fault.get("code", "")))
         return special[how](fault) if how in special else self._spoil(name, fault, effect)
 
@@ -385,13 +386,16 @@ class World:
         how, seconds = fault["how"], fault.get("seconds", 0.0)
         when = how.removeprefix("timed_out_").removeprefix("drop_").removeprefix("kill_")
         answer = None
-        if when != "before" and how not in ("error", "after_terminate", "throttled"):
+        if when != "before" and how not in ("error", "after_terminate", "throttled", "arrives_late"):
             try:
                 answer = effect()
             except ClientError:
                 if how != "drop_after":  # of which the caller learns nothing
                     raise
         if how.startswith("kill"):
+            raise KilledError
+        if how == "arrives_late":
+            self.at(self.t + seconds, partial(self._arrive, name, effect, self.running))
             raise KilledError
         if how.startswith("timed_out"):
             raise ReadTimeoutError(endpoint_url=name)
@@ -403,6 +407,17 @@ class World:
         if how.startswith("drop"):
             raise ReadTimeoutError(endpoint_url=name) if seconds else ConnectionClosedError(endpoint_url=name)
         return cast(T, answer)
+
+    def _arrive(self, name: str, effect: Callable[[], object], sender: Invocation | None) -> None:
+        """A write takes effect, or is refused, when whoever sent it is gone."""
+        self.running = sender
+        try:
+            effect()
+            self.log(f"{name} arrives late")
+        except LeaseLostError as error:
+            self.log(f"{name} arrives late and is refused: {error}")
+        finally:
+            self.running = None
 
     # Messages
 

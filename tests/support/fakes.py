@@ -82,7 +82,8 @@ class MemoryStatuses:
         now = self.clock()
         self.statuses.setdefault(pool_name, Status())
         self.marks.pop(pool_name, None)
-        held = self.leases.setdefault(pool_name, {"fence": 0, "until": datetime.min.replace(tzinfo=UTC)})
+        first = {"fence": int(now.timestamp()), "until": datetime.min.replace(tzinfo=UTC)}
+        held = self.leases.setdefault(pool_name, first)
         if held["until"] > now:
             held["dirty"] = True
             return None
