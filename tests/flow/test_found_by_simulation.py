@@ -254,6 +254,11 @@ def test_idle_instances_count_as_missing_before_a_roll_takes_others_away() -> No
     world.edit(image_id="ami-2", **item)
     world.minutes(20)
     assert world.alive() == before, "two of six do not work, and one may be missing"
+    rollout = world.status().answer.rollout
+    assert rollout is not None
+    assert rollout.message.startswith("It cannot continue")
+    assert "Raise max_instances or max_unavailable" in rollout.message
+    assert "2 protected units are not ready" in rollout.message
 
 
 def test_a_second_look_asks_for_the_listing_alone() -> None:

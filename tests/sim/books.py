@@ -67,6 +67,10 @@ class Books:
         tags = {"spotpools:pool": pool, STACK_TAG: STACK}
         return [one for one in self.market.instances.values() if tags.items() <= one.tags.items()]
 
+    def stays(self, one: Instance) -> bool:
+        """Whether we or EC2 may not end an instance."""
+        return protected(one) or one.id in self.shielded
+
     def put(self, item: Mapping[str, Any]) -> None:
         """Remember what a valid item describes: whoever works by it later knows its user data by a digest."""
         if isinstance(spec := parse_pool(item), Pool) and spec.user_data is not None:
@@ -135,7 +139,7 @@ class Books:
 
     def lacks_base(self, alive: list[Instance], spec: Pool, wanted: int) -> bool:
         """Whether less than the base is on demand, and it is not for protected instances' sake."""
-        free = [one for one in alive if one.lifecycle == "spot" and one.tags.get("spotpools:protect") != "true"]
+        free = [one for one in alive if one.lifecycle == "spot" and not protected(one)]
         lacking = min(spec.on_demand_base, wanted) - units(on_demand_of(alive), spec)
         return (
             spec.spot and lacking >= heaviest(spec) and any(spec.weight(one.instance_type) <= lacking for one in free)
@@ -187,10 +191,11 @@ class Books:
     def freed_in_place(self, old: list[Instance], spec: Pool, alive: list[Instance], wanted: int) -> int:
         """Units of the old ones that could go within max_unavailable and make room for a new one; 0 if none."""
         have, freed = units(alive, spec), 0
+        idle = units([one for one in alive if self.stays(one) and not self.ready(one, spec)], spec)
         lightest = min((spec.weight(name) for name in self.types(spec)), default=1)
         for one in sorted(old, key=lambda each: spec.weight(each.instance_type)):
             freed += spec.weight(one.instance_type)
-            if wanted - (have - freed) > spec.max_unavailable:
+            if wanted - (have - idle - freed) > spec.max_unavailable:
                 return 0
             if spec.max_instances - have + freed >= lightest:
                 return freed
@@ -296,6 +301,11 @@ class Books:
             Reason.NO_CAPACITY: not room.free[offering.key],
         }
         return {reason for reason, holds in hindrances.items() if holds}
+
+
+def protected(instance: Instance) -> bool:
+    """Whether somebody has tagged an instance as one that must stay."""
+    return instance.tags.get("spotpools:protect") == "true"
 
 
 def on_demand_of(instances: Iterable[Instance]) -> list[Instance]:

@@ -32,7 +32,7 @@ from localcloud.market.api.visible import view_at
 from localcloud.market.model.instances import BY_SPOT_MARKET, BY_USER, Instance
 from localcloud.market.model.market import Market
 from tests.sim.baton import Strand
-from tests.sim.books import LOOK, Books, heaviest, on_demand_of, units, wanted
+from tests.sim.books import LOOK, Books, heaviest, on_demand_of, protected, units, wanted
 from tests.sim.scenario import HOUR
 from tests.support.fakes import STACK, MemoryPools, MemoryStatuses
 
@@ -235,7 +235,7 @@ class Oracle:
     def _most(self, pool: str, spec: Pool) -> int:
         """How many units may serve a pool: those wanted, those that replace others, who may not go and does no work."""
         most = self._wanted(spec)[1]
-        idle = [one for one in self.alive(pool) if self._stays(one) and not self.books.ready(one, spec)]
+        idle = [one for one in self.alive(pool) if self.books.stays(one) and not self.books.ready(one, spec)]
         return most + self.books.beyond_wanted(pool, spec, most) + units(idle, spec)
 
     def _wanted(self, spec: Pool) -> tuple[int, int]:
@@ -396,7 +396,7 @@ class Oracle:
         taken = [one for one in going if one in known and one.live and one not in lost]
         left = units([one for one in working if one not in going], spec)
         least = self._wanted(spec)[0]
-        kept = [one for one in self.alive(pool) if one not in working and _protected(one)]
+        kept = [one for one in self.alive(pool) if one not in working and protected(one)]
         floor = least - self._spare(pool, spec, working, lost) - units(kept, spec) - (heaviest(spec) - 1)
         if taken and left < min(units(known, spec), floor):
             text = f"{inv.name} leaves {left} of {units(known, spec)} ready in {pool}; {least} wanted, {floor} at least"
@@ -500,7 +500,7 @@ class Oracle:
         spec = in_force(inv.of(pool).item or {}, inv.of(pool).status)
         on_one_market = spec is not None and not spec.on_demand_base and spec.fallback is None
         # Of several weights other types may come into question for what is left.
-        alike = spec is not None and (heaviest(spec) == 1 or not inv.brought)
+        alike = spec is not None and (heaviest(spec) == 1 or not (inv.brought or inv.ending))
         named = waiting is not None and f"{expected}:" in waiting.message  # beside a graver reason
         if expected and on_one_market and alike and waiting and waiting.reason is not expected and not named:
             text = f"{pool} waits for {waiting.reason}, EC2 said {expected}: {waiting.message[:100]}"
@@ -620,11 +620,11 @@ class Oracle:
         )
 
     def _not_gone(self, pool: str, alive: list[Instance], status: Status | None) -> str | None:
-        protected = [one for one in alive if self._stays(one)]
+        staying = [one for one in alive if self.books.stays(one)]
         template = any(one.name == f"{STACK}/{pool}" for one in self.market.surroundings.templates.values())
-        kept = alive or any(self._stays(one) for one in self.books.of(pool) if one.id in self.books.stopped)
-        if len(alive) > len(protected) or ((status or template) and not kept):
-            return f"{pool} was deleted; alive {len(alive)}, protected {len(protected)}, template {template}, {status}"
+        kept = alive or any(self.books.stays(one) for one in self.books.of(pool) if one.id in self.books.stopped)
+        if len(alive) > len(staying) or ((status or template) and not kept):
+            return f"{pool} was deleted; alive {len(alive)}, protected {len(staying)}, template {template}, {status}"
         return None
 
     def _wrong_size(self, pool: str, spec: Pool, alive: list[Instance], answer: Answer) -> str | None:
@@ -634,7 +634,7 @@ class Oracle:
         # Successors that can never be complete serve nobody.
         possible = any(self.books.swaps(one, spec, alive, size) for one in going)
         most = size + (self.books.beyond_wanted(pool, spec, size) if possible else 0)
-        free = [one for one in alive if not self._stays(one) and not self.books.of_base(one, alive, spec, size)]
+        free = [one for one in alive if not self.books.stays(one) and not self.books.of_base(one, alive, spec, size)]
         spare = [one for one in free if spec.weight(one.instance_type) <= serving - most]
         working = [one for one in alive if self.books.ready(one, spec)]
         # Whoever works stays while others that never get ready are there in its place.
@@ -646,10 +646,6 @@ class Oracle:
         if serving < size:
             return self._rightly_waits(pool, spec, alive, answer.waiting)
         return f"{pool} wants no more, yet waits: {answer.waiting}" if answer.waiting else None
-
-    def _stays(self, one: Instance) -> bool:
-        """Whether we or EC2 may not end an instance."""
-        return _protected(one) or one.id in self.books.shielded
 
     def _rightly_waits(self, pool: str, spec: Pool, alive: list[Instance], waiting: Waiting | None) -> str | None:
         size = self._wanted(spec)[1]
@@ -672,15 +668,15 @@ class Oracle:
         size = self._wanted(spec)[1]
         if units(alive, spec) < size:
             return None
-        old = [one for one in alive if self.books.outdated(one, spec) and not self._stays(one)]
+        old = [one for one in alive if self.books.outdated(one, spec) and not self.books.stays(one)]
         freed = self.books.freed_in_place(old, spec, alive, size)
         if not freed:
             old = [one for one in old if self.books.swaps(one, spec, alive, size)]
         noted = self.statuses.statuses[pool].notices  # messages get lost
         at_risk = (self.books.at_risk & noted.keys()) - self.books.safe_again - self.books.generation.keys()
-        risky = [one for one in alive if one.id in at_risk and not self._stays(one)]
+        risky = [one for one in alive if one.id in at_risk and not self.books.stays(one)]
         risky = [one for one in risky if self.books.swaps(one, spec, alive, size)]
-        lent = [one for one in self.books.borrowed(pool, spec, size) if not self._stays(one)]
+        lent = [one for one in self.books.borrowed(pool, spec, size) if not self.books.stays(one)]
         lent = [one for one in lent if self.books.swaps(one, spec, alive, size)]
         returns = spec.fallback is not None and spec.fallback.return_to_spot
         stopped = answer.rollout is not None and answer.rollout.state is RolloutState.STOPPED
@@ -705,7 +701,9 @@ class Oracle:
         """Who does no work for longer than it may take to begin holds the place of one that would."""
         since = self.market.clock() - timedelta(minutes=spec.ready_timeout_minutes, seconds=MOST_SKEW + 2 * LOOK)
         idle = [
-            one for one in alive if one.launched_at < since and not self.books.ready(one, spec) and not self._stays(one)
+            one
+            for one in alive
+            if one.launched_at < since and not self.books.ready(one, spec) and not self.books.stays(one)
         ]
         return f"{pool} still has {idle[0].id}, which never got ready" if idle else None
 
@@ -750,10 +748,6 @@ def _ours(instance: Instance) -> bool:
 
 def _at_size(answer: Answer) -> bool:
     return answer.running + answer.starting >= answer.wanted
-
-
-def _protected(instance: Instance) -> bool:
-    return instance.tags.get("spotpools:protect") == "true"
 
 
 def market_of(params: dict[str, Any]) -> str:

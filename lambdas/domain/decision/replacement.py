@@ -191,7 +191,9 @@ def _rolling(
         if room.admit_trial():
             return replace(roll, surge=1), []
         return (roll if is_refused(memory, now) else replace(roll, instances=few, spare=step)), []
-    return replace(roll, instances=()), [(alone[0], room.lacks(alone[0], " or max_unavailable"))]
+    idle = _idle(stock)
+    also = f" {idle} protected units are not ready and count as unavailable." if idle else ""
+    return replace(roll, instances=()), [(alone[0], room.lacks(alone[0], " or max_unavailable") + also)]
 
 
 def _is_uneven(stock: Stock, old: tuple[Instance, ...]) -> bool:
@@ -200,22 +202,28 @@ def _is_uneven(stock: Stock, old: tuple[Instance, ...]) -> bool:
     What a whole instance counts for beyond the wanted size is not too much; nor is who does no work and may not go.
     """
     rounded = max(one.units for one in old) - 1
-    stays = units(one for one in stock.members if one.id in stock.idle)
-    return stock.missing > 0 or stock.serving - stays > max(stock.wanted, min(units(old), stock.wanted + rounded))
+    return stock.missing > 0 or stock.serving - _idle(stock) > max(
+        stock.wanted, min(units(old), stock.wanted + rounded)
+    )
 
 
 def _in_place(room: _Room, old: tuple[Instance, ...], step: int) -> tuple[Instance, ...]:
-    """The first old ones whose end makes room for one new instance, if no more than ``step`` units are missing then."""
+    """The first old ones whose end makes room for a new instance, if at most ``step`` units are unavailable then."""
     stock = room.stock
     if stock.doubtful:  # they may have made the room already
         return ()
     chosen: list[Instance] = []
     for one in old:
-        if stock.wanted - (stock.serving - units(chosen) - one.units) <= step:
+        if stock.wanted - (stock.serving - _idle(stock) - units(chosen) - one.units) <= step:
             chosen.append(one)
         if chosen and stock.headroom + units(chosen) >= room.lightest:
             return tuple(chosen)
     return ()
+
+
+def _idle(stock: Stock) -> int:
+    """Units that never got ready and must not be terminated."""
+    return units(one for one in stock.members if one.id in stock.idle)
 
 
 def _may_return(stock: Stock, memory: Memory, now: datetime, held: int) -> bool:
@@ -312,7 +320,7 @@ def replaced(stock: Stock, swaps: Swaps, held: int, *, may_miss: bool = True) ->
     """
     serving, ready = stock.serving, units(stock.ready)
     needed = max(held, stock.wanted)
-    idle = units(one for one in stock.members if one.id in stock.idle)
+    idle = _idle(stock)
     go: dict[str, tuple[Instance, str]] = {}
     for each in swaps.groups:
         # What needs no successor makes the room that a pool at its limit lacks.
