@@ -224,13 +224,13 @@ class Oracle:
 
     def _judge_swaps(self, what: str, spec: Pool, before: list[Instance]) -> None:
         """Where nothing is missing, a launch begins a swap: one that can be completed, in whole instances."""
-        size = self._wanted(spec)[1]
+        sizes = self._wanted(spec)
         lent = on_demand_of(before) if spec.fallback is not None else []
         going = [*lent, *(one for one in before if one.id in self.books.at_risk)]
-        if units(before, spec) >= size and not any(self.books.swaps(one, spec, before, size) for one in going):
-            self.broken(
-                "what is begun can be completed", f"{what}: {units(before, spec)} units were there, {size} wanted"
-            )
+        begun = units(before, spec) >= max(sizes)
+        if begun and not any(self.books.swaps(one, spec, before, size) for one in going for size in sizes):
+            text = f"{what}: {units(before, spec)} units were there, {max(sizes)} wanted"
+            self.broken("what is begun can be completed", text)
 
     def _most(self, pool: str, spec: Pool) -> int:
         """How many units may serve a pool: those wanted, those that replace others, who may not go and does no work."""
