@@ -77,10 +77,10 @@ def _written_down(step: Launch, snapshot: Snapshot, lease: Lease, plane: Control
 def _write_endings_down(plan: Plan, snapshot: Snapshot, lease: Lease, plane: ControlPlane) -> None:
     """All of the plan's in one write, and those before whose answer is not known yet."""
     ids = {id_ for step in plan.steps if isinstance(step, Terminate) for id_ in step.instance_ids}
-    known = {one.id for one in snapshot.stock.doubtful}
+    known = {instance.id for instance in snapshot.stock.doubtful}
     plane.statuses.ending(lease, Ended(at=snapshot.now, ids=tuple(sorted(ids | known))))
 
 
 def _announced(snapshot: Snapshot, drains: list[DrainResult]) -> list[str]:
-    new = {one.instance_id for each in drains for one in each.drained}
+    new = {drained.instance_id for result in drains for drained in result.drained}
     return sorted(new | set(snapshot.status.memory.announced))

@@ -132,9 +132,9 @@ class HealthEvent(_Message):
     def _statuses(self) -> dict[str, set[str]]:
         """Each instance's, or what is said of it more than once; there may be thousands."""
         statuses: dict[str, set[str]] = {}
-        for one in self.detail.entities:
-            if INSTANCE_ID.fullmatch(one.value):
-                statuses.setdefault(one.value, set()).add(one.status)
+        for entity in self.detail.entities:
+            if INSTANCE_ID.fullmatch(entity.value):
+                statuses.setdefault(entity.value, set()).add(entity.status)
         return statuses
 
     @property

@@ -55,7 +55,7 @@ def whose(events: Iterable[Ec2Event], plane: ControlPlane) -> Whose:
     ids = {id_ for event in events for id_ in event.instance_ids}
     found = _asked(ids, plane)
     return Whose(
-        ours={id_: one for id_, one in found.items() if one and one.pool_name},
+        ours={id_: instance for id_, instance in found.items() if instance and instance.pool_name},
         unknown=frozenset(ids - found.keys()),
     )
 

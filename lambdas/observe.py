@@ -23,7 +23,7 @@ def observe(
     instances = fleet.instances(pool_name)
     snapshot = take_snapshot(intent, instances, status, now, minute=minute)
     by_checks = intent.pool is not None and intent.pool.ready_tag is None
-    awaited = [one.id for one in snapshot.stock.running if one.id in snapshot.stock.unready]
+    awaited = [instance.id for instance in snapshot.stock.running if instance.id in snapshot.stock.unready]
     if not (awaited and by_checks):
         return snapshot
     try:
@@ -48,7 +48,7 @@ def with_offers(snapshot: Snapshot, fleet: Fleet) -> tuple[Snapshot, Launched | 
         if not (snapshot.may_launch or snapshot.may_let_go):
             return snapshot, None
         full = {subnet for subnet, until in memory.full.items() if until > snapshot.now}
-        offers = [one for one in fleet.offers(pool, full) if one.instance_type not in snapshot.not_sold]
+        offers = [offer for offer in fleet.offers(pool, full) if offer.instance_type not in snapshot.not_sold]
     except FleetError as error:
         if not snapshot.may_launch:
             return replace(snapshot, unanswered=(*snapshot.unanswered, error.failure)), None
@@ -77,7 +77,7 @@ def looked_at_again(snapshot: Snapshot, pool_name: str, fleet: Fleet, *, now: da
 
     Health is not asked again. Raises FleetError if there is no listing.
     """
-    ready = frozenset(one.id for one in snapshot.stock.members if snapshot.stock.is_ready(one))
+    ready = frozenset(instance.id for instance in snapshot.stock.members if snapshot.stock.is_ready(instance))
     instances, pool = fleet.instances(pool_name), snapshot.intent.pool
     stock = take_stock(pool, instances, snapshot.status, now, checked=ready, minute=snapshot.minute)
     return replace(snapshot, stock=stock, now=now)
@@ -85,7 +85,7 @@ def looked_at_again(snapshot: Snapshot, pool_name: str, fleet: Fleet, *, now: da
 
 def with_drains(snapshot: Snapshot, drainer: Drainer) -> Snapshot:
     """Add the states of the drain commands that still run."""
-    running = [one for one in snapshot.status.answer.drains if one.runs(snapshot.now)]
+    running = [drained for drained in snapshot.status.answer.drains if drained.runs(snapshot.now)]
     if not running:
         return snapshot
     try:

@@ -32,19 +32,20 @@ def reconciled(stack: str, lease: Lease, plan: Plan, results: Results, *, status
         pool=lease.pool_name,
         fence=lease.fence,
         steps=[_step(step) for step in plan.steps],
-        failures=[f"{one.reason}: {one.code}: {one.message}"[:300] for one in results.failures[:20]],
+        failures=[f"{failure.reason}: {failure.code}: {failure.message}"[:300] for failure in results.failures[:20]],
         **answer.model_dump(mode="json", exclude_none=True),
     )
     launched = results.launched
     count = len(launched.instances) if launched else 0
     on_demand = launched is not None and launched.market is Market.ON_DEMAND
-    ended = sum(len(one.instance_ids) for one in results.terminated)
-    refused = sum(failure.reason is not Reason.THROTTLED for one in results.terminated for failure in one.failures)
+    ended = sum(len(termination.instance_ids) for termination in results.terminated)
+    refusals = (failure for termination in results.terminated for failure in termination.failures)
+    refused = sum(failure.reason is not Reason.THROTTLED for failure in refusals)
     counters = {
         (Metric.ON_DEMAND_LAUNCHED if on_demand else Metric.SPOT_LAUNCHED): count,
         Metric.INSTANCES_TERMINATED: ended,
         Metric.TERMINATIONS_REFUSED: refused,
-        Metric.DRAINS_REFUSED: sum(len(one.failures) for one in results.drains),
+        Metric.DRAINS_REFUSED: sum(len(drain.failures) for drain in results.drains),
     }
     counted = {name: number for name, number in counters.items() if number}
     publish(stack, counted | tallied() | troubles([answer], zeros=False))
@@ -77,11 +78,13 @@ def ticked(
     for pool_name, status in statuses.items():
         _of_a_pool(stack, pool_name, status, now)
     answers = [status.answer for status in statuses.values()]
+    below = (_since(status.memory.below_since, now) for status in statuses.values())
+    waiting = (_since(answer.waiting.since, now) for answer in answers if answer.waiting)
     fleet = {
         Metric.WANTED: sum(answer.wanted for answer in answers),
         Metric.RUNNING: sum(answer.running for answer in answers),
-        Metric.SECONDS_BELOW_TARGET: max((_since(one.memory.below_since, now) for one in statuses.values()), default=0),
-        Metric.SECONDS_WAITING: max((_since(one.waiting.since, now) for one in answers if one.waiting), default=0),
+        Metric.SECONDS_BELOW_TARGET: max(below, default=0),
+        Metric.SECONDS_WAITING: max(waiting, default=0),
         Metric.STATUSES_UNREADABLE: len(unreadable),
         Metric.HEARTBEAT: 1,
     }
@@ -91,7 +94,7 @@ def ticked(
 
 def cost(stack: str, now: Cost, unanswered: Iterable[Failure] = ()) -> None:
     """Publish what the fleet costs, and tell why prices are unknown. Metrics are floats; nothing is decided by them."""
-    if refusals := [f"{one.reason}: {one.code}: {one.message}"[:300] for one in unanswered]:
+    if refusals := [f"{failure.reason}: {failure.code}: {failure.message}"[:300] for failure in unanswered]:
         logger.warning("prices unknown", failures=refusals, instances=now.unpriced)
     publish(
         stack,
@@ -140,4 +143,4 @@ def _step(step: Step) -> dict[str, Any]:
         case Terminate():
             return {"terminate": list(step.instance_ids[:100]), "why": step.why}
         case Drain():
-            return {"drain": [one.id for one in step.instances[:100]], "why": step.why}
+            return {"drain": [instance.id for instance in step.instances[:100]], "why": step.why}

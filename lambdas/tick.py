@@ -39,8 +39,8 @@ def tick(plane: ControlPlane) -> None:
     now = plane.clock()
     items = plane.pools.scan()
     found = plane.statuses.scan()
-    statuses = {name: one for name, one in found.items() if isinstance(one, Status)}
-    unreadable = {name: one for name, one in found.items() if isinstance(one, UnreadableStatusError)}
+    statuses = {name: status for name, status in found.items() if isinstance(status, Status)}
+    unreadable = {name: fault for name, fault in found.items() if isinstance(fault, UnreadableStatusError)}
     instances: Mapping[str, list[Instance]] = defaultdict(list)
     for instance in plane.fleet.instances():
         instances[instance.pool_name].append(instance)
@@ -60,7 +60,7 @@ def tick(plane: ControlPlane) -> None:
         plane.queue.send({name: due[name] for name in unmarked})
     report.ticked(plane.stack, statuses, unreadable, due, now=now)
     if now.timestamp() % (COST_EVERY * plane.minute).total_seconds() < plane.minute.total_seconds():
-        alive = [one for some in instances.values() for one in some if one.state in ALIVE]
+        alive = [instance for some in instances.values() for instance in some if instance.state in ALIVE]
         prices = plane.fleet.prices(alive)
         report.cost(plane.stack, cost_of(alive, prices), prices.unanswered)
 

@@ -54,8 +54,8 @@ def control_plane() -> ControlPlane:
     """Everything, from the environment."""
     settings = Settings.load()
     dynamodb, ec2, launcher = client("dynamodb"), client("ec2", EC2), client("ec2", LAUNCH)
-    for one in (ec2, launcher):
-        one.meta.events.register("response-received.ec2", _count)
+    for ec2_client in (ec2, launcher):
+        ec2_client.meta.events.register("response-received.ec2", _count)
     region = ec2.meta.region_name
     prices_from = price_list_region(region)
     offerings = Offerings(

@@ -27,7 +27,7 @@ def price_list_region(region: str) -> str | None:
     """From where the price list of a Region's partition is served; None: a partition without one, as GovCloud."""
     session = boto3.session.Session(region_name=region)
     served = session.get_available_regions("pricing", partition_name=session.get_partition_for_region(region))
-    return next((one for one in (region, PRICE_LIST_REGION, *served) if one in served), None)
+    return next((candidate for candidate in (region, PRICE_LIST_REGION, *served) if candidate in served), None)
 
 
 def client(service: str, config: Config = STORE, region: str | None = None) -> Any:

@@ -46,23 +46,23 @@ class EventsAndCommands:
             failures += refused
             announced += batch if not refused else []
         drained: list[Drained] = []
-        for one in announced:
-            told, refusal = self._run(one, command) if command else (self._drained(one, ANNOUNCED), None)
-            drained.append(told)
+        for instance in announced:
+            result, refusal = self._run(instance, command) if command else (self._drained(instance, ANNOUNCED), None)
+            drained.append(result)
             failures += [refusal] if refusal else []
         return DrainResult(tuple(drained), tuple(failures))
 
     def states(self, running: Iterable[Drained]) -> Mapping[str, str]:
         """What came of commands; one that Systems Manager has forgotten is left as it was."""
         found: dict[str, str] = {}
-        for one in running:
+        for drain in running:
             try:
-                answer = ask(self._ssm.get_command_invocation, CommandId=one.command_id, InstanceId=one.instance_id)
+                answer = ask(self._ssm.get_command_invocation, CommandId=drain.command_id, InstanceId=drain.instance_id)
             except FleetError as error:
                 if error.failure.code != "InvocationDoesNotExist":
                     raise
                 continue
-            found[one.instance_id] = str(answer["Status"])
+            found[drain.instance_id] = str(answer["Status"])
         return found
 
     def _announce(self, pool_name: str, instances: list[Instance]) -> list[Failure]:
@@ -74,13 +74,13 @@ class EventsAndCommands:
                     {
                         "stack": self._stack,
                         "pool": pool_name,
-                        "instance-id": one.id,
-                        "instance-type": one.instance_type,
-                        "availability-zone": one.zone,
+                        "instance-id": instance.id,
+                        "instance-type": instance.instance_type,
+                        "availability-zone": instance.zone,
                     }
                 ),
             }
-            for one in instances
+            for instance in instances
         ]
         try:
             answer = self._events.put_events(Entries=entries)
@@ -88,9 +88,8 @@ class EventsAndCommands:
             return [failure(code_of(error), error.response["Error"].get("Message", ""))]
         except BotoCoreError as error:
             return [Failure(Reason.UNKNOWN, "NoAnswer", f"EventBridge did not answer: {error}")]
-        return [
-            failure(one["ErrorCode"], one.get("ErrorMessage", "")) for one in answer["Entries"] if "ErrorCode" in one
-        ]
+        refused = (entry for entry in answer["Entries"] if "ErrorCode" in entry)
+        return [failure(entry["ErrorCode"], entry.get("ErrorMessage", "")) for entry in refused]
 
     def _run(self, instance: Instance, command: str) -> tuple[Drained, Failure | None]:
         try:

@@ -30,5 +30,5 @@ class SqsDueQueue:
             ]
             answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
             if failed := answer.get("Failed"):
-                refused = ", ".join(f"{batch[int(one['Id'])][0]} ({one['Code']})" for one in failed)
+                refused = ", ".join(f"{batch[int(entry['Id'])][0]} ({entry['Code']})" for entry in failed)
                 raise RuntimeError(f"SQS did not take the reconcile of {refused}; it will be sent again.")

@@ -79,7 +79,7 @@ class Ec2Fleet:
         by_pool = pool_name is not None and PLAIN_NAME.fullmatch(pool_name)
         tag, value = (POOL_TAG, pool_name) if by_pool else (STACK_TAG, self._stack)
         listed = self._listed([{"Name": f"tag:{tag}", "Values": [value]}])
-        return [one for one in listed if pool_name in (None, one.pool_name)]
+        return [instance for instance in listed if pool_name in (None, instance.pool_name)]
 
     def find(self, instance_ids: Iterable[str]) -> Mapping[str, Instance | None]:
         """Ask by filter: by parameter, one unknown id would fail the whole call."""
@@ -91,7 +91,7 @@ class Ec2Fleet:
     def healthy(self, instance_ids: Iterable[str]) -> frozenset[str]:
         """Both of EC2's checks, of the instance and of what it runs on, must have passed."""
         batches = in_parts(sorted(set(instance_ids)), STATUS_BATCH)
-        return frozenset(one["InstanceId"] for batch in batches for one in self._statuses(batch) if _passed(one))
+        return frozenset(status["InstanceId"] for ids in batches for status in self._statuses(ids) if _passed(status))
 
     def _statuses(self, ids: list[str]) -> list[Mapping[str, Any]]:
         """One id that EC2 does not know (yet) fails the whole call: those that it names are left out."""
@@ -104,7 +104,7 @@ class Ec2Fleet:
                     raise
                 ids = [id_ for id_ in ids if id_ not in named]
             else:
-                return [one for page in answers for one in page["InstanceStatuses"]]
+                return [status for page in answers for status in page["InstanceStatuses"]]
         return []
 
     def offers(self, pool: Pool, full: Collection[str] = ()) -> list[Offer]:
@@ -178,13 +178,13 @@ class Ec2Fleet:
         try:
             request = json.loads(attempt.request)
             request["TagSpecifications"] = [
-                {"ResourceType": kind, "Tags": one["Tags"]}
-                for one in request["TagSpecifications"]
-                for kind in one["ResourceType"].split()
+                {"ResourceType": kind, "Tags": tagged["Tags"]}
+                for tagged in request["TagSpecifications"]
+                for kind in tagged["ResourceType"].split()
             ]
             overrides = request["LaunchTemplateConfigs"][0]["Overrides"]
-            weights = {one["InstanceType"]: int(one.get("WeightedCapacity", attempt.weight)) for one in overrides}
-            places = [(one["InstanceType"], one["AvailabilityZone"]) for one in overrides]
+            weights = {entry["InstanceType"]: int(entry.get("WeightedCapacity", attempt.weight)) for entry in overrides}
+            places = [(entry["InstanceType"], entry["AvailabilityZone"]) for entry in overrides]
             asked_of = frozenset(offering_key(*place, attempt.market) for place in places)
         except (ValueError, LookupError, TypeError, RecursionError) as error:  # no longer as it was written
             failed = Failure(Reason.UNKNOWN, "AttemptUnreadable", f"The saved launch request is unreadable: {error!r}")
@@ -211,11 +211,11 @@ class Ec2Fleet:
         """Terminate in batches; the others of a batch go even if one id is unknown to EC2 or not ours."""
         answers = [self._terminate_batch(ids) for ids in in_parts(sorted(set(instance_ids)), TERMINATE_BATCH)]
         return Terminated(
-            tuple(id_ for one in answers for id_ in one.instance_ids),
-            tuple(failed for one in answers for failed in one.failures),
-            tuple(id_ for one in answers for id_ in one.unknown),
-            tuple(id_ for one in answers for id_ in one.unanswered),
-            tuple(id_ for one in answers for id_ in one.refused),
+            tuple(id_ for answer in answers for id_ in answer.instance_ids),
+            tuple(failed for answer in answers for failed in answer.failures),
+            tuple(id_ for answer in answers for id_ in answer.unknown),
+            tuple(id_ for answer in answers for id_ in answer.unanswered),
+            tuple(id_ for answer in answers for id_ in answer.refused),
         )
 
     def _terminate_batch(self, ids: list[str]) -> Terminated:
@@ -231,10 +231,10 @@ class Ec2Fleet:
             elif failed.code in (*NOT_FOUND, *FORBIDDEN):
                 # With a tag condition in IAM a vanished id answers as forbidden: ask which EC2 still shows as ours.
                 try:
-                    found = self.find(going)
+                    found = self.find(going).values()
                 except FleetError as error:  # not raised on: what was launched before must be remembered
                     return Terminated(failures=(*refused, error.failure), unknown=tuple(unknown))
-                shown = {one.id for one in found.values() if one and one.state is not State.TERMINATED}
+                shown = {instance.id for instance in found if instance and instance.state is not State.TERMINATED}
                 gone = [id_ for id_ in going if id_ not in shown]
             unknown += gone
             refused += [] if gone else [failed]
@@ -253,7 +253,7 @@ class Ec2Fleet:
         return None
 
     def _listed(self, filters: list[dict[str, Any]]) -> list[Instance]:
-        return [one for one in self._described(filters).values() if one is not None]
+        return [instance for instance in self._described(filters).values() if instance is not None]
 
     def _described(self, filters: list[dict[str, Any]]) -> dict[str, Instance | None]:
         """What EC2 shows, by id; None is of somebody else."""

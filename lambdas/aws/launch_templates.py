@@ -48,7 +48,7 @@ class LaunchTemplates:
         if known is not None and known.machine == machine:
             return known
         versions = self._versions_of(pool.pool_name, known)
-        found = next((one for one in versions if one.get("VersionDescription") == machine), None)
+        found = next((version for version in versions if version.get("VersionDescription") == machine), None)
         if found is not None:
             return _remembered(machine, found)
         if digest_of(pool.user_data):
@@ -80,7 +80,7 @@ class LaunchTemplates:
         ours = {STACK_TAG: self._stack, POOL_TAG: pool_name}
         filters = [{"Name": f"tag:{key}", "Values": [value]} for key, value in ours.items()]
         found = pages(self._ec2.describe_launch_templates, Filters=filters)
-        return sorted(one["LaunchTemplateId"] for page in found for one in page["LaunchTemplates"])
+        return sorted(template["LaunchTemplateId"] for page in found for template in page["LaunchTemplates"])
 
     def _versions_of(self, pool_name: str, known: Template | None) -> list[Mapping[str, Any]]:
         """The versions of the template that is known or, if there is none, of one that EC2 has; oldest first."""
@@ -96,9 +96,8 @@ class LaunchTemplates:
             if error.failure.code in NOT_THERE:
                 return []
             raise
-        return sorted(
-            (one for page in found for one in page["LaunchTemplateVersions"]), key=lambda one: int(one["VersionNumber"])
-        )
+        versions = (version for page in found for version in page["LaunchTemplateVersions"])
+        return sorted(versions, key=lambda version: int(version["VersionNumber"]))
 
     def _create(self, pool: Pool, machine: str) -> tuple[Mapping[str, Any], tuple[Failure, ...]]:
         tags = [{"Key": STACK_TAG, "Value": self._stack}, {"Key": POOL_TAG, "Value": pool.pool_name}]
@@ -123,12 +122,12 @@ class LaunchTemplates:
 
     def _prune(self, versions: list[Mapping[str, Any]]) -> None:
         """Keep the newest, and the default version, with which EC2 would refuse to delete the others."""
-        old = [str(one["VersionNumber"]) for one in versions[:-KEPT_VERSIONS] if not one.get("DefaultVersion")]
-        if old:
+        old = (version for version in versions[:-KEPT_VERSIONS] if not version.get("DefaultVersion"))
+        if numbers := [str(version["VersionNumber"]) for version in old]:
             ask(
                 self._ec2.delete_launch_template_versions,
                 LaunchTemplateId=versions[-1]["LaunchTemplateId"],
-                Versions=old,
+                Versions=numbers,
             )
 
 
@@ -138,14 +137,14 @@ def _remembered(machine: str, version: Mapping[str, Any], warnings: Iterable[Fai
         id=version["LaunchTemplateId"],
         version=version["VersionNumber"],
         made_at=version["CreateTime"],
-        warning=bounded("; ".join(f"{one.code}: {one.message}" for one in warnings), WORDS_LENGTH),
+        warning=bounded("; ".join(f"{warning.code}: {warning.message}" for warning in warnings), WORDS_LENGTH),
     )
 
 
 def _warnings(answer: Mapping[str, Any]) -> tuple[Failure, ...]:
     """What EC2 says of data that it keeps all the same, such as groups that do not exist."""
     errors = answer.get("Warning", {}).get("Errors", [])
-    return tuple(failure(one.get("Code", "Unknown"), one.get("Message", "")) for one in errors)
+    return tuple(failure(error.get("Code", "Unknown"), error.get("Message", "")) for error in errors)
 
 
 def template_data(pool: Pool) -> dict[str, Any]:

@@ -103,10 +103,10 @@ class Offerings:
         """Those of the types that the Region sells nowhere, neither on spot nor on demand."""
         filters = ([{"Name": "instance-type", "Values": part}] for part in in_parts(types))
         sold = {
-            one["InstanceType"]
+            entry["InstanceType"]
             for wanted in filters
             for page in pages(self._ec2.describe_instance_type_offerings, LocationType="region", Filters=wanted)
-            for one in page["InstanceTypeOfferings"]
+            for entry in page["InstanceTypeOfferings"]
         }
         return tuple(name for name in types if name not in sold)
 
@@ -114,7 +114,7 @@ class Offerings:
         """The zone of each of these subnets; asked by filter, so that one unknown id does not fail the others."""
         asked = ([{"Name": "subnet-id", "Values": part}] for part in in_parts(subnet_ids))
         found = (page for filters in asked for page in pages(self._ec2.describe_subnets, Filters=filters))
-        return {one["SubnetId"]: one["AvailabilityZone"] for page in found for one in page["Subnets"]}
+        return {subnet["SubnetId"]: subnet["AvailabilityZone"] for page in found for subnet in page["Subnets"]}
 
     def _subnets(self, subnet_ids: Sequence[str], full: Collection[str] = ()) -> dict[str, str]:
         """The subnet of each zone: not a full one if there is another, then that with the most free addresses.
@@ -126,9 +126,9 @@ class Offerings:
             if subnet_ids
             else {"Filters": [{"Name": "default-for-az", "Values": ["true"]}]}
         )
-        found = [one for page in pages(self._ec2.describe_subnets, **asked) for one in page["Subnets"]]
+        found = [subnet for page in pages(self._ec2.describe_subnets, **asked) for subnet in page["Subnets"]]
         best: dict[str, str] = {}
-        for one in sorted(
+        for subnet in sorted(
             found,
             key=lambda subnet: (
                 subnet["SubnetId"] in full,
@@ -136,7 +136,7 @@ class Offerings:
                 subnet["SubnetId"],
             ),
         ):
-            best.setdefault(one["AvailabilityZone"], one["SubnetId"])
+            best.setdefault(subnet["AvailabilityZone"], subnet["SubnetId"])
         if not best:
             raise FleetError(Failure(Reason.CONFIG, "NoSubnet", NO_SUBNET))
         return dict(sorted(best.items()))
@@ -152,7 +152,7 @@ class Offerings:
             InstanceRequirements=instance_requirements(pool.requirements),
             MaxResults=PAGE,
         )
-        types = sorted(one["InstanceType"] for page in found for one in page["InstanceTypes"])
+        types = sorted(entry["InstanceType"] for page in found for entry in page["InstanceTypes"])
         if not types:
             raise FleetError(
                 Failure(Reason.CONFIG, "NoMatchingTypes", "No instance type meets the pool's requirements; widen them.")
@@ -194,9 +194,10 @@ class Offerings:
                 unanswered.append(error.failure)
                 return {}
 
+        on_spot = (instance for instance in several if instance.market is Market.SPOT)
         return Prices(
-            spot=told(self.spot_prices, (one.instance_type for one in several if one.market is Market.SPOT)),
-            on_demand=told(self.list_prices, (one.instance_type for one in several)),
+            spot=told(self.spot_prices, (instance.instance_type for instance in on_spot)),
+            on_demand=told(self.list_prices, (instance.instance_type for instance in several)),
             unanswered=tuple(unanswered),
         )
 
@@ -313,6 +314,5 @@ def _hourly(product: Mapping[str, Any]) -> Iterator[Decimal]:
     for term in product["terms"].get("OnDemand", {}).values():
         for dimension in term["priceDimensions"].values():
             if dimension["unit"] == "Hrs":
-                yield from (
-                    Decimal(dimension["pricePerUnit"][one]) for one in CURRENCIES if one in dimension["pricePerUnit"]
-                )
+                price = dimension["pricePerUnit"]
+                yield from (Decimal(price[currency]) for currency in CURRENCIES if currency in price)

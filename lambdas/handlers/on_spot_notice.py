@@ -60,7 +60,7 @@ class _Turn:
         self._plane = plane
         self._context = context
         mine = (events[record["messageId"]] for record in records)
-        self._seen = look((one for one in mine if not isinstance(one, MalformedEventError)), plane)
+        self._seen = look((event for event in mine if not isinstance(event, MalformedEventError)), plane)
         self._touched: dict[str, list[str]] = {}
         """The pools that a message is the first to name."""
 
@@ -81,16 +81,16 @@ class _Turn:
         )
 
     def _hear(self, record: SQSRecord) -> None:
-        one, seen = self._events[record.message_id], self._seen
-        if isinstance(one, MalformedEventError):
-            raise one
+        event, seen = self._events[record.message_id], self._seen
+        if isinstance(event, MalformedEventError):
+            raise event
         if isinstance(seen, Exception):
             raise seen
-        if seen_later(one, seen, _receives(record.raw_event)):
-            raise NotSeenYetError(one.instance_ids)
-        pools = hear(one, seen, self._plane)
+        if seen_later(event, seen, _receives(record.raw_event)):
+            raise NotSeenYetError(event.instance_ids)
+        pools = hear(event, seen, self._plane)
         if not pools:
-            logger.info("ignored", kind=one.kind[:100], why="it is of no instance of this stack")
+            logger.info("ignored", kind=event.kind[:100], why="it is of no instance of this stack")
             return
         others = {name for names in self._touched.values() for name in names}
         self._touched[record.message_id] = [name for name in pools if name not in others]

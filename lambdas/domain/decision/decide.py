@@ -134,7 +134,7 @@ def _wishes(snapshot: Snapshot, pool: Pool, room: int) -> Iterator[tuple[Market,
     """What to buy where: a spot pool's base on demand, the rest in the pool's own market."""
     going = snapshot.swaps.going
     there = (*snapshot.stock.members, *snapshot.stock.doubtful)
-    stays = units(one for one in there if one.market is Market.ON_DEMAND and one.id not in going)
+    stays = units(instance for instance in there if instance.market is Market.ON_DEMAND and instance.id not in going)
     of_base = min(room, max(0, base(pool, snapshot.stock) - stays))
     if of_base:
         yield Market.ON_DEMAND, of_base
@@ -176,8 +176,8 @@ def _fallback(snapshot: Snapshot, pool: Pool, blocker: Blocker) -> Launch | Bloc
         return None
     patience, now = pool.fallback.after_minutes * snapshot.minute, snapshot.now
     known = snapshot.status.memory.shortfalls
-    new = max(0, snapshot.stock.missing - sum(one.units for one in known))
-    each = [*((one.since + patience, one.units) for one in known), *([(now + patience, new)] if new else [])]
+    new = max(0, snapshot.stock.missing - sum(part.units for part in known))
+    each = [*((part.since + patience, part.units) for part in known), *([(now + patience, new)] if new else [])]
     due = sum(number for at, number in each if at <= now)
     if not due:
         first = min(at for at, _ in each)
@@ -257,7 +257,7 @@ def _names(offers: Iterable[Offer]) -> str:
 
 def _quoted(refused: tuple[tuple[Offer, Backoff], ...]) -> str:
     """EC2's own words, of the newest refusal."""
-    newest = max((backoff for _, backoff in refused), key=lambda one: one.until)
+    newest = max((backoff for _, backoff in refused), key=lambda backoff: backoff.until)
     remedy = REMEDIES.get(newest.message.partition(":")[0])
     said = f" EC2 says: {newest.message}" if newest.message else ""
     return f"{said} {remedy}" if remedy else said
@@ -293,7 +293,7 @@ def _too_dear(pool: Pool, choice: Choice) -> str:
 def _told(snapshot: Snapshot) -> Iterator[Step]:
     """Announce the end of instances under notice, once, a few in each step."""
     known = set(snapshot.status.memory.announced)
-    new = [one for one in snapshot.stock.noticed if one.id not in known]
+    new = [instance for instance in snapshot.stock.noticed if instance.id not in known]
     for start in range(0, len(new), TELL_AT_ONCE):
         some = tuple(new[start : start + TELL_AT_ONCE])
         yield Drain(some, snapshot.intent.drain_command, why="EC2 takes them")
@@ -303,11 +303,11 @@ def late_ones(snapshot: Snapshot) -> tuple[str, ...]:
     """Ids of instances that have not become ready in time."""
     stock = snapshot.stock
     return tuple(
-        one.id
-        for one in (*stock.running, *stock.starting)
-        if one.id in stock.unready
-        and not one.protected
-        and is_late(one, snapshot.intent.pool, snapshot.now, snapshot.minute)
+        instance.id
+        for instance in (*stock.running, *stock.starting)
+        if instance.id in stock.unready
+        and not instance.protected
+        and is_late(instance, snapshot.intent.pool, snapshot.now, snapshot.minute)
     )
 
 
@@ -317,14 +317,14 @@ def _is_out_of(blocker: Blocker | None) -> bool:
 
 
 def _replaced(snapshot: Snapshot, pool: Pool, *, may_miss: bool) -> Iterator[Step]:
-    unseen = {one.id for one in snapshot.stock.unseen}
+    unseen = {instance.id for instance in snapshot.stock.unseen}
     swaps = snapshot.swaps
     if swaps.returning and not _spot_is_offered(snapshot, pool):
         return
     go = [
-        (one.id, why)
-        for one, why in replaced(snapshot.stock, swaps, snapshot.held, may_miss=may_miss)
-        if one.id not in unseen
+        (instance.id, why)
+        for instance, why in replaced(snapshot.stock, swaps, snapshot.held, may_miss=may_miss)
+        if instance.id not in unseen
     ]
     for why, some in groupby(go, key=lambda each: each[1]):
         yield Terminate(tuple(id_ for id_, _ in some), why=why)
@@ -334,7 +334,7 @@ def _spot_is_offered(snapshot: Snapshot, pool: Pool) -> bool:
     """Whether spot may be tried in the place of an on-demand instance: an offering has refused nothing for a while."""
     usable = choose(pool, Market.SPOT, snapshot.offers or (), snapshot.status, snapshot.now).usable
     backoff = snapshot.status.memory.backoff
-    lately = {key for key, one in backoff.items() if snapshot.now - one.until < FORGET_BACKOFF}
+    lately = {key for key, refusal in backoff.items() if snapshot.now - refusal.until < FORGET_BACKOFF}
     room = snapshot.stock.headroom + min(units(each.instances) for each in snapshot.swaps.groups if each.returns)
     return any(offer.offering not in lately and offer.units <= room for offer in usable)
 
@@ -347,16 +347,16 @@ def _too_many(snapshot: Snapshot, why: str = "more instances than wanted") -> It
         going = snapshot.swaps.going
         chosen = scale_in_candidates(
             stock,
-            (one for one in stock.members if one.id not in going),
+            (instance for instance in stock.members if instance.id not in going),
             snapshot.excess,
             offers=snapshot.offers or (),
-            outdated={one.id for one in outdated(pool, stock)} if pool else (),
+            outdated={instance.id for instance in outdated(pool, stock)} if pool else (),
             on_demand_base=base(pool, stock) if pool else 0,
             spread_zones=pool is not None and pool.spread_zones,
         )
         if chosen:
             yield Terminate(chosen, why=f"{why}: {stock.serving} there, {stock.wanted} wanted")
-    stopped = tuple(one.id for one in stock.stopped if not one.protected)
+    stopped = tuple(instance.id for instance in stock.stopped if not instance.protected)
     if stopped:
         yield Terminate(stopped, why="stopped instances serve no pool")
 
@@ -365,22 +365,22 @@ def _once_more(snapshot: Snapshot) -> tuple[str, ...]:
     """Of those that may have been terminated already, the ones that ought to be still: more would be too many."""
     stock = snapshot.stock
     surplus = stock.serving + units(stock.doubtful) - snapshot.held
-    ready = units(stock.ready) + units(one for one in stock.doubtful if stock.is_ready(one)) - snapshot.held
+    ready = units(stock.ready) + units(filter(stock.is_ready, stock.doubtful)) - snapshot.held
     chosen: list[str] = []
 
-    def not_ready_first(one: Instance) -> tuple[bool, str]:
-        return stock.is_ready(one), one.id
+    def not_ready_first(instance: Instance) -> tuple[bool, str]:
+        return stock.is_ready(instance), instance.id
 
-    def is_needed(one: Instance) -> bool:
-        if stock.is_ready(one):
-            return one.units > min(surplus, ready)
-        late = is_late(one, snapshot.intent.pool, snapshot.now, snapshot.minute)
-        return one.units > surplus and not late
+    def is_needed(instance: Instance) -> bool:
+        if stock.is_ready(instance):
+            return instance.units > min(surplus, ready)
+        late = is_late(instance, snapshot.intent.pool, snapshot.now, snapshot.minute)
+        return instance.units > surplus and not late
 
-    for one in sorted(stock.doubtful, key=not_ready_first):
-        seen = bool(one.pool_name)  # only what EC2 shows with our tag is terminated
-        if seen and not one.protected and not is_needed(one):
-            chosen.append(one.id)
-            surplus -= one.units
-            ready -= one.units if stock.is_ready(one) else 0
+    for instance in sorted(stock.doubtful, key=not_ready_first):
+        seen = bool(instance.pool_name)  # only what EC2 shows with our tag is terminated
+        if seen and not instance.protected and not is_needed(instance):
+            chosen.append(instance.id)
+            surplus -= instance.units
+            ready -= instance.units if stock.is_ready(instance) else 0
     return tuple(chosen)

@@ -24,7 +24,7 @@ def why_due(snapshot: Snapshot, *, new: bool = False) -> str | None:
         ("a termination's answer is unknown", snapshot.status.memory.ending is not None),
         ("it has instances to terminate", bool(decide(snapshot).steps)),
         ("instances are starting up", _starting_up(snapshot)),
-        ("a drain command runs", any(one.runs(snapshot.now) for one in snapshot.status.answer.drains)),
+        ("a drain command runs", any(drain.runs(snapshot.now) for drain in snapshot.status.answer.drains)),
         ("instances are missing", _may_try(snapshot)),
         ("an on-demand instance may be replaced by spot", snapshot.swaps.returning),
         ("what stopped its rolling update is over", _may_roll_on(snapshot)),
@@ -57,7 +57,7 @@ def _starting_up(snapshot: Snapshot) -> bool:
     if pool is None:
         return False
     by_tag = units(stock.ready) != snapshot.status.answer.ready
-    by_checks = pool.ready_tag is None and any(one.id in stock.unready for one in stock.running)
+    by_checks = pool.ready_tag is None and any(instance.id in stock.unready for instance in stock.running)
     return bool(by_tag or by_checks or stock.failed_starts or stock.lived)
 
 
@@ -81,8 +81,8 @@ def _may_try(snapshot: Snapshot) -> bool:
 
 def past_notices(snapshot: Snapshot) -> tuple[str, ...]:
     """Ids of the instances whose notice no longer matters: EC2 has taken them, or has not in all the time."""
-    present = {one.id for one in (*snapshot.stock.members, *snapshot.stock.noticed, *snapshot.stock.stopped)}
-    present |= {one.id for one in snapshot.stock.doubtful}
+    present = {instance.id for instance in (*snapshot.stock.members, *snapshot.stock.noticed, *snapshot.stock.stopped)}
+    present |= {instance.id for instance in snapshot.stock.doubtful}
 
     def counts(id_: str, notice: Notice) -> bool:
         age = snapshot.now - notice.at

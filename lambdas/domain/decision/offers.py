@@ -65,7 +65,7 @@ def choose(pool: Pool, market: Market, offers: Iterable[Offer], status: Status, 
     too_dear: list[Offer] = []
     full: list[tuple[Offer, datetime]] = []
     unpriced: list[Offer] = []
-    for offer in sorted(one for one in offers if one.market is market):
+    for offer in sorted(offer for offer in offers if offer.market is market):
         backoff = memory.backoff.get(offer.offering)
         if market is Market.SPOT and pool.share is not None and offer.on_demand_price is None:
             unpriced.append(offer)
@@ -192,9 +192,9 @@ def _price_per_unit(offer: Offer) -> Decimal:
 def _of_the_emptiest_zone(count: int, offers: tuple[Offer, ...], stock: Stock) -> tuple[int, tuple[Offer, ...]]:
     """The zone that has the fewest, and as many units as bring it level with the others."""
     have = Counter(dict.fromkeys((offer.zone for offer in offers), 0))
-    for one in stock.members:
-        if one.zone in have:
-            have[one.zone] += one.units
+    for instance in stock.members:
+        if instance.zone in have:
+            have[instance.zone] += instance.units
     level = -(-(sum(have.values()) + count) // len(have))
     zone = min(have, key=lambda name: (have[name], name))
     return max(1, min(count, level - have[zone])), tuple(offer for offer in offers if offer.zone == zone)

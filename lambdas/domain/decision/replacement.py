@@ -50,7 +50,7 @@ class Swaps:
     @property
     def going(self) -> frozenset[str]:
         """Ids of all that is to be replaced."""
-        return frozenset(one.id for each in self.groups for one in each.instances)
+        return frozenset(instance.id for each in self.groups for instance in each.instances)
 
     @property
     def returning(self) -> bool:
@@ -69,26 +69,23 @@ def plan_swaps(pool: Pool, stock: Stock, memory: Memory, now: datetime, held: in
 
     An outdated instance may have another reason too: it then has that one's surge, and goes as soon as either lets it.
     """
-    at_risk = [one for one in stock.members if one.id in stock.at_risk] if pool.on_rebalance == "replace_first" else []
+    replace_risky = pool.on_rebalance == "replace_first"
+    at_risk = [instance for instance in stock.members if replace_risky and instance.id in stock.at_risk]
     temporary = temporary_on_demand(pool, stock) if pool.fallback is not None and pool.fallback.return_to_spot else []
     old = outdated(pool, stock) if pool.update == "rolling" else []
     seen: set[str] = set()
 
     def first_seen(instances: Iterable[Instance]) -> tuple[Instance, ...]:
-        new = tuple(one for one in _in_order(instances, stock) if one.id not in seen and not one.protected)
-        seen.update(one.id for one in new)
+        new = tuple(instance for instance in _unprotected(instances, stock) if instance.id not in seen)
+        seen.update(instance.id for instance in new)
         return new
 
-    drifted = tuple(one for one in _in_order(old, stock) if not one.protected)
-    recommended = _in_order(
-        (one for one in at_risk if recommended_again(one, memory, now) and not one.protected), stock
-    )
-    others = [one for one in at_risk if one not in recommended]
+    drifted = tuple(_unprotected(old, stock))
+    recommended = _unprotected((instance for instance in at_risk if recommended_again(instance, memory, now)), stock)
+    others = [instance for instance in at_risk if instance not in recommended]
     # Replacements of some may have come already, at the last try: those are brought to their end.
-    come = _up_to(
-        stock.serving - max(held, stock.wanted) - units(one for one in others if not one.protected), recommended
-    )
-    again = tuple(one for one in recommended if one not in come)
+    come = _up_to(stock.serving - max(held, stock.wanted) - units(_unprotected(others, stock)), recommended)
+    again = tuple(instance for instance in recommended if instance not in come)
     risky, on_demand = first_seen([*others, *come]), first_seen(temporary)
     room = _Room(pool, stock)
     fit_risky, fit_temporary = room.admit(risky), room.admit(on_demand)
@@ -96,20 +93,20 @@ def plan_swaps(pool: Pool, stock: Stock, memory: Memory, now: datetime, held: in
         Replacement(fit_risky, units(fit_risky), 0, "EC2 announced a risk for it, and its replacement is ready"),
         Replacement(fit_temporary, units(fit_temporary), 0, "a spot instance is ready in its place"),
     ]
-    going = {one.id for one in (*fit_risky, *fit_temporary)}
+    going = {instance.id for instance in (*fit_risky, *fit_temporary)}
     roll, blocked = _rolling(room, memory, now, drifted, going)
     groups.append(roll)
-    left = [one for one in on_demand if one not in fit_temporary]
+    left = [instance for instance in on_demand if instance not in fit_temporary]
     if left and not any(each.instances for each in groups) and _may_return(stock, memory, now, held):
         why = "EC2 has refused no spot launch for an hour, and a replacement does not fit while it runs"
         groups.append(Replacement((left[0],), 0, left[0].units, why, returns=True))
         left = left[1:]
     stuck = [
-        *((one, room.lacks(one)) for one in risky if one not in fit_risky),
-        *((one, _again_text(one, memory)) for one in again),
+        *((instance, room.lacks(instance)) for instance in risky if instance not in fit_risky),
+        *((instance, _again_text(instance, memory)) for instance in again),
         *(
-            (one, room.lacks(one, " or wait: one at a time is terminated when spot has had room for an hour"))
-            for one in left
+            (instance, room.lacks(instance, " or wait: one at a time is terminated when spot has had room for an hour"))
+            for instance in left
         ),
         *blocked,
     ]
@@ -129,10 +126,10 @@ class _Room:
     def admit(self, instances: Iterable[Instance]) -> tuple[Instance, ...]:
         """Those whose successors fit beside all that was admitted before."""
         admitted = []
-        for one in instances:
-            if self.fits(one.units):
-                admitted.append(one)
-                self._going += one.units
+        for instance in instances:
+            if self.fits(instance.units):
+                admitted.append(instance)
+                self._going += instance.units
         return tuple(admitted)
 
     def admit_trial(self) -> bool:
@@ -156,10 +153,10 @@ class _Room:
         """The least that one instance counts for."""
         return min(self._weights)
 
-    def lacks(self, one: Instance, or_else: str = "") -> str:
+    def lacks(self, instance: Instance, or_else: str = "") -> str:
         """Why an instance cannot be replaced."""
         limit, headroom = self.stock.limit, self.stock.headroom
-        return NO_ROOM.format(id=one.id, units=one.units, limit=limit, headroom=headroom, or_else=or_else)
+        return NO_ROOM.format(id=instance.id, units=instance.units, limit=limit, headroom=headroom, or_else=or_else)
 
     def _need(self, going: int) -> int:
         return max(0, self.stock.wanted - (self.stock.serving + self.stock.in_flight - going))
@@ -174,14 +171,14 @@ def _rolling(
     """``going`` are ids that go for another reason. That the new description works is shown by one that stays."""
     stock, step = room.stock, room.pool.max_unavailable
     roll = Replacement(old, 0, 0, "it was made from an older description")
-    alone = tuple(one for one in old if one.id not in going)
+    alone = tuple(instance for instance in old if instance.id not in going)
     if not alone:
         return roll, []
-    old_ids = {one.id for one in outdated(room.pool, stock)}
-    fresh = [one for one in stock.members if one.id not in old_ids | going]
+    old_ids = {instance.id for instance in outdated(room.pool, stock)}
+    fresh = [instance for instance in stock.members if instance.id not in old_ids | going]
     few = _in_place(room, alone, step)
-    fitting = [one for one in alone if room.fits(one.units)]
-    if any(stock.is_ready(one) for one in fresh):
+    fitting = [instance for instance in alone if room.fits(instance.units)]
+    if any(stock.is_ready(instance) for instance in fresh):
         admitted = room.admit(_up_to(max(step, fitting[0].units), fitting)) if fitting else ()
         if admitted or few:
             return replace(roll, surge=units(admitted), spare=step), []
@@ -199,8 +196,8 @@ def _is_uneven(stock: Stock, old: tuple[Instance, ...]) -> bool:
 
     What a whole instance counts for beyond the wanted size is not too much; nor is who does no work and may not go.
     """
-    rounded = max(one.units for one in old) - 1
-    stays = units(one for one in stock.members if one.id in stock.idle)
+    rounded = max(instance.units for instance in old) - 1
+    stays = units(instance for instance in stock.members if instance.id in stock.idle)
     return stock.missing > 0 or stock.serving - stays > max(stock.wanted, min(units(old), stock.wanted + rounded))
 
 
@@ -210,9 +207,9 @@ def _in_place(room: _Room, old: tuple[Instance, ...], step: int) -> tuple[Instan
     if stock.doubtful:  # they may have made the room already
         return ()
     chosen: list[Instance] = []
-    for one in old:
-        if stock.wanted - (stock.serving - units(chosen) - one.units) <= step:
-            chosen.append(one)
+    for instance in old:
+        if stock.wanted - (stock.serving - units(chosen) - instance.units) <= step:
+            chosen.append(instance)
         if chosen and stock.headroom + units(chosen) >= room.lightest:
             return tuple(chosen)
     return ()
@@ -224,33 +221,33 @@ def _may_return(stock: Stock, memory: Memory, now: datetime, held: int) -> bool:
     calm = hold is None or hold.until <= now
     waits = memory.returns is not None and memory.returns.until > now
     complete = stock.serving == held == stock.wanted and not (stock.in_flight or stock.noticed or stock.doubtful)
-    return calm and complete and not waits and all(stock.is_ready(one) for one in stock.members)
+    return calm and complete and not waits and all(stock.is_ready(instance) for instance in stock.members)
 
 
-def recommended_again(one: Instance, memory: Memory, now: datetime) -> bool:
+def recommended_again(instance: Instance, memory: Memory, now: datetime) -> bool:
     """Whether an instance replaced one at risk and is at risk itself, and it is too early to try once more."""
-    return memory.risks is not None and one.attempt_id in memory.risks.attempts and memory.risks.until > now
+    return memory.risks is not None and instance.attempt_id in memory.risks.attempts and memory.risks.until > now
 
 
-def _again_text(one: Instance, memory: Memory) -> str:
+def _again_text(instance: Instance, memory: Memory) -> str:
     assert memory.risks is not None  # noqa: S101  only such are recommended again
     return (
-        f"EC2 announced a risk for {one.id} too, although it replaced others at risk. Replacing it helps little: the "
-        f"next try is at {memory.risks.until:%H:%M} UTC."
+        f"EC2 announced a risk for {instance.id} too, although it replaced others at risk. Replacing it helps little: "
+        f"the next try is at {memory.risks.until:%H:%M} UTC."
     )
 
 
 def is_refused(memory: Memory, now: datetime) -> bool:
     """Whether what the pool's item describes cannot be launched, or does not live."""
     held = memory.holds.values()
-    return memory.failed_starts > 0 or any(one.reason is Reason.CONFIG and one.until > now for one in held)
+    return memory.failed_starts > 0 or any(hold.reason is Reason.CONFIG and hold.until > now for hold in held)
 
 
 def outdated(pool: Pool, stock: Stock) -> list[Instance]:
     """Drift: serving instances that the item as it stands would not have made so."""
-    wrong_market = {one.id for one in _of_wrong_market(pool, stock)}
+    wrong_market = {instance.id for instance in _of_wrong_market(pool, stock)}
     machine = pool.machine_digest
-    return [one for one in stock.members if one.id in wrong_market or _differs(pool, machine, one)]
+    return [instance for instance in stock.members if instance.id in wrong_market or _differs(pool, machine, instance)]
 
 
 def _differs(pool: Pool, machine: str, instance: Instance) -> bool:
@@ -266,12 +263,13 @@ def _differs(pool: Pool, machine: str, instance: Instance) -> bool:
 
 def _of_wrong_market(pool: Pool, stock: Stock) -> list[Instance]:
     if not pool.spot:
-        return [one for one in stock.members if one.market is Market.SPOT]
+        return [instance for instance in stock.members if instance.market is Market.SPOT]
     if pool.fallback is None and (temporary := temporary_on_demand(pool, stock)):
         return temporary
     # What is missing is bought on demand first.
     too_few = base(pool, stock) - stock.on_demand - stock.missing
-    return _up_to(too_few, (one for one in stock.members if one.market is Market.SPOT and not one.protected))
+    on_spot = (instance for instance in stock.members if instance.market is Market.SPOT and not instance.protected)
+    return _up_to(too_few, on_spot)
 
 
 def temporary_on_demand(pool: Pool, stock: Stock) -> list[Instance]:
@@ -282,8 +280,9 @@ def temporary_on_demand(pool: Pool, stock: Stock) -> list[Instance]:
     if not pool.spot:
         return []
     machine = pool.machine_digest
-    on_demand = _in_order((one for one in stock.members if one.market is Market.ON_DEMAND), stock)
-    on_demand.sort(key=lambda one: (one.protected, not (one.id in stock.at_risk or _differs(pool, machine, one))))
+    on_demand = _in_order((instance for instance in stock.members if instance.market is Market.ON_DEMAND), stock)
+    replaced_anyway = stock.at_risk | {instance.id for instance in on_demand if _differs(pool, machine, instance)}
+    on_demand.sort(key=lambda instance: (instance.protected, instance.id not in replaced_anyway))
     return _up_to(units(on_demand) - base(pool, stock), on_demand)
 
 
@@ -294,14 +293,18 @@ def base(pool: Pool, stock: Stock) -> int:
 
 def _up_to(limit: int, instances: Iterable[Instance]) -> list[Instance]:
     taken: list[Instance] = []
-    for one in instances:
-        if units(taken) + one.units <= limit:
-            taken.append(one)
+    for instance in instances:
+        if units(taken) + instance.units <= limit:
+            taken.append(instance)
     return taken
 
 
+def _unprotected(instances: Iterable[Instance], stock: Stock) -> list[Instance]:
+    return [instance for instance in _in_order(instances, stock) if not instance.protected]
+
+
 def _in_order(instances: Iterable[Instance], stock: Stock) -> list[Instance]:
-    return sorted(instances, key=lambda one: (stock.is_ready(one), one.launched_at, one.id))
+    return sorted(instances, key=lambda instance: (stock.is_ready(instance), instance.launched_at, instance.id))
 
 
 def replaced(stock: Stock, swaps: Swaps, held: int, *, may_miss: bool = True) -> list[tuple[Instance, str]]:
@@ -312,15 +315,15 @@ def replaced(stock: Stock, swaps: Swaps, held: int, *, may_miss: bool = True) ->
     """
     serving, ready = stock.serving, units(stock.ready)
     needed = max(held, stock.wanted)
-    idle = units(one for one in stock.members if one.id in stock.idle)
+    idle = units(instance for instance in stock.members if instance.id in stock.idle)
     go: dict[str, tuple[Instance, str]] = {}
     for each in swaps.groups:
         # What needs no successor makes the room that a pool at its limit lacks.
         spare = 0 if (go and not each.surge) or held > stock.wanted or not may_miss else each.spare
-        for one in (one for one in each.instances if one.id not in go):
-            works = stock.is_ready(one)
-            if serving - one.units >= needed - spare and (not works or ready - one.units >= needed - max(spare, idle)):
-                go[one.id] = (one, each.why)
-                serving -= one.units
-                ready -= one.units if works else 0
+        for instance in (instance for instance in each.instances if instance.id not in go):
+            works, size = stock.is_ready(instance), instance.units
+            if serving - size >= needed - spare and (not works or ready - size >= needed - max(spare, idle)):
+                go[instance.id] = (instance, each.why)
+                serving -= size
+                ready -= size if works else 0
     return list(go.values())

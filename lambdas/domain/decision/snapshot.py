@@ -71,7 +71,7 @@ class Snapshot:
         calm = pool.scale_in_after_minutes * self.minute
         if not calm:
             return wanted
-        lately = [one.wanted for one in self.status.memory.sizes if self.now - one.at < calm]
+        lately = [size.wanted for size in self.status.memory.sizes if self.now - size.at < calm]
         return max(wanted, min(max(self.status.answer.wanted, *lately, 0), pool.max_instances))
 
     @property
@@ -85,13 +85,13 @@ class Snapshot:
         """Until when more is held than is wanted."""
         pool = self.intent.pool
         calm = pool.scale_in_after_minutes * self.minute if pool else timedelta(0)
-        holding = [one.at + calm for one in self.status.memory.sizes if one.wanted > self.stock.wanted]
+        holding = [size.at + calm for size in self.status.memory.sizes if size.wanted > self.stock.wanted]
         return max(holding, default=self.now)
 
     @property
     def excess(self) -> int:
         """Units beyond what is held, apart from those that are to be replaced anyway."""
-        return max(0, sum(one.units for one in self.stock.members if one.id not in self.swaps.going) - self.held)
+        return max(0, self.stock.without(self.swaps.going).serving - self.held)
 
     @property
     def wish(self) -> int:
@@ -109,13 +109,13 @@ class Snapshot:
     @property
     def on_trial(self) -> bool:
         """Whether launches have brought nothing that lived, and instances of the last one may yet."""
-        awaited = {one.id for one in self.stock.members if one.id in self.stock.unready} - self.stock.idle
+        awaited = (self.stock.unready - self.stock.idle) & {instance.id for instance in self.stock.members}
         return self.status.memory.failed_starts > 0 and bool(awaited)
 
     @property
     def may_launch(self) -> bool:
         """Whether a launch is possible at all, so that it is worth asking for offers and prices."""
-        pool, held = self.intent.pool, {key for key, one in self.status.memory.holds.items() if one.until > self.now}
+        pool, held = self.intent.pool, {key for key, hold in self.status.memory.holds.items() if hold.until > self.now}
         return (
             pool is not None
             and not self.intent.paused
@@ -159,7 +159,7 @@ def take_snapshot(
     corrected = bool(status.answer.spec_errors) and not intent.errors
     if intent.pool is not None and (corrected or intent.spec != status.memory.spec):
         eased = status.memory.model_copy(
-            update={**EASED, "backoff": {key: _eased(one, now) for key, one in status.memory.backoff.items()}}
+            update={**EASED, "backoff": {key: _eased(backoff, now) for key, backoff in status.memory.backoff.items()}}
         )
         status = status.model_copy(update={"memory": eased})
     stock = take_stock(intent.pool, instances, status, now, checked=checked, minute=minute)

@@ -26,7 +26,7 @@ ENDING = (State.SHUTTING_DOWN, State.TERMINATED)
 
 def units(instances: Iterable[Instance]) -> int:
     """What instances count for together."""
-    return sum(one.units for one in instances)
+    return sum(instance.units for instance in instances)
 
 
 def sums_of(weights: Iterable[int], limit: int) -> frozenset[int]:
@@ -101,12 +101,12 @@ class Stock:
     @property
     def ready(self) -> tuple[Instance, ...]:
         """Instances that do their work."""
-        return tuple(one for one in self.running if self.is_ready(one))
+        return tuple(instance for instance in self.running if self.is_ready(instance))
 
     @property
     def on_demand(self) -> int:
         """Units bought on demand."""
-        return units(one for one in self.members if one.market is Market.ON_DEMAND)
+        return units(instance for instance in self.members if instance.market is Market.ON_DEMAND)
 
     @property
     def empty(self) -> bool:
@@ -118,7 +118,7 @@ class Stock:
         """The same stock after these instances have gone."""
 
         def kept(instances: tuple[Instance, ...]) -> tuple[Instance, ...]:
-            return tuple(one for one in instances if one.id not in ids)
+            return tuple(instance for instance in instances if instance.id not in ids)
 
         return replace(
             self,
@@ -151,31 +151,33 @@ def take_stock(
     """
     memory = status.memory
     shielded = {id_ for id_, until in memory.shielded.items() if until > now}
-    listed = {one.id: replace(_weighed(one, pool), shielded=one.id in shielded) for one in instances}
+    weighed = (_weighed(instance, pool) for instance in instances)
+    listed = {instance.id: replace(instance, shielded=instance.id in shielded) for instance in weighed}
     gone = {id_ for ended in memory.terminated if now - ended.at < RECENT for id_ in ended.ids}
     ending = set(memory.ending.ids) if memory.ending and now - memory.ending.at < RECENT else set()
-    present = [one for id_, one in sorted(listed.items()) if id_ not in gone]
+    present = [instance for id_, instance in sorted(listed.items()) if id_ not in gone]
     noticed = {
         id_
         for id_, notice in status.notices.items()
         if notice.kind is NoticeKind.INTERRUPTION and now - notice.at < NOTICE_COUNTS
     }
-    launched = [_weighed(one, pool) for one in recently_launched(memory, now)]
-    unseen = [one for one in launched if one.id not in listed and one.id not in gone]
+    launched = [_weighed(instance, pool) for instance in recently_launched(memory, now)]
+    unseen = [instance for instance in launched if instance.id not in listed and instance.id not in gone]
     # What a launch brought whose answer is still open has not been seen ready either.
     opened = memory.attempt.id if memory.attempt else None
-    startup = {*memory.startup, *(one.id for one in present if opened and one.attempt_id == opened)}
+    startup = {*memory.startup, *(instance.id for instance in present if opened and instance.attempt_id == opened)}
     apart = noticed | ending
 
     def in_state(*states: State) -> tuple[Instance, ...]:
-        return tuple(one for one in present if one.state in states and one.id not in apart)
+        return tuple(instance for instance in present if instance.state in states and instance.id not in apart)
 
-    ended = [one for one in present if one.state in ENDING and one.id in startup and one.id not in noticed]
-
+    never_ready = startup - noticed
+    ended = [instance for instance in present if instance.state in ENDING and instance.id in never_ready]
+    known = (*present, *unseen)
     unready = frozenset(
-        one.id
-        for one in (*present, *unseen)
-        if one.id in startup and one.state not in ENDING and not _proves_ready(one, pool, checked)
+        instance.id
+        for instance in known
+        if instance.id in startup and instance.state not in ENDING and not _proves_ready(instance, pool, checked)
     )
 
     return Stock(
@@ -183,25 +185,29 @@ def take_stock(
         limit=pool.max_instances if pool else 0,
         running=in_state(State.RUNNING),
         starting=in_state(State.PENDING),
-        unseen=tuple(one for one in unseen if one.id not in apart),
-        noticed=tuple(one for one in (*present, *unseen) if one.id in noticed and one.state in ALIVE),
-        stopped=tuple(one for one in present if one.state in STILL and one.id not in noticed),
+        unseen=tuple(instance for instance in unseen if instance.id not in apart),
+        noticed=tuple(instance for instance in known if instance.id in noticed and instance.state in ALIVE),
+        stopped=tuple(instance for instance in present if instance.state in STILL and instance.id not in noticed),
         leaving=tuple(sorted(id_ for id_ in gone & listed.keys() if listed[id_].state in ALIVE + STILL)),
         in_flight=_in_flight(memory.attempt, listed.values()),
         unready=unready,
         at_risk=frozenset(
             id_ for id_, notice in status.notices.items() if notice.kind in RISKS and now - notice.at < RISK_COUNTS
         ),
-        failed_starts=tuple(one for one in ended if one.id not in ending and not _has_ready_tag(one, pool)),
-        lived=tuple(one for one in ended if _has_ready_tag(one, pool)),
-        doubtful=tuple(one for one in (*present, *unseen) if one.id in ending - noticed and one.state in ALIVE),
+        failed_starts=tuple(
+            instance for instance in ended if instance.id not in ending and not _has_ready_tag(instance, pool)
+        ),
+        lived=tuple(instance for instance in ended if _has_ready_tag(instance, pool)),
+        doubtful=tuple(instance for instance in known if instance.id in ending - noticed and instance.state in ALIVE),
         ended=tuple(
-            one.id
-            for one in present
-            if one.state is State.SHUTTING_DOWN or (one.id in ending and one.state is State.TERMINATED)
+            instance.id
+            for instance in present
+            if instance.state is State.SHUTTING_DOWN or (instance.id in ending and instance.state is State.TERMINATED)
         ),
         idle=frozenset(
-            one.id for one in present if one.protected and one.id in unready and is_late(one, pool, now, minute)
+            instance.id
+            for instance in present
+            if instance.protected and instance.id in unready and is_late(instance, pool, now, minute)
         ),
     )
 
@@ -242,4 +248,4 @@ def _in_flight(attempt: Attempt | None, listed: Iterable[Instance]) -> int:
     """How much an open attempt may still have launched: EC2 shows each instance with the attempt's tag, some day."""
     if attempt is None:
         return 0
-    return max(0, attempt.count - units(one for one in listed if one.attempt_id == attempt.id))
+    return max(0, attempt.count - units(instance for instance in listed if instance.attempt_id == attempt.id))

@@ -167,8 +167,8 @@ def _owners(configuration: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str
         "config.": configuration.get("config"),
         "resource_manager.": configuration.get("resource_manager"),
         **{
-            f"additional_resource_managers.{n}.": one
-            for n, one in enumerate(further if isinstance(further, list) else ())
+            f"additional_resource_managers.{n}.": manager
+            for n, manager in enumerate(further if isinstance(further, list) else ())
         },
     }
     return ((place, owner) for place, owner in owners.items() if isinstance(owner, Mapping))
@@ -250,11 +250,11 @@ def _texts(value: object) -> Iterator[str]:
         case str():
             yield value
         case Mapping():
-            for one in value.values():
-                yield from _texts(one)
+            for part in value.values():
+                yield from _texts(part)
         case list():
-            for one in value:
-                yield from _texts(one)
+            for part in value:
+                yield from _texts(part)
 
 
 def _machine(provider: Mapping[str, Any]) -> dict[str, Any]:

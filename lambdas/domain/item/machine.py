@@ -30,11 +30,11 @@ DIGEST_LENGTH = 12
 ARM = re.compile(r"^(a1|[a-z]+[0-9]+[a-z-]*g[a-z0-9-]*)\.")
 """Families with an ARM processor have a g behind the generation: m7g, im4gn, g5g, p6e-gb200; and there is a1."""
 
-_SIZES = ", ".join(f"{name} {one.gib[0]} to {one.gib[1]}" for name, one in volumes.TYPES.items())
+_SIZES = ", ".join(f"{name} {volume.gib[0]} to {volume.gib[1]}" for name, volume in volumes.TYPES.items())
 _IOPS = ", ".join(
-    f"{name} {one.iops[0]} to {one.iops[1]}, at most {one.iops_per_gib} a GiB"
-    for name, one in volumes.TYPES.items()
-    if one.iops
+    f"{name} {volume.iops[0]} to {volume.iops[1]}, at most {volume.iops_per_gib} a GiB"
+    for name, volume in volumes.TYPES.items()
+    if volume.iops
 )
 
 

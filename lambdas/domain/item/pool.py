@@ -325,7 +325,7 @@ class Pool(Machine):
     @classmethod
     def _entries_within_max(cls, entries: tuple[Entry, ...], info: ValidationInfo) -> tuple[Entry, ...]:
         limit = info.data.get("max_instances")
-        if limit is not None and any(max(one.target_size, one.min_instances or 0) > limit for one in entries):
+        if limit is not None and any(max(entry.target_size, entry.min_instances or 0) > limit for entry in entries):
             raise ValueError(f"a size above max_instances ({limit})")
         return entries
 

@@ -100,4 +100,4 @@ def _change_between(before: datetime, after: datetime, zone: ZoneInfo) -> dateti
 def in_force(entries: Iterable[Entry], now: datetime) -> Entry | None:
     """The entry that came last; of several at one moment the one that stands last in the list."""
     came = [(at, number, entry) for number, entry in enumerate(entries) if (at := entry.last_came(now)) is not None]
-    return max(came, key=lambda one: one[:2])[2] if came else None
+    return max(came, key=lambda occurrence: occurrence[:2])[2] if came else None

@@ -32,7 +32,7 @@ TYPES = {
 }
 """Those that a machine can start from; EC2 does not start one from st1 or sc1."""
 
-PROVISIONED = ", ".join(name for name, one in TYPES.items() if one.iops)
+PROVISIONED = ", ".join(name for name, volume in TYPES.items() if volume.iops)
 
 
 def check_size(kind: str, gib: int | None) -> None:

@@ -40,7 +40,7 @@ class Cost:
 
 def cost_of(instances: Iterable[Instance], prices: Prices) -> Cost:
     """Add up what these instances cost; one whose on-demand price is not known saves nothing."""
-    each = [(prices.of(one), prices.on_demand.get(one.instance_type)) for one in instances]
+    each = [(prices.of(instance), prices.on_demand.get(instance.instance_type)) for instance in instances]
     known = [(paid, listed) for paid, listed in each if paid is not None]
     return Cost(
         hourly=sum((paid for paid, _ in known), Decimal(0)),

@@ -94,21 +94,21 @@ class Results:
     @property
     def ended(self) -> frozenset[str]:
         """Ids of the instances that EC2 agreed to terminate."""
-        return frozenset(id_ for one in self.terminated for id_ in one.instance_ids)
+        return frozenset(id_ for answer in self.terminated for id_ in answer.instance_ids)
 
     @property
     def unanswered(self) -> frozenset[str]:
         """Ids of the instances that may be being terminated."""
-        return frozenset(id_ for one in self.terminated for id_ in one.unanswered)
+        return frozenset(id_ for answer in self.terminated for id_ in answer.unanswered)
 
     @property
     def failures(self) -> tuple[Failure, ...]:
         """All refusals, the launch's first."""
         return (
             *(self.launched.failures if self.launched else ()),
-            *(f for one in self.terminated for f in one.failures),
-            *(_not_known(one.unknown) for one in self.terminated if one.unknown),
-            *(f for one in self.drains for f in one.failures),
+            *(f for answer in self.terminated for f in answer.failures),
+            *(_not_known(answer.unknown) for answer in self.terminated if answer.unknown),
+            *(f for drain in self.drains for f in drain.failures),
         )
 
 

@@ -18,6 +18,7 @@ from typing import TypeVar
 from lambdas.domain.decision.decide import NEXT_LOOK, blame, late_ones
 from lambdas.domain.decision.offers import OVERRIDES_LIMIT
 from lambdas.domain.decision.snapshot import Snapshot
+from lambdas.domain.decision.stock import units
 from lambdas.domain.item.fields import bounded
 from lambdas.domain.item.pool import Market
 from lambdas.domain.model.errors import KEY_REMEDY, REMEDIES
@@ -93,7 +94,7 @@ def remember(snapshot: Snapshot, plan: Plan, results: Results, policy: BackoffPo
     """What to keep in mind after this reconcile."""
     memory, launched, now = snapshot.status.memory, results.launched, snapshot.now
     attempt = None if plan.drop_attempt else memory.attempt
-    backoff = {key: one for key, one in memory.backoff.items() if _still_counts(key, one, snapshot)}
+    backoff = {key: refusal for key, refusal in memory.backoff.items() if _still_counts(key, refusal, snapshot)}
     holds = dict(memory.holds)
     if launched is not None:
         attempt = None if launched.answered else launched.attempt
@@ -110,7 +111,7 @@ def remember(snapshot: Snapshot, plan: Plan, results: Results, policy: BackoffPo
     dead = _failed_starts(snapshot, results)
     backoff |= _no_room(dead, backoff, now, policy)
     failed_starts, holds = _deaths(dead, snapshot, holds, policy)
-    below = not snapshot.intent.paused and sum(one.units for one in snapshot.stock.running) < snapshot.stock.wanted
+    below = not snapshot.intent.paused and units(snapshot.stock.running) < snapshot.stock.wanted
     return Memory(
         spec=snapshot.intent.spec or memory.spec,
         attempt=attempt,
@@ -149,7 +150,7 @@ def _bounded(remembered: dict[str, V]) -> dict[str, V]:
 def _ending(snapshot: Snapshot, results: Results) -> Ended | None:
     """Terminations whose answer is not known: sent just now, or by a reconcile that did not get as far as this."""
     before, now = snapshot.status.memory.ending, snapshot.now
-    known = {one.id for one in snapshot.stock.doubtful} - results.ended - results.unanswered
+    known = {instance.id for instance in snapshot.stock.doubtful} - results.ended - results.unanswered
     if results.unanswered:
         return Ended(at=now, ids=tuple(sorted(results.unanswered | known)))
     return Ended(at=before.at, ids=tuple(sorted(known))) if before and known else None
@@ -157,21 +158,22 @@ def _ending(snapshot: Snapshot, results: Results) -> Ended | None:
 
 def _shielded(known: Mapping[str, datetime], results: Results, now: datetime) -> dict[str, datetime]:
     """Whom EC2 refuses to terminate by name: others go in their place, and it is not asked every minute."""
-    new = {id_: now + FORGET_BACKOFF for one in results.terminated for id_ in one.refused}
+    new = {id_: now + FORGET_BACKOFF for answer in results.terminated for id_ in answer.refused}
     return {id_: until for id_, until in {**known, **new}.items() if until > now}
 
 
 def _risks(snapshot: Snapshot, launched: Launched | None, policy: BackoffPolicy) -> Series | None:
     """Replacing what is at risk by what then is at risk too becomes rare."""
     series, now = snapshot.status.memory.risks, snapshot.now
-    going = [one for one in snapshot.stock.members if one.id in snapshot.stock.at_risk & snapshot.swaps.going]
+    replaced = snapshot.stock.at_risk & snapshot.swaps.going
+    going = [instance for instance in snapshot.stock.members if instance.id in replaced]
     replaces = bool(going) and not snapshot.stock.missing  # what was missing was launched in nobody's place
     if launched is None or launched.attempt is None or not launched.instances or not replaces:
         return series if series and now - series.until < LONGEST_SERIES else None
     new = launched.attempt.id
     if series is None or now - series.until >= LONGEST_SERIES:
         return Series(since=now - A_LITTLE, tries=1, until=now + policy.seldom(1), attempts=(new,))
-    again = any(one.attempt_id in series.attempts for one in going)
+    again = any(instance.attempt_id in series.attempts for instance in going)
     tries, until = (series.tries + 1, now + policy.seldom(series.tries + 1)) if again else (series.tries, series.until)
     attempts = (*series.attempts, new)[-MOST_OF_A_SERIES:]
     return Series(since=series.since, tries=tries, until=until, attempts=attempts)
@@ -180,7 +182,8 @@ def _risks(snapshot: Snapshot, launched: Launched | None, policy: BackoffPolicy)
 def _returns(snapshot: Snapshot, plan: Plan, policy: BackoffPolicy) -> Series | None:
     """Making room for spot, which then did not come, becomes rare; once spot has come it starts afresh."""
     series, now = snapshot.status.memory.returns, snapshot.now
-    if series and any(one.market is Market.SPOT and one.launched_at >= series.since for one in _became_ready(snapshot)):
+    on_spot = (instance for instance in _became_ready(snapshot) if instance.market is Market.SPOT)
+    if series and any(instance.launched_at >= series.since for instance in on_spot):
         return None
     if not snapshot.swaps.returning or snapshot.offers is None:
         return series
@@ -197,7 +200,7 @@ def template_settles(snapshot: Snapshot, launched: Launched | None) -> bool:
         return False
     known = _template(snapshot, launched)
     young = known is not None and known.made_at is not None and snapshot.now - known.made_at < TEMPLATE_SETTLES
-    return young and all(_speaks_of_the_template(one) for one in launched.failures)
+    return young and all(_speaks_of_the_template(failure) for failure in launched.failures)
 
 
 def _speaks_of_the_template(failure: Failure) -> bool:
@@ -218,10 +221,10 @@ def _template(snapshot: Snapshot, launched: Launched | None) -> Template | None:
     One that EC2 has, though it does not show it, was made by a reconcile that did not get as far as this.
     """
     known = snapshot.template or snapshot.status.memory.template
-    if launched is not None and any(one.code == TEMPLATE_EXISTS for one in launched.failures):
+    if launched is not None and any(failure.code == TEMPLATE_EXISTS for failure in launched.failures):
         seen = known is not None and not known.machine
         return known if seen else Template(machine="", id="", version=0, made_at=snapshot.now)
-    missed = launched is not None and any(one.code.startswith(NO_TEMPLATE) for one in launched.failures)
+    missed = launched is not None and any(failure.code.startswith(NO_TEMPLATE) for failure in launched.failures)
     young = known and known.made_at and snapshot.now - known.made_at < TEMPLATE_SETTLES
     return known.model_copy(update={"machine": ""}) if known and missed and not young else known
 
@@ -233,9 +236,9 @@ def most_severe(failures: Iterable[Failure]) -> Failure | None:
 
 def _launched(snapshot: Snapshot, plan: Plan, results: Results) -> tuple[Batch, ...]:
     memory, now = snapshot.status.memory, snapshot.now
-    batches = {one.attempt: one for one in memory.launched if now - one.at < RECENT}
+    batches = {batch.attempt: batch for batch in memory.launched if now - batch.at < RECENT}
     if plan.drop_attempt and memory.attempt and (shown := _shown(snapshot)):
-        batches[memory.attempt.id] = _batch(memory.attempt, {one.id: one.offering for one in shown}, now)
+        batches[memory.attempt.id] = _batch(memory.attempt, {instance.id: instance.offering for instance in shown}, now)
     if (launched := results.launched) and launched.attempt and launched.instances:
         batches[launched.attempt.id] = _batch(launched.attempt, launched.instances, now)
     return tuple(batches.values())
@@ -254,13 +257,13 @@ def _shown(snapshot: Snapshot) -> tuple[Instance, ...]:
     """What EC2 shows of the open attempt; its next listing, from another replica, may be older and not show it."""
     attempt, stock = snapshot.status.memory.attempt, snapshot.stock
     seen = (*stock.running, *stock.starting, *stock.noticed, *stock.doubtful)
-    return tuple(one for one in seen if attempt and one.attempt_id == attempt.id)
+    return tuple(instance for instance in seen if attempt and instance.attempt_id == attempt.id)
 
 
 def _terminated(snapshot: Snapshot, results: Results) -> tuple[Ended, ...]:
     """What must not count any more though an older listing may show it: what we ended, and what was seen to end."""
-    recent = [one for one in snapshot.status.memory.terminated if snapshot.now - one.at < RECENT]
-    ids = results.ended | {one.id for one in snapshot.stock.failed_starts} | set(snapshot.stock.ended)
+    recent = [ended for ended in snapshot.status.memory.terminated if snapshot.now - ended.at < RECENT]
+    ids = results.ended | {instance.id for instance in snapshot.stock.failed_starts} | set(snapshot.stock.ended)
     return (*recent, *([Ended(at=snapshot.now, ids=tuple(sorted(ids)))] if ids else []))
 
 
@@ -268,14 +271,14 @@ def _startup(snapshot: Snapshot, plan: Plan, results: Results, dead: Iterable[In
     """Instances that are still to become ready: those awaited, and what has just been launched."""
     new = set(results.launched.instances) if results.launched else set()
     if plan.drop_attempt:
-        new |= {one.id for one in _shown(snapshot)}
-    over = results.ended | {one.id for one in dead}
+        new |= {instance.id for instance in _shown(snapshot)}
+    over = results.ended | {instance.id for instance in dead}
     return tuple(sorted((snapshot.stock.unready | new) - over))
 
 
 def _announced(snapshot: Snapshot, results: Results) -> tuple[str, ...]:
-    told = {one.instance_id for told in results.drains for one in told.drained}
-    noticed = {one.id for one in snapshot.stock.noticed}
+    told = {drained.instance_id for result in results.drains for drained in result.drained}
+    noticed = {instance.id for instance in snapshot.stock.noticed}
     return tuple(sorted(noticed & (told | set(snapshot.status.memory.announced))))
 
 
@@ -283,8 +286,8 @@ def _full(
     known: Mapping[str, datetime], launched: Launched | None, now: datetime, policy: BackoffPolicy
 ) -> dict[str, datetime]:
     """Subnets that had no free address: others of the zone come first for a while."""
-    refused = launched.failures if launched else ()
-    new = {one.subnet: now + policy.base for one in refused if one.reason is Reason.NO_ADDRESSES and one.subnet}
+    refused = (failure for failure in (launched.failures if launched else ()) if failure.reason is Reason.NO_ADDRESSES)
+    new = {failure.subnet: now + policy.base for failure in refused if failure.subnet}
     return {key: until for key, until in sorted({**known, **new}.items()) if until > now}
 
 
@@ -292,12 +295,12 @@ def _failed_starts(snapshot: Snapshot, results: Results) -> tuple[Instance, ...]
     """Instances that ended, or had to be ended, before they were ready."""
     late = set(late_ones(snapshot)) & results.ended
     stock = snapshot.stock
-    return (*stock.failed_starts, *(one for one in (*stock.running, *stock.starting) if one.id in late))
+    return (*stock.failed_starts, *(instance for instance in (*stock.running, *stock.starting) if instance.id in late))
 
 
 def _became_ready(snapshot: Snapshot) -> list[Instance]:
     awaited, stock = set(snapshot.status.memory.startup), snapshot.stock
-    return [*(one for one in stock.ready if one.id in awaited), *stock.lived]
+    return [*(instance for instance in stock.ready if instance.id in awaited), *stock.lived]
 
 
 def _ended_by(instance: Instance, codes: tuple[str, ...]) -> bool:
@@ -306,8 +309,8 @@ def _ended_by(instance: Instance, codes: tuple[str, ...]) -> bool:
 
 def _still_counts(offering: str, backoff: Backoff, snapshot: Snapshot) -> bool:
     """Whether a refusal is recent, and nothing that was launched after its pause has lived."""
-    tried_again = (one for one in _became_ready(snapshot) if one.offering == offering)
-    lived = any(one.launched_at >= backoff.until for one in tried_again)
+    tried_again = (instance for instance in _became_ready(snapshot) if instance.offering == offering)
+    lived = any(instance.launched_at >= backoff.until for instance in tried_again)
     return snapshot.now - backoff.until < FORGET_BACKOFF and not lived
 
 
@@ -315,7 +318,7 @@ def _no_room(
     dead: Iterable[Instance], backoff: Mapping[str, Backoff], now: datetime, policy: BackoffPolicy
 ) -> dict[str, Backoff]:
     """EC2 found no room after all: its answer came late, but it is the same answer."""
-    empty = {one.offering for one in dead if _ended_by(one, NO_ROOM)}
+    empty = {instance.offering for instance in dead if _ended_by(instance, NO_ROOM)}
     failures = {key: backoff[key].failures + 1 if key in backoff else 1 for key in sorted(empty)}
     return {
         key: Backoff(until=now + policy.after(number, key), failures=number, message=", ".join(NO_ROOM))
@@ -330,12 +333,12 @@ def _deaths(
 
     Whatever dies of one launch counts once.
     """
-    telling = [one for one in dead if not _ended_by(one, (*TAKEN_BY_EC2, *NO_ROOM, *BY_A_PERSON))]
+    telling = [instance for instance in dead if not _ended_by(instance, (*TAKEN_BY_EC2, *NO_ROOM, *BY_A_PERSON))]
     before, now = snapshot.status.memory, snapshot.now
     if not telling:
         return (0 if _became_ready(snapshot) else before.failed_starts), holds
-    first = min(telling, key=lambda one: one.id)
-    known = before.failed_starts > 0 and {one.attempt_id for one in telling} <= set(before.failed_attempts)
+    first = min(telling, key=lambda instance: instance.id)
+    known = before.failed_starts > 0 and {instance.attempt_id for instance in telling} <= set(before.failed_attempts)
     count = before.failed_starts + (0 if known else 1)
     hold = Hold(
         reason=Reason.CONFIG if _ended_by(first, NO_KEY) else blame(count),
@@ -345,13 +348,13 @@ def _deaths(
     )
     return count, {
         **holds,
-        **{market: _graver(holds.get(market), hold, now) for market in {one.market for one in telling}},
+        **{market: _graver(holds.get(market), hold, now) for market in {instance.market for instance in telling}},
     }
 
 
 def _failed_attempts(known: Iterable[str], dead: Iterable[Instance]) -> tuple[str, ...]:
     """The last attempts of which an instance ended before it was ready."""
-    return tuple(dict.fromkeys((*known, *sorted(one.attempt_id for one in dead))))[-FAILED_KEPT:]
+    return tuple(dict.fromkeys((*known, *sorted(instance.attempt_id for instance in dead))))[-FAILED_KEPT:]
 
 
 def _graver(known: Hold | None, new: Hold, now: datetime) -> Hold:
@@ -373,10 +376,11 @@ def _recently_interrupted(snapshot: Snapshot, dead: Iterable[Instance], policy: 
     """Offerings that an interruption struck or EC2 warned of: avoided for a while, also when that is forgotten."""
     struck = {
         notice.offering: notice.at + policy.avoidance
-        for notice in sorted(snapshot.status.notices.values(), key=lambda one: one.at)
+        for notice in sorted(snapshot.status.notices.values(), key=lambda notice: notice.at)
         if notice.kind in OF_CAPACITY
     }
-    struck |= {one.offering: snapshot.now + policy.avoidance for one in dead if _ended_by(one, TAKEN_BY_EC2)}
+    interrupted = (instance.offering for instance in dead if _ended_by(instance, TAKEN_BY_EC2))
+    struck |= dict.fromkeys(interrupted, snapshot.now + policy.avoidance)
     known = snapshot.status.memory.recently_interrupted
     latest = {key: max(until, known.get(key, until)) for key, until in (known | struck).items()}
     return {key: until for key, until in sorted(latest.items()) if until > snapshot.now}
@@ -384,8 +388,9 @@ def _recently_interrupted(snapshot: Snapshot, dead: Iterable[Instance], policy: 
 
 def _price_refused(known: Mapping[str, datetime], launched: Launched | None, now: datetime) -> dict[str, datetime]:
     """Offerings that EC2 found too expensive, whatever prices it told us; others are tried meanwhile."""
-    refused = (one for one in (launched.failures if launched else ()) if one.reason is Reason.PRICE_ABOVE_MAX)
-    new = {one.offering: now + NEXT_LOOK for one in refused if one.offering is not None}
+    failures = launched.failures if launched else ()
+    refused = (failure for failure in failures if failure.reason is Reason.PRICE_ABOVE_MAX)
+    new = {failure.offering: now + NEXT_LOOK for failure in refused if failure.offering is not None}
     return {key: until for key, until in sorted({**known, **new}.items()) if until > now}
 
 
@@ -397,9 +402,10 @@ def _backoff_after(
     One that gave all that was asked is not forgotten before an instance of it is ready: EC2 may find no room after all.
     """
     # Of several refusals of one offering a lack of capacity counts: it alone is remembered through an edit.
-    named = sorted(launched.failures, key=lambda one: one.reason is Reason.NO_CAPACITY)
-    refused = {one.offering: one for one in named if one.offering and _of_its_offering(one)}
-    everywhere = [one for one in launched.failures if one.reason is Reason.NO_CAPACITY and one.offering is None]
+    named = sorted(launched.failures, key=lambda failure: failure.reason is Reason.NO_CAPACITY)
+    refused = {failure.offering: failure for failure in named if failure.offering and _of_its_offering(failure)}
+    unnamed = (failure for failure in launched.failures if failure.offering is None)
+    everywhere = [failure for failure in unnamed if failure.reason is Reason.NO_CAPACITY]
     if everywhere or (launched.short and launched.answered and not launched.failures):
         words = everywhere[0] if everywhere else Failure(Reason.NO_CAPACITY, "", "EC2 launched fewer than requested.")
         refused = {**dict.fromkeys(launched.offerings, words), **refused}
@@ -435,14 +441,14 @@ def _holds_after(
     launched: Launched, holds: dict[Market, Hold], now: datetime, policy: BackoffPolicy
 ) -> dict[Market, Hold]:
     hold = _hold_after(launched, holds.get(launched.market), now, policy)
-    others = {market: one for market, one in holds.items() if market is not launched.market}
+    others = {market: hold for market, hold in holds.items() if market is not launched.market}
     return {**others, launched.market: hold} if hold else others
 
 
 def _hold_after(launched: Launched, hold: Hold | None, now: datetime, policy: BackoffPolicy) -> Hold | None:
     if not launched.short:
         return None
-    worst = most_severe(one for one in launched.failures if not _of_its_offering(one))
+    worst = most_severe(failure for failure in launched.failures if not _of_its_offering(failure))
     if worst is None or worst.reason is Reason.NO_CAPACITY or (worst.reason is Reason.NO_ADDRESSES and worst.subnet):
         return None
     failures = hold.failures + 1 if hold is not None else 1

@@ -39,7 +39,7 @@ def fold(snapshot: Snapshot, plan: Plan, results: Results, policy: BackoffPolicy
     """Fold one reconcile's results into the status it began with."""
     memory = remember(snapshot, plan, results, policy)
     past = set(past_notices(snapshot))
-    notices = {id_: one for id_, one in snapshot.status.notices.items() if id_ not in past}
+    notices = {id_: notice for id_, notice in snapshot.status.notices.items() if id_ not in past}
     folded = Status(answer=snapshot.status.answer, memory=memory, notices=notices)
     after = replace(snapshot, stock=_stock_after(snapshot, memory, results), status=folded)
     left = decide(after)
@@ -84,14 +84,14 @@ def _shortfalls(after: Snapshot, left: Plan) -> tuple[Shortfall, ...]:
     lacks_base = max(0, base(pool, stock) - stock.on_demand)
     lacking = max(0, stock.wanted - stock.serving - lacks_base)
     known = after.status.memory.shortfalls
-    served = max(0, sum(one.units for one in known) - lacking)
+    served = max(0, sum(shortfall.units for shortfall in known) - lacking)
     kept: list[Shortfall] = []
-    for one in known:
-        gone = min(served, one.units)
+    for shortfall in known:
+        gone = min(served, shortfall.units)
         served -= gone
-        if one.units > gone:
-            kept.append(Shortfall(since=one.since, units=one.units - gone))
-    new = lacking - sum(one.units for one in kept)
+        if shortfall.units > gone:
+            kept.append(Shortfall(since=shortfall.since, units=shortfall.units - gone))
+    new = lacking - sum(shortfall.units for shortfall in kept)
     why = left.blocker
     struck = why is not None and why.market is Market.SPOT and (why.reason in SPOT_IS_SHORT or why.waits)
     if new > 0 and struck:
@@ -103,7 +103,7 @@ def _merged(shortfalls: list[Shortfall]) -> tuple[Shortfall, ...]:
     """At most so many: the youngest are counted with the one before them, and so wait no longer than they should."""
     few, rest = shortfalls[: MOST_SHORTFALLS - 1], shortfalls[MOST_SHORTFALLS - 1 :]
     if len(rest) > 1:
-        rest = [Shortfall(since=rest[-1].since, units=sum(one.units for one in rest))]
+        rest = [Shortfall(since=rest[-1].since, units=sum(shortfall.units for shortfall in rest))]
     return (*few, *rest)
 
 
@@ -113,11 +113,11 @@ def _sizes(after: Snapshot) -> tuple[Size, ...]:
     # A deleted item may come back, and ask for any calm.
     calm = (pool.scale_in_after_minutes if pool else LONGEST_CALM) * after.minute
     fell = (Size(at=now, wanted=before.wanted),) if before.wanted > after.stock.wanted else ()
-    recent = [one for one in (*after.status.memory.sizes, *fell) if now - one.at < calm]
+    recent = [size for size in (*after.status.memory.sizes, *fell) if now - size.at < calm]
     falling: list[Size] = []
-    for one in reversed(recent):
-        if one.wanted > max(after.stock.wanted, falling[-1].wanted if falling else 0):
-            falling.append(one)
+    for size in reversed(recent):
+        if size.wanted > max(after.stock.wanted, falling[-1].wanted if falling else 0):
+            falling.append(size)
     return tuple(reversed(falling if len(falling) <= MOST_SIZES else _thinned(falling)))
 
 
@@ -130,21 +130,20 @@ def _thinned(sizes: list[Size]) -> list[Size]:
 def _stock_after(snapshot: Snapshot, memory: Memory, results: Results) -> Stock:
     stock, attempt, pool = snapshot.stock, memory.attempt, snapshot.intent.pool
     known_attempt = attempt == snapshot.status.memory.attempt
-    known = {one.id for one in (*stock.members, *stock.noticed)}
+    known = {instance.id for instance in (*stock.members, *stock.noticed)}
 
-    def weighed(one: Instance) -> Instance:
-        return replace(one, units=pool.weight(one.instance_type)) if pool else one
+    def weighed(instance: Instance) -> Instance:
+        return replace(instance, units=pool.weight(instance.instance_type)) if pool else instance
 
     launched = results.launched.instances if results.launched else {}
-    new = tuple(
-        weighed(one) for one in recently_launched(memory, snapshot.now) if one.id in launched and one.id not in known
-    )
+    fresh = launched.keys() - known
+    new = tuple(weighed(instance) for instance in recently_launched(memory, snapshot.now) if instance.id in fresh)
     doubt = set(memory.ending.ids) if memory.ending else set()
-    left = stock.without(results.ended | doubt)
+    left, still = stock.without(results.ended | doubt), doubt - results.ended
     return replace(
         left,
         unseen=(*left.unseen, *new),
-        doubtful=tuple(one for one in (*stock.members, *stock.doubtful) if one.id in doubt - results.ended),
+        doubtful=tuple(instance for instance in (*stock.members, *stock.doubtful) if instance.id in still),
         unready=frozenset(memory.startup),
         failed_starts=(),
         lived=(),

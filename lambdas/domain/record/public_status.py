@@ -80,11 +80,11 @@ def _rollout(after: Snapshot, blocker: Blocker | None, blocked_replacement: Bloc
         state, message = RolloutState.ON_REPLACE, "They stay until they end for another reason (update is on_replace)."
     elif is_refused(after.status.memory, after.now):
         holds = after.status.memory.holds.values()
-        words = " ".join(dict.fromkeys(one.message for one in holds))
+        words = " ".join(dict.fromkeys(hold.message for hold in holds))
         state, message = RolloutState.STOPPED, words or "Instances ended before they were ready."
     elif (hindered := blocker or blocked_replacement) and hindered.reason is Reason.CONFIG and not hindered.waits:
         state, message = RolloutState.STOPPED, hindered.message
-    elif not after.swaps.going & {one.id for one in old} and (stuck := dict(after.swaps.stuck)):
+    elif not after.swaps.going & {instance.id for instance in old} and (stuck := dict(after.swaps.stuck)):
         state, message = RolloutState.ROLLING, "It cannot continue: " + " ".join(dict.fromkeys(stuck.values()))
     elif blocked_replacement is not None:
         state, message = (
@@ -99,10 +99,10 @@ def _rollout(after: Snapshot, blocker: Blocker | None, blocked_replacement: Bloc
 def _replacing(after: Snapshot, blocked_replacement: Blocker | None) -> Replacing | None:
     """What should give way to others, and why it still serves. A rolling update speaks for itself."""
     pool, swaps = after.intent.pool, after.swaps
-    drifted = {one.id for one in outdated(pool, after.stock)} if pool else set()
-    going = [one for one in after.stock.members if one.id in swaps.going - drifted]
-    stuck = [(one, why) for one, why in swaps.stuck if one.id not in drifted]
-    count = units([*going, *(one for one, _ in stuck)])
+    drifted = {instance.id for instance in outdated(pool, after.stock)} if pool else set()
+    going = [instance for instance in after.stock.members if instance.id in swaps.going - drifted]
+    stuck = [(instance, why) for instance, why in swaps.stuck if instance.id not in drifted]
+    count = units([*going, *(instance for instance, _ in stuck)])
     if not count:
         return None
     if going and blocked_replacement is not None:
@@ -129,10 +129,10 @@ def _warnings(unsold: tuple[str, ...]) -> tuple[str, ...]:
 
 def _drains(after: Snapshot, results: Results) -> tuple[Drained, ...]:
     """The last instances whose end was announced, each with what came of its command."""
-    new = [one for told in results.drains for one in told.drained]
+    new = [drained for result in results.drains for drained in result.drained]
     known = [
-        one.model_copy(update={"status": after.drains[one.instance_id]}) if one.instance_id in after.drains else one
-        for one in after.status.answer.drains
+        drained.model_copy(update={"status": after.drains.get(drained.instance_id, drained.status)})
+        for drained in after.status.answer.drains
     ]
     return (*known, *new)[-SHOWN_DRAINS:]
 
@@ -147,7 +147,7 @@ def _last_error(results: Results, snapshot: Snapshot) -> LastError | None:
     """The most severe refusal that mattered: one offering's lack does not when another gave all that was asked."""
     launched = results.launched
     unharmed = launched is not None and not launched.short
-    failures = [one for one in results.failures if not (unharmed and one.reason in OF_AN_OFFERING)]
+    failures = [failure for failure in results.failures if not (unharmed and failure.reason in OF_AN_OFFERING)]
     worst = most_severe([*failures, *snapshot.unanswered])
     if worst is None:
         return snapshot.status.answer.last_error
