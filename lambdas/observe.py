@@ -1,4 +1,4 @@
-"""Asks EC2 what a decision needs, and no more: instances always, the rest only where it can matter now."""
+"""Asks EC2 for what a decision needs: instances always, the rest only where it can matter now."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def observe(
 ) -> Snapshot:
     """List the pool's instances, and ask for the health of those that have not been seen ready.
 
-    Raises FleetError if there is no listing: nothing is decided on a guess. Health that EC2 does not tell is as before.
+    Raises FleetError without a listing: nothing is decided by guessing. Without an answer, health stays as it was.
     """
     instances = fleet.instances(pool_name)
     snapshot = take_snapshot(intent, instances, status, now, minute=minute)
@@ -34,11 +34,10 @@ def observe(
 
 
 def with_offers(snapshot: Snapshot, fleet: Fleet) -> tuple[Snapshot, Launched | None]:
-    """Add what EC2 offers a pool that may launch or must choose whom to let go, and its launch template.
+    """Add what EC2 offers a pool that may launch or must choose instances to terminate, and its launch template.
 
-    A changed description is put down in the template at once, though nothing is to be launched yet: a later bad edit
-    must not lose it, and EC2 says now what is wrong with it. If EC2 refuses to tell, that is a launch refused; it
-    hinders nothing else.
+    A changed description goes into the template at once, even if nothing is launched yet: a later faulty edit must not
+    lose it, and EC2 says now what is wrong with it. A refusal here counts as a refused launch; it blocks nothing else.
     """
     pool, memory = snapshot.intent.pool, snapshot.status.memory
     if pool is None or snapshot.intent.paused:
@@ -58,9 +57,9 @@ def with_offers(snapshot: Snapshot, fleet: Fleet) -> tuple[Snapshot, Launched | 
 
 
 def with_unsold(snapshot: Snapshot, fleet: Fleet) -> Snapshot:
-    """Add which types of a changed item EC2 sells nowhere: a misspelt one would be waited for without end.
+    """Add the types of a changed item that the Region does not sell: a misspelt type would be awaited for ever.
 
-    Without an answer it is asked again by the next reconcile.
+    Without an answer the next reconcile asks again.
     """
     pool = snapshot.intent.pool
     known = snapshot.intent.spec == snapshot.status.memory.spec and snapshot.status.memory.unsold is not None
@@ -73,7 +72,7 @@ def with_unsold(snapshot: Snapshot, fleet: Fleet) -> Snapshot:
 
 
 def looked_at_again(snapshot: Snapshot, pool_name: str, fleet: Fleet, *, now: datetime) -> Snapshot:
-    """The same with a new listing: what was asked since the first took long, and somebody may have protected one.
+    """The same with a new listing: requests since the first took long, and a user may have protected an instance.
 
     Health is not asked again. Raises FleetError if there is no listing.
     """

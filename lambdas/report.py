@@ -1,4 +1,4 @@
-"""What a reconcile and a tick tell: one log line each, and their metrics."""
+"""Reports a reconcile and a tick: one log line each, and their metrics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REASON_GAUGES = {
 
 
 def reconciled(stack: str, lease: Lease, plan: Plan, results: Results, *, status: Status, now: datetime) -> None:
-    """Tell what one round of a reconcile saw, did and brought about."""
+    """Report what one round of a reconcile saw, did and achieved."""
     answer = status.answer
     logger.info(
         "reconciled",
@@ -53,14 +53,14 @@ def reconciled(stack: str, lease: Lease, plan: Plan, results: Results, *, status
 
 
 def forgotten(stack: str, lease: Lease, status: Status) -> None:
-    """Tell that a pool without an item, and with nothing left of it, is no more."""
+    """Report that a deleted pool, with nothing left of it, is forgotten."""
     logger.info("forgotten", pool=lease.pool_name, fence=lease.fence)
     for reason in troubles_of(status.answer, status.memory):
         publish(stack, {Metric.SECONDS_IN_TROUBLE: 0}, pool=lease.pool_name, reason=reason)
 
 
 def not_forgotten(lease: Lease, error: Exception) -> None:
-    """Tell that something of a pool without an item cannot be deleted."""
+    """Report that something of a deleted pool cannot be deleted."""
     logger.error("not forgotten", pool=lease.pool_name, fence=lease.fence, fault=str(error))
 
 
@@ -93,7 +93,7 @@ def ticked(
 
 
 def cost(stack: str, now: Cost, unanswered: Iterable[Failure] = ()) -> None:
-    """Publish what the fleet costs, and tell why prices are unknown. Metrics are floats; nothing is decided by them."""
+    """Publish what the fleet costs, and log why prices are unknown. Metrics are floats; no decision uses them."""
     if refusals := [f"{failure.reason}: {failure.code}: {failure.message}"[:300] for failure in unanswered]:
         logger.warning("prices unknown", failures=refusals, instances=now.unpriced)
     publish(
@@ -122,7 +122,7 @@ def _of_a_pool(stack: str, pool_name: str, status: Status, now: datetime) -> Non
     publish(stack, {Metric.WANTED: answer.wanted, Metric.RUNNING: answer.running}, pool=pool_name)
     since = answer.waiting.since if answer.waiting else below
     for reason in troubles_of(answer, status.memory):
-        # At least one second: zero is what a pool without trouble would have.
+        # At least one second, because zero means that the pool is not in trouble.
         publish(stack, {Metric.SECONDS_IN_TROUBLE: max(1.0, _since(since, now))}, pool=pool_name, reason=reason)
     for reason, ended in status.memory.over.items():
         if now - ended < CLOSING:

@@ -1,4 +1,4 @@
-"""Tells of instances that EC2 takes: an event on the default bus, and the pool's command through Systems Manager."""
+"""Announces interruptions: an event on the default bus, and the pool's drain command through Systems Manager."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ DETAIL_TYPE = "Pool Instance Draining"
 DOCUMENT = "AWS-RunShellScript"
 EVENTS_BATCH = 10
 COMMAND_SECONDS = 60
-"""Systems Manager gives up starting a command after so long."""
+"""Systems Manager gives up starting a command after this time."""
 
 NOTICE_SECONDS = 120
-"""So long the instance has, and its command."""
+"""How long the instance may still run, and so its command."""
 
 NOT_SENT = "NotSent"
 
@@ -38,7 +38,7 @@ class EventsAndCommands:
         self._clock = clock
 
     def tell(self, pool_name: str, instances: Iterable[Instance], command: str | None) -> DrainResult:
-        """Announce in batches, then run the command on each: one that has no agent must not hinder the others."""
+        """Announce in batches, then run the command on each: an instance without an agent must not block the others."""
         failures: list[Failure] = []
         announced: list[Instance] = []
         for batch in in_parts(instances, EVENTS_BATCH):
@@ -53,7 +53,7 @@ class EventsAndCommands:
         return DrainResult(tuple(drained), tuple(failures))
 
     def states(self, running: Iterable[Drained]) -> Mapping[str, str]:
-        """What came of commands; one that Systems Manager has forgotten is left as it was."""
+        """The states of commands; a command that Systems Manager has forgotten is left out."""
         found: dict[str, str] = {}
         for drain in running:
             try:

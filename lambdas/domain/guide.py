@@ -1,7 +1,6 @@
-"""What each trouble means, what the system does about it, what a person can do: the words of alarms, docs and explain.
+"""The texts of alarms, docs and explain: what each trouble means, what the system does, what a person can do.
 
-Each text stands here once. Alarm descriptions, ``spotpools explain``, docs/runbook.md and the README's table are made
-from it.
+Each text is written once. Alarm descriptions, ``spotpools explain``, docs/runbook.md and the README's table use it.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from lambdas.domain.model.status import Reason
 
 
 class Trouble(StrEnum):
-    """All that can go wrong visibly; those with an alarm have its name."""
+    """All visible troubles; those with an alarm have its name."""
 
     BELOW_TARGET = "pool-below-target"
     WAITING_LONG = "pool-waiting-long"
@@ -40,7 +39,7 @@ class Trouble(StrEnum):
 
 @dataclass(frozen=True)
 class Advice:
-    """One trouble in three sentences or so each; ``look`` are commands that show more, {pool} stands for the pool."""
+    """The texts about one trouble; ``look`` are commands that show more, {pool} stands for the pool."""
 
     means: str
     does: str
@@ -49,7 +48,7 @@ class Advice:
 
     @property
     def text(self) -> str:
-        """All of it, as an alarm says it."""
+        """All three texts, as an alarm shows them."""
         return f"{self.means} {self.does} {self.do}"
 
 
@@ -212,5 +211,5 @@ OF_A_REASON = {
 
 
 def advice(reason: Reason) -> Advice:
-    """What to say of a pool that waits for this reason."""
+    """The advice for a pool that waits for this reason."""
     return GUIDE[OF_A_REASON[reason]]

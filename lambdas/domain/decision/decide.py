@@ -1,6 +1,6 @@
-"""The decision: what a pool needs done now. Pure and total: the same answer for the same snapshot.
+"""Decides what a pool needs now. Pure and total: the same snapshot always gives the same plan.
 
-The law: never launch while an earlier attempt's answer is unknown (only send that same attempt again), never plan
+Invariants: never launch while an earlier attempt's answer is unknown (only send that same attempt again), never plan
 beyond max_instances, never launch above spot_max_price, never terminate an instance that is protected or noticed.
 """
 
@@ -25,28 +25,28 @@ from lambdas.domain.model.plan import Blocker, Drain, Launch, Plan, Resend, Step
 from lambdas.domain.model.status import FORGET_BACKOFF, RECENT, Attempt, Backoff, Reason
 
 NEXT_LOOK = timedelta(seconds=50)
-"""When what only a look can tell is looked at again: by the next tick, so a little less than its period."""
+"""When to check what only a new listing or price can show: at the next tick, so a little less than its period."""
 
 RESEND_FOR = RECENT / 2
 """How long an open attempt is sent again: what the last repeat launched must show before the attempt has settled."""
 
 SELDOM = timedelta(minutes=15)
-"""When what does not change by itself is looked at again."""
+"""When to check what does not change by itself."""
 
 SHOWN_OFFERINGS = 6
 TELL_AT_ONCE = 10
-"""Instances whose end is announced in one step: as many events as EventBridge takes in one call, and little to repeat
+"""Instances whose end is announced in one step: EventBridge accepts as many events in one call, and little is repeated
 if the function ends in the middle."""
 
 FAILED_STARTS_OF_ONE_FAULT = 2
-"""The first launch whose instances end before they are ready may be bad luck."""
+"""From so many on, the item is the likely cause: a single launch with failed starts may be chance."""
 
 SPOT_IS_SHORT = (Reason.NO_CAPACITY, Reason.PRICE_ABOVE_MAX, Reason.QUOTA)
-"""Why spot may be missing in a way that buying on demand helps against."""
+"""Reasons for missing spot capacity that buying on demand helps against."""
 
 
 def decide(snapshot: Snapshot) -> Plan:
-    """Say what to do about the difference between what is wanted and what EC2 shows."""
+    """Plan how to close the difference between what is wanted and what EC2 shows."""
     if snapshot.intent.deleted:
         return _drain(snapshot)
     if snapshot.intent.pool is None or snapshot.intent.paused:
@@ -64,7 +64,7 @@ def _drain(snapshot: Snapshot) -> Plan:
 
 
 def _finish(snapshot: Snapshot, pool: Pool, attempt: Attempt) -> Plan:
-    """Recover an attempt whose answer is unknown: send it again if it may still be, else wait until it has settled."""
+    """Recover an attempt whose answer is unknown: send it again while that is allowed, else wait until it settles."""
     told = tuple(_told(snapshot))
     if _settled(snapshot):
         return Plan(steps=told, drop_attempt=True)
@@ -84,25 +84,25 @@ def _finish(snapshot: Snapshot, pool: Pool, attempt: Attempt) -> Plan:
 
 
 def _is_still_missing(snapshot: Snapshot) -> bool:
-    """Whether what the open attempt asked for would be asked for now. If not, a repeat could only bring too much."""
+    """Whether the open attempt's instances are still missing. If not, a repeat could only launch too many."""
     without = replace(snapshot, stock=replace(snapshot.stock, in_flight=0))
     return without.stock.missing + without.surge > 0
 
 
 def _settled(snapshot: Snapshot) -> bool:
-    """Whether an open attempt can add nothing any more: EC2 shows all it asked for, or must show what came of it."""
+    """Whether an open attempt can add nothing more: EC2 shows all that it asked for, or has had time to show it."""
     attempt = snapshot.status.memory.attempt
     return attempt is not None and (not snapshot.stock.in_flight or snapshot.now - attempt.at >= RECENT)
 
 
 def _fill(snapshot: Snapshot, pool: Pool) -> Plan:
-    """Launch what is missing or replaces others, let go what is too much or replaced."""
+    """Launch missing instances and replacements; terminate surplus and replaced instances."""
     launch, blocker = _launch(snapshot, pool)
     late = late_ones(snapshot) if snapshot.health_known else ()
     left = replace(snapshot, stock=snapshot.stock.without(late))
     told = tuple(_told(snapshot))
     if launch and launch.count < snapshot.wish:
-        told = told[:1]  # two minutes are short: all replacements are asked for before all are told
+        told = told[:1]  # two minutes are short: request all replacements before announcing every end
     steps = (
         *((launch,) if launch else ()),
         *told,
@@ -131,7 +131,7 @@ def _launch(snapshot: Snapshot, pool: Pool) -> tuple[Launch | None, Blocker | No
 
 
 def _wishes(snapshot: Snapshot, pool: Pool, room: int) -> Iterator[tuple[Market, int]]:
-    """What to buy where: a spot pool's base on demand, the rest in the pool's own market."""
+    """What to buy on which market: a spot pool's base on demand, the rest in the pool's own market."""
     going = snapshot.swaps.going
     there = (*snapshot.stock.members, *snapshot.stock.doubtful)
     stays = units(instance for instance in there if instance.market is Market.ON_DEMAND and instance.id not in going)
@@ -147,7 +147,7 @@ def _from(market: Market, count: int, snapshot: Snapshot, pool: Pool) -> Launch 
         return held
     if snapshot.offers is None:
         return Blocker(Reason.UNKNOWN, "Waiting for what EC2 offers.", snapshot.now, market)
-    # What hinders those that would fit counts, and not that others are too heavy.
+    # The reason comes from the offers that fit, not from those that are too heavy.
     fitting = [offer for offer in snapshot.offers if offer.market is market and offer.units <= snapshot.stock.headroom]
     choice = choose(pool, market, fitting or snapshot.offers, snapshot.status, snapshot.now)
     if not choice.usable:
@@ -170,7 +170,7 @@ def _held(market: Market, snapshot: Snapshot) -> Blocker | None:
 
 
 def _fallback(snapshot: Snapshot, pool: Pool, blocker: Blocker) -> Launch | Blocker | None:
-    """Buy on demand what spot has been missing for long enough, each part by its own time; before that, say when."""
+    """Buy on demand what spot has lacked for long enough, each part by its own age; before that, say when."""
     short = blocker.reason in SPOT_IS_SHORT or blocker.waits
     if pool.fallback is None or blocker.market is Market.ON_DEMAND or not short:
         return None
@@ -196,7 +196,7 @@ def _trial(snapshot: Snapshot) -> Blocker:
 
 
 def blame(failed_starts: int) -> Reason:
-    """What so many launches in a row that brought nothing that lived are put down to."""
+    """The likely cause when so many launches in a row had only failed starts."""
     return Reason.CONFIG if failed_starts >= FAILED_STARTS_OF_ONE_FAULT else Reason.UNKNOWN
 
 
@@ -256,7 +256,7 @@ def _names(offers: Iterable[Offer]) -> str:
 
 
 def _quoted(refused: tuple[tuple[Offer, Backoff], ...]) -> str:
-    """EC2's own words, of the newest refusal."""
+    """EC2's message about the newest refusal, and our remedy if there is one."""
     newest = max((backoff for _, backoff in refused), key=lambda backoff: backoff.until)
     remedy = REMEDIES.get(newest.message.partition(":")[0])
     said = f" EC2 says: {newest.message}" if newest.message else ""
@@ -312,7 +312,7 @@ def late_ones(snapshot: Snapshot) -> tuple[str, ...]:
 
 
 def _is_out_of(blocker: Blocker | None) -> bool:
-    """Whether EC2 would not give a successor; a pool at its limit has to make room for one."""
+    """Whether EC2 has no replacement to give now. A pool at max_instances is different: it must make room first."""
     return blocker is not None and blocker.reason is not Reason.MAX_INSTANCES
 
 
@@ -331,7 +331,7 @@ def _replaced(snapshot: Snapshot, pool: Pool, *, may_miss: bool) -> Iterator[Ste
 
 
 def _spot_is_offered(snapshot: Snapshot, pool: Pool) -> bool:
-    """Whether spot may be tried in the place of an on-demand instance: an offering has refused nothing for a while."""
+    """Whether spot may be tried in place of an on-demand instance: some offering has had no refusal for a while."""
     usable = choose(pool, Market.SPOT, snapshot.offers or (), snapshot.status, snapshot.now).usable
     backoff = snapshot.status.memory.backoff
     lately = {key for key, refusal in backoff.items() if snapshot.now - refusal.until < FORGET_BACKOFF}
@@ -362,7 +362,7 @@ def _too_many(snapshot: Snapshot, why: str = "more instances than wanted") -> It
 
 
 def _once_more(snapshot: Snapshot) -> tuple[str, ...]:
-    """Of those that may have been terminated already, the ones that ought to be still: more would be too many."""
+    """Instances to terminate again, because the first answer was lost: those that are still surplus."""
     stock = snapshot.stock
     surplus = stock.serving + units(stock.doubtful) - snapshot.held
     ready = units(stock.ready) + units(filter(stock.is_ready, stock.doubtful)) - snapshot.held

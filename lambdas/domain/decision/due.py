@@ -1,4 +1,4 @@
-"""Which pools a tick must reconcile: those where something differs or is waiting for this moment."""
+"""Finds out why the tick must reconcile a pool: something differs, or a wait has ended."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from lambdas.domain.model.status import NOTICE_COUNTS, RISK_COUNTS, Notice, Noti
 
 
 def why_due(snapshot: Snapshot, *, new: bool = False) -> str | None:
-    """Why the pool needs a reconcile now; None when it would change nothing. ``new``: there is no status of it."""
+    """Why the pool needs a reconcile now; None if it would change nothing. ``new``: the pool has no status yet."""
     if snapshot.intent.deleted and snapshot.stock.empty:
-        # One that was forgotten has no status either, and EC2 shows for about an hour what it had.
+        # A forgotten pool has no status either, and EC2 shows its ended instances for about an hour.
         later = snapshot.status.memory.forget_at
         return None if new or (later is not None and later > snapshot.now) else "it was deleted and has ended"
     if new:
@@ -52,7 +52,7 @@ def _instances_changed(snapshot: Snapshot) -> bool:
 
 
 def _starting_up(snapshot: Snapshot) -> bool:
-    """Whether a look can tell more of instances that are not ready: by checks, by a tag, by their end."""
+    """Whether a reconcile can learn more about instances that are not ready: from checks, a tag, or their end."""
     stock, pool = snapshot.stock, snapshot.intent.pool
     if pool is None:
         return False
@@ -74,13 +74,13 @@ def _may_try(snapshot: Snapshot) -> bool:
     waiting = snapshot.status.answer.waiting
     if waiting is None:
         return snapshot.may_launch
-    # Prices are looked at by each tick, whenever the last look was: it costs no launch.
+    # Each tick checks prices, whenever the last check was: that costs no launch.
     watched = waiting.reason is Reason.PRICE_ABOVE_MAX
     return (watched or waiting.next_attempt_at <= snapshot.now) and not snapshot.intent.paused
 
 
 def past_notices(snapshot: Snapshot) -> tuple[str, ...]:
-    """Ids of the instances whose notice no longer matters: EC2 has taken them, or has not in all the time."""
+    """Ids of instances whose notice no longer matters: they have ended, or still run long after the notice."""
     present = {instance.id for instance in (*snapshot.stock.members, *snapshot.stock.noticed, *snapshot.stock.stopped)}
     present |= {instance.id for instance in snapshot.stock.doubtful}
 

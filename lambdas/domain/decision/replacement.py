@@ -1,10 +1,10 @@
-"""Which serving instances should give way to others, and how carefully: at risk, on demand for a time, or outdated.
+"""Which serving instances to replace, and how carefully: at risk, temporary on-demand, or outdated.
 
-Each kind is replaced first and let go after: its surge runs beyond the wanted size until enough others are ready. A
-changed description proves itself before it spreads: until one instance made by it is ready, only one is tried.
+A replacement is launched first, beyond the wanted size (the surge); the old instance is terminated when enough others
+are ready. A changed description is tested before it spreads: until one instance made by it is ready, only one is tried.
 
-A swap is planned in whole instances: who goes, what must come in its place, and whether that fits below max_instances
-beside it. What does not fit is not begun; a rolling update may then swap in place, within max_unavailable.
+A swap is planned in whole instances: which ones end, what must replace them, and whether both fit below max_instances.
+A swap that does not fit is not started; a rolling update may then swap in place, within max_unavailable.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from lambdas.domain.model.status import Memory, Reason
 
 @dataclass(frozen=True)
 class Replacement:
-    """Instances to replace, in the order in which they go.
+    """Instances to replace, in the order in which they are terminated.
 
-    ``surge`` units may run beyond the wanted size meanwhile, ``spare`` units of it may be missing. ``returns``: an
-    on-demand instance makes way for spot in its place, if spot has room.
+    Meanwhile ``surge`` units may run beyond the wanted size, and ``spare`` units of it may be missing. ``returns``: an
+    on-demand instance makes room for a spot instance, if spot has capacity.
     """
 
     instances: tuple[Instance, ...]
@@ -37,10 +37,10 @@ class Replacement:
 
 @dataclass(frozen=True)
 class Swaps:
-    """All that is to be replaced, most urgent first.
+    """All planned replacements, most urgent first.
 
-    ``surge`` is how many units have to come beyond what is missing. ``stuck`` are instances that cannot be replaced
-    although they should be, with the reason.
+    ``surge`` is how many units to launch beyond what is missing. ``stuck`` are instances that should be replaced but
+    cannot be, with the reason.
     """
 
     groups: tuple[Replacement, ...] = ()
@@ -49,12 +49,12 @@ class Swaps:
 
     @property
     def going(self) -> frozenset[str]:
-        """Ids of all that is to be replaced."""
+        """Ids of all instances to be replaced."""
         return frozenset(instance.id for each in self.groups for instance in each.instances)
 
     @property
     def returning(self) -> bool:
-        """Whether an on-demand instance should make way for spot in its place."""
+        """Whether an on-demand instance should make room for spot."""
         return any(each.returns for each in self.groups)
 
 
@@ -65,9 +65,9 @@ NO_ROOM = (
 
 
 def plan_swaps(pool: Pool, stock: Stock, memory: Memory, now: datetime, held: int) -> Swaps:
-    """Say what gives way to others; protected ones never. ``held`` is the size below which nothing is let go.
+    """Plan which instances to replace, never protected ones. ``held`` is the size below which none is terminated.
 
-    An outdated instance may have another reason too: it then has that one's surge, and goes as soon as either lets it.
+    An outdated instance may have another reason too. Then it uses that reason's surge, and ends when either allows it.
     """
     replace_risky = pool.on_rebalance == "replace_first"
     at_risk = [instance for instance in stock.members if replace_risky and instance.id in stock.at_risk]
@@ -83,7 +83,7 @@ def plan_swaps(pool: Pool, stock: Stock, memory: Memory, now: datetime, held: in
     drifted = tuple(_unprotected(old, stock))
     recommended = _unprotected((instance for instance in at_risk if recommended_again(instance, memory, now)), stock)
     others = [instance for instance in at_risk if instance not in recommended]
-    # Replacements of some may have come already, at the last try: those are brought to their end.
+    # The last try may have launched replacements for some of these already: finish those.
     come = _up_to(stock.serving - max(held, stock.wanted) - units(_unprotected(others, stock)), recommended)
     again = tuple(instance for instance in recommended if instance not in come)
     risky, on_demand = first_seen([*others, *come]), first_seen(temporary)
@@ -124,7 +124,7 @@ class _Room:
         self._extra = 0
 
     def admit(self, instances: Iterable[Instance]) -> tuple[Instance, ...]:
-        """Those whose successors fit beside all that was admitted before."""
+        """The instances whose replacements fit beside all that was admitted before."""
         admitted = []
         for instance in instances:
             if self.fits(instance.units):
@@ -140,17 +140,17 @@ class _Room:
         return True
 
     def fits(self, going: int) -> bool:
-        """Whether what must come if so many more units go fits: in whole instances of the pool's weights."""
+        """Whether the replacements fit if so many more units end: in whole instances of the pool's weights."""
         return self._fits(self._need(self._going + going))
 
     @property
     def surge(self) -> int:
-        """Units that have to come beyond what is missing."""
+        """Units to launch beyond what is missing."""
         return self._need(self._going) + self._extra - self._need(0)
 
     @property
     def lightest(self) -> int:
-        """The least that one instance counts for."""
+        """The smallest weight of an instance."""
         return min(self._weights)
 
     def lacks(self, instance: Instance, or_else: str = "") -> str:
@@ -168,7 +168,7 @@ class _Room:
 def _rolling(
     room: _Room, memory: Memory, now: datetime, old: tuple[Instance, ...], going: set[str]
 ) -> tuple[Replacement, list[tuple[Instance, str]]]:
-    """``going`` are ids that go for another reason. That the new description works is shown by one that stays."""
+    """``going`` are ids with another reason to end. A ready instance that stays proves the new description."""
     stock, step = room.stock, room.pool.max_unavailable
     roll = Replacement(old, 0, 0, "it was made from an older description")
     alone = tuple(instance for instance in old if instance.id not in going)
@@ -183,7 +183,7 @@ def _rolling(
         if admitted or few:
             return replace(roll, surge=units(admitted), spare=step), []
     elif fresh or stock.in_flight or _is_uneven(stock, old) or room.surge:
-        return roll, []  # what is to come is the trial
+        return roll, []  # the next instance is the trial
     elif fitting or few:
         if room.admit_trial():
             return replace(roll, surge=1), []
@@ -192,9 +192,9 @@ def _rolling(
 
 
 def _is_uneven(stock: Stock, old: tuple[Instance, ...]) -> bool:
-    """Whether some are missing, so that what comes is the trial, or too many serve: those go first.
+    """Whether instances are missing, so that the next one is the trial, or too many serve and must end first.
 
-    What a whole instance counts for beyond the wanted size is not too much; nor is who does no work and may not go.
+    Rounding up to whole instances is not too many. Idle instances do not count either: they may not be terminated.
     """
     rounded = max(instance.units for instance in old) - 1
     stays = units(instance for instance in stock.members if instance.id in stock.idle)
@@ -202,9 +202,9 @@ def _is_uneven(stock: Stock, old: tuple[Instance, ...]) -> bool:
 
 
 def _in_place(room: _Room, old: tuple[Instance, ...], step: int) -> tuple[Instance, ...]:
-    """The first old ones whose end makes room for one new instance, if no more than ``step`` units are missing then."""
+    """The first old instances whose end makes room for a new one, if at most ``step`` units are missing then."""
     stock = room.stock
-    if stock.doubtful:  # they may have made the room already
+    if stock.doubtful:  # their end may have made room already
         return ()
     chosen: list[Instance] = []
     for instance in old:
@@ -216,7 +216,7 @@ def _in_place(room: _Room, old: tuple[Instance, ...], step: int) -> tuple[Instan
 
 
 def _may_return(stock: Stock, memory: Memory, now: datetime, held: int) -> bool:
-    """Whether all is so well that an on-demand instance may make way for spot."""
+    """Whether the pool is complete and ready, so that an on-demand instance may make room for spot."""
     hold = memory.holds.get(Market.SPOT)
     calm = hold is None or hold.until <= now
     waits = memory.returns is not None and memory.returns.until > now
@@ -225,12 +225,12 @@ def _may_return(stock: Stock, memory: Memory, now: datetime, held: int) -> bool:
 
 
 def recommended_again(instance: Instance, memory: Memory, now: datetime) -> bool:
-    """Whether an instance replaced one at risk and is at risk itself, and it is too early to try once more."""
+    """Whether an instance replaced one at risk, is at risk itself, and it is too early to try again."""
     return memory.risks is not None and instance.attempt_id in memory.risks.attempts and memory.risks.until > now
 
 
 def _again_text(instance: Instance, memory: Memory) -> str:
-    assert memory.risks is not None  # noqa: S101  only such are recommended again
+    assert memory.risks is not None  # noqa: S101  only then is an instance recommended again
     return (
         f"EC2 announced a risk for {instance.id} too, although it replaced others at risk. Replacing it helps little: "
         f"the next try is at {memory.risks.until:%H:%M} UTC."
@@ -238,13 +238,13 @@ def _again_text(instance: Instance, memory: Memory) -> str:
 
 
 def is_refused(memory: Memory, now: datetime) -> bool:
-    """Whether what the pool's item describes cannot be launched, or does not live."""
+    """Whether EC2 refuses what the pool's item describes, or its instances fail to start."""
     held = memory.holds.values()
     return memory.failed_starts > 0 or any(hold.reason is Reason.CONFIG and hold.until > now for hold in held)
 
 
 def outdated(pool: Pool, stock: Stock) -> list[Instance]:
-    """Drift: serving instances that the item as it stands would not have made so."""
+    """Drift: serving instances that the present item would not have created."""
     wrong_market = {instance.id for instance in _of_wrong_market(pool, stock)}
     machine = pool.machine_digest
     return [instance for instance in stock.members if instance.id in wrong_market or _differs(pool, machine, instance)]
@@ -273,9 +273,9 @@ def _of_wrong_market(pool: Pool, stock: Stock) -> list[Instance]:
 
 
 def temporary_on_demand(pool: Pool, stock: Stock) -> list[Instance]:
-    """In a spot pool, what runs on demand beyond its base: first what is to be replaced anyway, not its successor.
+    """On-demand instances of a spot pool beyond its base: first those that are replaced anyway, not their replacements.
 
-    Protected ones stay, so they are of the base rather than others.
+    Protected instances stay, so they count as the base first.
     """
     if not pool.spot:
         return []
@@ -308,17 +308,17 @@ def _in_order(instances: Iterable[Instance], stock: Stock) -> list[Instance]:
 
 
 def replaced(stock: Stock, swaps: Swaps, held: int, *, may_miss: bool = True) -> list[tuple[Instance, str]]:
-    """Those that can go now, each with the reason: enough others serve, and do their work, without them.
+    """Instances that can be terminated now, each with the reason: enough others serve and are ready.
 
-    Without ``may_miss`` no unit of the wanted size may be missing: what EC2 does not give now is no successor. While
-    more is ``held`` than is wanted none goes without a successor. Who is idle counts as missing for good.
+    Without ``may_miss`` no unit of the wanted size may be missing, because EC2 has no replacement now. While more is
+    ``held`` than is wanted, none ends without a replacement. An idle instance counts as missing permanently.
     """
     serving, ready = stock.serving, units(stock.ready)
     needed = max(held, stock.wanted)
     idle = units(instance for instance in stock.members if instance.id in stock.idle)
     go: dict[str, tuple[Instance, str]] = {}
     for each in swaps.groups:
-        # What needs no successor makes the room that a pool at its limit lacks.
+        # Ending what needs no replacement makes the room that a pool at its limit lacks.
         spare = 0 if (go and not each.surge) or held > stock.wanted or not may_miss else each.spare
         for instance in (instance for instance in each.instances if instance.id not in go):
             works, size = stock.is_ready(instance), instance.units

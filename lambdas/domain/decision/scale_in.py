@@ -1,4 +1,4 @@
-"""Which instances go first when a pool has too many: one total order, so that a repeat picks the same ones."""
+"""Which instances to terminate when a pool has too many: one total order, so that a repeat picks the same ones."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def scale_in_candidates(
     on_demand_base: int = 0,
     spread_zones: bool = False,
 ) -> tuple[str, ...]:
-    """Ids of up to ``excess`` units of ``among`` to let go: never protected ones, the base, nor ready ones wanted.
+    """Ids of up to ``excess`` units to terminate: never protected instances, the base, or ready ones that are wanted.
 
-    Not ready before ready, then outdated ones, then the most expensive (on demand before spot), then of the fullest
-    zone, then the oldest, then by id; with ``spread_zones`` the fullest zone comes before the price. One that EC2 does
-    not show yet goes when it does; no other goes in its place.
+    Not ready before ready, then outdated ones, then the most expensive (on demand before spot), then the fullest zone,
+    then the oldest, then by id; with ``spread_zones`` the fullest zone comes before the price. A chosen instance that
+    EC2 does not show yet is terminated when it is shown; no other is terminated in its place.
     """
     unseen = {instance.id for instance in stock.unseen}
     prices = {offer.offering: offer.spot_price or Decimal(0) for offer in offers}

@@ -55,7 +55,7 @@ class Market(StrEnum):
 
 
 class LaunchTemplate(BaseModel):
-    """A ready EC2 launch template; it must carry this stack's tag, or EC2 refuses the launch."""
+    """An existing EC2 launch template; it must carry this stack's tag, or EC2 refuses the launch."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -74,7 +74,7 @@ class LaunchTemplate(BaseModel):
 
 
 class Fallback(BaseModel):
-    """What to do when spot capacity stays away: buy on demand, and give it back when spot returns."""
+    """What to do while spot capacity is missing: buy on demand, and return to spot when it is back."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -100,7 +100,7 @@ Minutes = Annotated[WholeNumber, Field(ge=0, le=1440)]
 class Pool(Machine):
     """A valid pool item."""
 
-    # Bounds stand before what they bound: a validator sees only the fields above it.
+    # Bounds come before what they limit: a validator sees only the fields above it.
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pool_name: str = Field(
@@ -332,7 +332,7 @@ class Pool(Machine):
     @field_validator("instance_types")
     @classmethod
     def _some_and_alike(cls, types: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if "requirements" not in info.data:  # faulty, which is told: whether types are needed cannot be
+        if "requirements" not in info.data:  # a fault that is reported itself: whether types are needed is unknown
             return types
         if bool(types) == bool(info.data["requirements"]):
             raise ValueError("instance_types or requirements, one of both")
@@ -366,7 +366,7 @@ class Pool(Machine):
     @field_validator("spot_max_price")
     @classmethod
     def _above_ec2s_least(cls, cap: str | None, info: ValidationInfo) -> str | None:
-        """A cap is sent for each unit, and EC2 refuses the whole call for one that is too low."""
+        """The cap is sent per unit, and EC2 refuses the whole call if a unit's cap is too low."""
         weights = info.data.get("weights")
         if not weights or cap is None or cap.endswith("%") or info.data.get("spot") is False:
             return cap
@@ -421,19 +421,19 @@ class Pool(Machine):
 
     @property
     def possible_weights(self) -> frozenset[int]:
-        """What its instances may count for, as far as the item tells."""
+        """The weights that its instances may have, as far as the item shows."""
         if self.requirements is not None:
             return frozenset({1, *self.weights.values()})
         return frozenset(self.weight(name) for name in self.instance_types)
 
     @property
     def market(self) -> Market:
-        """What the pool buys as a rule."""
+        """The market that the pool usually buys on."""
         return Market.SPOT if self.spot else Market.ON_DEMAND
 
     @property
     def markets(self) -> tuple[Market, ...]:
-        """All that it may ever buy on."""
+        """All markets that it may ever buy on."""
         on_demand = not self.spot or self.on_demand_base > 0 or self.fallback is not None
         return tuple(market for market, may in ((Market.SPOT, self.spot), (Market.ON_DEMAND, on_demand)) if may)
 
@@ -446,7 +446,7 @@ class Pool(Machine):
     def cap(self, on_demand_price: Decimal | None) -> Decimal | None:
         """The most to pay for a spot instance-hour (USD) of a type with this on-demand price; None: no cap of ours.
 
-        Raises ValueError for a share of a price that is not known: an unknown cap must never pass as none.
+        Raises ValueError for a share of an unknown price: an unknown cap must never count as no cap.
         """
         if self.spot_max_price is None:
             return None
@@ -457,37 +457,37 @@ class Pool(Machine):
         return rounded_down(self.share * on_demand_price)
 
     def unit_cap(self, on_demand_price: Decimal | None, units: int) -> Decimal | None:
-        """The same for each of an instance's units, as EC2 takes it: cut, so that together they are not above it."""
+        """The cap for each of an instance's units, rounded down so that together they are not above it."""
         cap = self.cap(on_demand_price)
         return None if cap is None else rounded_down(cap / units)
 
     @property
     def architecture(self) -> str:
-        """The processor that its instances have."""
+        """The processor architecture of its instances."""
         return self.requirements.architecture if self.requirements else next(iter(architectures(self.instance_types)))
 
     @property
     def machine(self) -> Machine:
-        """The inline description alone."""
+        """The inline description without the rest of the item."""
         return Machine.model_validate(self.model_dump(include=set(Machine.model_fields)), context=user_data.REMEMBERED)
 
     @property
     def described(self) -> bool:
-        """Whether the pool needs a launch template of its own: the stack's is for x86_64 machines without wishes."""
+        """Whether the pool needs its own launch template: the stack's is for x86_64 machines without customisation."""
         plain = self.machine.plain and self.architecture == "x86_64" and not self.unshowable
         return self.launch_template is None and not plain
 
     @property
     def unshowable(self) -> tuple[str, ...]:
-        """Keys of its tags that instance metadata cannot show: EC2 takes them only where metadata shows no tags."""
+        """Keys of its tags that instance metadata cannot show: EC2 accepts them only if metadata shows no tags."""
         ready = [self.ready_tag.partition("=")[0]] if self.ready_tag else []
         return tuple(key for key in (*sorted(self.tags), *ready) if not showable(key))
 
     @cached_property
     def machine_digest(self) -> str:
-        """A short name for all that makes its machines what they are; instances carry it, so that drift can be seen.
+        """A short name for everything that defines its machines. Instances carry it, so that drift is visible.
 
-        Which types it may have is no part of it: wider requirements make no instance wrong.
+        The allowed types are not part of it: wider requirements make no instance outdated.
         """
         if kept := user_data.digest_of(self.user_data):
             return kept
@@ -503,17 +503,17 @@ class Pool(Machine):
 
     @cached_property
     def launch_terms(self) -> str:
-        """A digest of all that a launch depends on: the spec without its sizes, its patience and its pause."""
+        """A digest of all that a launch depends on: the spec without sizes, waiting times and the pause."""
         return digest(self.terms_written_out)
 
     @property
     def terms_written_out(self) -> dict[str, Any]:
-        """The same in full."""
+        """The launch terms in full."""
         return self.model_dump(mode="json", exclude=NOT_OF_A_LAUNCH, exclude_defaults=True)
 
 
 def warnings_of(pool: Pool) -> tuple[str, ...]:
-    """What is doubtful about a valid item, a sentence each that names the attribute; nothing is refused for it."""
+    """Warnings about a valid item, one sentence each that names the attribute; nothing is refused because of them."""
     return tuple(_warnings(pool))
 
 

@@ -1,10 +1,10 @@
-"""Folds what a reconcile saw and brought about into what is remembered: each reason for a failure has its own policy.
+"""Works out what to remember after a reconcile. Each reason for a failure has its own policy.
 
-A refusal that names its offering holds that offering, one that names none the market. NO_CAPACITY backs off, doubling.
-PRICE_ABOVE_MAX is looked at again on the next tick; where the price says so already, without a launch call. QUOTA and
-CONFIG pause for longest: they need a person. THROTTLED and UNKNOWN pause for a doubling time; UNKNOWN for the third
-time is CONFIG. NO_ADDRESSES is of a subnet, which others are tried before. Launches whose instances end before they are
-ready hold their market for a doubling pause too, from the second on as CONFIG.
+A refusal that names its offering blocks that offering; one that names none blocks the market. NO_CAPACITY backs off,
+doubling. PRICE_ABOVE_MAX is checked again at the next tick, without a launch call if the price is known to be too high.
+QUOTA and CONFIG pause longest: they need a person. THROTTLED and UNKNOWN pause for a doubling time; the third UNKNOWN
+becomes CONFIG. NO_ADDRESSES blocks a subnet: others are tried first. Launches with failed starts also hold their market
+for a doubling pause, from the second on as CONFIG.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ FAILED_KEPT = 8
 """Attempts: those of a few launches on two markets, whose instances end one after the other."""
 
 MOST_OF_A_SERIES = 20
-"""Launches of a series that are remembered. Whose launch is forgotten is replaced as if for the first time."""
+"""Launches of a series that are remembered. Instances of an older launch are replaced as if for the first time."""
 
 LONGEST_SERIES = A_DAY
-"""The longest pause between tries that have not helped, of replacements that nobody needs to wait for."""
+"""The longest pause between tries that have not helped, for replacements that are not urgent."""
 
 A_LITTLE = timedelta(minutes=1)
-"""By so much EC2's launch times may lie before the moment at which we launched, by our clock."""
+"""How much earlier than our clock EC2's launch times may be."""
 
 OF_THE_ACCOUNT = ("VolumeLimitExceeded", "MaxFleetCountExceeded", "InstanceLimitExceeded")
-"""Quotas that no other offering has more of, even where EC2 names one."""
+"""Quotas of the whole account: other offerings do not help, even if EC2 names one."""
 
 QUOTED = 150
-"""Characters of EC2's words that are kept of an offering's refusal: a pool may have hundreds of offerings."""
+"""Characters of EC2's message kept for an offering's refusal: a pool may have hundreds of offerings."""
 
 SEVERITY = (
     Reason.CONFIG,
@@ -71,27 +71,27 @@ SEVERITY = (
 )
 
 NO_TEMPLATE = "InvalidLaunchTemplate"
-"""How EC2's codes for a launch template, or a version of it, that is not there begin."""
+"""The beginning of EC2's codes for a missing launch template, or a missing version of it."""
 
 TEMPLATE_EXISTS = "InvalidLaunchTemplateName.AlreadyExistsException"
 
 TEMPLATE_SETTLES = timedelta(minutes=1)
-"""How long EC2 may not show everywhere a launch template or a version that was made, or its tags."""
+"""How long EC2 may not show a new launch template, its version or its tags everywhere."""
 
 TEMPLATE_RETRY = timedelta(seconds=5)
 
 TAKEN_BY_EC2 = ("Server.SpotInstanceTermination", "Server.SpotInstanceShutdown")
 NO_ROOM = ("Server.InsufficientInstanceCapacity",)
 BY_A_PERSON = ("Client.UserInitiatedShutdown",)
-"""Why EC2 ended an instance (EC2 User Guide, StateReason). What is none of these speaks against the machine."""
+"""Why EC2 ended an instance (EC2 User Guide, StateReason). Any other code counts as a machine fault."""
 
 NO_KEY = ("Client.InvalidKMSKey",)
 CLIENT_ERROR = ("Client.InternalError",)
-"""Of those that do, the first is of the root volume's key, and the second may be."""
+"""Of the machine faults, the first concerns the root volume's key, and the second may concern it."""
 
 
 def remember(snapshot: Snapshot, plan: Plan, results: Results, policy: BackoffPolicy) -> Memory:
-    """What to keep in mind after this reconcile."""
+    """The memory after this reconcile."""
     memory, launched, now = snapshot.status.memory, results.launched, snapshot.now
     attempt = None if plan.drop_attempt else memory.attempt
     backoff = {key: refusal for key, refusal in memory.backoff.items() if _still_counts(key, refusal, snapshot)}
@@ -101,7 +101,7 @@ def remember(snapshot: Snapshot, plan: Plan, results: Results, policy: BackoffPo
         settling = template_settles(snapshot, launched)
         if not settling:
             backoff = _backoff_after(launched, backoff, now, policy)
-        # Without an answer to the questions before a launch, there is none on any market.
+        # If EC2 refused the requests before a launch, no market can launch.
         asked = (launched.market,) if launched.attempt or snapshot.intent.pool is None else snapshot.intent.pool.markets
         for market in asked:
             if settling:
@@ -143,12 +143,12 @@ V = TypeVar("V")
 
 
 def _bounded(remembered: dict[str, V]) -> dict[str, V]:
-    """As many as one launch may name, the latest: a status must stay small."""
+    """The latest entries, as many as one launch may name: a status must stay small."""
     return dict(list(remembered.items())[-OVERRIDES_LIMIT:])
 
 
 def _ending(snapshot: Snapshot, results: Results) -> Ended | None:
-    """Terminations whose answer is not known: sent just now, or by a reconcile that did not get as far as this."""
+    """Terminations whose answer is unknown: sent just now, or by a reconcile that did not finish."""
     before, now = snapshot.status.memory.ending, snapshot.now
     known = {instance.id for instance in snapshot.stock.doubtful} - results.ended - results.unanswered
     if results.unanswered:
@@ -157,17 +157,17 @@ def _ending(snapshot: Snapshot, results: Results) -> Ended | None:
 
 
 def _shielded(known: Mapping[str, datetime], results: Results, now: datetime) -> dict[str, datetime]:
-    """Whom EC2 refuses to terminate by name: others go in their place, and it is not asked every minute."""
+    """Instances that EC2 refuses to terminate by name: others end instead, and EC2 is not asked every minute."""
     new = {id_: now + FORGET_BACKOFF for answer in results.terminated for id_ in answer.refused}
     return {id_: until for id_, until in {**known, **new}.items() if until > now}
 
 
 def _risks(snapshot: Snapshot, launched: Launched | None, policy: BackoffPolicy) -> Series | None:
-    """Replacing what is at risk by what then is at risk too becomes rare."""
+    """If replacements of instances at risk are at risk too, replacing becomes rare."""
     series, now = snapshot.status.memory.risks, snapshot.now
     replaced = snapshot.stock.at_risk & snapshot.swaps.going
     going = [instance for instance in snapshot.stock.members if instance.id in replaced]
-    replaces = bool(going) and not snapshot.stock.missing  # what was missing was launched in nobody's place
+    replaces = bool(going) and not snapshot.stock.missing  # a launch of what was missing replaces nothing
     if launched is None or launched.attempt is None or not launched.instances or not replaces:
         return series if series and now - series.until < LONGEST_SERIES else None
     new = launched.attempt.id
@@ -180,7 +180,7 @@ def _risks(snapshot: Snapshot, launched: Launched | None, policy: BackoffPolicy)
 
 
 def _returns(snapshot: Snapshot, plan: Plan, policy: BackoffPolicy) -> Series | None:
-    """Making room for spot, which then did not come, becomes rare; once spot has come it starts afresh."""
+    """If room is made for spot and spot does not come, that becomes rare; once spot has come it starts again."""
     series, now = snapshot.status.memory.returns, snapshot.now
     on_spot = (instance for instance in _became_ready(snapshot) if instance.market is Market.SPOT)
     if series and any(instance.launched_at >= series.since for instance in on_spot):
@@ -195,7 +195,7 @@ def _returns(snapshot: Snapshot, plan: Plan, policy: BackoffPolicy) -> Series | 
 
 
 def template_settles(snapshot: Snapshot, launched: Launched | None) -> bool:
-    """Whether a launch was refused for nothing but a launch template of ours that EC2 does not show everywhere yet."""
+    """Whether EC2 refused a launch only because it does not show our new launch template everywhere yet."""
     if launched is None or not launched.short or not launched.failures:
         return False
     known = _template(snapshot, launched)
@@ -204,7 +204,7 @@ def template_settles(snapshot: Snapshot, launched: Launched | None) -> bool:
 
 
 def _speaks_of_the_template(failure: Failure) -> bool:
-    """Its code does; or IAM saw the template without its tags, which the refusal then names."""
+    """Whether a failure is about the template: by its code, or because IAM saw the template without its tags."""
     unseen = failure.code == "UnauthorizedOperation" and ":launch-template/" in failure.message
     return unseen or failure.code.startswith(NO_TEMPLATE)
 
@@ -216,9 +216,9 @@ def _settling(launched: Launched, now: datetime) -> Hold:
 
 
 def _template(snapshot: Snapshot, launched: Launched | None) -> Template | None:
-    """The template's version last used. If EC2 misses it, somebody deleted it: the next launch looks for it anew.
+    """The template's version last used. If EC2 does not find it, it was deleted: the next launch looks for it again.
 
-    One that EC2 has, though it does not show it, was made by a reconcile that did not get as far as this.
+    If EC2 has a template that it does not show, a reconcile that did not finish created it.
     """
     known = snapshot.template or snapshot.status.memory.template
     if launched is not None and any(failure.code == TEMPLATE_EXISTS for failure in launched.failures):
@@ -230,7 +230,7 @@ def _template(snapshot: Snapshot, launched: Launched | None) -> Template | None:
 
 
 def most_severe(failures: Iterable[Failure]) -> Failure | None:
-    """The failure that tells most."""
+    """The most severe failure."""
     return min(failures, key=lambda failure: SEVERITY.index(failure.reason), default=None)
 
 
@@ -254,21 +254,21 @@ def _batch(attempt: Attempt, instances: Mapping[str, str], now: datetime) -> Bat
 
 
 def _shown(snapshot: Snapshot) -> tuple[Instance, ...]:
-    """What EC2 shows of the open attempt; its next listing, from another replica, may be older and not show it."""
+    """Instances of the open attempt that EC2 shows. The next listing may be of an older replica and lack them."""
     attempt, stock = snapshot.status.memory.attempt, snapshot.stock
     seen = (*stock.running, *stock.starting, *stock.noticed, *stock.doubtful)
     return tuple(instance for instance in seen if attempt and instance.attempt_id == attempt.id)
 
 
 def _terminated(snapshot: Snapshot, results: Results) -> tuple[Ended, ...]:
-    """What must not count any more though an older listing may show it: what we ended, and what was seen to end."""
+    """Instances that no longer count, although an older listing may show them: terminated by us, or seen to end."""
     recent = [ended for ended in snapshot.status.memory.terminated if snapshot.now - ended.at < RECENT]
     ids = results.ended | {instance.id for instance in snapshot.stock.failed_starts} | set(snapshot.stock.ended)
     return (*recent, *([Ended(at=snapshot.now, ids=tuple(sorted(ids)))] if ids else []))
 
 
 def _startup(snapshot: Snapshot, plan: Plan, results: Results, dead: Iterable[Instance]) -> tuple[str, ...]:
-    """Instances that are still to become ready: those awaited, and what has just been launched."""
+    """Instances that are not ready yet: those awaited, and those just launched."""
     new = set(results.launched.instances) if results.launched else set()
     if plan.drop_attempt:
         new |= {instance.id for instance in _shown(snapshot)}
@@ -285,14 +285,14 @@ def _announced(snapshot: Snapshot, results: Results) -> tuple[str, ...]:
 def _full(
     known: Mapping[str, datetime], launched: Launched | None, now: datetime, policy: BackoffPolicy
 ) -> dict[str, datetime]:
-    """Subnets that had no free address: others of the zone come first for a while."""
+    """Subnets without a free address: others of the zone are tried first for a while."""
     refused = (failure for failure in (launched.failures if launched else ()) if failure.reason is Reason.NO_ADDRESSES)
     new = {failure.subnet: now + policy.base for failure in refused if failure.subnet}
     return {key: until for key, until in sorted({**known, **new}.items()) if until > now}
 
 
 def _failed_starts(snapshot: Snapshot, results: Results) -> tuple[Instance, ...]:
-    """Instances that ended, or had to be ended, before they were ready."""
+    """Instances that ended, or were terminated, before they were ready."""
     late = set(late_ones(snapshot)) & results.ended
     stock = snapshot.stock
     return (*stock.failed_starts, *(instance for instance in (*stock.running, *stock.starting) if instance.id in late))
@@ -308,7 +308,7 @@ def _ended_by(instance: Instance, codes: tuple[str, ...]) -> bool:
 
 
 def _still_counts(offering: str, backoff: Backoff, snapshot: Snapshot) -> bool:
-    """Whether a refusal is recent, and nothing that was launched after its pause has lived."""
+    """Whether a refusal is recent, and no instance launched after its pause has become ready."""
     tried_again = (instance for instance in _became_ready(snapshot) if instance.offering == offering)
     lived = any(instance.launched_at >= backoff.until for instance in tried_again)
     return snapshot.now - backoff.until < FORGET_BACKOFF and not lived
@@ -317,7 +317,7 @@ def _still_counts(offering: str, backoff: Backoff, snapshot: Snapshot) -> bool:
 def _no_room(
     dead: Iterable[Instance], backoff: Mapping[str, Backoff], now: datetime, policy: BackoffPolicy
 ) -> dict[str, Backoff]:
-    """EC2 found no room after all: its answer came late, but it is the same answer."""
+    """Back-off for offerings that EC2 found full after its answer: it is the same answer, only late."""
     empty = {instance.offering for instance in dead if _ended_by(instance, NO_ROOM)}
     failures = {key: backoff[key].failures + 1 if key in backoff else 1 for key in sorted(empty)}
     return {
@@ -329,9 +329,9 @@ def _no_room(
 def _deaths(
     dead: Iterable[Instance], snapshot: Snapshot, holds: dict[Market, Hold], policy: BackoffPolicy
 ) -> tuple[int, dict[Market, Hold]]:
-    """Launch-then-die loops burn launches: pause, ever longer, until one instance becomes ready.
+    """Count launches with failed starts, and pause, longer each time, until one instance becomes ready.
 
-    Whatever dies of one launch counts once.
+    All failed starts of one launch count once.
     """
     telling = [instance for instance in dead if not _ended_by(instance, (*TAKEN_BY_EC2, *NO_ROOM, *BY_A_PERSON))]
     before, now = snapshot.status.memory, snapshot.now
@@ -353,12 +353,12 @@ def _deaths(
 
 
 def _failed_attempts(known: Iterable[str], dead: Iterable[Instance]) -> tuple[str, ...]:
-    """The last attempts of which an instance ended before it was ready."""
+    """The last attempts with a failed start."""
     return tuple(dict.fromkeys((*known, *sorted(instance.attempt_id for instance in dead))))[-FAILED_KEPT:]
 
 
 def _graver(known: Hold | None, new: Hold, now: datetime) -> Hold:
-    """What EC2 refuses just now may tell more than what has died."""
+    """The known hold if it is in force and more severe than the new one, else the new one."""
     stays = known is not None and known.until > now and SEVERITY.index(known.reason) < SEVERITY.index(new.reason)
     return known if known is not None and stays else new
 
@@ -373,7 +373,7 @@ def _cause(instance: Instance) -> str:
 
 
 def _recently_interrupted(snapshot: Snapshot, dead: Iterable[Instance], policy: BackoffPolicy) -> dict[str, datetime]:
-    """Offerings that an interruption struck or EC2 warned of: avoided for a while, also when that is forgotten."""
+    """Offerings with an interruption or a warning: avoided for a while, even after the notice is forgotten."""
     struck = {
         notice.offering: notice.at + policy.avoidance
         for notice in sorted(snapshot.status.notices.values(), key=lambda notice: notice.at)
@@ -387,7 +387,7 @@ def _recently_interrupted(snapshot: Snapshot, dead: Iterable[Instance], policy: 
 
 
 def _price_refused(known: Mapping[str, datetime], launched: Launched | None, now: datetime) -> dict[str, datetime]:
-    """Offerings that EC2 found too expensive, whatever prices it told us; others are tried meanwhile."""
+    """Offerings that EC2 refused as too expensive, whatever prices it listed; others are tried meanwhile."""
     failures = launched.failures if launched else ()
     refused = (failure for failure in failures if failure.reason is Reason.PRICE_ABOVE_MAX)
     new = {failure.offering: now + NEXT_LOOK for failure in refused if failure.offering is not None}
@@ -397,11 +397,11 @@ def _price_refused(known: Mapping[str, datetime], launched: Launched | None, now
 def _backoff_after(
     launched: Launched, backoff: dict[str, Backoff], now: datetime, policy: BackoffPolicy
 ) -> dict[str, Backoff]:
-    """Those that were refused pause longer each time; one that gave some before it was empty starts afresh.
+    """A refused offering pauses longer each time. One that launched some first starts with the shortest pause.
 
-    One that gave all that was asked is not forgotten before an instance of it is ready: EC2 may find no room after all.
+    The back-off of an offering that launched all is kept until an instance of it is ready: EC2 may still have no room.
     """
-    # Of several refusals of one offering a lack of capacity counts: it alone is remembered through an edit.
+    # Of several refusals of one offering, a lack of capacity counts: only that outlasts an edit.
     named = sorted(launched.failures, key=lambda failure: failure.reason is Reason.NO_CAPACITY)
     refused = {failure.offering: failure for failure in named if failure.offering and _of_its_offering(failure)}
     unnamed = (failure for failure in launched.failures if failure.offering is None)
@@ -418,7 +418,7 @@ def _backoff_after(
 
 
 def _of_its_offering(failure: Failure) -> bool:
-    """Whether a refusal says nothing of other offerings. Price and addresses have memories of their own."""
+    """Whether a refusal is about its offering only. Price and addresses are remembered separately."""
     own = failure.reason in (Reason.NO_CAPACITY, Reason.CONFIG, Reason.QUOTA, Reason.UNKNOWN)
     return failure.offering is not None and own and failure.code not in OF_THE_ACCOUNT
 
@@ -432,7 +432,7 @@ def _refused(
         reason = Reason.CONFIG
     needs_a_person = reason in (Reason.CONFIG, Reason.QUOTA)
     pause = policy.longest if refusal.lasting or needs_a_person else policy.after(failures, _salt(launched))
-    message = refusal.message.removesuffix(REMEDIES.get(refusal.code, "")).strip()  # a decision adds it again
+    message = refusal.message.removesuffix(REMEDIES.get(refusal.code, "")).strip()  # the decision adds it again
     words = f"{refusal.code}: {message}" if refusal.code else message
     return Backoff(until=now + pause, failures=failures, reason=reason, message=bounded(words, QUOTED))
 

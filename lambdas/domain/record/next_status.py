@@ -1,4 +1,4 @@
-"""What a reconcile leaves behind: the next status of its pool, and whether there is more to do at once."""
+"""Works out the next status of a pool after a reconcile, and whether there is more to do at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LONGEST_CALM = 1440
 
 @dataclass(frozen=True)
 class Outcome:
-    """The next status of a pool, whether there is more to do at once, and after how long, if that is soon."""
+    """The next status of a pool, whether there is more to do at once, and the delay, if it is short."""
 
     status: Status
     again: bool
@@ -36,7 +36,7 @@ class Outcome:
 
 
 def fold(snapshot: Snapshot, plan: Plan, results: Results, policy: BackoffPolicy) -> Outcome:
-    """Fold one reconcile's results into the status it began with."""
+    """Fold one reconcile's results into the status that it began with."""
     memory = remember(snapshot, plan, results, policy)
     past = set(past_notices(snapshot))
     notices = {id_: notice for id_, notice in snapshot.status.notices.items() if id_ not in past}
@@ -58,7 +58,7 @@ def fold(snapshot: Snapshot, plan: Plan, results: Results, policy: BackoffPolicy
 
 
 def _since(after: Snapshot, left: Plan) -> dict[str, Any]:
-    """What waits, how much of it and since when: spot for the fallback, larger sizes for the calm, replacements."""
+    """What waits, how much of it and since when: missing spot, larger sizes before a scale-in, replacements."""
     memory, now = after.status.memory, after.now
     waits = memory.replace_at if memory.replace_at and memory.replace_at > now else None
     return {
@@ -69,7 +69,7 @@ def _since(after: Snapshot, left: Plan) -> dict[str, Any]:
 
 
 def _over(before: Snapshot, said: Answer, memory: Memory) -> dict[str, datetime]:
-    """Troubles that have ended since the last look, or did a moment ago."""
+    """Troubles that have ended since the last reconcile, or shortly before."""
     was = troubles_of(before.status.answer, before.status.memory)
     lately = {name: at for name, at in before.status.memory.over.items() if before.now - at < CLOSING}
     now = set(troubles_of(said, memory))
@@ -77,7 +77,7 @@ def _over(before: Snapshot, said: Answer, memory: Memory) -> dict[str, datetime]
 
 
 def _shortfalls(after: Snapshot, left: Plan) -> tuple[Shortfall, ...]:
-    """What is missing for want of spot, each part with its own beginning; what comes serves the oldest first."""
+    """What spot lacks, each part with its own start; new instances fill the oldest part first."""
     stock, pool = after.stock, after.intent.pool
     if pool is None or pool.fallback is None or after.intent.paused:
         return ()
@@ -100,7 +100,7 @@ def _shortfalls(after: Snapshot, left: Plan) -> tuple[Shortfall, ...]:
 
 
 def _merged(shortfalls: list[Shortfall]) -> tuple[Shortfall, ...]:
-    """At most so many: the youngest are counted with the one before them, and so wait no longer than they should."""
+    """At most MOST_SHORTFALLS parts: the youngest are merged and keep the latest start."""
     few, rest = shortfalls[: MOST_SHORTFALLS - 1], shortfalls[MOST_SHORTFALLS - 1 :]
     if len(rest) > 1:
         rest = [Shortfall(since=rest[-1].since, units=sum(shortfall.units for shortfall in rest))]
@@ -108,9 +108,9 @@ def _merged(shortfalls: list[Shortfall]) -> tuple[Shortfall, ...]:
 
 
 def _sizes(after: Snapshot) -> tuple[Size, ...]:
-    """Larger sizes that were wanted within scale_in_after_minutes, each until when: falling in size, rising in time."""
+    """Larger sizes wanted within scale_in_after_minutes, each with its end: sizes fall, times rise."""
     pool, before, now = after.intent.pool, after.status.answer, after.now
-    # A deleted item may come back, and ask for any calm.
+    # A deleted item may come back with any scale_in_after_minutes.
     calm = (pool.scale_in_after_minutes if pool else LONGEST_CALM) * after.minute
     fell = (Size(at=now, wanted=before.wanted),) if before.wanted > after.stock.wanted else ()
     recent = [size for size in (*after.status.memory.sizes, *fell) if now - size.at < calm]
@@ -122,7 +122,7 @@ def _sizes(after: Snapshot) -> tuple[Size, ...]:
 
 
 def _thinned(sizes: list[Size]) -> list[Size]:
-    """Half as many: two neighbours count as the larger one until the later time. To let go later is the safe side."""
+    """Half as many: two neighbours become the larger one until the later time. A later scale-in is the safe side."""
     pairs = zip(sizes[::2], [*sizes[1::2], sizes[-1]], strict=False)
     return [Size(at=younger.at, wanted=older.wanted) for younger, older in pairs]
 
