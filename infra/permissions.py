@@ -84,7 +84,7 @@ class Permissions(Construct):
                 *self._launch(),
                 *self._keep_templates(),
                 self._terminate(),
-                *self._tell(),
+                *self._announce_ends(),
                 send,
             )
         for function in functions:
@@ -189,7 +189,7 @@ class Permissions(Construct):
             ),
         ]
 
-    def _tell(self) -> list[iam.PolicyStatement]:
+    def _announce_ends(self) -> list[iam.PolicyStatement]:
         """Announce interruptions, and run the pool's drain command on the instances."""
         document = self._stack.format_arn(
             service="ssm", account="", resource="document", resource_name="AWS-RunShellScript"

@@ -99,8 +99,8 @@ def _forget(lease: Lease, intent: Intent, status: Status, plane: ControlPlane) -
             terminated=status.memory.terminated,
             forget_at=now + plane.backoff_policy.longest,
         )
-        told = Status(answer=Answer(draining_since=since, last_error=_last_error(error, plane)), memory=left)
-        plane.statuses.save(lease, status, told)
+        kept = Status(answer=Answer(draining_since=since, last_error=_last_error(error, plane)), memory=left)
+        plane.statuses.save(lease, status, kept)
         report.not_forgotten(lease, error)
         return
     plane.statuses.delete(lease)

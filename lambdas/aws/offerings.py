@@ -187,7 +187,7 @@ class Offerings:
         several = tuple(instances)
         unanswered: list[Failure] = []
 
-        def told(ask: Callable[[Sequence[str]], dict[str, Decimal]], types: Iterable[str]) -> dict[str, Decimal]:
+        def answered(ask: Callable[[Sequence[str]], dict[str, Decimal]], types: Iterable[str]) -> dict[str, Decimal]:
             try:
                 return ask(sorted(set(types)))
             except FleetError as error:
@@ -196,8 +196,8 @@ class Offerings:
 
         on_spot = (instance for instance in several if instance.market is Market.SPOT)
         return Prices(
-            spot=told(self.spot_prices, (instance.instance_type for instance in on_spot)),
-            on_demand=told(self.list_prices, (instance.instance_type for instance in several)),
+            spot=answered(self.spot_prices, (instance.instance_type for instance in on_spot)),
+            on_demand=answered(self.list_prices, (instance.instance_type for instance in several)),
             unanswered=tuple(unanswered),
         )
 

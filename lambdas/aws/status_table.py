@@ -49,7 +49,7 @@ class _Controller(Frozen):
     memory: Memory
 
 
-def told_by_the_table(answer: Mapping[str, Any]) -> datetime:
+def time_of_answer(answer: Mapping[str, Any]) -> datetime:
     """When DynamoDB answered, by its own clock: the date header of every HTTP answer, to the second."""
     date: str = answer["ResponseMetadata"]["HTTPHeaders"]["date"]
     return parsedate_to_datetime(date).astimezone(UTC)
@@ -65,7 +65,7 @@ class StatusTable:
         *,
         lease_seconds: int,
         clock: Clock,
-        answered_at: AnsweredAt = told_by_the_table,
+        answered_at: AnsweredAt = time_of_answer,
     ) -> None:
         self._client = client
         self._table = table
@@ -162,20 +162,20 @@ class StatusTable:
         )
         if not isinstance(released, _Refused) or released.item is None:
             return True
-        self._under(lease, "SET controller.dirty = :no", {":no": False})
+        self._write(lease, "SET controller.dirty = :no", {":no": False})
         return False
 
     def begin(self, lease: Lease, attempt: Attempt) -> None:
         """Save the attempt."""
-        self._under(lease, "SET controller.memory.attempt = :attempt", {":attempt": attempt.model_dump(mode="json")})
+        self._write(lease, "SET controller.memory.attempt = :attempt", {":attempt": attempt.model_dump(mode="json")})
 
     def ending(self, lease: Lease, ended: Ended) -> None:
         """Save which instances are about to be terminated."""
-        self._under(lease, "SET controller.memory.ending = :ending", {":ending": ended.model_dump(mode="json")})
+        self._write(lease, "SET controller.memory.ending = :ending", {":ending": ended.model_dump(mode="json")})
 
     def announced(self, lease: Lease, instance_ids: Iterable[str]) -> None:
         """Save which instances' end has been announced."""
-        self._under(lease, "SET controller.memory.announced = :ids", {":ids": list(instance_ids)})
+        self._write(lease, "SET controller.memory.announced = :ids", {":ids": list(instance_ids)})
 
     def save(self, lease: Lease, before: Status, after: Status) -> None:
         """Write answer and memory as a whole, then remove past notices, a few at a time."""
@@ -185,7 +185,7 @@ class StatusTable:
         absent = sorted(Answer.model_fields.keys() - answer.keys())
         sets = ["controller.memory = :memory", *(f"#{name} = :{name}" for name in answer)]
         removes = f" REMOVE {', '.join(f'#{name}' for name in absent)}" if absent else ""
-        self._under(
+        self._write(
             lease,
             f"SET {', '.join(sets)}{removes}",
             {":memory": memory} | {f":{name}": value for name, value in answer.items()},
@@ -196,7 +196,7 @@ class StatusTable:
             some = past[start : start + REMOVED_AT_ONCE]
             removed = ", ".join(f"controller.notices.#n{number}" for number in range(len(some)))
             names = {f"#n{number}": id_ for number, id_ in enumerate(some)}
-            self._under(lease, f"REMOVE {removed}", {}, names=names)
+            self._write(lease, f"REMOVE {removed}", {}, names=names)
 
     def delete(self, lease: Lease) -> None:
         """Delete the pool's status. It is no error if it was deleted before."""
@@ -235,7 +235,7 @@ class StatusTable:
             known = noted.item["controller"]["notices"].get(instance_id)
         raise TimeoutError(f"The status of pool {pool_name!r} changed {TRIES} times in a row; try again.")
 
-    def _under(
+    def _write(
         self, lease: Lease, update: str, values: Mapping[str, Any], names: Mapping[str, str] | None = None
     ) -> None:
         written = self._update(

@@ -72,12 +72,12 @@ class _Turn:
             self._each(firsts, self._follow, faults)
 
     def _each(self, records: list[Record], handle: Callable[[SQSRecord], None], faults: Faults) -> None:
-        def told(record: SQSRecord) -> None:
-            with _faults_told(record, faults):
+        def recorded(record: SQSRecord) -> None:
+            with _recording_faults(record, faults):
                 handle(record)
 
         process_partial_response(
-            event={"Records": records}, record_handler=told, processor=processor, context=self._context
+            event={"Records": records}, record_handler=recorded, processor=processor, context=self._context
         )
 
     def _hear(self, record: SQSRecord) -> None:
@@ -121,7 +121,7 @@ def _receives(record: Mapping[str, Any]) -> int:
 
 
 @contextmanager
-def _faults_told(record: SQSRecord, faults: Faults) -> Iterator[None]:
+def _recording_faults(record: SQSRecord, faults: Faults) -> Iterator[None]:
     try:
         yield
     except NotSeenYetError as fault:

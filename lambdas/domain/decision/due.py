@@ -64,10 +64,10 @@ def _starting_up(snapshot: Snapshot) -> bool:
 def _may_roll_on(snapshot: Snapshot) -> bool:
     answer = snapshot.status.answer
     stopped = answer.rollout is not None and answer.rollout.state is RolloutState.STOPPED
-    hindered = (
+    blocked = (
         is_refused(snapshot.status.memory, snapshot.now) or snapshot.waits_to_replace or answer.waiting is not None
     )
-    return stopped and not hindered and not snapshot.intent.paused
+    return stopped and not blocked and not snapshot.intent.paused
 
 
 def _may_try(snapshot: Snapshot) -> bool:

@@ -37,7 +37,7 @@ class Choice:
 
     usable: tuple[Offer, ...] = ()
     refused: tuple[tuple[Offer, Backoff], ...] = ()
-    too_dear: tuple[Offer, ...] = ()
+    too_expensive: tuple[Offer, ...] = ()
     full: tuple[tuple[Offer, datetime], ...] = ()
     unpriced: tuple[Offer, ...] = ()
 
@@ -46,13 +46,13 @@ class Choice:
         return tuple((offer, backoff) for offer, backoff in self.refused if backoff.reason is reason)
 
     @property
-    def least_dear(self) -> Offer:
+    def cheapest_too_expensive(self) -> Offer:
         """The cheapest of the offerings that are too expensive."""
-        return min(self.too_dear, key=lambda offer: (offer.spot_price or Decimal(0), offer.offering))
+        return min(self.too_expensive, key=lambda offer: (offer.spot_price or Decimal(0), offer.offering))
 
     def prices(self) -> str:
         """The cheapest of the offerings that are too expensive, as a text."""
-        cheapest = self.least_dear
+        cheapest = self.cheapest_too_expensive
         amount = format_price(cheapest.spot_price or Decimal(0))
         return f"cheapest is {cheapest.instance_type} in {cheapest.zone} at {amount} USD/h"
 
@@ -62,7 +62,7 @@ def choose(pool: Pool, market: Market, offers: Iterable[Offer], status: Status, 
     memory = status.memory
     usable: list[Offer] = []
     refused: list[tuple[Offer, Backoff]] = []
-    too_dear: list[Offer] = []
+    too_expensive: list[Offer] = []
     full: list[tuple[Offer, datetime]] = []
     unpriced: list[Offer] = []
     for offer in sorted(offer for offer in offers if offer.market is market):
@@ -70,7 +70,7 @@ def choose(pool: Pool, market: Market, offers: Iterable[Offer], status: Status, 
         if market is Market.SPOT and pool.share is not None and offer.on_demand_price is None:
             unpriced.append(offer)
         elif above_cap(pool, offer) or memory.price_refused.get(offer.offering, now) > now:
-            too_dear.append(offer)
+            too_expensive.append(offer)
         elif backoff is not None and backoff.until > now:
             refused.append((offer, backoff))
         elif memory.full.get(offer.subnet_id, now) > now:
@@ -79,7 +79,7 @@ def choose(pool: Pool, market: Market, offers: Iterable[Offer], status: Status, 
             usable.append(offer)
     struck = avoided(status, now)
     calm = [offer for offer in usable if offer.offering not in struck]
-    return Choice(tuple(calm or usable), tuple(refused), tuple(too_dear), tuple(full), tuple(unpriced))
+    return Choice(tuple(calm or usable), tuple(refused), tuple(too_expensive), tuple(full), tuple(unpriced))
 
 
 def avoided(status: Status, now: datetime) -> set[str]:
@@ -127,7 +127,7 @@ def ask(pool: Pool, count: int, headroom: int, offers: Iterable[Offer], stock: S
         count, fitting = _of_the_emptiest_zone(count, fitting, stock)
     if len(fitting) > OVERRIDES_LIMIT:
         fitting = tuple(sorted(sorted(fitting, key=_price_per_unit)[:OVERRIDES_LIMIT]))
-    by_unit = tuple(offer for offer in fitting if not _cut_off(pool, offer))
+    by_unit = tuple(offer for offer in fitting if not _lost_by_rounding(pool, offer))
     return _of_weights(count, headroom, by_unit) if by_unit else _of_one_weight(count, headroom, fitting)
 
 
@@ -138,8 +138,8 @@ def _of_weights(count: int, headroom: int, offers: tuple[Offer, ...]) -> Ask:
     """
     weights = sorted({offer.units for offer in offers})
     for some in (weights[:number] for number in range(len(weights), 0, -1)):
-        if sure := _sure(count, headroom, some):
-            return Ask(sure, tuple(offer for offer in offers if offer.units in some))
+        if safe := _safe_count(count, headroom, some):
+            return Ask(safe, tuple(offer for offer in offers if offer.units in some))
     for weight in weights:
         if -(-count // weight) * weight <= headroom:
             of_it = tuple(offer for offer in offers if offer.units == weight)
@@ -147,7 +147,7 @@ def _of_weights(count: int, headroom: int, offers: tuple[Offer, ...]) -> Ask:
     return Ask(min(count, headroom - weights[-1] + 1, LAUNCH_LIMIT * weights[0]), offers)
 
 
-def _sure(count: int, headroom: int, weights: list[int]) -> int:
+def _safe_count(count: int, headroom: int, weights: list[int]) -> int:
     """The most units to request in one call of all these weights; 0 if EC2's choice could always spoil the rest.
 
     EC2 stops at the first instance that gives it enough, so it exceeds the request by less than the heaviest weight.
@@ -163,7 +163,7 @@ def _sure(count: int, headroom: int, weights: list[int]) -> int:
     return 0
 
 
-def _cut_off(pool: Pool, offer: Offer) -> bool:
+def _lost_by_rounding(pool: Pool, offer: Offer) -> bool:
     """Whether the offer's price is within the cap, but above the cap per unit that EC2 gets, which is rounded down."""
     by_unit = pool.unit_cap(offer.on_demand_price, offer.units) if offer.spot_price is not None else None
     return by_unit is not None and offer.spot_price is not None and offer.spot_price > by_unit * offer.units

@@ -171,27 +171,27 @@ def _rolling(
     """``going`` are ids with another reason to end. A ready instance that stays proves the new description."""
     stock, step = room.stock, room.pool.max_unavailable
     roll = Replacement(old, 0, 0, "it was made from an older description")
-    alone = tuple(instance for instance in old if instance.id not in going)
-    if not alone:
+    remaining = tuple(instance for instance in old if instance.id not in going)
+    if not remaining:
         return roll, []
     old_ids = {instance.id for instance in outdated(room.pool, stock)}
     fresh = [instance for instance in stock.members if instance.id not in old_ids | going]
-    few = _in_place(room, alone, step)
-    fitting = [instance for instance in alone if room.fits(instance.units)]
+    few = _in_place(room, remaining, step)
+    fitting = [instance for instance in remaining if room.fits(instance.units)]
     if any(stock.is_ready(instance) for instance in fresh):
         admitted = room.admit(_up_to(max(step, fitting[0].units), fitting)) if fitting else ()
         if admitted or few:
             return replace(roll, surge=units(admitted), spare=step), []
-    elif fresh or stock.in_flight or _is_uneven(stock, old) or room.surge:
+    elif fresh or stock.in_flight or _is_off_size(stock, old) or room.surge:
         return roll, []  # the next instance is the trial
     elif fitting or few:
         if room.admit_trial():
             return replace(roll, surge=1), []
         return (roll if is_refused(memory, now) else replace(roll, instances=few, spare=step)), []
-    return replace(roll, instances=()), [(alone[0], room.lacks(alone[0], " or max_unavailable"))]
+    return replace(roll, instances=()), [(remaining[0], room.lacks(remaining[0], " or max_unavailable"))]
 
 
-def _is_uneven(stock: Stock, old: tuple[Instance, ...]) -> bool:
+def _is_off_size(stock: Stock, old: tuple[Instance, ...]) -> bool:
     """Whether instances are missing, so that the next one is the trial, or too many serve and must end first.
 
     Rounding up to whole instances is not too many. Idle instances do not count either: they may not be terminated.
@@ -292,11 +292,11 @@ def base(pool: Pool, stock: Stock) -> int:
 
 
 def _up_to(limit: int, instances: Iterable[Instance]) -> list[Instance]:
-    taken: list[Instance] = []
+    chosen: list[Instance] = []
     for instance in instances:
-        if units(taken) + instance.units <= limit:
-            taken.append(instance)
-    return taken
+        if units(chosen) + instance.units <= limit:
+            chosen.append(instance)
+    return chosen
 
 
 def _unprotected(instances: Iterable[Instance], stock: Stock) -> list[Instance]:

@@ -70,8 +70,8 @@ class Snapshot:
         calm = pool.scale_in_after_minutes * self.minute
         if not calm:
             return wanted
-        lately = [size.wanted for size in self.status.memory.sizes if self.now - size.at < calm]
-        return max(wanted, min(max(self.status.answer.wanted, *lately, 0), pool.max_instances))
+        recent = [size.wanted for size in self.status.memory.sizes if self.now - size.at < calm]
+        return max(wanted, min(max(self.status.answer.wanted, *recent, 0), pool.max_instances))
 
     @property
     def waits_to_replace(self) -> bool:
@@ -93,7 +93,7 @@ class Snapshot:
         return max(0, self.stock.without(self.swaps.going).serving - self.held)
 
     @property
-    def wish(self) -> int:
+    def to_launch(self) -> int:
         """Units to launch now, if EC2 has them: missing ones, and replacements of what still serves.
 
         Failed starts are recorded before the next launch. While starts keep failing, one instance at a time is
@@ -120,7 +120,7 @@ class Snapshot:
             pool is not None
             and not self.intent.paused
             and self.status.memory.attempt is None
-            and self.wish > 0
+            and self.to_launch > 0
             and not held.issuperset(pool.markets)
         )
 

@@ -209,8 +209,8 @@ def _in_words(absent: Mapping[str, Any], *, has_image: bool) -> Iterator[str]:
     """What the pool leaves out, and what that means to Determined or to Spot Pools."""
     shown = (f"{name} {str(value).lower()}" for name, value in absent.items() if name not in ("min_instances", "spot"))
     on_demand = ["spot false (on demand)"] if "spot" in absent else []
-    if told := [*on_demand, *shown]:
-        yield f"absent, so as Determined has it: {', '.join(told)}"
+    if assumed := [*on_demand, *shown]:
+        yield f"absent, so as Determined has it: {', '.join(assumed)}"
     if not has_image:
         yield "image_id is absent: Determined takes an image of its own then, Spot Pools current Amazon Linux 2023"
 

@@ -98,16 +98,16 @@ def _fault(fault: Mapping[str, Any], item: Mapping[str, Any]) -> SpecError:
         return SpecError(field=name, value="(absent)", rule=f"required: {rule}", remedy=remedy)
     inner = len(place) > 1 and isinstance(item[written], Mapping | list)
     where = ".".join(str(step) for step in place) if inner else written
-    told = _secret(item[written]) if name == "user_data" else _shown(value if inner else item[written])
-    return SpecError(field=_shown(where), value=told, rule=rule, remedy=remedy)
+    shown = _secret(item[written]) if name == "user_data" else _shown(value if inner else item[written])
+    return SpecError(field=_shown(where), value=shown, rule=rule, remedy=remedy)
 
 
 def _unknown(name: str, value: object) -> SpecError:
     """A long text is not shown, because it may be user data under a wrong name."""
     nearest = _nearest(name)
     remedy = f"Did you mean {nearest}? Rename it." if nearest else f"Remove it. Known names: {', '.join(KNOWN_NAMES)}."
-    told = _secret(value) if isinstance(value, str) and len(value) > SHOWN_VALUE_LENGTH else _shown(value)
-    return SpecError(field=_shown(name), value=told, rule="a known attribute name", remedy=remedy)
+    shown = _secret(value) if isinstance(value, str) and len(value) > SHOWN_VALUE_LENGTH else _shown(value)
+    return SpecError(field=_shown(name), value=shown, rule="a known attribute name", remedy=remedy)
 
 
 @lru_cache(maxsize=256)

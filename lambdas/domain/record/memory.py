@@ -108,9 +108,9 @@ def remember(snapshot: Snapshot, plan: Plan, results: Results, policy: BackoffPo
                 holds = {**holds, market: _settling(launched, now)}
             else:
                 holds = _holds_after(replace(launched, market=market), holds, now, policy)
-    dead = _failed_starts(snapshot, results)
-    backoff |= _no_room(dead, backoff, now, policy)
-    failed_starts, holds = _deaths(dead, snapshot, holds, policy)
+    failed = _failed_starts(snapshot, results)
+    backoff |= _no_room(failed, backoff, now, policy)
+    failed_starts, holds = _count_failed_starts(failed, snapshot, holds, policy)
     below = not snapshot.intent.paused and units(snapshot.stock.running) < snapshot.stock.wanted
     return Memory(
         spec=snapshot.intent.spec or memory.spec,
@@ -119,15 +119,15 @@ def remember(snapshot: Snapshot, plan: Plan, results: Results, policy: BackoffPo
         terminated=_terminated(snapshot, results),
         ending=_ending(snapshot, results),
         shielded=_bounded(_shielded(memory.shielded, results, now)),
-        startup=_startup(snapshot, plan, results, dead),
+        startup=_startup(snapshot, plan, results, failed),
         announced=_announced(snapshot, results),
         failed_starts=failed_starts,
-        failed_attempts=_failed_attempts(memory.failed_attempts, dead),
+        failed_attempts=_failed_attempts(memory.failed_attempts, failed),
         backoff=_bounded(backoff),
         holds=holds,
-        recently_interrupted=_bounded(_recently_interrupted(snapshot, dead, policy)),
+        recently_interrupted=_bounded(_recently_interrupted(snapshot, failed, policy)),
         price_refused=_bounded(_price_refused(memory.price_refused, launched, now)),
-        full=_bounded(_full(memory.full, launched, now, policy)),
+        full=_bounded(_full_subnets(memory.full, launched, now, policy)),
         template=_template(snapshot, launched),
         below_since=(memory.below_since or now) if below else None,
         sizes=memory.sizes,
@@ -267,22 +267,22 @@ def _terminated(snapshot: Snapshot, results: Results) -> tuple[Ended, ...]:
     return (*recent, *([Ended(at=snapshot.now, ids=tuple(sorted(ids)))] if ids else []))
 
 
-def _startup(snapshot: Snapshot, plan: Plan, results: Results, dead: Iterable[Instance]) -> tuple[str, ...]:
+def _startup(snapshot: Snapshot, plan: Plan, results: Results, failed: Iterable[Instance]) -> tuple[str, ...]:
     """Instances that are not ready yet: those awaited, and those just launched."""
     new = set(results.launched.instances) if results.launched else set()
     if plan.drop_attempt:
         new |= {instance.id for instance in _shown(snapshot)}
-    over = results.ended | {instance.id for instance in dead}
+    over = results.ended | {instance.id for instance in failed}
     return tuple(sorted((snapshot.stock.unready | new) - over))
 
 
 def _announced(snapshot: Snapshot, results: Results) -> tuple[str, ...]:
-    told = {drained.instance_id for result in results.drains for drained in result.drained}
+    just_announced = {drained.instance_id for result in results.drains for drained in result.drained}
     noticed = {instance.id for instance in snapshot.stock.noticed}
-    return tuple(sorted(noticed & (told | set(snapshot.status.memory.announced))))
+    return tuple(sorted(noticed & (just_announced | set(snapshot.status.memory.announced))))
 
 
-def _full(
+def _full_subnets(
     known: Mapping[str, datetime], launched: Launched | None, now: datetime, policy: BackoffPolicy
 ) -> dict[str, datetime]:
     """Subnets without a free address: others of the zone are tried first for a while."""
@@ -310,15 +310,15 @@ def _ended_by(instance: Instance, codes: tuple[str, ...]) -> bool:
 def _still_counts(offering: str, backoff: Backoff, snapshot: Snapshot) -> bool:
     """Whether a refusal is recent, and no instance launched after its pause has become ready."""
     tried_again = (instance for instance in _became_ready(snapshot) if instance.offering == offering)
-    lived = any(instance.launched_at >= backoff.until for instance in tried_again)
-    return snapshot.now - backoff.until < FORGET_BACKOFF and not lived
+    ready_again = any(instance.launched_at >= backoff.until for instance in tried_again)
+    return snapshot.now - backoff.until < FORGET_BACKOFF and not ready_again
 
 
 def _no_room(
-    dead: Iterable[Instance], backoff: Mapping[str, Backoff], now: datetime, policy: BackoffPolicy
+    failed: Iterable[Instance], backoff: Mapping[str, Backoff], now: datetime, policy: BackoffPolicy
 ) -> dict[str, Backoff]:
     """Back-off for offerings that EC2 found full after its answer: it is the same answer, only late."""
-    empty = {instance.offering for instance in dead if _ended_by(instance, NO_ROOM)}
+    empty = {instance.offering for instance in failed if _ended_by(instance, NO_ROOM)}
     failures = {key: backoff[key].failures + 1 if key in backoff else 1 for key in sorted(empty)}
     return {
         key: Backoff(until=now + policy.after(number, key), failures=number, message=", ".join(NO_ROOM))
@@ -326,38 +326,38 @@ def _no_room(
     }
 
 
-def _deaths(
-    dead: Iterable[Instance], snapshot: Snapshot, holds: dict[Market, Hold], policy: BackoffPolicy
+def _count_failed_starts(
+    failed: Iterable[Instance], snapshot: Snapshot, holds: dict[Market, Hold], policy: BackoffPolicy
 ) -> tuple[int, dict[Market, Hold]]:
     """Count launches with failed starts, and pause, longer each time, until one instance becomes ready.
 
     All failed starts of one launch count once.
     """
-    telling = [instance for instance in dead if not _ended_by(instance, (*TAKEN_BY_EC2, *NO_ROOM, *BY_A_PERSON))]
+    faulty = [instance for instance in failed if not _ended_by(instance, (*TAKEN_BY_EC2, *NO_ROOM, *BY_A_PERSON))]
     before, now = snapshot.status.memory, snapshot.now
-    if not telling:
+    if not faulty:
         return (0 if _became_ready(snapshot) else before.failed_starts), holds
-    first = min(telling, key=lambda instance: instance.id)
-    known = before.failed_starts > 0 and {instance.attempt_id for instance in telling} <= set(before.failed_attempts)
+    first = min(faulty, key=lambda instance: instance.id)
+    known = before.failed_starts > 0 and {instance.attempt_id for instance in faulty} <= set(before.failed_attempts)
     count = before.failed_starts + (0 if known else 1)
     hold = Hold(
         reason=Reason.CONFIG if _ended_by(first, NO_KEY) else blame(count),
         until=now + policy.after(count, first.id),
         failures=count,
-        message=f"{len(telling)} instances ended before they were ready, launch {count} in a row: {_cause(first)}",
+        message=f"{len(faulty)} instances ended before they were ready, launch {count} in a row: {_cause(first)}",
     )
     return count, {
         **holds,
-        **{market: _graver(holds.get(market), hold, now) for market in {instance.market for instance in telling}},
+        **{market: _more_severe(holds.get(market), hold, now) for market in {instance.market for instance in faulty}},
     }
 
 
-def _failed_attempts(known: Iterable[str], dead: Iterable[Instance]) -> tuple[str, ...]:
+def _failed_attempts(known: Iterable[str], failed: Iterable[Instance]) -> tuple[str, ...]:
     """The last attempts with a failed start."""
-    return tuple(dict.fromkeys((*known, *sorted(instance.attempt_id for instance in dead))))[-FAILED_KEPT:]
+    return tuple(dict.fromkeys((*known, *sorted(instance.attempt_id for instance in failed))))[-FAILED_KEPT:]
 
 
-def _graver(known: Hold | None, new: Hold, now: datetime) -> Hold:
+def _more_severe(known: Hold | None, new: Hold, now: datetime) -> Hold:
     """The known hold if it is in force and more severe than the new one, else the new one."""
     stays = known is not None and known.until > now and SEVERITY.index(known.reason) < SEVERITY.index(new.reason)
     return known if known is not None and stays else new
@@ -372,14 +372,14 @@ def _cause(instance: Instance) -> str:
     return f"{instance.ended}. Check the image and user_data.{or_the_key}"
 
 
-def _recently_interrupted(snapshot: Snapshot, dead: Iterable[Instance], policy: BackoffPolicy) -> dict[str, datetime]:
+def _recently_interrupted(snapshot: Snapshot, failed: Iterable[Instance], policy: BackoffPolicy) -> dict[str, datetime]:
     """Offerings with an interruption or a warning: avoided for a while, even after the notice is forgotten."""
     struck = {
         notice.offering: notice.at + policy.avoidance
         for notice in sorted(snapshot.status.notices.values(), key=lambda notice: notice.at)
         if notice.kind in OF_CAPACITY
     }
-    interrupted = (instance.offering for instance in dead if _ended_by(instance, TAKEN_BY_EC2))
+    interrupted = (instance.offering for instance in failed if _ended_by(instance, TAKEN_BY_EC2))
     struck |= dict.fromkeys(interrupted, snapshot.now + policy.avoidance)
     known = snapshot.status.memory.recently_interrupted
     latest = {key: max(until, known.get(key, until)) for key, until in (known | struck).items()}

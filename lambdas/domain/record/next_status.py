@@ -46,7 +46,7 @@ def fold(snapshot: Snapshot, plan: Plan, results: Results, policy: BackoffPolicy
     said = answer(after, left, results)
     status = Status(
         answer=said,
-        memory=memory.model_copy(update={**_since(after, left), "over": _over(snapshot, said, memory)}),
+        memory=memory.model_copy(update={**_waits(after, left), "over": _ended_troubles(snapshot, said, memory)}),
         notices=notices,
     )
     launches = any(isinstance(step, Launch) for step in left.steps)
@@ -57,7 +57,7 @@ def fold(snapshot: Snapshot, plan: Plan, results: Results, policy: BackoffPolicy
     return Outcome(status, again=more or unasked or results.unfinished, soon=soon)
 
 
-def _since(after: Snapshot, left: Plan) -> dict[str, Any]:
+def _waits(after: Snapshot, left: Plan) -> dict[str, Any]:
     """What waits, how much of it and since when: missing spot, larger sizes before a scale-in, replacements."""
     memory, now = after.status.memory, after.now
     waits = memory.replace_at if memory.replace_at and memory.replace_at > now else None
@@ -68,12 +68,12 @@ def _since(after: Snapshot, left: Plan) -> dict[str, Any]:
     }
 
 
-def _over(before: Snapshot, said: Answer, memory: Memory) -> dict[str, datetime]:
+def _ended_troubles(before: Snapshot, said: Answer, memory: Memory) -> dict[str, datetime]:
     """Troubles that have ended since the last reconcile, or shortly before."""
     was = troubles_of(before.status.answer, before.status.memory)
-    lately = {name: at for name, at in before.status.memory.over.items() if before.now - at < CLOSING}
+    recently_ended = {name: at for name, at in before.status.memory.over.items() if before.now - at < CLOSING}
     now = set(troubles_of(said, memory))
-    return {name: at for name, at in {**lately, **dict.fromkeys(was, before.now)}.items() if name not in now}
+    return {name: at for name, at in {**recently_ended, **dict.fromkeys(was, before.now)}.items() if name not in now}
 
 
 def _shortfalls(after: Snapshot, left: Plan) -> tuple[Shortfall, ...]:

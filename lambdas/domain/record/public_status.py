@@ -82,8 +82,8 @@ def _rollout(after: Snapshot, blocker: Blocker | None, blocked_replacement: Bloc
         holds = after.status.memory.holds.values()
         words = " ".join(dict.fromkeys(hold.message for hold in holds))
         state, message = RolloutState.STOPPED, words or "Instances ended before they were ready."
-    elif (hindered := blocker or blocked_replacement) and hindered.reason is Reason.CONFIG and not hindered.waits:
-        state, message = RolloutState.STOPPED, hindered.message
+    elif (blocking := blocker or blocked_replacement) and blocking.reason is Reason.CONFIG and not blocking.waits:
+        state, message = RolloutState.STOPPED, blocking.message
     elif not after.swaps.going & {instance.id for instance in old} and (stuck := dict(after.swaps.stuck)):
         state, message = RolloutState.ROLLING, "It cannot continue: " + " ".join(dict.fromkeys(stuck.values()))
     elif blocked_replacement is not None:
@@ -139,8 +139,8 @@ def _drains(after: Snapshot, results: Results) -> tuple[Drained, ...]:
 
 def _of_the_template(after: Snapshot) -> tuple[str, ...]:
     template, pool = after.status.memory.template, after.intent.pool
-    told = template is not None and pool is not None and template.machine == pool.machine_digest and template.warning
-    return (f"When the pool's launch template was made, EC2 said: {told}",) if told else ()
+    warning = template is not None and pool is not None and template.machine == pool.machine_digest and template.warning
+    return (f"When the pool's launch template was made, EC2 said: {warning}",) if warning else ()
 
 
 def _last_error(results: Results, snapshot: Snapshot) -> LastError | None:
