@@ -76,7 +76,7 @@ def seen_later(event: Ec2Event, seen: Whose, tries: int) -> bool:
         return False
     if tries < UNKNOWN_TRIES:
         return True
-    logger.warning("dropped", kind=event.kind, instances=event.instance_ids, why=f"unknown to EC2 at {tries} tries")
+    logger.warning("dropped", kind=event.kind, instances=event.instance_ids, why=f"unknown to EC2 after {tries} tries")
     return False
 
 

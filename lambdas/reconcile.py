@@ -48,7 +48,7 @@ def reconcile(pool_name: str, plane: ControlPlane) -> None:
         plane.statuses.release(lease, even_if_dirty=True)
         raise
     plane.statuses.release(lease, even_if_dirty=True)
-    why = "what was just made is to be seen" if pause else "there is more to do than one invocation's share"
+    why = "EC2 does not show yet what was just created" if pause else "there is more to do than one invocation can do"
     plane.queue.send({pool_name: why}, after=pause or AT_ONCE)
 
 

@@ -24,7 +24,7 @@ class Settings(BaseModel):
     status_table: str = Field(description="Table of the control plane's answers and memory.")
     due_queue_url: str = Field(description="Queue of pools to reconcile soon.")
     edited_queue_url: str = Field(description="Queue of edited pools: they do not wait behind the others.")
-    notices_queue_url: str = Field(description="Queue of EC2's events, for what must come back to it soon.")
+    notices_queue_url: str = Field(description="Queue of EC2's events, to make messages return soon.")
     default_launch_template: str = Field(description="Name of the launch template for pools that name none.")
     default_launch_template_version: str = Field("$Default", description="The version of it that they launch.")
     subnet_ids: tuple[str, ...] = Field((), description="Subnets for pools that name none; empty: the default VPC's.")

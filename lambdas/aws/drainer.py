@@ -98,7 +98,7 @@ class EventsAndCommands:
                 InstanceIds=[instance.id],
                 Parameters={"commands": [command], "executionTimeout": [str(NOTICE_SECONDS)]},
                 TimeoutSeconds=COMMAND_SECONDS,
-                Comment=f"{self._stack}: EC2 takes this instance",
+                Comment=f"{self._stack}: EC2 interrupts this instance",
             )
         except ClientError as error:
             refused = failure(code_of(error), error.response["Error"].get("Message", ""))

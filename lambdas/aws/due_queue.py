@@ -31,4 +31,4 @@ class SqsDueQueue:
             answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
             if failed := answer.get("Failed"):
                 refused = ", ".join(f"{batch[int(entry['Id'])][0]} ({entry['Code']})" for entry in failed)
-                raise RuntimeError(f"SQS did not take the reconcile of {refused}; it will be sent again.")
+                raise RuntimeError(f"SQS did not accept the reconcile of {refused}; it will be sent again.")

@@ -65,7 +65,7 @@ GUIDE: dict[Trouble, Advice] = {
         (LIST, EXPLAIN),
     ),
     Trouble.WAITING_LONG: Advice(
-        "A pool has lacked instances for longer than the alarm allows, for whatever reasons.",
+        "A pool has lacked instances for longer than the alarm allows, for any reason.",
         "The control plane keeps trying, the pool that has waited longest first.",
         "Find out why it waits and allow the pool more types or zones, or set fallback to fill it on demand.",
         (EXPLAIN, HISTORY),
@@ -137,9 +137,8 @@ GUIDE: dict[Trouble, Advice] = {
         "It does nothing for that pool until the item is fixed; other pools are not affected. The tick's log names the "
         "pool and what is wrong.",
         "Restore the attribute; you may remove an attribute outside `controller`. Or wait ten minutes after this "
-        "alarm, "
-        "so that EC2 shows all that was launched, then delete the item: it is created again from EC2 and the pool "
-        "item.",
+        "alarm, so that EC2 shows all that was launched, then delete the item: it is created again from EC2 and the "
+        "pool item.",
         (LIST,),
     ),
     Trouble.INTERRUPTIONS: Advice(
@@ -192,8 +191,7 @@ GUIDE: dict[Trouble, Advice] = {
     Trouble.QUEUE_AGE: Advice(
         "A message has waited in a queue for longer than all its tries take: no function reads the queue.",
         "Reconciles are late or have stopped, although the tick runs.",
-        "Check the errors and throttles of the function that reads it, and whether its event source mapping is "
-        "enabled.",
+        "Check the errors and throttles of the function that reads it, and that its event source mapping is enabled.",
         (DOCTOR,),
     ),
 }

@@ -90,7 +90,7 @@ class _Turn:
             raise NotSeenYetError(event.instance_ids)
         pools = hear(event, seen, self._plane)
         if not pools:
-            logger.info("ignored", kind=event.kind[:100], why="it is of no instance of this stack")
+            logger.info("ignored", kind=event.kind[:100], why="it concerns no instance of this stack")
             return
         others = {name for names in self._touched.values() for name in names}
         self._touched[record.message_id] = [name for name in pools if name not in others]

@@ -75,7 +75,7 @@ def _recover_attempt(snapshot: Snapshot, pool: Pool, attempt: Attempt) -> Plan:
         return Plan((Resend(attempt, why="its answer was lost; the same token launches nothing twice"), *drains))
     waiting = Blocker(
         Reason.UNKNOWN,
-        "The answer to a launch was lost, and it cannot be sent again. The next launch waits for what it may bring.",
+        "The answer to a launch was lost, and it cannot be sent again. The next launch waits until the result shows.",
         attempt.at + RECENT,
     )
     missing = snapshot.stock.wanted > snapshot.stock.serving
@@ -145,7 +145,7 @@ def _launch_on(market: Market, count: int, snapshot: Snapshot, pool: Pool) -> La
     if (held := _hold_blocker(market, snapshot)) is not None:
         return held
     if snapshot.offers is None:
-        return Blocker(Reason.UNKNOWN, "Waiting for what EC2 offers.", snapshot.now, market)
+        return Blocker(Reason.UNKNOWN, "Waiting for EC2's offers.", snapshot.now, market)
     # The reason comes from the offers that fit, not from those that are too heavy.
     fitting = [offer for offer in snapshot.offers if offer.market is market and offer.units <= snapshot.stock.headroom]
     choice = choose(pool, market, fitting or snapshot.offers, snapshot.status, snapshot.now)
@@ -202,7 +202,7 @@ def blame(failed_starts: int) -> Reason:
 def _max_instances_text(stock: Stock) -> str:
     return (
         f"max_instances ({stock.limit}) counts the {len(stock.noticed)} instances under interruption notice while they "
-        "run; replacements follow as they go. Raise max_instances to replace at once."
+        "run; replacements follow when they end. Raise max_instances to replace at once."
     )
 
 
@@ -295,7 +295,7 @@ def _announce_ends(snapshot: Snapshot) -> Iterator[Step]:
     new = [instance for instance in snapshot.stock.noticed if instance.id not in known]
     for start in range(0, len(new), ANNOUNCE_AT_ONCE):
         some = tuple(new[start : start + ANNOUNCE_AT_ONCE])
-        yield Drain(some, snapshot.intent.drain_command, why="EC2 takes them")
+        yield Drain(some, snapshot.intent.drain_command, why="EC2 interrupts them")
 
 
 def late_ones(snapshot: Snapshot) -> tuple[str, ...]:

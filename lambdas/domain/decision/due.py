@@ -27,8 +27,8 @@ def why_due(snapshot: Snapshot, *, new: bool = False) -> str | None:
         ("a drain command runs", any(drain.runs(snapshot.now) for drain in snapshot.status.answer.drains)),
         ("instances are missing", _may_try(snapshot)),
         ("an on-demand instance may be replaced by spot", snapshot.swaps.returning),
-        ("what stopped its rolling update is over", _may_roll_on(snapshot)),
-        ("what EC2 announced is past", bool(past_notices(snapshot))),
+        ("its rolling update can continue", _may_roll_on(snapshot)),
+        ("a notice of EC2 is past", bool(past_notices(snapshot))),
     )
     return next((why for why, holds in reasons if holds), None)
 

@@ -101,13 +101,11 @@ def plan_swaps(pool: Pool, stock: Stock, memory: Memory, now: datetime, held: in
         why = "EC2 has refused no spot launch for an hour, and a replacement does not fit while it runs"
         groups.append(Replacement((left[0],), 0, left[0].units, why, returns=True))
         left = left[1:]
+    or_wait = " or wait: one at a time is terminated when spot has had capacity for an hour"
     stuck = [
         *((instance, room.lacks(instance)) for instance in risky if instance not in fit_risky),
         *((instance, _again_text(instance, memory)) for instance in again),
-        *(
-            (instance, room.lacks(instance, " or wait: one at a time is terminated when spot has had room for an hour"))
-            for instance in left
-        ),
+        *((instance, room.lacks(instance, or_wait)) for instance in left),
         *blocked,
     ]
     return Swaps(tuple(each for each in groups if each.instances), room.surge, tuple(stuck))

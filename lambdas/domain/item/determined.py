@@ -54,7 +54,7 @@ MASTER = "serves Determined's master, which Spot Pools does not run"
 IDLE = "Spot Pools keeps the size that target_size asks for; it does not watch for idle machines"
 ONE_STACK = "instances carry the tag spotpools:stack"
 PAUSES = "each reason for a failed launch has its own pause; see docs/error-codes.md"
-TRIED_ON = "a missing instance is requested until it is there"
+TRIED_ON = "a missing instance is requested until it runs"
 
 SECONDS = {
     "h": Decimal(3600),
@@ -210,9 +210,9 @@ def _in_words(absent: Mapping[str, Any], *, has_image: bool) -> Iterator[str]:
     shown = (f"{name} {str(value).lower()}" for name, value in absent.items() if name not in ("min_instances", "spot"))
     on_demand = ["spot false (on demand)"] if "spot" in absent else []
     if assumed := [*on_demand, *shown]:
-        yield f"absent, so as Determined has it: {', '.join(assumed)}"
+        yield f"absent, so Determined's defaults apply: {', '.join(assumed)}"
     if not has_image:
-        yield "image_id is absent: Determined takes an image of its own then, Spot Pools current Amazon Linux 2023"
+        yield "image_id is absent: Determined then uses an image of its own, Spot Pools current Amazon Linux 2023"
 
 
 def _aws(pool: Mapping[str, Any], manager: str) -> dict[str, Any]:
@@ -285,7 +285,7 @@ def _minutes(duration: str) -> int:
     """A duration in whole minutes, rounded up."""
     parts = DURATION.findall(duration[:100])
     if not parts or "".join(number + unit for number, unit in parts) != duration:
-        raise ValueError(f"provider.max_agent_starting_period: {duration[:40]} is no duration such as 20m or 1h30m")
+        raise ValueError(f"provider.max_agent_starting_period: {duration[:40]} is not a duration such as 20m or 1h30m")
     seconds = sum((Decimal(number) * SECONDS[unit] for number, unit in parts), Decimal(0))
     return int((seconds / 60).to_integral_value(ROUND_CEILING))
 

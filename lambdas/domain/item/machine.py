@@ -141,7 +141,7 @@ class Machine(BaseModel):
         default=None,
         strict=True,
         **spec(
-            "Whether machines get a public IPv4 address. Absent: as the subnet says.",
+            "Whether machines get a public IPv4 address. Absent: the subnet decides.",
             "true or false",
             "Set associate_public_ip to the boolean true or false (not a text).",
         ),

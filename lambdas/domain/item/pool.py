@@ -139,7 +139,7 @@ class Pool(Machine):
         (),
         max_length=50,
         **spec(
-            "Sizes by time of day: the entry that came last is in force.",
+            "Sizes by time of day: the entry that started last is in force.",
             "up to 50 maps: cron (five fields), timezone (an IANA name; UTC), target_size, min_instances (optional)",
             'Write for example [{"cron": "0 8 * * MON-FRI", "timezone": "Europe/Berlin", "target_size": 5}]; sizes are '
             "within max_instances.",
@@ -202,7 +202,7 @@ class Pool(Machine):
     launch_template: LaunchTemplate | None = Field(
         None,
         **spec(
-            "A ready launch template, tagged for this stack, in place of image_id and the like.",
+            "An existing launch template, tagged for this stack, instead of image_id and the like.",
             "a map of id or name, and version ($Default, $Latest or a number); not together with image_id and the like",
             'Give {"id": "lt-…"} or {"name": "…"}, not both, and optionally a version; or describe the machine inline.',
         ),
@@ -245,8 +245,8 @@ class Pool(Machine):
     update: Literal["on_replace", "rolling"] = Field(
         "on_replace",
         **spec(
-            "What a changed description does to instances that an older one made: on_replace leaves them until they go "
-            "for another reason, rolling replaces them.",
+            "What a changed description does to instances that an older one made: on_replace leaves them until they "
+            "end for another reason, rolling replaces them.",
             "on_replace or rolling",
             "Set update to on_replace or rolling.",
         ),
@@ -273,16 +273,16 @@ class Pool(Machine):
     ) = Field(
         None,
         **spec(
-            "The tag that the workload sets on its instance when it is ready. Absent: EC2's status checks say it.",
+            "The tag that the workload sets on its instance when it is ready. Absent: EC2's status checks decide.",
             "KEY or KEY=VALUE",
-            'Write for example "ready=true", and let the workload tag its instance so.',
+            'Write for example "ready=true", and let the workload set this tag on its instance.',
         ),
     )
     on_rebalance: Literal["ignore", "replace_first"] = Field(
         "ignore",
         **spec(
             "What a rebalance recommendation or scheduled EC2 maintenance does: ignore records it, replace_first "
-            "replaces the instance and lets it go when the replacement is ready.",
+            "replaces the instance and terminates it when the replacement is ready.",
             "ignore or replace_first",
             "Set on_rebalance to ignore or replace_first.",
         ),
@@ -338,7 +338,7 @@ class Pool(Machine):
             raise ValueError("instance_types or requirements, one of both")
         if any(name.startswith("mac") for name in types):
             raise BrokenRuleError(
-                "no mac types: they run on dedicated hosts alone, which a fleet does not launch on",
+                "no mac types: they run only on dedicated hosts, where a fleet does not launch",
                 "Remove them from instance_types.",
             )
         if len(architectures(types)) > 1:
@@ -373,8 +373,8 @@ class Pool(Machine):
         heaviest = max(weights, key=lambda name: (weights[name], name))
         if rounded_down(Decimal(cap) / weights[heaviest]) <= LOWEST_PRICE:
             raise BrokenRuleError(
-                f"spot_max_price divided by each weight is above {LOWEST_PRICE} USD, the least that EC2 takes for a "
-                f"unit; {heaviest} has the weight {weights[heaviest]}",
+                f"spot_max_price divided by each weight is above {LOWEST_PRICE} USD, the lowest price that EC2 accepts "
+                f"for a unit; {heaviest} has the weight {weights[heaviest]}",
                 f"Raise spot_max_price above {format_price(LOWEST_PRICE * weights[heaviest])}, or use smaller weights "
                 "and sizes, such as 1 and 2 instead of 100 and 200.",
             )
@@ -390,7 +390,7 @@ class Pool(Machine):
         tags = info.data.get("tags", {})
         if key in tags and (not given or tags[key] == value):
             raise BrokenRuleError(
-                "a tag that the machine does not carry from the start, as tags has it",
+                "a tag that is not in tags, which the machine carries from the start",
                 "Let the workload set another tag, or another value.",
             )
         if info.data.get("launch_template") and not showable(key):
@@ -526,7 +526,7 @@ def _warnings(pool: Pool) -> Iterator[str]:
     if pool.unshowable:
         yield (
             f"tags and ready_tag have keys that EC2 cannot show in instance metadata ({', '.join(pool.unshowable)}), "
-            "so the machines' metadata shows no tags; a job that reads its pool's name there must get it otherwise."
+            "so the machines' metadata shows no tags; a job that reads its pool's name there must get it elsewhere."
         )
     if len(pool.security_group_ids) > USUAL_SECURITY_GROUPS:
         yield (

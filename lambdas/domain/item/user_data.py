@@ -52,7 +52,7 @@ def check(text: str) -> None:
     """Raise BrokenRuleError for user data that is base64 already: encoded again, it would never run."""
     if digest_of(text):
         raise BrokenRuleError(
-            "another text: this is the digest that stands for user data where the control plane remembers an item",
+            "another text: this is the digest that replaces user data in an item that the control plane remembers",
             "Write the user data itself.",
         )
     decoded = _decoded(text)
@@ -66,7 +66,7 @@ def check(text: str) -> None:
 def warning(text: str) -> str | None:
     """A warning about user data that is accepted, in one sentence; None if there is none."""
     if text[:1].isspace() and text.lstrip().startswith("#!"):
-        return "user_data has white space before #!, so the script will not run: begin with #! at once."
+        return "user_data has white space before #!, so the script will not run: remove the white space."
     if digest_of(text) or _runs(text) or text.lstrip().startswith(OTHER_HEADS):
         return None
     if _decoded(text) is not None:

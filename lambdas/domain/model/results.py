@@ -113,5 +113,5 @@ class Results:
 
 
 def _not_known(ids: tuple[str, ...]) -> Failure:
-    message = f"EC2 does not know {', '.join(ids[:5])}: not yet, or no more. The next listing tells."
+    message = f"EC2 does not know {', '.join(ids[:5])}: not yet, or no longer. The next listing shows which."
     return Failure(Reason.UNKNOWN, "InvalidInstanceID.NotFound", message)
