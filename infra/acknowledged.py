@@ -1,4 +1,4 @@
-"""Findings of cdk-nag's AwsSolutions rules that we accept, each with its reason. Any other fails the tests."""
+"""Findings of cdk-nag's AwsSolutions rules that we accept, each with its reason. Any other finding fails the tests."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def acknowledge(stack: Stack, *, queues: Queues, functions: Functions) -> None:
             "AWS's own public parameters; launch templates name the one with their image.",
         )
     tick = functions.tick.function.node.default_child
-    if isinstance(tick, CfnResource):  # always; it tells the type checker
+    if isinstance(tick, CfnResource):  # always true; for the type checker
         _accept(
             stack,
             f"IAM5[Resource::<{stack.get_logical_id(tick)}.Arn>:*]",

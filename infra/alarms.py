@@ -1,7 +1,7 @@
-"""The alarms. Each says what it means, what the system does by itself, what to do, and where the runbook has more.
+"""The alarms. Each describes its meaning, what the system does by itself, what to do, and links to the runbook.
 
-One cause rings one alarm: a pool that waits for its price, a quota or a person rings that alarm and not the one of
-pools below target; only a shortfall of hours rings again.
+One cause raises one alarm: a pool that waits for its price, a quota or a person raises that alarm, not the one for
+pools below target. Only a shortfall of several hours raises a second alarm.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from lambdas.metrics import HEARTBEAT_MINUTES, POOL_DIMENSION, REASON_DIMENSION,
 MINUTE, HOUR = Duration.minutes(1), Duration.hours(1)
 
 KEEP_STATE = cloudwatch.TreatMissingData.IGNORE
-"""For gauges: while nobody measures, nothing is known to be well again. The heartbeat alarm tells of the silence."""
+"""For gauges: without data nothing shows that the trouble is over. The heartbeat alarm reports missing data."""
 
 QUIET = cloudwatch.TreatMissingData.NOT_BREACHING
-"""For queries: a pool without trouble publishes none, and one that is gone nothing at all."""
+"""For queries: a pool without trouble publishes no data, and neither does a deleted pool."""
 
 OWN_ALARM = {
     Trouble.PRICE_ABOVE_MAX: ("PRICE_ABOVE_MAX", Metric.POOLS_PRICE_ABOVE_MAX, 1),
@@ -37,7 +37,7 @@ OWN_ALARM = {
 
 
 class Alarms(Construct):
-    """All alarms. Pools come and go without a deployment, so theirs are queries, with a contributor for each pool."""
+    """All alarms. Those of pools are queries with one contributor for each pool, so a new pool needs no deployment."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Alarms(Construct):
         self._alarm(Trouble.STATUS_UNREADABLE, self._own(Metric.STATUSES_UNREADABLE, "Maximum"), 1, missing=KEEP_STATE)
 
     def _of_pools(self, trouble: Trouble, where: str, gauge: Metric, threshold: float) -> None:
-        """An alarm on how long pools have been in trouble; where queries are not to be had, on the fleet's gauge."""
+        """An alarm on how long pools have been in trouble; without queries, on the fleet's gauge."""
         if self._deployment.stage.alarms_by_query:
             query = worst("MAX", Metric.SECONDS_IN_TROUBLE, self._namespace, REASON_DIMENSION, where=where)
             self._alarm(trouble, _query(query, MINUTE), threshold, missing=QUIET)
@@ -160,10 +160,10 @@ class Alarms(Construct):
 
 
 def worst(function: str, metric: Metric, of_namespace: str, *dimensions: str, where: str = "") -> str:
-    """A Metrics Insights query of a metric of pools with these further dimensions: a series a pool, the worst first.
+    """A Metrics Insights query of a pool metric with these further dimensions: one series per pool, worst first.
 
-    Every name is quoted: CloudWatch reserves hundreds of words, Running among them, and draws nothing for a query that
-    has one bare, without a word at the deployment.
+    Every name is quoted. CloudWatch reserves hundreds of words, such as Running: a query with an unquoted one draws
+    nothing, and its deployment reports no error.
     """
     named = ", ".join(f'"{name}"' for name in (of_namespace, POOL_DIMENSION, *dimensions))
     by = f'GROUP BY "{POOL_DIMENSION}" ORDER BY {function}() DESC'

@@ -1,7 +1,7 @@
 """The functions' code as one zip, built without Docker: the lambdas package and the wheels of its pinned requirements.
 
-Installing and packing the wheels is nearly all of the work and depends on the pins alone, so it is done once for
-each set of pins and target and kept under ``.build``; a change in ``lambdas`` only adds its files to a copy.
+Installing and packing the wheels takes most of the time and depends only on the pins. So it is done once for each set
+of pins and target and kept under ``.build``. A change in ``lambdas`` only adds its files to a copy.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "lambdas"
 CACHE = ROOT / ".build" / "lambda"
 
-# The services that the functions call, and X-Ray, which its SDK asks how much to sample. botocore carries the models
-# of some 400 more, 14 MB of a 20 MB zip.
+# The services that the functions call, and X-Ray, whose SDK asks how much to sample. botocore has the models of about
+# 400 more services, 14 MB of a 20 MB zip.
 AWS_SERVICES = frozenset({"dynamodb", "ec2", "events", "pricing", "sqs", "ssm", "xray"})
 
-# Fixed, so that the same content makes the same archive.
+# Fixed, so that the same content gives the same archive.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 READABLE_FILE = 0o100644 << 16
 
@@ -43,9 +43,9 @@ def bundle(
 ) -> tuple[Path, str]:
     """Build the functions' zip; returns its path and a hash of its content.
 
-    ``wheels`` are the platforms whose compiled wheels will do, for ``python_version`` ("3.13"); None takes those of
-    the Python that runs this. The hash covers every file's name and content and nothing else, so it is the same on
-    each machine whatever its zlib makes of them. Raises ``BundlingError``.
+    ``wheels`` are the platforms whose compiled wheels may be used, for ``python_version`` ("3.13"); None takes those of
+    the Python that runs this. The hash covers every file's name and content and nothing else, so it does not depend on
+    the machine or its zlib. Raises ``BundlingError``.
     """
     dependencies = _dependencies(sources / "requirements.txt", wheels, python_version, cache)
     own = {path.relative_to(sources.parent).as_posix(): path for path in sorted(sources.rglob("*")) if _is_code(path)}
@@ -65,7 +65,7 @@ def bundle(
 
 
 def _dependencies(requirements: Path, wheels: Sequence[str] | None, python_version: str, cache: Path) -> Path:
-    """Zip of the installed requirements, made anew only when the pins, the target or this module change."""
+    """Zip of the installed requirements, built again only when the pins, the target or this module change."""
     target = (sys.version, sys.platform, os.uname().machine) if wheels is None else (*wheels, python_version)
     target += (sys.implementation.cache_tag,)
     key = hashlib.sha256(
@@ -86,7 +86,7 @@ def _install(requirements: Path, wheels: Sequence[str] | None, python_version: s
     if importlib.util.find_spec("pip") is None:
         raise BundlingError(f"pip is missing from {sys.executable}: run {sys.executable} -m ensurepip")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
-    # Byte code is made apart (_compile): pip's would carry times and paths.
+    # Byte code is compiled separately (_compile): pip's would contain times and paths.
     command += ["--require-hashes", "--no-deps", "--no-compile", "--only-binary=:all:", "--target", str(folder)]
     if wheels is not None:
         command += ["--implementation", "cp", "--python-version", python_version]
@@ -103,10 +103,10 @@ def _install(requirements: Path, wheels: Sequence[str] | None, python_version: s
 
 
 def _compile(folder: Path) -> None:
-    """Add byte code, which halves a cold start: a function's code cannot keep what it compiles.
+    """Add byte code, which halves a cold start: a function cannot store what it compiles.
 
-    Only the Python that runs the functions can make it. It is tied to its source by being packed with it, so it
-    carries neither time nor path and is the same on each run.
+    Only the Python version that runs the functions can compile it. It is packed together with its source, so it
+    contains neither time nor path and is the same on each run.
     """
     command = [sys.executable, "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash"]
     subprocess.run(  # noqa: S603  our own interpreter and fixed options
@@ -121,9 +121,9 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _is_needed(name: str) -> bool:
-    """Whether an installed file goes to the functions.
+    """Whether the functions need an installed file.
 
-    Scripts, records of the installation and the models of services that are never called do not.
+    They need no scripts, no records of the installation and no models of services that are never called.
     """
     parts = name.split("/")
     if parts[0] == "bin" or (parts[0].endswith(".dist-info") and parts[-1] in {"RECORD", "INSTALLER", "REQUESTED"}):
@@ -137,14 +137,14 @@ def _is_code(path: Path) -> bool:
 
 
 def _forget_old(cache: Path) -> None:
-    """Delete the bundles of yesterday's edits; nobody who builds at this moment is using one of them."""
+    """Delete bundles older than a day. No build that runs now uses one of them."""
     for bundle_file in cache.glob("functions-*.zip"):
         if time.time() - bundle_file.stat().st_mtime > DAY_SECONDS:
             bundle_file.unlink(missing_ok=True)
 
 
 def _update(digest: hashlib._Hash, name: str, content: bytes) -> None:
-    """Add one file, with lengths so that no two sets of files run together to the same bytes."""
+    """Add one file, with lengths, so that two different sets of files never give the same bytes."""
     digest.update(f"{name}\0{len(content)}\0".encode())
     digest.update(content)
 
@@ -159,7 +159,7 @@ def _append(archive: Path, files: dict[str, Path]) -> None:
 
 @contextlib.contextmanager
 def _appears_whole(target: Path) -> Iterator[Path]:
-    """A path to write to that becomes ``target`` at the end, so that nobody ever sees half a file."""
+    """A path to write to, renamed to ``target`` at the end, so that no reader sees half a file."""
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         partial = Path(folder) / target.name
         yield partial

@@ -1,4 +1,4 @@
-"""The fleet on one screen, and the questions one asks of the logs. Pools are found by query: new ones appear."""
+"""The fleet on one dashboard, and saved log queries. Graphs find pools by query, so new pools appear by themselves."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ QUESTIONS = {
     ),
     "errors of the functions": (("@timestamp", "message", "pool", "body", "exception"), 'level = "ERROR"'),
 }
-"""Saved queries of CloudWatch Logs Insights: fields and filter. A pool's name takes the place of NAME."""
+"""Saved queries of CloudWatch Logs Insights: fields and filter. Replace NAME with a pool's name."""
 
 
 class Dashboard(Construct):
-    """One dashboard and the saved questions."""
+    """One dashboard and the saved queries."""
 
     def __init__(
         self, scope: Construct, construct_id: str, *, deployment: Deployment, queues: Queues, functions: Functions

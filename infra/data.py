@@ -1,4 +1,4 @@
-"""The two tables: what users want, and what the control plane answers and remembers."""
+"""The two DynamoDB tables: what users want, and what the control plane answers and remembers."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ KEY = dynamodb.Attribute(name="pool_name", type=dynamodb.AttributeType.STRING)
 
 
 class Data(Construct):
-    """Two tables and not one.
+    """Two tables instead of one.
 
-    So a console save cannot overwrite the controller's memory, IAM can tell the two apart, and the controller's
-    writes never wake the stream.
+    A console save cannot overwrite the controller's memory, IAM can grant rights on each table alone, and the
+    controller's writes never trigger the stream.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, stage: Stage) -> None:
         super().__init__(scope, construct_id)
-        # Whoever is told of an edit needs the pool's name; the item may hold secrets of its machines.
+        # The stream's reader needs only the pool's name; the item may hold secrets of its machines.
         self.pools = self._table("Pools", stage, stream=dynamodb.StreamViewType.KEYS_ONLY)
         self.status = self._table("PoolStatus", stage)
 

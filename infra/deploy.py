@@ -1,4 +1,4 @@
-"""``make deploy``: checks what a deployment needs, one clear line for what is missing, then runs ``cdk deploy``."""
+"""``make deploy``: checks what a deployment needs, reports in one line what is missing, runs ``cdk deploy``."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def check_account(
     try:
         if session.get_credentials() is None:
             raise NotReadyError("no AWS credentials: set AWS_PROFILE, or run aws configure or aws sso login")
-        # As for the CDK, the AWS CLI and the command spotpools; botocore by itself knows no AWS_REGION.
+        # As in the CDK, the AWS CLI and the command spotpools; botocore alone does not read AWS_REGION.
         region = region or environment.get("AWS_REGION") or session.get_config_variable("region")
         if not region:
             raise NotReadyError("no AWS Region: set AWS_REGION, or a region in your profile, or give --region")
@@ -150,22 +150,22 @@ def check_account(
 def environment_of_cdk(
     session: botocore.session.Session, region: str, environment: Mapping[str, str]
 ) -> dict[str, str]:
-    """What ``cdk deploy`` runs in: it must come to the account and Region that were checked, and to no other.
+    """The environment of ``cdk deploy``: it must use the account and Region that were checked, and no other.
 
-    Where AWS_PROFILE meets keys, or AWS_DEFAULT_PROFILE, the CDK chooses otherwise than the AWS CLI, boto3 and so the
-    command spotpools; what those have chosen is all that it gets to see.
+    With AWS_PROFILE beside keys, or with AWS_DEFAULT_PROFILE, the CDK chooses differently from the AWS CLI, boto3 and
+    the command spotpools. So it sees only what those have chosen.
     """
     credentials = session.get_credentials()
     by_keys = credentials is not None and credentials.method == "env"
     profile = {} if by_keys or not session.profile else {"AWS_PROFILE": session.profile}
     kept = {name: value for name, value in environment.items() if name not in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE")}
-    # Node 20 works; jsii's banner about its end of life would bury the questions that cdk asks.
+    # Node 20 works; jsii's banner about its end of life would hide the questions that cdk asks.
     quiet = {"JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": str(NODE_WANTED)}
     return {**quiet, **kept, **profile, "AWS_REGION": region}
 
 
 def is_bootstrapped(session: botocore.session.Session, region: str) -> bool:
-    """Whether ``cdk bootstrap`` has been run there, as far as we are allowed to see."""
+    """Whether ``cdk bootstrap`` has been run in this Region, as far as the caller's rights show."""
     try:
         session.create_client("ssm", region_name=region).get_parameter(Name=BOOTSTRAP_VERSION)
     except ClientError as error:

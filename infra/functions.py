@@ -1,4 +1,4 @@
-"""The four functions: one code bundle, one role each, logs that end, and settings from the functions' own model."""
+"""The four functions: one code bundle, one role each, logs with a retention time, and settings from a typed model."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from lambdas.settings import Settings
 PYTHON = lambda_.Runtime.PYTHON_3_13
 
 ENVIRONMENT_BYTES = 4096
-"""Lambda takes no larger environment, names and values together, as JSON."""
+"""Lambda accepts no larger environment: names and values together, as JSON."""
 
 APP_ID_BYTES = 50
 UNKNOWN_BYTES = 255
-"""Room for a value that only the deployment knows: no name of a table and no URL of a queue is longer."""
+"""Bytes for a value that is known only at deployment: no table name and no queue URL is longer."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Function:
 
 
 class Functions(Construct):
-    """The functions without their rights and triggers, which ``permissions`` and ``triggers`` add."""
+    """The functions. ``permissions`` adds their rights, and ``triggers`` adds their triggers."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Functions(Construct):
             "on_tick",
             "Every minute: publishes the gauges and a heartbeat, and requests a reconcile for each pool that is due",
         )
-        # The Scheduler invokes asynchronously: what Lambda then cannot run, Lambda must put away.
+        # The Scheduler invokes asynchronously, so Lambda itself must store the invocations that it cannot run.
         self.tick.function.configure_async_invoke(
             retry_attempts=0,  # the next tick is a better retry
             max_event_age=Duration.minutes(1),
@@ -79,8 +79,8 @@ class Functions(Construct):
             "OnPoolDue",
             "on_pool_due",
             "Reconciles one pool with EC2",
-            # A pool with more to do asks for another turn through its own queue, which Lambda would take for a
-            # runaway loop and stop after 16 turns. The lease, back-off and tick bound it instead.
+            # A pool with more to do sends itself another message. Lambda would treat that as a runaway loop and stop it
+            # after 16 turns. The lease, back-off and tick limit it instead.
             recursive_loop=lambda_.RecursiveLoop.ALLOW,
         )
         self.spot_notice = self._function(
@@ -127,8 +127,8 @@ class Functions(Construct):
             ),
             tracing=lambda_.Tracing.ACTIVE if stage.tracing else lambda_.Tracing.DISABLED,
             log_group=log_group,
-            # Powertools already writes JSON lines, log records and embedded metrics alike. Lambda's own JSON
-            # format would parse and filter them once more; in text they arrive as they were written.
+            # Powertools already writes JSON lines, both log records and embedded metrics. Lambda's own JSON format
+            # would parse and filter them again; as text they stay unchanged.
             logging_format=lambda_.LoggingFormat.TEXT,
             recursive_loop=recursive_loop,
         )
@@ -136,10 +136,10 @@ class Functions(Construct):
 
 
 def _that_fits(environment: Mapping[str, str]) -> Mapping[str, str]:
-    """The same environment; raises ContextError for one that Lambda does not take, which only subnets can make so."""
+    """The same environment. Raises ContextError if it is too large for Lambda, which only many subnets can cause."""
     known = {
         **{name: "x" * UNKNOWN_BYTES if Token.is_unresolved(value) else value for name, value in environment.items()},
-        "AWS_SDK_UA_APP_ID": "x" * APP_ID_BYTES,  # so that all functions are measured alike
+        "AWS_SDK_UA_APP_ID": "x" * APP_ID_BYTES,  # so that all functions are measured in the same way
     }
     size, subnets = len(json.dumps(known)), environment["SPOTPOOLS_SUBNET_IDS"].split(",")
     if size > ENVIRONMENT_BYTES:
@@ -153,7 +153,7 @@ def _that_fits(environment: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def settings(deployment: Deployment, data: Data, queues: Queues, launch_template: DefaultLaunchTemplate) -> Settings:
-    """What the functions read at their start, with deploy-time names still as CloudFormation tokens."""
+    """What the functions read at their start, with names from the deployment still as CloudFormation tokens."""
     stage = deployment.stage
     return Settings(
         stack=deployment.stack,
@@ -174,7 +174,7 @@ def settings(deployment: Deployment, data: Data, queues: Queues, launch_template
 
 
 def code(scope: Construct, stage: Stage) -> lambda_.Code:
-    """One asset for all four functions, known by its content: a changed dependency deploys, an unchanged one not."""
+    """One asset for all four functions, identified by its content: only a change of code or dependencies deploys it."""
     if not Stack.of(scope).bundling_required:
         return lambda_.Code.from_asset(str(bundling.SOURCES))  # cdk destroy and the template tests need no wheels
     path, content_hash = bundling.bundle(wheels=stage.wheels, python_version=PYTHON.name.removeprefix("python"))

@@ -1,7 +1,7 @@
 """What each function may do, statement by statement.
 
-Nothing here lets one touch an instance that is not this stack's: launches must carry the stack's tag, and only
-instances that carry it can be terminated.
+Instances of others cannot be changed: launches must carry the stack's tag, and only instances with it can be
+terminated.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Conditions = Mapping[str, Mapping[str, str | list[str]]]
 
 LAUNCH = ("ec2:CreateFleet", "ec2:RunInstances")  # a fleet launches with its caller's rights, so both are checked
 
-# What a launch uses, and what it creates. A request tag can only be demanded of the latter.
+# What a launch uses, and what it creates. IAM can require a request tag only of what is created.
 USED = ("key-pair", "placement-group", "security-group", "subnet")
 USED_WITHOUT_OWNER = ("image", "snapshot")  # their ARNs name no account
 CREATED = ("fleet", "instance", "network-interface", "volume")
@@ -31,7 +31,7 @@ CREATED_WITHOUT_TAGS = ("spot-instances-request",)
 
 
 class Permissions(Construct):
-    """Adds the statements to the functions' roles; what a trigger needs to be read, the trigger grants."""
+    """Adds the statements to the functions' roles. The triggers grant the rights that they need themselves."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Permissions(Construct):
             functions.tick,
             _allow("ReadAllPools", ["dynamodb:Scan"], [pools]),
             _allow("ReadAllStatuses", ["dynamodb:Scan"], [status]),
-            # That a pool is in the queue stands in its status, so that it is sent there once.
+            # The status records that a pool is in the queue, so that the pool is sent there only once.
             _allow("MarkQueued", ["dynamodb:UpdateItem"], [status]),
             self._describe("ec2:DescribeInstances", "ec2:DescribeSpotPriceHistory"),
             _see_price_list(),
@@ -84,14 +84,14 @@ class Permissions(Construct):
                 *self._launch(),
                 *self._keep_templates(),
                 self._terminate(),
-                *self._tell(),
+                *self._announce_ends(),
                 send,
             )
         for function in functions:
             _add(function, _write_logs(function))
 
     def _describe(self, *actions: str) -> iam.PolicyStatement:
-        # EC2 has no resource-level rights on these.
+        # EC2 has no resource-level permissions for these.
         return _allow("SeeEc2", list(actions), ["*"], {"StringEquals": {"aws:RequestedRegion": self._stack.region}})
 
     def _launch(self) -> list[iam.PolicyStatement]:
@@ -104,7 +104,7 @@ class Permissions(Construct):
                 list(LAUNCH),
                 [*(self._ec2(kind) for kind in USED), *(self._ec2(kind, account="") for kind in USED_WITHOUT_OWNER)],
             ),
-            # A template decides image, network and role, so only those that an administrator has tagged.
+            # A template decides image, network and role, so only templates that an administrator tagged are allowed.
             _allow(
                 "LaunchFromTaggedTemplates",
                 list(LAUNCH),
@@ -158,7 +158,7 @@ class Permissions(Construct):
         return statements
 
     def _use_keys(self, keys: list[str]) -> list[iam.PolicyStatement]:
-        """EC2 makes a volume with its launcher's rights on the key; without them the instance ends within seconds."""
+        """EC2 creates a volume with the caller's rights on the key. Without them the instance fails within seconds."""
         by_ec2 = {"StringEquals": {"kms:ViaService": f"ec2.{self._stack.region}.amazonaws.com"}}
         use = ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncrypt*"]
         return [
@@ -167,7 +167,7 @@ class Permissions(Construct):
         ]
 
     def _keep_templates(self) -> list[iam.PolicyStatement]:
-        """Make and change pools' templates. An administrator's carry no pool's tag, and stay as they are."""
+        """Create and change pools' templates. Administrators' templates have no pool tag, so they stay unchanged."""
         templates, stack = [self._ec2("launch-template")], self._deployment.stack
         ours = {f"aws:RequestTag/{STACK_TAG}": stack}
         return [
@@ -189,8 +189,8 @@ class Permissions(Construct):
             ),
         ]
 
-    def _tell(self) -> list[iam.PolicyStatement]:
-        """Announce that instances are taken, and run the pool's drain command on them."""
+    def _announce_ends(self) -> list[iam.PolicyStatement]:
+        """Announce interruptions, and run the pool's drain command on the instances."""
         document = self._stack.format_arn(
             service="ssm", account="", resource="document", resource_name="AWS-RunShellScript"
         )
@@ -230,7 +230,7 @@ def _allow(
 
 
 def _see_price_list() -> iam.PolicyStatement:
-    """The price list is served from a few Regions, for all."""
+    """A few Regions serve the price list for all Regions."""
     return _allow("SeePriceList", ["pricing:GetProducts"], ["*"])
 
 
@@ -240,7 +240,7 @@ def _add(function: Function, *statements: iam.PolicyStatement) -> None:
 
 
 def _write_logs(function: Function) -> iam.PolicyStatement:
-    """To its own group alone; the group exists already, so it need not be created."""
+    """Write to the function's own log group only. The group exists already, so no right to create it is needed."""
     return _allow(
         "WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], [function.function.log_group.log_group_arn]
     )

@@ -1,4 +1,4 @@
-"""The stack: what it is made of and how the parts meet."""
+"""The stack: creates all parts and connects them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lambdas import __version__
 
 
 class PoolStack(Stack):
-    """One deployment of Spot Pools. It names no account and no Region: it goes where the credentials lead."""
+    """One deployment of Spot Pools. It names no account and no Region: the credentials decide both."""
 
     def __init__(self, scope: Construct, deployment: Deployment) -> None:
         stage = deployment.stage

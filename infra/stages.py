@@ -40,17 +40,17 @@ class Stage:
     wheels: tuple[str, ...] | None
     """Platforms whose wheels the functions can load, best first; None: those of this Python, which runs them."""
     keep_data: bool
-    """Whether tables and logs survive the stack, and the tables refuse to be deleted."""
+    """Whether tables and logs remain after the stack is deleted, and the tables have deletion protection."""
     bootstrap_roles: bool
     """Whether to deploy through the roles of ``cdk bootstrap``. The local cloud's IAM refuses to publish assets
     through the bootstrap's file-publishing role, so there the caller's own credentials do it."""
     tls_only: bool
     """Whether queues and topic refuse unencrypted calls; the local cloud speaks HTTP, on the loopback address only."""
     send_actions: tuple[str, ...]
-    """What a sender to a queue must be allowed. AWS has one action for single messages and batches; the local cloud's
-    IAM asks for one of the batch's own name, which AWS does not know."""
+    """The actions that a sender to a queue needs. AWS has one action for single messages and batches; the local cloud's
+    IAM requires one with the batch's own name, which AWS does not know."""
     event_conditions: bool
-    """Whether IAM knows the source of an event that is put; the local cloud's does not."""
+    """Whether IAM knows the source of an event; the local cloud's IAM does not."""
     tracing: bool
     """Whether X-Ray follows the functions; the local cloud has nothing that receives the segments."""
     function_timeout: int
@@ -153,13 +153,13 @@ class Deployment:
     instance_role_arns: tuple[str, ...] = ()
     """The only IAM roles that pools' launch templates may give to instances."""
     image_parameter_arns: tuple[str, ...] = ()
-    """Parameters of one's own that pools may take their image from (``image_id = "ssm:…"``), beside AWS's public."""
+    """The account's parameters that may name a pool's image (``image_id = "ssm:…"``), beside AWS's public ones."""
     volume_key_arns: tuple[str, ...] = ()
-    """KMS keys of one's own that instances' volumes are encrypted with."""
+    """Customer managed KMS keys that encrypt instances' volumes."""
     interruptions_per_hour: int = 10
     """Interruption notices of one pool within an hour that raise the alarm."""
     runbook: str = "docs/runbook.md"
-    """Where alarms point people to; the alarm's name follows as a fragment."""
+    """Where alarms send people; the alarm's name follows as a fragment."""
     permissions_boundary: str | None = None
     """ARN of a managed policy that bounds every role of the stack."""
 
@@ -167,7 +167,7 @@ class Deployment:
     def from_context(cls, context: Callable[[str], object]) -> Deployment:
         """Read the choices from CDK context (``-c key=value``, or ``cdk.json``).
 
-        Raises ``ContextError`` naming the key, the value and what would do.
+        Raises ``ContextError`` naming the key, the value and what is expected.
         """
         name = _text(context, "stage", "aws")
         if name not in STAGES:
@@ -234,7 +234,7 @@ def _number(context: Callable[[str], object], key: str, default: int) -> int:
 
 
 def _many(context: Callable[[str], object], key: str, shape: re.Pattern[str], example: str) -> tuple[str, ...]:
-    """A list from ``cdk.json``, or from the command line as a comma list."""
+    """A list from ``cdk.json``, or comma-separated values from the command line."""
     value = context(key)
     given = value if isinstance(value, list) else str(value or "").split(",")
     parts = tuple(str(part).strip() for part in given if str(part).strip())

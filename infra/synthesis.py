@@ -1,4 +1,4 @@
-"""The stack synthesized for those who only look at its template: offline, and without building the functions' zip."""
+"""Synthesizes the stack for readers of its template: offline, and without building the functions' zip."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-# Read by jsii when aws_cdk starts it: its banner about Node 20 would bury what else is said.
+# jsii reads this when aws_cdk starts it: its banner about Node 20 would hide all other output.
 os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
 
 from aws_cdk import App
@@ -20,13 +20,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def flags() -> dict[str, Any]:
-    """The pinned feature flags, and no wheels installed for templates that nobody deploys."""
+    """The pinned feature flags. Templates that are never deployed need no wheels."""
     context: dict[str, Any] = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
     return {**context, "aws:cdk:bundling-stacks": []}
 
 
 def build(outdir: Path, **context: object) -> tuple[App, PoolStack]:
-    """The app as app.py builds it, with this context."""
+    """The app with this context, as app.py builds it."""
     app = App(context={**flags(), **context}, outdir=str(outdir))
     return app, PoolStack(app, Deployment.from_context(app.node.try_get_context))
 

@@ -1,4 +1,4 @@
-"""Where alarms go: an encrypted topic, to which anybody may be subscribed."""
+"""The alarm topic: encrypted, and open to any subscriber that you add."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from infra.stages import Deployment
 class AlarmTopic(Construct):
     """A topic encrypted with a key of its own.
 
-    Under the free key that AWS manages, CloudWatch may not publish and alarms are lost in silence. A key of
-    one's own costs a dollar a month.
+    With the free key that AWS manages, CloudWatch may not publish, and alarms are lost without an error. A customer
+    managed key costs a dollar a month.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
@@ -29,7 +29,7 @@ class AlarmTopic(Construct):
             "TopicKey",
             description=f"Encrypts the alarm messages of {deployment.stack}",
             enable_key_rotation=True,
-            # Messages are gone within minutes, so there is nothing to decrypt after the stack.
+            # Messages exist only for minutes, so nothing is left to decrypt after the stack is deleted.
             removal_policy=RemovalPolicy.DESTROY,
             pending_window=Duration.days(7),
         )
@@ -40,11 +40,11 @@ class AlarmTopic(Construct):
                 principals=[cloudwatch_service],
                 actions=["kms:Decrypt", "kms:GenerateDataKey*"],
                 resources=["*"],
-                # What KMS is seen to be told when an alarm publishes is the topic, not the alarm's account.
+                # When an alarm publishes, KMS sees the topic in the encryption context, not the alarm's account.
                 conditions={"StringLike": {"kms:EncryptionContext:aws:sns:topicArn": self._made_by_cloudformation()}},
             )
         )
-        # A topic policy of one's own replaces the default one, which had let the account's alarms publish.
+        # An explicit topic policy replaces the default one, which lets the account's alarms publish.
         self.topic.add_to_resource_policy(
             iam.PolicyStatement(
                 sid="AlarmsPublish",
@@ -58,6 +58,6 @@ class AlarmTopic(Construct):
             self.topic.add_subscription(subscriptions.EmailSubscription(deployment.alarm_email))
 
     def _made_by_cloudformation(self) -> str:
-        """The topic's ARN up to the random end of its name. The key cannot refer to the topic, which refers to it."""
+        """The topic's ARN up to its random end. The topic refers to the key, so the key cannot refer to the topic."""
         stack, topic = Stack.of(self), cast("CfnElement", self.topic.node.default_child)
         return stack.format_arn(service="sns", resource=f"{stack.stack_name}-{stack.get_logical_id(topic)}-*")

@@ -29,15 +29,15 @@ EVENTS = {
         {"service": ["EC2"], "eventTypeCategory": ["scheduledChange"]},
     ),
 }
-"""The events that we act on: source, detail-type and filter. They cannot be filtered by tag, so other people's
-instances arrive too and are dropped by the function."""
+"""The events that we act on: source, detail-type and filter. They cannot be filtered by tag, so events of other
+instances in the account arrive too, and the function ignores them."""
 
 CONCURRENT_RECONCILES = 10
-"""Bounds our calls to EC2, whose rate limits are shared by the whole account and Region."""
+"""Limits our calls to EC2: the whole account shares its rate limits in a Region."""
 
 
 class Triggers(Construct):
-    """Each trigger with bounded retries and a dead-letter queue. All only make the tick's work sooner."""
+    """Each trigger has limited retries and a dead-letter queue. Events and edits only start work sooner."""
 
     def __init__(
         self, scope: Construct, construct_id: str, *, data: Data, queues: Queues, functions: Functions
@@ -51,7 +51,7 @@ class Triggers(Construct):
             target=scheduler_targets.LambdaInvoke(
                 functions.tick.function,
                 retry_attempts=2,
-                max_event_age=Duration.minutes(1),  # by then the next tick is there
+                max_event_age=Duration.minutes(1),  # the next tick has started by then
                 dead_letter_queue=queues.tick_dead,
             ),
         )
@@ -60,7 +60,7 @@ class Triggers(Construct):
                 data.pools,
                 starting_position=lambda_.StartingPosition.TRIM_HORIZON,  # LATEST can miss an edit made while deploying
                 batch_size=100,
-                # Unbounded, a record that cannot be handled would block its shard for a day.
+                # Without limits, a record that cannot be handled would block its shard for a day.
                 retry_attempts=3,
                 max_record_age=Duration.hours(1),
                 bisect_batch_on_error=True,
@@ -71,7 +71,7 @@ class Triggers(Construct):
             functions.pool_due.function.add_event_source(
                 sources.SqsEventSource(
                     queue,
-                    batch_size=1,  # a slow pool keeps no other waiting, and has the whole time limit
+                    batch_size=1,  # a slow pool delays no other pool, and has the whole time limit
                     max_concurrency=CONCURRENT_RECONCILES,
                     report_batch_item_failures=True,
                 )
@@ -80,7 +80,7 @@ class Triggers(Construct):
             sources.SqsEventSource(
                 queues.notices,
                 batch_size=10,
-                max_batching_window=Duration.seconds(1),  # notices of one moment become one launch
+                max_batching_window=Duration.seconds(1),  # simultaneous notices become one launch
                 max_concurrency=CONCURRENT_RECONCILES,
                 report_batch_item_failures=True,
             )
@@ -94,7 +94,7 @@ class Triggers(Construct):
                 targets=[
                     event_targets.SqsQueue(
                         queues.notices,
-                        # A notice is worth two minutes; after five the instance is gone and EC2 itself says so.
+                        # A notice is useful for two minutes. After five the instance has ended, as listings show.
                         max_event_age=Duration.minutes(5),
                         retry_attempts=10,
                         dead_letter_queue=queues.notices_dead,

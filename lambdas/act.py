@@ -1,7 +1,7 @@
-"""Carries out a plan's steps; decides nothing. What cannot be undone is written down under the fence before its call.
+"""Carries out a plan's steps; decides nothing. What cannot be undone is saved, under the fence, before its call.
 
-A launch is written down with its token, so that a repeat launches nothing twice; a termination with its instances, so
-that whoever comes next knows what may be gone. Announcements are written down as they are made.
+A launch is saved with its token, so that a repeat launches nothing twice. A termination is saved with its instances, so
+that the next reconcile knows which ones may be ending. Announcements are saved as they are made.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from lambdas.domain.model.status import Attempt, Ended
 from lambdas.ports import Lease
 
 SEEN_COUNTS = timedelta(seconds=30)
-"""How old a look at EC2 may be when an instance is terminated, or its end announced, because of it."""
+"""How old a listing may be when an instance is terminated, or its end announced, because of it."""
 
 
 def act(plan: Plan, snapshot: Snapshot, lease: Lease, plane: ControlPlane) -> Results:
-    """Do what the plan says and report what came of it. Raises LeaseLostError before any call it must not make.
+    """Do what the plan says and return the results. Raises LeaseLostError before any call that it must not make.
 
-    What the snapshot is too old for is left to the next look.
+    Steps that need a newer snapshot are left to the next reconcile.
     """
     launched: Launched | None = None
     terminated: list[Terminated] = []
@@ -51,7 +51,7 @@ def act(plan: Plan, snapshot: Snapshot, lease: Lease, plane: ControlPlane) -> Re
 
 
 def _still_open(again: Launched) -> Launched:
-    """An error in answer to a repeat says nothing of the call that was lost: the attempt stays open."""
+    """An error in answer to a repeat says nothing about the call that was lost: the attempt stays open."""
     return again if again.accepted else replace(again, answered=False)
 
 
@@ -75,12 +75,12 @@ def _written_down(step: Launch, snapshot: Snapshot, lease: Lease, plane: Control
 
 
 def _write_endings_down(plan: Plan, snapshot: Snapshot, lease: Lease, plane: ControlPlane) -> None:
-    """All of the plan's in one write, and those before whose answer is not known yet."""
+    """Save all terminations of the plan in one write, with earlier ones whose answer is still unknown."""
     ids = {id_ for step in plan.steps if isinstance(step, Terminate) for id_ in step.instance_ids}
-    known = {one.id for one in snapshot.stock.doubtful}
+    known = {instance.id for instance in snapshot.stock.doubtful}
     plane.statuses.ending(lease, Ended(at=snapshot.now, ids=tuple(sorted(ids | known))))
 
 
 def _announced(snapshot: Snapshot, drains: list[DrainResult]) -> list[str]:
-    new = {one.instance_id for each in drains for one in each.drained}
+    new = {drained.instance_id for result in drains for drained in result.drained}
     return sorted(new | set(snapshot.status.memory.announced))

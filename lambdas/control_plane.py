@@ -1,4 +1,4 @@
-"""Everything that a reconcile, a tick and a notice work with: the ports, the clock and the stage's settings."""
+"""What a reconcile, a tick and a notice work with: the ports, the clock and the stage's settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lambdas.ports import Clock, Drainer, DueQueue, Fleet, PoolStore, StatusStor
 
 @dataclass(frozen=True)
 class ControlPlane:
-    """Everything a reconcile works with; ``wait`` pauses so many seconds."""
+    """Everything that a reconcile works with; ``wait`` sleeps for so many seconds."""
 
     stack: str
     pools: PoolStore

@@ -1,4 +1,4 @@
-"""Messages from outside as typed values: unknown kinds are Ignored, malformed ones raise MalformedEventError.
+"""Parses messages from outside: unknown kinds are Ignored, malformed ones raise MalformedEventError.
 
 Shapes: EventBridge's EC2 events as the EC2 User Guide shows them; they carry no pool and no tags.
 """
@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 KEY_BYTES = 2048
-"""DynamoDB's limit for a key. An item under any key is answered, even if it is not a pool's name."""
+"""DynamoDB's limit for a key. An item with any key gets a status, even if the key is not a valid pool name."""
 
 
 def _a_key(text: str) -> str:
@@ -39,7 +39,7 @@ PoolName = Annotated[str, StringConstraints(min_length=1), AfterValidator(_a_key
 
 
 class MalformedEventError(ValueError):
-    """A message that no sender of ours makes; retrying it is useless, so it belongs in the dead-letter queue."""
+    """A message that none of our senders sends. Retrying it is useless, so it belongs in the dead-letter queue."""
 
 
 class _Message(BaseModel):
@@ -59,7 +59,7 @@ class _StateDetail(_InstanceDetail):
 
 
 Lenient = Annotated[str, BeforeValidator(lambda given: given if isinstance(given, str) else "")]
-"""A text that may be missing or no text: then it is empty, and keeps none of what is beside it back."""
+"""A text that may be missing or of another type: then it is empty, and the rest is still read."""
 
 
 class _Entity(_Message):
@@ -83,25 +83,25 @@ class _OfOneInstance(_Message):
 
     @property
     def instance_ids(self) -> tuple[str, ...]:
-        """The instance that the event speaks of."""
+        """The instance that the event is about."""
         return (self.detail.instance_id,)
 
 
 class InterruptionNotice(_OfOneInstance):
-    """EC2 takes the instance, as a rule two minutes after ``time``."""
+    """EC2 interrupts the instance, usually two minutes after ``time``."""
 
     kind: Literal["EC2 Spot Instance Interruption Warning"] = Field(alias="detail-type")
     detail: _InterruptionDetail
 
 
 class RebalanceRecommendation(_OfOneInstance):
-    """The instance is at a raised risk of interruption."""
+    """The instance has a raised risk of interruption."""
 
     kind: Literal["EC2 Instance Rebalance Recommendation"] = Field(alias="detail-type")
 
 
 class StateChange(_OfOneInstance):
-    """An instance of the account came or went."""
+    """An instance of the account changed its state."""
 
     kind: Literal["EC2 Instance State-change Notification"] = Field(alias="detail-type")
     detail: _StateDetail
@@ -116,7 +116,7 @@ class HealthEvent(_Message):
 
     @property
     def at(self) -> datetime:
-        """Since when it stands as it says; messages about one event may arrive in any order."""
+        """Since when the event is in this state; messages about one event may arrive in any order."""
         try:
             updated_at = parsedate_to_datetime(self.detail.updated_at)
         except (ValueError, OverflowError):
@@ -124,17 +124,17 @@ class HealthEvent(_Message):
         return updated_at.replace(tzinfo=updated_at.tzinfo or UTC)
 
     def over(self, instance_id: str) -> bool:
-        """Whether nothing of it is to come for an instance (any more): the event is closed, or the instance's part."""
+        """Whether the event no longer concerns an instance: the event, or the instance's part of it, is closed."""
         spared = {"RESOLVED"} if self.detail.status == "upcoming" else {"RESOLVED", "UNIMPAIRED"}
         return self.detail.status == "closed" or self._statuses[instance_id] <= spared
 
     @cached_property
     def _statuses(self) -> dict[str, set[str]]:
-        """Each instance's, or what is said of it more than once; there may be thousands."""
+        """The statuses of each instance, which may have several; there may be thousands of instances."""
         statuses: dict[str, set[str]] = {}
-        for one in self.detail.entities:
-            if INSTANCE_ID.fullmatch(one.value):
-                statuses.setdefault(one.value, set()).add(one.status)
+        for entity in self.detail.entities:
+            if INSTANCE_ID.fullmatch(entity.value):
+                statuses.setdefault(entity.value, set()).add(entity.status)
         return statuses
 
     @property
@@ -146,13 +146,13 @@ class HealthEvent(_Message):
 
 
 class Ignored(_Message):
-    """An event that concerns nobody here."""
+    """An event that does not concern us."""
 
     kind: str = Field(alias="detail-type")
 
     @property
     def instance_ids(self) -> tuple[str, ...]:
-        """None of ours."""
+        """No instances."""
         return ()
 
 

@@ -1,7 +1,6 @@
-"""What is measured, by name: in one namespace a deployment, for the fleet or for one pool.
+"""The names of all metrics: in one namespace for each deployment, for the fleet or for one pool.
 
-Each name and combination of dimensions is a billed metric: a pool at size has two, those of its trouble last as long
-as it.
+Each name and combination of dimensions is billed: a pool at its size has two; those of a trouble exist while it lasts.
 """
 
 from __future__ import annotations
@@ -12,20 +11,20 @@ POOL_DIMENSION, REASON_DIMENSION = "Pool", "Reason"
 
 
 class Metric(StrEnum):
-    """Every metric there is. Gauges are published each tick, zeros too, so that an alarm can return to OK."""
+    """All metrics. Gauges are published each tick, zeros too, so that an alarm can return to OK."""
 
     # Per pool and, as the fleet's total, without a dimension.
     WANTED = "Wanted"
     RUNNING = "Running"
 
-    # Per pool and reason, only while it lasts: since when the pool has been short, or otherwise in trouble.
+    # Per pool and reason, while it lasts: how long the pool has lacked instances or been in other trouble.
     SECONDS_IN_TROUBLE = "SecondsInTrouble"
 
-    # The fleet's worst.
+    # The highest value of all pools.
     SECONDS_BELOW_TARGET = "SecondsBelowTarget"
     SECONDS_WAITING = "SecondsWaiting"
 
-    # Fleet gauges: how many pools are in this state. A reconcile that finds its pool so also publishes 1 at once.
+    # Fleet gauges: how many pools are in this state. A reconcile that finds its pool in it publishes 1 at once.
     POOLS_INVALID = "PoolsInvalid"
     POOLS_NO_CAPACITY = "PoolsNoCapacity"
     POOLS_PRICE_ABOVE_MAX = "PoolsPriceAboveMax"
@@ -35,7 +34,7 @@ class Metric(StrEnum):
     STATUSES_UNREADABLE = "StatusesUnreadable"
     HEARTBEAT = "Heartbeat"
 
-    # The fleet's, every fifth minute: USD an hour, and how many instances are in neither sum for lack of a price.
+    # The fleet's, every fifth minute: USD per hour, and how many instances are in neither sum for lack of a price.
     HOURLY_COST = "HourlyCost"
     HOURLY_SAVING = "HourlySaving"
     INSTANCES_UNPRICED = "InstancesUnpriced"
@@ -54,12 +53,12 @@ class Metric(StrEnum):
 
 
 HEARTBEAT_MINUTES = 3
-"""After so many without a tick that finished, reconciling has stopped."""
+"""After so many minutes without a tick that finished, reconciling has stopped."""
 
 COST_EVERY = 5
-"""Minutes from one look at what the fleet costs to the next: one price question, and a few a day for the price list."""
+"""Minutes between two looks at the fleet's cost: one request for spot prices, and a few a day for the price list."""
 
 
 def namespace(stack: str) -> str:
-    """The metric namespace of one deployment, so that two in one account stay apart."""
+    """The metric namespace of one deployment, so that two in one account stay separate."""
     return f"SpotPools/{stack}"

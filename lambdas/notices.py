@@ -1,4 +1,4 @@
-"""What EC2 says of our instances, taken down: an event carries neither pool nor tags, so EC2 is asked whose it is."""
+"""Saves what EC2 announces. An event carries neither pool nor tags, so EC2 is asked whose instance it is."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ METRICS = {
 }
 
 LISTING_TRIES = 4
-"""Of one throttled question. It stands for up to ten notices of two minutes each, so it is worth some seconds here."""
+"""Tries of one throttled request. It serves up to ten notices of two minutes each, so some seconds are worth it."""
 
 BETWEEN_LISTINGS = BackoffPolicy(timedelta(seconds=1), timedelta(seconds=4))
 
 UNKNOWN_TRIES = 5
-"""Of a notice for an instance that EC2 does not show: a new one is seen after six seconds, seldom later."""
+"""Tries of a notice for an instance that EC2 does not show: a new one is shown after six seconds, rarely later."""
 
 QUICK_TRIES = 10
-"""So often a message comes back within seconds: about as long as a notice is worth anything. Then its queue decides."""
+"""Times that a message returns within seconds: about as long as a notice is useful. Then the queue decides."""
 
 
 class NotSeenYetError(RuntimeError):
-    """EC2 takes an instance that it does not show: it may be too new, so the event is worth another try."""
+    """EC2 interrupts an instance that it does not show: it may be too new, so the event is tried again."""
 
     def __init__(self, instance_ids: Iterable[str]) -> None:
         super().__init__(f"EC2 does not show {', '.join(instance_ids)}, which may have been launched seconds ago")
@@ -44,7 +44,7 @@ class NotSeenYetError(RuntimeError):
 
 @dataclass(frozen=True)
 class Whose:
-    """Whose instances events speak of. ``unknown`` are ids that EC2 does not show: gone, or too new to be listed."""
+    """Whose instances events are about. ``unknown`` are ids that EC2 does not show: ended, or too new to be listed."""
 
     ours: Mapping[str, Instance]
     unknown: frozenset[str] = frozenset()
@@ -55,13 +55,13 @@ def whose(events: Iterable[Ec2Event], plane: ControlPlane) -> Whose:
     ids = {id_ for event in events for id_ in event.instance_ids}
     found = _asked(ids, plane)
     return Whose(
-        ours={id_: one for id_, one in found.items() if one and one.pool_name},
+        ours={id_: instance for id_, instance in found.items() if instance and instance.pool_name},
         unknown=frozenset(ids - found.keys()),
     )
 
 
 def look(events: Iterable[Ec2Event], plane: ControlPlane) -> Whose | FleetError:
-    """The same, with EC2's refusal as a value, which is then the fate of each of the events by itself."""
+    """The same, but EC2's refusal is returned: then each of the events fails by itself."""
     try:
         return whose(events, plane)
     except FleetError as error:
@@ -69,21 +69,21 @@ def look(events: Iterable[Ec2Event], plane: ControlPlane) -> Whose | FleetError:
 
 
 def seen_later(event: Ec2Event, seen: Whose, tries: int) -> bool:
-    """Whether an instance that EC2 is about to take may be ours all the same, and seen at the next try."""
+    """Whether an instance under notice that EC2 does not show may be ours, and be shown at the next try."""
     if not isinstance(event, InterruptionNotice | RebalanceRecommendation) or not seen.unknown.issuperset(
         event.instance_ids
     ):
         return False
     if tries < UNKNOWN_TRIES:
         return True
-    logger.warning("dropped", kind=event.kind, instances=event.instance_ids, why=f"unknown to EC2 at {tries} tries")
+    logger.warning("dropped", kind=event.kind, instances=event.instance_ids, why=f"unknown to EC2 after {tries} tries")
     return False
 
 
 def comes_back_after(fault: Exception, tries: int) -> int | None:
-    """Seconds until a message that was not handled is tried again; None: as long as its queue hides messages."""
+    """Seconds until a message that was not handled is tried again; None: after the queue's own time-out."""
     if isinstance(fault, MalformedEventError):
-        return 1  # no try will help: on to the dead letters
+        return 1  # no retry helps: on to the dead-letter queue
     return randint(2, 10) if tries <= QUICK_TRIES else None  # noqa: S311  jitter, no secret
 
 
@@ -94,13 +94,13 @@ def _asked(ids: Collection[str], plane: ControlPlane) -> Mapping[str, Instance |
         except FleetError as error:
             if error.failure.reason is not Reason.THROTTLED:
                 raise
-            # Others ask for other ids, so that those who were throttled together do not come back together.
+            # Other functions ask for other ids, so that those throttled together do not try again together.
             plane.wait(BETWEEN_LISTINGS.after(tries, salt=",".join(sorted(ids))).total_seconds())
     return plane.fleet.find(ids)
 
 
 def hear(event: Ec2Event, seen: Whose, plane: ControlPlane) -> list[str]:
-    """Note what an event says of our instances; the names of their pools, which are to be reconciled now."""
+    """Note what an event says about our instances; returns the names of their pools, to be reconciled now."""
     concerned = [seen.ours[id_] for id_ in event.instance_ids if id_ in seen.ours]
     for instance in concerned:
         note(event, instance, plane)
@@ -108,7 +108,7 @@ def hear(event: Ec2Event, seen: Whose, plane: ControlPlane) -> list[str]:
 
 
 def note(event: Ec2Event, instance: Instance, plane: ControlPlane) -> None:
-    """Take an event down. Noting twice changes nothing; a state change needs no note, EC2 itself tells it."""
+    """Save an event. Saving it twice changes nothing. A state change is not saved, because EC2's listings show it."""
     notice = _notice(event, instance, plane.clock())
     logger.info("event", kind=event.kind, instance=instance.id, pool=instance.pool_name, notes=notice and notice.kind)
     if notice is None:
@@ -120,7 +120,7 @@ def note(event: Ec2Event, instance: Instance, plane: ControlPlane) -> None:
 
 
 def _notice(event: Ec2Event, instance: Instance, now: datetime) -> Notice | None:
-    # An event from the future would hold for ever.
+    # A time in the future would make the notice hold for ever.
     match event:
         case InterruptionNotice():
             return Notice(at=min(event.time, now), offering=instance.offering)

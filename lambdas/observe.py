@@ -1,4 +1,4 @@
-"""Asks EC2 what a decision needs, and no more: instances always, the rest only where it can matter now."""
+"""Asks EC2 for what a decision needs: instances always, the rest only where it can matter now."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def observe(
 ) -> Snapshot:
     """List the pool's instances, and ask for the health of those that have not been seen ready.
 
-    Raises FleetError if there is no listing: nothing is decided on a guess. Health that EC2 does not tell is as before.
+    Raises FleetError without a listing: nothing is decided by guessing. Without an answer, health stays as it was.
     """
     instances = fleet.instances(pool_name)
     snapshot = take_snapshot(intent, instances, status, now, minute=minute)
     by_checks = intent.pool is not None and intent.pool.ready_tag is None
-    awaited = [one.id for one in snapshot.stock.running if one.id in snapshot.stock.unready]
+    awaited = [instance.id for instance in snapshot.stock.running if instance.id in snapshot.stock.unready]
     if not (awaited and by_checks):
         return snapshot
     try:
@@ -34,11 +34,10 @@ def observe(
 
 
 def with_offers(snapshot: Snapshot, fleet: Fleet) -> tuple[Snapshot, Launched | None]:
-    """Add what EC2 offers a pool that may launch or must choose whom to let go, and its launch template.
+    """Add what EC2 offers a pool that may launch or must choose instances to terminate, and its launch template.
 
-    A changed description is put down in the template at once, though nothing is to be launched yet: a later bad edit
-    must not lose it, and EC2 says now what is wrong with it. If EC2 refuses to tell, that is a launch refused; it
-    hinders nothing else.
+    A changed description goes into the template at once, even if nothing is launched yet: a later faulty edit must not
+    lose it, and EC2 says now what is wrong with it. A refusal here counts as a refused launch; it blocks nothing else.
     """
     pool, memory = snapshot.intent.pool, snapshot.status.memory
     if pool is None or snapshot.intent.paused:
@@ -48,7 +47,7 @@ def with_offers(snapshot: Snapshot, fleet: Fleet) -> tuple[Snapshot, Launched | 
         if not (snapshot.may_launch or snapshot.may_let_go):
             return snapshot, None
         full = {subnet for subnet, until in memory.full.items() if until > snapshot.now}
-        offers = [one for one in fleet.offers(pool, full) if one.instance_type not in snapshot.not_sold]
+        offers = [offer for offer in fleet.offers(pool, full) if offer.instance_type not in snapshot.not_sold]
     except FleetError as error:
         if not snapshot.may_launch:
             return replace(snapshot, unanswered=(*snapshot.unanswered, error.failure)), None
@@ -58,9 +57,9 @@ def with_offers(snapshot: Snapshot, fleet: Fleet) -> tuple[Snapshot, Launched | 
 
 
 def with_unsold(snapshot: Snapshot, fleet: Fleet) -> Snapshot:
-    """Add which types of a changed item EC2 sells nowhere: a misspelt one would be waited for without end.
+    """Add the types of a changed item that the Region does not sell: a misspelt type would be awaited for ever.
 
-    Without an answer it is asked again by the next reconcile.
+    Without an answer the next reconcile asks again.
     """
     pool = snapshot.intent.pool
     known = snapshot.intent.spec == snapshot.status.memory.spec and snapshot.status.memory.unsold is not None
@@ -73,11 +72,11 @@ def with_unsold(snapshot: Snapshot, fleet: Fleet) -> Snapshot:
 
 
 def looked_at_again(snapshot: Snapshot, pool_name: str, fleet: Fleet, *, now: datetime) -> Snapshot:
-    """The same with a new listing: what was asked since the first took long, and somebody may have protected one.
+    """The same with a new listing: requests since the first took long, and a user may have protected an instance.
 
     Health is not asked again. Raises FleetError if there is no listing.
     """
-    ready = frozenset(one.id for one in snapshot.stock.members if snapshot.stock.is_ready(one))
+    ready = frozenset(instance.id for instance in snapshot.stock.members if snapshot.stock.is_ready(instance))
     instances, pool = fleet.instances(pool_name), snapshot.intent.pool
     stock = take_stock(pool, instances, snapshot.status, now, checked=ready, minute=snapshot.minute)
     return replace(snapshot, stock=stock, now=now)
@@ -85,7 +84,7 @@ def looked_at_again(snapshot: Snapshot, pool_name: str, fleet: Fleet, *, now: da
 
 def with_drains(snapshot: Snapshot, drainer: Drainer) -> Snapshot:
     """Add the states of the drain commands that still run."""
-    running = [one for one in snapshot.status.answer.drains if one.runs(snapshot.now)]
+    running = [drained for drained in snapshot.status.answer.drains if drained.runs(snapshot.now)]
     if not running:
         return snapshot
     try:

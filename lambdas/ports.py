@@ -1,4 +1,4 @@
-"""What the control plane needs from outside, as contracts. Real adapters stand in lambdas/aws, fakes in tests."""
+"""What the control plane needs from outside, as contracts. Real adapters are in lambdas/aws, fakes in tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to act for one pool. Every write under it checks the fence, which only ever grows."""
+    """The right to act for one pool. Every write under it checks the fence, which only grows."""
 
     pool_name: str
     fence: int
@@ -53,45 +53,45 @@ class PoolStore(Protocol):
 
 
 class StatusStore(Protocol):
-    """The control plane's own items. All but ``scan`` raise ``UnreadableStatusError`` for an item that is none."""
+    """The control plane's own items. All but ``scan`` raise ``UnreadableStatusError`` for an unreadable item."""
 
     def get(self, pool_name: str) -> Status | None:
         """The pool's status (strongly consistent), or None."""
 
     def scan(self) -> Mapping[str, Status | UnreadableStatusError]:
-        """All statuses by pool name (strongly consistent); one that cannot be read keeps none of the others back."""
+        """All statuses by pool name (strongly consistent); an unreadable one does not fail the others."""
 
     def acquire(self, pool_name: str) -> Lease | None:
-        """Take the pool's lease if it is free or has run out. If it is taken: mark the pool dirty, and None.
+        """Take the pool's lease if it is free or has expired. If it is taken, mark the pool dirty and return None.
 
-        A lease begins and ends by the table's own clock: those of two functions may differ.
+        A lease begins and ends by the table's own clock, because the clocks of two functions may differ.
         """
 
     def release(self, lease: Lease, *, even_if_dirty: bool = False) -> bool:
-        """Let go. False, and the lease stays, if somebody marked the pool dirty meanwhile: look again.
+        """Release the lease. False, and the lease stays, if the pool was marked dirty meanwhile: look again.
 
-        A status that was deleted is let go with it. Raises LeaseLostError if the fence has moved on.
+        The lease of a deleted status is released with it. Raises LeaseLostError if the fence has grown.
         """
 
     def begin(self, lease: Lease, attempt: Attempt) -> None:
-        """Write a launch attempt down, before its call. Raises LeaseLostError."""
+        """Save a launch attempt, before its call. Raises LeaseLostError."""
 
     def ending(self, lease: Lease, ended: Ended) -> None:
-        """Write down which instances are about to be terminated, before the call. Raises LeaseLostError."""
+        """Save which instances are about to be terminated, before the call. Raises LeaseLostError."""
 
     def announced(self, lease: Lease, instance_ids: Iterable[str]) -> None:
-        """Write down whose end has been announced so far. Raises LeaseLostError."""
+        """Save which instances' end has been announced so far. Raises LeaseLostError."""
 
     def save(self, lease: Lease, before: Status, after: Status) -> None:
-        """Write what a reconcile changed; notices that came meanwhile stay. Raises LeaseLostError."""
+        """Save what a reconcile changed; notices that came meanwhile stay. Raises LeaseLostError."""
 
     def delete(self, lease: Lease) -> None:
-        """Forget the pool. Raises LeaseLostError."""
+        """Delete the pool's status. Raises LeaseLostError."""
 
     def queued(self, pool_name: str, now: datetime, lasts: timedelta) -> bool:
-        """Mark that the pool is in the due queue. False: a mark no older than ``lasts`` stands.
+        """Mark that the pool is in the due queue. False: a mark no older than ``lasts`` exists.
 
-        Whoever acquires the lease, or finds it taken, takes the mark away.
+        A reconcile that acquires the lease, or finds it taken, removes the mark.
         """
 
     def note(self, pool_name: str, instance_id: str, notice: Notice) -> None:
@@ -99,65 +99,64 @@ class StatusStore(Protocol):
 
 
 class Fleet(Protocol):
-    """EC2. A question that gets no answer (no access, throttled out, no connection) raises ``FleetError``."""
+    """EC2. A request without an answer (no access, throttled, no connection) raises ``FleetError``."""
 
     def instances(self, pool_name: str | None = None) -> list[Instance]:
         """This stack's instances, of one pool or of all; terminated ones too, while EC2 shows them."""
 
     def find(self, instance_ids: Iterable[str]) -> Mapping[str, Instance | None]:
-        """Those of the given ids that EC2 shows: with the instance if it carries this stack's tag, else with None.
+        """The given ids that EC2 shows: with the instance if it carries this stack's tag, else with None.
 
-        An id that is left out is no instance (any more), or one so new that EC2's listings do not show it yet.
+        An id that is left out has ended, never existed, or is so new that EC2's listings do not show it yet.
         """
 
     def healthy(self, instance_ids: Iterable[str]) -> frozenset[str]:
-        """Those of the given instances that have passed EC2's status checks."""
+        """The given instances that have passed EC2's status checks."""
 
     def offers(self, pool: Pool, full: Collection[str] = ()) -> list[Offer]:
-        """The pool's types in its subnets' zones, one subnet a zone, on each market that it may buy on.
+        """The pool's types in its subnets' zones, one subnet per zone, on each market that it may buy on.
 
-        Spot offers come with their present prices, and only where there is one; with the on-demand price if the cap is
-        a share of it, unless the price list does not have the type. Subnets that are ``full`` come into question only
-        where a zone has no other.
+        Spot offers have their current price, and exist only where there is one. They have the on-demand price if the
+        cap is a share of it and the price list has the type. ``full`` subnets are used only where a zone has no other.
         """
 
     def unsold(self, pool: Pool) -> tuple[str, ...]:
-        """Those of the pool's ``instance_types`` that are sold nowhere in this Region: misspelt ones, as a rule."""
+        """The pool's ``instance_types`` that this Region does not sell: usually misspelt ones."""
 
     def prices(self, instances: Iterable[Instance]) -> Prices:
-        """What the given instances cost now, on their market and on demand. A refusal is ``unanswered``."""
+        """What the given instances cost now, on their market and on demand. ``unanswered`` are refusals."""
 
     def template(self, pool: Pool, known: Template | None) -> Template | None:
-        """The version of the pool's own launch template that says what its item says, made if it is not there.
+        """The version of the pool's own launch template that holds its item's description, created if necessary.
 
-        ``known`` is what was answered last. None if the pool needs no template of its own.
+        ``known`` is the last answer. None if the pool needs no template of its own.
         """
 
     def forget_template(self, pool_name: str) -> None:
-        """Delete the launch template of a pool that is gone, if it had one of its own."""
+        """Delete the launch template of a deleted pool, if it had one of its own."""
 
     def request(self, pool: Pool, launch: Launch, attempt_id: str, template: Template | None) -> str:
-        """The exact launch request, as JSON, to be written down and sent unchanged however often."""
+        """The exact launch request, as JSON, to be saved and sent unchanged however often."""
 
     def launch(self, attempt: Attempt) -> Launched:
         """Send an attempt. ``answered`` is False if the answer was lost, so that it must be sent again."""
 
     def terminate(self, instance_ids: Iterable[str]) -> Terminated:
-        """Terminate instances that carry this stack's tag; what EC2 neither knows nor shows is ``unknown``."""
+        """Terminate instances that carry this stack's tag; ids that EC2 neither knows nor shows are ``unknown``."""
 
 
 class Drainer(Protocol):
-    """Those who must know that an instance is taken: whoever listens on EventBridge, and the instance itself."""
+    """Announces interruptions: to every listener on EventBridge, and to the instance itself."""
 
     def tell(self, pool_name: str, instances: Iterable[Instance], command: str | None) -> DrainResult:
-        """Announce the end of the instances, and run the command on them if there is one; twice is harmless."""
+        """Announce the end of the instances, and run the command on them if there is one. Repeating it is harmless."""
 
     def states(self, running: Iterable[Drained]) -> Mapping[str, str]:
-        """What came of commands, by instance id. Raises FleetError."""
+        """The states of commands, by instance id. Raises FleetError."""
 
 
 class FleetError(RuntimeError):
-    """EC2 gave no answer to a question; nothing is known, in particular not that there are no instances."""
+    """EC2 did not answer a request. Nothing is known; it does not mean that there are no instances."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(f"{failure.code}: {failure.message}")
@@ -170,5 +169,5 @@ class DueQueue(Protocol):
     def send(self, pools: Mapping[str, str], after: timedelta = timedelta(0)) -> None:
         """Ask for a reconcile of each pool, in order; the value says why. Raises if any was not accepted.
 
-        ``after``: so long from now, in whole seconds; at most 15 minutes.
+        ``after`` is the delay, in whole seconds; at most 15 minutes.
         """

@@ -1,4 +1,4 @@
-"""THE SENTENCE: load, observe, decide, act, record; for one pool, under its lease. Read this file first."""
+"""The flow: load, observe, decide, act, record; for one pool, under its lease. Read this file first."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from lambdas.observe import looked_at_again, observe, with_drains, with_offers, 
 from lambdas.ports import FleetError, Lease
 
 ROUNDS = 8
-"""How often one invocation looks again at most before it hands the pool back to the queue."""
+"""How many rounds one invocation does at most, before it sends the pool back to the queue."""
 
 LAST_ROUND_BEGINS = timedelta(seconds=20)
-"""So long after its beginning an invocation looks once more; a function has a minute, and EC2 may be slow."""
+"""How long after its start an invocation may begin a round; a function has a minute, and EC2 may be slow."""
 
 AT_ONCE = timedelta(0)
 
 FRESH = timedelta(seconds=10)
-"""How old a look may be when somebody is to be let go because of it; an older one is taken again."""
+"""How old a listing may be when instances are terminated because of it; an older one is repeated."""
 
 
 def reconcile(pool_name: str, plane: ControlPlane) -> None:
     """Close the difference between what the pool's item wants and what EC2 shows.
 
-    If another reconcile has the pool, it is told to look again and this one leaves. Failures raise; the lease is
-    given back first, so that a retry need not wait for it to run out.
+    If another reconcile has the lease, the pool is marked dirty for it, and this one returns. Failures raise; the lease
+    is released first, so that a retry need not wait until it expires.
     """
     began = plane.clock()
     lease = plane.statuses.acquire(pool_name)
@@ -48,12 +48,12 @@ def reconcile(pool_name: str, plane: ControlPlane) -> None:
         plane.statuses.release(lease, even_if_dirty=True)
         raise
     plane.statuses.release(lease, even_if_dirty=True)
-    why = "what was just made is to be seen" if pause else "there is more to do than one invocation's share"
+    why = "EC2 does not show yet what was just created" if pause else "there is more to do than one invocation can do"
     plane.queue.send({pool_name: why}, after=pause or AT_ONCE)
 
 
 def _once(lease: Lease, plane: ControlPlane) -> timedelta | None:
-    """One round; after how long there is more to do, which may be at once; None: when something happens."""
+    """One round. Returns the delay until there is more to do, possibly zero; None: until something happens."""
     status = plane.statuses.get(lease.pool_name) or Status()
     try:
         return _round(lease, status, plane)
@@ -85,7 +85,7 @@ def _round(lease: Lease, status: Status, plane: ControlPlane) -> timedelta | Non
 
 
 def _forget(lease: Lease, intent: Intent, status: Status, plane: ControlPlane) -> None:
-    """Forget a deleted pool of which nothing is left, but for its launch template if that cannot be deleted now."""
+    """Delete the status of a deleted pool without instances. It stays while its launch template cannot be deleted."""
     now = plane.clock()
     if status.memory.forget_at is not None and now < status.memory.forget_at:
         return
@@ -99,8 +99,8 @@ def _forget(lease: Lease, intent: Intent, status: Status, plane: ControlPlane) -
             terminated=status.memory.terminated,
             forget_at=now + plane.backoff_policy.longest,
         )
-        told = Status(answer=Answer(draining_since=since, last_error=_last_error(error, plane)), memory=left)
-        plane.statuses.save(lease, status, told)
+        kept = Status(answer=Answer(draining_since=since, last_error=_last_error(error, plane)), memory=left)
+        plane.statuses.save(lease, status, kept)
         report.not_forgotten(lease, error)
         return
     plane.statuses.delete(lease)

@@ -1,4 +1,4 @@
-"""What a reconcile and a tick tell: one log line each, and their metrics."""
+"""Reports a reconcile and a tick: one log line each, and their metrics."""
 
 from __future__ import annotations
 
@@ -25,26 +25,27 @@ REASON_GAUGES = {
 
 
 def reconciled(stack: str, lease: Lease, plan: Plan, results: Results, *, status: Status, now: datetime) -> None:
-    """Tell what one round of a reconcile saw, did and brought about."""
+    """Report what one round of a reconcile saw, did and achieved."""
     answer = status.answer
     logger.info(
         "reconciled",
         pool=lease.pool_name,
         fence=lease.fence,
         steps=[_step(step) for step in plan.steps],
-        failures=[f"{one.reason}: {one.code}: {one.message}"[:300] for one in results.failures[:20]],
+        failures=[f"{failure.reason}: {failure.code}: {failure.message}"[:300] for failure in results.failures[:20]],
         **answer.model_dump(mode="json", exclude_none=True),
     )
     launched = results.launched
     count = len(launched.instances) if launched else 0
     on_demand = launched is not None and launched.market is Market.ON_DEMAND
-    ended = sum(len(one.instance_ids) for one in results.terminated)
-    refused = sum(failure.reason is not Reason.THROTTLED for one in results.terminated for failure in one.failures)
+    ended = sum(len(termination.instance_ids) for termination in results.terminated)
+    refusals = (failure for termination in results.terminated for failure in termination.failures)
+    refused = sum(failure.reason is not Reason.THROTTLED for failure in refusals)
     counters = {
         (Metric.ON_DEMAND_LAUNCHED if on_demand else Metric.SPOT_LAUNCHED): count,
         Metric.INSTANCES_TERMINATED: ended,
         Metric.TERMINATIONS_REFUSED: refused,
-        Metric.DRAINS_REFUSED: sum(len(one.failures) for one in results.drains),
+        Metric.DRAINS_REFUSED: sum(len(drain.failures) for drain in results.drains),
     }
     counted = {name: number for name, number in counters.items() if number}
     publish(stack, counted | tallied() | troubles([answer], zeros=False))
@@ -52,14 +53,14 @@ def reconciled(stack: str, lease: Lease, plan: Plan, results: Results, *, status
 
 
 def forgotten(stack: str, lease: Lease, status: Status) -> None:
-    """Tell that a pool without an item, and with nothing left of it, is no more."""
+    """Report that a deleted pool, with nothing left of it, is forgotten."""
     logger.info("forgotten", pool=lease.pool_name, fence=lease.fence)
     for reason in troubles_of(status.answer, status.memory):
         publish(stack, {Metric.SECONDS_IN_TROUBLE: 0}, pool=lease.pool_name, reason=reason)
 
 
 def not_forgotten(lease: Lease, error: Exception) -> None:
-    """Tell that something of a pool without an item cannot be deleted."""
+    """Report that something of a deleted pool cannot be deleted."""
     logger.error("not forgotten", pool=lease.pool_name, fence=lease.fence, fault=str(error))
 
 
@@ -77,11 +78,13 @@ def ticked(
     for pool_name, status in statuses.items():
         _of_a_pool(stack, pool_name, status, now)
     answers = [status.answer for status in statuses.values()]
+    below = (_since(status.memory.below_since, now) for status in statuses.values())
+    waiting = (_since(answer.waiting.since, now) for answer in answers if answer.waiting)
     fleet = {
         Metric.WANTED: sum(answer.wanted for answer in answers),
         Metric.RUNNING: sum(answer.running for answer in answers),
-        Metric.SECONDS_BELOW_TARGET: max((_since(one.memory.below_since, now) for one in statuses.values()), default=0),
-        Metric.SECONDS_WAITING: max((_since(one.waiting.since, now) for one in answers if one.waiting), default=0),
+        Metric.SECONDS_BELOW_TARGET: max(below, default=0),
+        Metric.SECONDS_WAITING: max(waiting, default=0),
         Metric.STATUSES_UNREADABLE: len(unreadable),
         Metric.HEARTBEAT: 1,
     }
@@ -90,8 +93,8 @@ def ticked(
 
 
 def cost(stack: str, now: Cost, unanswered: Iterable[Failure] = ()) -> None:
-    """Publish what the fleet costs, and tell why prices are unknown. Metrics are floats; nothing is decided by them."""
-    if refusals := [f"{one.reason}: {one.code}: {one.message}"[:300] for one in unanswered]:
+    """Publish what the fleet costs, and log why prices are unknown. Metrics are floats; no decision uses them."""
+    if refusals := [f"{failure.reason}: {failure.code}: {failure.message}"[:300] for failure in unanswered]:
         logger.warning("prices unknown", failures=refusals, instances=now.unpriced)
     publish(
         stack,
@@ -119,7 +122,7 @@ def _of_a_pool(stack: str, pool_name: str, status: Status, now: datetime) -> Non
     publish(stack, {Metric.WANTED: answer.wanted, Metric.RUNNING: answer.running}, pool=pool_name)
     since = answer.waiting.since if answer.waiting else below
     for reason in troubles_of(answer, status.memory):
-        # At least one second: zero is what a pool without trouble would have.
+        # At least one second, because zero means that the pool is not in trouble.
         publish(stack, {Metric.SECONDS_IN_TROUBLE: max(1.0, _since(since, now))}, pool=pool_name, reason=reason)
     for reason, ended in status.memory.over.items():
         if now - ended < CLOSING:
@@ -140,4 +143,4 @@ def _step(step: Step) -> dict[str, Any]:
         case Terminate():
             return {"terminate": list(step.instance_ids[:100]), "why": step.why}
         case Drain():
-            return {"drain": [one.id for one in step.instances[:100]], "why": step.why}
+            return {"drain": [instance.id for instance in step.instances[:100]], "why": step.why}

@@ -1,4 +1,4 @@
-"""What the deployment tells a function: the only reader of the environment."""
+"""The functions' settings, from the deployment: the only reader of the environment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PREFIX = "SPOTPOOLS_"
 class Settings(BaseModel):
     """One deployment's names and time limits.
 
-    Each field is an environment variable: its name in capitals behind ``SPOTPOOLS_``. The stack sets them
+    Each field is an environment variable: its name in capitals after ``SPOTPOOLS_``. The stack sets them
     (``Settings.environment``), the functions read them (``Settings.load``); both from this model.
     """
 
@@ -23,10 +23,8 @@ class Settings(BaseModel):
     pools_table: str = Field(description="Table of the users' pool items.")
     status_table: str = Field(description="Table of the control plane's answers and memory.")
     due_queue_url: str = Field(description="Queue of pools to reconcile soon.")
-    edited_queue_url: str = Field(
-        description="Queue of pools whose item was edited: they do not wait behind the others."
-    )
-    notices_queue_url: str = Field(description="Queue of EC2's events, for what must come back to it soon.")
+    edited_queue_url: str = Field(description="Queue of edited pools: they do not wait behind the others.")
+    notices_queue_url: str = Field(description="Queue of EC2's events, to make messages return soon.")
     default_launch_template: str = Field(description="Name of the launch template for pools that name none.")
     default_launch_template_version: str = Field("$Default", description="The version of it that they launch.")
     subnet_ids: tuple[str, ...] = Field((), description="Subnets for pools that name none; empty: the default VPC's.")

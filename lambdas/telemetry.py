@@ -1,6 +1,6 @@
-"""How the functions tell the outside: one logger, one tracer, and metrics.
+"""The functions' telemetry: one logger, one tracer, and metrics.
 
-Metrics are lines of CloudWatch's embedded metric format on standard output (Powertools); ``metrics`` says which.
+Metrics are lines of CloudWatch's embedded metric format on standard output (Powertools); ``metrics`` has their names.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from lambdas.metrics import POOL_DIMENSION, REASON_DIMENSION, Metric, namespace
 
 POSSIBLE_DIMENSION = re.compile(r"[!-~]{1,255}")
-"""What CloudWatch takes for sure: printable ASCII, here without spaces."""
+"""What CloudWatch certainly accepts: printable ASCII, here without spaces."""
 
 SECONDS = (Metric.SECONDS_IN_TROUBLE, Metric.SECONDS_BELOW_TARGET, Metric.SECONDS_WAITING)
 UNITS = dict.fromkeys(SECONDS, MetricUnit.Seconds) | dict.fromkeys(
@@ -30,12 +30,12 @@ _tallies: Counter[Metric] = Counter()
 
 
 def tally(metric: Metric) -> None:
-    """Count something where it happens; it is published with what is told next."""
+    """Count something where it happens; the next report publishes it."""
     _tallies[metric] += 1
 
 
 def tallied() -> dict[Metric, int]:
-    """What has been counted since this was asked last."""
+    """What has been counted since the last call."""
     counts = dict(_tallies)
     _tallies.clear()
     return counts
@@ -44,7 +44,7 @@ def tallied() -> dict[Metric, int]:
 def publish(stack: str, values: Mapping[Metric, float], *, pool: str | None = None, reason: str | None = None) -> None:
     """Write metric values, of one pool (and reason) if named, as one line of embedded metric format.
 
-    A key that is no possible dimension is no pool's name either: it has no gauges, and must not pass for the fleet's.
+    A key that cannot be a dimension is no valid pool name: it has no gauges, and must not count as the fleet's.
     """
     if not values or (pool is not None and not POSSIBLE_DIMENSION.fullmatch(pool)):
         return

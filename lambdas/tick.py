@@ -1,6 +1,6 @@
-"""The safety net: with every event lost, this alone brings each pool to its size. A steady pool costs it nothing.
+"""The safety net: if every event is lost, the tick alone brings each pool to its size. A steady pool costs no calls.
 
-Every fifth minute it also looks what the fleet costs, after all else is done.
+Every fifth minute it also calculates what the fleet costs, after everything else.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from lambdas.metrics import COST_EVERY
 from lambdas.ports import UnreadableStatusError
 
 QUEUED_FOR = 5
-"""Minutes after which a message may be lost, and another one is sent."""
+"""Minutes after which a message counts as lost, and another one is sent."""
 
 QUEUED_AT_ONCE = 10
-"""Pools that are marked before their messages are sent: as many as SQS takes in one call."""
+"""Pools that are marked before their messages are sent: as many as SQS accepts in one call."""
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -33,14 +33,14 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 def tick(plane: ControlPlane) -> None:
     """Ask for a reconcile of every pool that needs one, the longest waiting first; publish the gauges.
 
-    A pool whose status cannot be read is told of and left alone: its reconcile would only fail. Raises FleetError if
-    EC2 does not answer.
+    A pool with an unreadable status is reported and skipped: its reconcile would only fail. Raises FleetError if EC2
+    does not answer.
     """
     now = plane.clock()
     items = plane.pools.scan()
     found = plane.statuses.scan()
-    statuses = {name: one for name, one in found.items() if isinstance(one, Status)}
-    unreadable = {name: one for name, one in found.items() if isinstance(one, UnreadableStatusError)}
+    statuses = {name: status for name, status in found.items() if isinstance(status, Status)}
+    unreadable = {name: fault for name, fault in found.items() if isinstance(fault, UnreadableStatusError)}
     instances: Mapping[str, list[Instance]] = defaultdict(list)
     for instance in plane.fleet.instances():
         instances[instance.pool_name].append(instance)
@@ -51,8 +51,8 @@ def tick(plane: ControlPlane) -> None:
         snapshot = take_snapshot(intent, instances[pool_name], status or Status(), now, minute=plane.minute)
         if why := why_due(snapshot, new=status is None):
             due[pool_name] = why
-    # While EC2 is slow there may be more to reconcile than is done in a minute: no pool waits twice. A few at a time:
-    # a tick that is killed between mark and message leaves few pools waiting until their marks are old.
+    # While EC2 is slow, more pools may be due than a minute can reconcile: no pool is queued twice. A few at a time: a
+    # tick that ends between mark and message leaves few pools waiting until their marks are old.
     names = list(due)
     for start in range(0, len(names), QUEUED_AT_ONCE):
         some = names[start : start + QUEUED_AT_ONCE]
@@ -60,7 +60,7 @@ def tick(plane: ControlPlane) -> None:
         plane.queue.send({name: due[name] for name in unmarked})
     report.ticked(plane.stack, statuses, unreadable, due, now=now)
     if now.timestamp() % (COST_EVERY * plane.minute).total_seconds() < plane.minute.total_seconds():
-        alive = [one for some in instances.values() for one in some if one.state in ALIVE]
+        alive = [instance for some in instances.values() for instance in some if instance.state in ALIVE]
         prices = plane.fleet.prices(alive)
         report.cost(plane.stack, cost_of(alive, prices), prices.unanswered)
 

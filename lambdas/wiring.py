@@ -1,4 +1,4 @@
-"""The composition root: real adapters, made once per cold start."""
+"""The composition root: real adapters, created once per cold start."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def notices_queue() -> SqsNoticesQueue:
 
 
 def _count(parsed_response: Mapping[str, Any] | None = None, **_: Any) -> None:
-    """Every answer of EC2 counts, those to botocore's own repeats too."""
+    """Count every answer of EC2, those to botocore's own retries too."""
     tally(Metric.EC2_CALLS)
     code = (parsed_response or {}).get("Error", {}).get("Code", "")
     if reason_of(code) is Reason.THROTTLED:
@@ -51,11 +51,11 @@ def _count(parsed_response: Mapping[str, Any] | None = None, **_: Any) -> None:
 
 @cache
 def control_plane() -> ControlPlane:
-    """Everything, from the environment."""
+    """The control plane, configured from the environment."""
     settings = Settings.load()
     dynamodb, ec2, launcher = client("dynamodb"), client("ec2", EC2), client("ec2", LAUNCH)
-    for one in (ec2, launcher):
-        one.meta.events.register("response-received.ec2", _count)
+    for ec2_client in (ec2, launcher):
+        ec2_client.meta.events.register("response-received.ec2", _count)
     region = ec2.meta.region_name
     prices_from = price_list_region(region)
     offerings = Offerings(

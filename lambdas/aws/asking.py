@@ -1,4 +1,4 @@
-"""Questions to AWS: answers page by page; no answer is a FleetError, never an empty one."""
+"""Read calls to AWS, page by page. A call without an answer raises FleetError; it is never an empty answer."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Call = Callable[..., Mapping[str, Any]]
 Value = TypeVar("Value")
 
 FILTER_VALUES = 200
-"""EC2 takes no more values over all filters of one call (FilterLimitExceeded)."""
+"""EC2 accepts no more values over all filters of one call (FilterLimitExceeded)."""
 
 
 def ask(call: Call, **asked: Any) -> Mapping[str, Any]:
-    """One question. Raises FleetError with the refusal's meaning."""
+    """Make one call. Raises FleetError with the meaning of the refusal."""
     try:
         return call(**asked)
     except ClientError as error:
@@ -32,7 +32,7 @@ def ask(call: Call, **asked: Any) -> Mapping[str, Any]:
 
 
 def pages(call: Call, **asked: Any) -> Iterator[Mapping[str, Any]]:
-    """A question with an answer of several pages. Raises FleetError."""
+    """All pages of an answer. Raises FleetError."""
     token: str | None = None
     while True:
         page = ask(call, **asked, **({"NextToken": token} if token else {}))
@@ -43,14 +43,14 @@ def pages(call: Call, **asked: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def in_parts(values: Iterable[Value], most: int = FILTER_VALUES) -> Iterator[list[Value]]:
-    """The values in lists of so many at most, for calls that take no more."""
+    """The values in lists of at most ``most``, for calls that accept no more."""
     rest = iter(values)
     while part := list(islice(rest, most)):
         yield part
 
 
 def named_in(message: str, ids: Iterable[str]) -> list[str]:
-    """Those of the ids that a message of EC2 names."""
+    """The ids that a message of EC2 names."""
     named = set(re.findall(r"i-[0-9a-f]+", message))
     return [id_ for id_ in ids if id_ in named]
 

@@ -1,4 +1,4 @@
-"""Tells of instances that EC2 takes: an event on the default bus, and the pool's command through Systems Manager."""
+"""Announces interruptions: an event on the default bus, and the pool's drain command through Systems Manager."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ DETAIL_TYPE = "Pool Instance Draining"
 DOCUMENT = "AWS-RunShellScript"
 EVENTS_BATCH = 10
 COMMAND_SECONDS = 60
-"""Systems Manager gives up starting a command after so long."""
+"""Systems Manager gives up starting a command after this time."""
 
 NOTICE_SECONDS = 120
-"""So long the instance has, and its command."""
+"""How long the instance may still run, and so its command."""
 
 NOT_SENT = "NotSent"
 
@@ -38,7 +38,7 @@ class EventsAndCommands:
         self._clock = clock
 
     def tell(self, pool_name: str, instances: Iterable[Instance], command: str | None) -> DrainResult:
-        """Announce in batches, then run the command on each: one that has no agent must not hinder the others."""
+        """Announce in batches, then run the command on each: an instance without an agent must not block the others."""
         failures: list[Failure] = []
         announced: list[Instance] = []
         for batch in in_parts(instances, EVENTS_BATCH):
@@ -46,23 +46,23 @@ class EventsAndCommands:
             failures += refused
             announced += batch if not refused else []
         drained: list[Drained] = []
-        for one in announced:
-            told, refusal = self._run(one, command) if command else (self._drained(one, ANNOUNCED), None)
-            drained.append(told)
+        for instance in announced:
+            result, refusal = self._run(instance, command) if command else (self._drained(instance, ANNOUNCED), None)
+            drained.append(result)
             failures += [refusal] if refusal else []
         return DrainResult(tuple(drained), tuple(failures))
 
     def states(self, running: Iterable[Drained]) -> Mapping[str, str]:
-        """What came of commands; one that Systems Manager has forgotten is left as it was."""
+        """The states of commands; a command that Systems Manager has forgotten is left out."""
         found: dict[str, str] = {}
-        for one in running:
+        for drain in running:
             try:
-                answer = ask(self._ssm.get_command_invocation, CommandId=one.command_id, InstanceId=one.instance_id)
+                answer = ask(self._ssm.get_command_invocation, CommandId=drain.command_id, InstanceId=drain.instance_id)
             except FleetError as error:
                 if error.failure.code != "InvocationDoesNotExist":
                     raise
                 continue
-            found[one.instance_id] = str(answer["Status"])
+            found[drain.instance_id] = str(answer["Status"])
         return found
 
     def _announce(self, pool_name: str, instances: list[Instance]) -> list[Failure]:
@@ -74,13 +74,13 @@ class EventsAndCommands:
                     {
                         "stack": self._stack,
                         "pool": pool_name,
-                        "instance-id": one.id,
-                        "instance-type": one.instance_type,
-                        "availability-zone": one.zone,
+                        "instance-id": instance.id,
+                        "instance-type": instance.instance_type,
+                        "availability-zone": instance.zone,
                     }
                 ),
             }
-            for one in instances
+            for instance in instances
         ]
         try:
             answer = self._events.put_events(Entries=entries)
@@ -88,9 +88,8 @@ class EventsAndCommands:
             return [failure(code_of(error), error.response["Error"].get("Message", ""))]
         except BotoCoreError as error:
             return [Failure(Reason.UNKNOWN, "NoAnswer", f"EventBridge did not answer: {error}")]
-        return [
-            failure(one["ErrorCode"], one.get("ErrorMessage", "")) for one in answer["Entries"] if "ErrorCode" in one
-        ]
+        refused = (entry for entry in answer["Entries"] if "ErrorCode" in entry)
+        return [failure(entry["ErrorCode"], entry.get("ErrorMessage", "")) for entry in refused]
 
     def _run(self, instance: Instance, command: str) -> tuple[Drained, Failure | None]:
         try:
@@ -99,7 +98,7 @@ class EventsAndCommands:
                 InstanceIds=[instance.id],
                 Parameters={"commands": [command], "executionTimeout": [str(NOTICE_SECONDS)]},
                 TimeoutSeconds=COMMAND_SECONDS,
-                Comment=f"{self._stack}: EC2 takes this instance",
+                Comment=f"{self._stack}: EC2 interrupts this instance",
             )
         except ClientError as error:
             refused = failure(code_of(error), error.response["Error"].get("Message", ""))

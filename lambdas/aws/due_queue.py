@@ -10,7 +10,7 @@ from typing import Any
 from lambdas.aws.asking import in_parts
 
 BATCH = 10
-"""SQS takes no more messages in one call."""
+"""SQS accepts no more messages in one call."""
 
 
 class SqsDueQueue:
@@ -21,7 +21,7 @@ class SqsDueQueue:
         self._url = url
 
     def send(self, pools: Mapping[str, str], after: timedelta = timedelta(0)) -> None:
-        """Send one message a pool, ten to a call."""
+        """Send one message for each pool, ten in one call."""
         delay = {"DelaySeconds": int(after.total_seconds())} if after else {}
         for batch in in_parts(pools.items(), BATCH):
             entries = [
@@ -30,5 +30,5 @@ class SqsDueQueue:
             ]
             answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
             if failed := answer.get("Failed"):
-                refused = ", ".join(f"{batch[int(one['Id'])][0]} ({one['Code']})" for one in failed)
-                raise RuntimeError(f"SQS did not take the reconcile of {refused}; it will be sent again.")
+                refused = ", ".join(f"{batch[int(entry['Id'])][0]} ({entry['Code']})" for entry in failed)
+                raise RuntimeError(f"SQS did not accept the reconcile of {refused}; it will be sent again.")

@@ -34,17 +34,17 @@ from lambdas.ports import FleetError
 
 PAGE = 1000
 TAGGED = "fleet instance volume network-interface"
-"""What a launch tags."""
+"""The resource types that a launch tags."""
 
 STATUS_BATCH = 100
-"""DescribeInstanceStatus takes no more ids in one call."""
+"""DescribeInstanceStatus accepts no more ids in one call."""
 
 PLAIN_NAME = re.compile(r"[a-z0-9-]{1,63}")
 TERMINATE_BATCH = 100
 """One bad id fails a whole TerminateInstances call, so its batches stay well below EC2's limit of 1,000."""
 
 MOST_LEFT_OUT = 20
-"""In one batch: each costs a call of its own. What is left after that is tried again with the next reconcile."""
+"""Instances left out of one batch: each costs a call of its own. The next reconcile tries the rest."""
 
 NOT_FOUND = ("InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed")
 FORBIDDEN = ("UnauthorizedOperation",)
@@ -63,7 +63,7 @@ class Ec2Fleet:
         offerings: Offerings,
         launcher: Any = None,
     ) -> None:
-        """``launcher`` is the client for launches, which must repeat nothing by itself; without one, ``client``."""
+        """``launcher`` is the client for launches, which must not retry by itself; without one, ``client``."""
         self._ec2 = client
         self._launcher = launcher or client
         self._stack = stack
@@ -74,27 +74,28 @@ class Ec2Fleet:
     def instances(self, pool_name: str | None = None) -> list[Instance]:
         """List by one coarse tag: every further tag filter makes EC2 slower.
 
-        To a filter * and ? stand for anything, so a key that is no pool's name is looked for among all the stack's.
+        Filters read * and ? as wildcards, so for a key that is not a valid pool name all the stack's instances are
+        listed.
         """
         by_pool = pool_name is not None and PLAIN_NAME.fullmatch(pool_name)
         tag, value = (POOL_TAG, pool_name) if by_pool else (STACK_TAG, self._stack)
         listed = self._listed([{"Name": f"tag:{tag}", "Values": [value]}])
-        return [one for one in listed if pool_name in (None, one.pool_name)]
+        return [instance for instance in listed if pool_name in (None, instance.pool_name)]
 
     def find(self, instance_ids: Iterable[str]) -> Mapping[str, Instance | None]:
-        """Ask by filter: by parameter, one unknown id would fail the whole call."""
+        """Ask by filter: with ids as a parameter, one unknown id would fail the whole call."""
         found: dict[str, Instance | None] = {}
         for ids in in_parts(sorted(set(instance_ids))):
             found |= self._described([{"Name": "instance-id", "Values": ids}])
         return found
 
     def healthy(self, instance_ids: Iterable[str]) -> frozenset[str]:
-        """Both of EC2's checks, of the instance and of what it runs on, must have passed."""
+        """Ids of the instances that passed both of EC2's checks: of the instance and of its host."""
         batches = in_parts(sorted(set(instance_ids)), STATUS_BATCH)
-        return frozenset(one["InstanceId"] for batch in batches for one in self._statuses(batch) if _passed(one))
+        return frozenset(status["InstanceId"] for ids in batches for status in self._statuses(ids) if _passed(status))
 
     def _statuses(self, ids: list[str]) -> list[Mapping[str, Any]]:
-        """One id that EC2 does not know (yet) fails the whole call: those that it names are left out."""
+        """One id that EC2 does not know (yet) fails the whole call, so the ids that EC2 names are left out."""
         while ids:
             try:
                 answers = list(pages(self._ec2.describe_instance_status, InstanceIds=ids))
@@ -104,7 +105,7 @@ class Ec2Fleet:
                     raise
                 ids = [id_ for id_ in ids if id_ not in named]
             else:
-                return [one for page in answers for one in page["InstanceStatuses"]]
+                return [status for page in answers for status in page["InstanceStatuses"]]
         return []
 
     def offers(self, pool: Pool, full: Collection[str] = ()) -> list[Offer]:
@@ -112,7 +113,7 @@ class Ec2Fleet:
         return self._offerings.of(pool, full)
 
     def unsold(self, pool: Pool) -> tuple[str, ...]:
-        """Those of the pool's types that the Region does not sell."""
+        """The pool's types that the Region does not sell."""
         return self._offerings.unsold(pool.instance_types)
 
     def prices(self, instances: Iterable[Instance]) -> Prices:
@@ -124,14 +125,14 @@ class Ec2Fleet:
         return self._templates.version(pool, known)
 
     def forget_template(self, pool_name: str) -> None:
-        """Delete the pool's own launch template; a key that is no pool's name never had one."""
+        """Delete the pool's own launch template; a key that is not a valid pool name never had one."""
         if PLAIN_NAME.fullmatch(pool_name):
             self._templates.forget(pool_name)
 
     def request(self, pool: Pool, launch: Launch, attempt_id: str, template: Template | None) -> str:
         """Build the CreateFleet request; its token is the attempt's id.
 
-        As it is written down it names the tags once, for all that is to have them: there may be forty long ones.
+        The saved request lists the tags once for all resource types, because there may be forty long ones.
         """
         tags = {
             **({"Name": pool.pool_name} if pool.described and "Name" not in pool.tags else {}),
@@ -174,19 +175,19 @@ class Ec2Fleet:
         return {**named, "Version": ready.version}
 
     def launch(self, attempt: Attempt) -> Launched:
-        """Send the attempt's request as it was written down."""
+        """Send the attempt's request as it was saved."""
         try:
             request = json.loads(attempt.request)
             request["TagSpecifications"] = [
-                {"ResourceType": kind, "Tags": one["Tags"]}
-                for one in request["TagSpecifications"]
-                for kind in one["ResourceType"].split()
+                {"ResourceType": kind, "Tags": tagged["Tags"]}
+                for tagged in request["TagSpecifications"]
+                for kind in tagged["ResourceType"].split()
             ]
             overrides = request["LaunchTemplateConfigs"][0]["Overrides"]
-            weights = {one["InstanceType"]: int(one.get("WeightedCapacity", attempt.weight)) for one in overrides}
-            places = [(one["InstanceType"], one["AvailabilityZone"]) for one in overrides]
+            weights = {entry["InstanceType"]: int(entry.get("WeightedCapacity", attempt.weight)) for entry in overrides}
+            places = [(entry["InstanceType"], entry["AvailabilityZone"]) for entry in overrides]
             asked_of = frozenset(offering_key(*place, attempt.market) for place in places)
-        except (ValueError, LookupError, TypeError, RecursionError) as error:  # no longer as it was written
+        except (ValueError, LookupError, TypeError, RecursionError) as error:  # the saved request was changed
             failed = Failure(Reason.UNKNOWN, "AttemptUnreadable", f"The saved launch request is unreadable: {error!r}")
             return Launched(attempt, attempt.count, failures=(failed,), answered=False, market=attempt.market)
         nothing = Launched(attempt, attempt.count, asked_of, market=attempt.market)
@@ -208,18 +209,18 @@ class Ec2Fleet:
         )
 
     def terminate(self, instance_ids: Iterable[str]) -> Terminated:
-        """Terminate in batches; the others of a batch go even if one id is unknown to EC2 or not ours."""
+        """Terminate in batches. If EC2 does not know one id, or it is not ours, the others are still terminated."""
         answers = [self._terminate_batch(ids) for ids in in_parts(sorted(set(instance_ids)), TERMINATE_BATCH)]
         return Terminated(
-            tuple(id_ for one in answers for id_ in one.instance_ids),
-            tuple(failed for one in answers for failed in one.failures),
-            tuple(id_ for one in answers for id_ in one.unknown),
-            tuple(id_ for one in answers for id_ in one.unanswered),
-            tuple(id_ for one in answers for id_ in one.refused),
+            tuple(id_ for answer in answers for id_ in answer.instance_ids),
+            tuple(failed for answer in answers for failed in answer.failures),
+            tuple(id_ for answer in answers for id_ in answer.unknown),
+            tuple(id_ for answer in answers for id_ in answer.unanswered),
+            tuple(id_ for answer in answers for id_ in answer.refused),
         )
 
     def _terminate_batch(self, ids: list[str]) -> Terminated:
-        """One id fails the whole call, or that of its zone: whom EC2 names is left out, and the others go."""
+        """One id fails the call, or its zone's part. The ids that EC2 names are left out, the others terminated."""
         going, refused, unknown, shielded = ids, list[Failure](), list[str](), list[str]()
         while going and (failed := self._end(going)):
             if failed.code in (*NO_ANSWER, "NoAnswer"):
@@ -229,12 +230,12 @@ class Ec2Fleet:
             if failed.code in NOT_FOUND and named:
                 gone = named
             elif failed.code in (*NOT_FOUND, *FORBIDDEN):
-                # With a tag condition in IAM a vanished id answers as forbidden: ask which EC2 still shows as ours.
+                # With a tag condition, IAM reports an ended instance as forbidden: ask which EC2 still shows as ours.
                 try:
-                    found = self.find(going)
-                except FleetError as error:  # not raised on: what was launched before must be remembered
+                    found = self.find(going).values()
+                except FleetError as error:  # not raised: the launch before it must be recorded
                     return Terminated(failures=(*refused, error.failure), unknown=tuple(unknown))
-                shown = {one.id for one in found.values() if one and one.state is not State.TERMINATED}
+                shown = {instance.id for instance in found if instance and instance.state is not State.TERMINATED}
                 gone = [id_ for id_ in going if id_ not in shown]
             unknown += gone
             refused += [] if gone else [failed]
@@ -253,10 +254,10 @@ class Ec2Fleet:
         return None
 
     def _listed(self, filters: list[dict[str, Any]]) -> list[Instance]:
-        return [one for one in self._described(filters).values() if one is not None]
+        return [instance for instance in self._described(filters).values() if instance is not None]
 
     def _described(self, filters: list[dict[str, Any]]) -> dict[str, Instance | None]:
-        """What EC2 shows, by id; None is of somebody else."""
+        """What EC2 shows, by id; None for an instance that is not this stack's."""
         listed = pages(self._ec2.describe_instances, Filters=filters, MaxResults=PAGE)
         found = (
             instance for page in listed for reservation in page["Reservations"] for instance in reservation["Instances"]

@@ -1,7 +1,7 @@
-"""Launch templates of pools that describe their machines inline: one a pool, one version a description.
+"""Launch templates for pools that describe their machines inline: one per pool, one version per description.
 
-A pool's template carries the tags of stack and pool, by which it is found whatever its name; a version carries its
-description's digest, so that it is found again and never made twice. Old versions are pruned.
+The tags of stack and pool identify a pool's template, whatever its name. A version carries its description's digest, so
+that it is found again and never created twice. Old versions are deleted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NOT_THERE = ("InvalidLaunchTemplateName.NotFoundException", "InvalidLaunchTempla
 
 
 class LaunchTemplates:
-    """Makes, finds and deletes them. Raises FleetError when EC2 refuses."""
+    """Creates, finds and deletes launch templates. Raises FleetError when EC2 refuses."""
 
     def __init__(self, ec2: Any, *, stack: str) -> None:
         self._ec2 = ec2
@@ -48,7 +48,7 @@ class LaunchTemplates:
         if known is not None and known.machine == machine:
             return known
         versions = self._versions_of(pool.pool_name, known)
-        found = next((one for one in versions if one.get("VersionDescription") == machine), None)
+        found = next((version for version in versions if version.get("VersionDescription") == machine), None)
         if found is not None:
             return _remembered(machine, found)
         if digest_of(pool.user_data):
@@ -56,14 +56,14 @@ class LaunchTemplates:
         made, warnings = self._add(pool, machine, versions[-1]) if versions else self._create(pool, machine)
         try:
             self._prune([*versions, made])
-        except FleetError as error:  # told of, since it keeps no launch back
+        except FleetError as error:  # reported as a warning: it prevents no launch
             warnings = (*warnings, error.failure)
         return _remembered(machine, made, warnings)
 
     def forget(self, pool_name: str) -> None:
-        """Delete the templates of a pool that is gone, if there are any.
+        """Delete the templates of a deleted pool, if there are any.
 
-        EC2 is asked, not memory: a crash may have come between a template's making and its remembering.
+        EC2 is asked, not the memory: a function may have ended after it created a template and before it saved that.
         """
         for template_id in self._ids(pool_name):
             try:
@@ -73,17 +73,17 @@ class LaunchTemplates:
                     raise
 
     def name(self, pool_name: str) -> str:
-        """A slash is in no name of a stack or a pool, so no two pools have one name; the longest has 127 characters."""
+        """No name of a stack or a pool has a slash, so no two pools share a name; the longest has 127 characters."""
         return f"{self._stack}/{pool_name}"
 
     def _ids(self, pool_name: str) -> list[str]:
         ours = {STACK_TAG: self._stack, POOL_TAG: pool_name}
         filters = [{"Name": f"tag:{key}", "Values": [value]} for key, value in ours.items()]
         found = pages(self._ec2.describe_launch_templates, Filters=filters)
-        return sorted(one["LaunchTemplateId"] for page in found for one in page["LaunchTemplates"])
+        return sorted(template["LaunchTemplateId"] for page in found for template in page["LaunchTemplates"])
 
     def _versions_of(self, pool_name: str, known: Template | None) -> list[Mapping[str, Any]]:
-        """The versions of the template that is known or, if there is none, of one that EC2 has; oldest first."""
+        """The versions of the known template or, without one, of a template that EC2 has; oldest first."""
         for template_id in [known.id] if known and known.id else []:
             if versions := self._versions(template_id):
                 return versions
@@ -96,9 +96,8 @@ class LaunchTemplates:
             if error.failure.code in NOT_THERE:
                 return []
             raise
-        return sorted(
-            (one for page in found for one in page["LaunchTemplateVersions"]), key=lambda one: int(one["VersionNumber"])
-        )
+        versions = (version for page in found for version in page["LaunchTemplateVersions"])
+        return sorted(versions, key=lambda version: int(version["VersionNumber"]))
 
     def _create(self, pool: Pool, machine: str) -> tuple[Mapping[str, Any], tuple[Failure, ...]]:
         tags = [{"Key": STACK_TAG, "Value": self._stack}, {"Key": POOL_TAG, "Value": pool.pool_name}]
@@ -123,12 +122,12 @@ class LaunchTemplates:
 
     def _prune(self, versions: list[Mapping[str, Any]]) -> None:
         """Keep the newest, and the default version, with which EC2 would refuse to delete the others."""
-        old = [str(one["VersionNumber"]) for one in versions[:-KEPT_VERSIONS] if not one.get("DefaultVersion")]
-        if old:
+        old = (version for version in versions[:-KEPT_VERSIONS] if not version.get("DefaultVersion"))
+        if numbers := [str(version["VersionNumber"]) for version in old]:
             ask(
                 self._ec2.delete_launch_template_versions,
                 LaunchTemplateId=versions[-1]["LaunchTemplateId"],
-                Versions=old,
+                Versions=numbers,
             )
 
 
@@ -138,36 +137,36 @@ def _remembered(machine: str, version: Mapping[str, Any], warnings: Iterable[Fai
         id=version["LaunchTemplateId"],
         version=version["VersionNumber"],
         made_at=version["CreateTime"],
-        warning=bounded("; ".join(f"{one.code}: {one.message}" for one in warnings), WORDS_LENGTH),
+        warning=bounded("; ".join(f"{warning.code}: {warning.message}" for warning in warnings), WORDS_LENGTH),
     )
 
 
 def _warnings(answer: Mapping[str, Any]) -> tuple[Failure, ...]:
-    """What EC2 says of data that it keeps all the same, such as groups that do not exist."""
+    """What EC2 says about data that it accepts anyway, such as groups that do not exist."""
     errors = answer.get("Warning", {}).get("Errors", [])
-    return tuple(failure(one.get("Code", "Unknown"), one.get("Message", "")) for one in errors)
+    return tuple(failure(error.get("Code", "Unknown"), error.get("Message", "")) for error in errors)
 
 
 def template_data(pool: Pool) -> dict[str, Any]:
-    """The pool's description in EC2's words. IMDSv2 only; the workload sees the instance's tags, if they can be shown.
+    """The pool's description in EC2's terms. IMDSv2 only; metadata shows the instance's tags, if they can be shown.
 
-    Whether they are shown is always said, since an account may have another default.
+    The setting for tags is always explicit, because an account may have another default.
     """
     machine = pool.machine
     data: dict[str, Any] = {
         "ImageId": _image(machine, pool.architecture),
-        # An on-demand instance that shuts itself down must not linger as a stopped one, billed for its disk.
+        # An on-demand instance that shuts itself down must not remain as a stopped one, billed for its disk.
         "InstanceInitiatedShutdownBehavior": "terminate",
         "MetadataOptions": {
             "HttpEndpoint": "enabled",
             "HttpTokens": "required",
-            # Two hops, so that a container on the instance can still learn of its interruption.
+            # Two hops, so that a container on the instance can also read the interruption notice.
             "HttpPutResponseHopLimit": 2,
             "InstanceMetadataTags": "disabled" if pool.unshowable else "enabled",
         },
     }
     if machine.associate_public_ip is not None:
-        # A launch names the subnet; the interface's other half is here.
+        # A launch names the subnet; the other settings of the interface are here.
         interface: dict[str, Any] = {"DeviceIndex": 0, "AssociatePublicIpAddress": machine.associate_public_ip}
         data["NetworkInterfaces"] = [
             interface | ({"Groups": list(machine.security_group_ids)} if machine.security_group_ids else {})

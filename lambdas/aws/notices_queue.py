@@ -1,4 +1,4 @@
-"""The queue of EC2's events: what could not be handled is to be seen again soon."""
+"""The queue of EC2's events: a message that could not be handled returns soon."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class SqsNoticesQueue:
         self._url = url
 
     def come_back(self, receipt: str, seconds: int) -> str | None:
-        """Have a message come back after so many seconds; if SQS refuses, why: it then comes when the queue says."""
+        """Make a message return after so many seconds. If SQS refuses, return why; the queue's time-out applies."""
         try:
             self._client.change_message_visibility(QueueUrl=self._url, ReceiptHandle=receipt, VisibilityTimeout=seconds)
         except (BotoCoreError, ClientError) as error:

@@ -1,4 +1,4 @@
-"""What EC2 has to offer a pool: its types, the zones of its subnets, present spot prices, on-demand prices."""
+"""What EC2 offers a pool: its types, the zones of its subnets, current spot prices, on-demand prices."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lambdas.ports import Clock, FleetError
 
 PAGE = 1000
 MOST_TYPES = 60
-"""Types in one CreateFleet; Karpenter stops there too, for the size of the request."""
+"""Types in one CreateFleet. Karpenter has the same limit, because of the size of the request."""
 
 NO_SUBNET = (
     "There is no subnet to launch into: list subnet_ids in the item, or give the stack (context subnet_ids) or the "
@@ -27,23 +27,23 @@ NO_SUBNET = (
 )
 
 PRICES_LAST = timedelta(hours=12)
-"""On-demand prices change a few times a year; one question per type and function instance is enough."""
+"""On-demand prices change a few times a year; one request per type and function instance is enough."""
 
 MISSING_LASTS = timedelta(hours=1)
-"""So long a type that the price list does not have is not asked for again."""
+"""How long a type that is not in the price list is not requested again."""
 
 VALUE_CHARACTERS = 1024
-"""The price list takes no longer value in a filter: about 80 types."""
+"""The price list accepts no longer value in a filter: about 80 types."""
 
 PRODUCTS = 100
-"""The price list gives no more in one page."""
+"""The price list returns no more products in one page."""
 
 SEPARATOR = ","
 CURRENCIES = ("USD", "CNY")
 
 
 class Offerings:
-    """Asks EC2 and the price list (None: there is none). Raises FleetError when one of them does not answer."""
+    """Asks EC2 and the price list (None: not available). Raises FleetError when one of them does not answer."""
 
     def __init__(self, ec2: Any, pricing: Any, *, default_subnets: Sequence[str], region: str, clock: Clock) -> None:
         self._ec2 = ec2
@@ -54,11 +54,11 @@ class Offerings:
         self._on_demand: dict[str, tuple[datetime, Decimal | None]] = {}
 
     def of(self, pool: Pool, full: Collection[str] = ()) -> list[Offer]:
-        """One subnet a zone, that with the most free addresses; for spot, only offerings that have a price.
+        """One subnet per zone, with the most free addresses; for spot, only offerings that have a price.
 
-        A type that a zone does not offer has no spot price there, and would only be refused. If the cap is a share of
-        the on-demand price, an offer of a type that the price list does not have comes without one. On demand the price
-        is there if it is known.
+        A type that a zone does not offer has no spot price there, and would be refused. If the cap is a share of the
+        on-demand price, an offer for a type that is not in the price list has no such price. On-demand offers have
+        their price if it is known.
         """
         subnets = self._subnets(pool.subnet_ids or self._default_subnets, full)
         types = pool.instance_types or self._matching(pool)
@@ -86,7 +86,7 @@ class Offerings:
     def _few_enough(
         self, pool: Pool, types: tuple[str, ...], market: Market, spot: Mapping[str, Decimal]
     ) -> tuple[str, ...]:
-        """As many types as one call takes: those that are cheapest on the market."""
+        """As many types as one call accepts: the cheapest on the market."""
         if len(types) <= MOST_TYPES:
             return types
         prices = _lowest(spot)
@@ -96,39 +96,39 @@ class Offerings:
             except FleetError:
                 if not pool.spot:
                     raise
-                # By their spot prices, then, which rank types much alike: spot launches do not wait for the price list.
+                # Spot prices rank types in nearly the same order, and spot launches do not wait for the price list.
         return _cheapest(pool, types, prices)
 
     def unsold(self, types: Sequence[str]) -> tuple[str, ...]:
-        """Those of the types that the Region sells nowhere, neither on spot nor on demand."""
+        """The types that the Region does not sell, neither on spot nor on demand."""
         filters = ([{"Name": "instance-type", "Values": part}] for part in in_parts(types))
         sold = {
-            one["InstanceType"]
+            entry["InstanceType"]
             for wanted in filters
             for page in pages(self._ec2.describe_instance_type_offerings, LocationType="region", Filters=wanted)
-            for one in page["InstanceTypeOfferings"]
+            for entry in page["InstanceTypeOfferings"]
         }
         return tuple(name for name in types if name not in sold)
 
     def zones(self, subnet_ids: Sequence[str]) -> dict[str, str]:
-        """The zone of each of these subnets; asked by filter, so that one unknown id does not fail the others."""
+        """The zone of each of these subnets. Asked by filter, so that one unknown id does not fail the others."""
         asked = ([{"Name": "subnet-id", "Values": part}] for part in in_parts(subnet_ids))
         found = (page for filters in asked for page in pages(self._ec2.describe_subnets, Filters=filters))
-        return {one["SubnetId"]: one["AvailabilityZone"] for page in found for one in page["Subnets"]}
+        return {subnet["SubnetId"]: subnet["AvailabilityZone"] for page in found for subnet in page["Subnets"]}
 
     def _subnets(self, subnet_ids: Sequence[str], full: Collection[str] = ()) -> dict[str, str]:
-        """The subnet of each zone: not a full one if there is another, then that with the most free addresses.
+        """One subnet per zone: not a full one if there is another, then the one with the most free addresses.
 
-        Raises FleetError if there is none at all.
+        Raises FleetError if there is no subnet at all.
         """
         asked: dict[str, Any] = (
             {"SubnetIds": list(subnet_ids)}
             if subnet_ids
             else {"Filters": [{"Name": "default-for-az", "Values": ["true"]}]}
         )
-        found = [one for page in pages(self._ec2.describe_subnets, **asked) for one in page["Subnets"]]
+        found = [subnet for page in pages(self._ec2.describe_subnets, **asked) for subnet in page["Subnets"]]
         best: dict[str, str] = {}
-        for one in sorted(
+        for subnet in sorted(
             found,
             key=lambda subnet: (
                 subnet["SubnetId"] in full,
@@ -136,7 +136,7 @@ class Offerings:
                 subnet["SubnetId"],
             ),
         ):
-            best.setdefault(one["AvailabilityZone"], one["SubnetId"])
+            best.setdefault(subnet["AvailabilityZone"], subnet["SubnetId"])
         if not best:
             raise FleetError(Failure(Reason.CONFIG, "NoSubnet", NO_SUBNET))
         return dict(sorted(best.items()))
@@ -152,7 +152,7 @@ class Offerings:
             InstanceRequirements=instance_requirements(pool.requirements),
             MaxResults=PAGE,
         )
-        types = sorted(one["InstanceType"] for page in found for one in page["InstanceTypes"])
+        types = sorted(entry["InstanceType"] for page in found for entry in page["InstanceTypes"])
         if not types:
             raise FleetError(
                 Failure(Reason.CONFIG, "NoMatchingTypes", "No instance type meets the pool's requirements; widen them.")
@@ -160,14 +160,14 @@ class Offerings:
         return tuple(types)
 
     def spot_prices(self, types: Iterable[str]) -> dict[str, Decimal]:
-        """Present prices by offering, USD per instance-hour: the history from now on begins with what holds now."""
+        """Current prices by offering, USD per instance-hour. A history from now on begins with the current price."""
         now = self._clock()
         found = (
             page
             for part in in_parts(types)
             for page in pages(
                 self._ec2.describe_spot_price_history,
-                # To a filter a type that does not exist is nothing; as a parameter it might fail the call for all.
+                # A filter ignores a type that does not exist; a parameter might fail the call for all types.
                 Filters=[{"Name": "instance-type", "Values": part}],
                 ProductDescriptions=["Linux/UNIX"],
                 StartTime=now,
@@ -183,27 +183,28 @@ class Offerings:
         return {key: price for key, (_, price) in latest.items()}
 
     def prices_of(self, instances: Iterable[Instance]) -> Prices:
-        """What these instances cost now; what neither EC2 nor the price list tells is left out, and why it is."""
+        """What these instances cost now. Unknown prices are left out; ``unanswered`` says why."""
         several = tuple(instances)
         unanswered: list[Failure] = []
 
-        def told(ask: Callable[[Sequence[str]], dict[str, Decimal]], types: Iterable[str]) -> dict[str, Decimal]:
+        def answered(ask: Callable[[Sequence[str]], dict[str, Decimal]], types: Iterable[str]) -> dict[str, Decimal]:
             try:
                 return ask(sorted(set(types)))
             except FleetError as error:
                 unanswered.append(error.failure)
                 return {}
 
+        on_spot = (instance for instance in several if instance.market is Market.SPOT)
         return Prices(
-            spot=told(self.spot_prices, (one.instance_type for one in several if one.market is Market.SPOT)),
-            on_demand=told(self.list_prices, (one.instance_type for one in several)),
+            spot=answered(self.spot_prices, (instance.instance_type for instance in on_spot)),
+            on_demand=answered(self.list_prices, (instance.instance_type for instance in several)),
             unanswered=tuple(unanswered),
         )
 
     def list_prices(self, types: Iterable[str]) -> dict[str, Decimal]:
-        """On-demand prices, USD per hour, Linux, shared tenancy; types that the price list does not have are left out.
+        """On-demand prices, USD per hour, Linux, shared tenancy; types that are not in the price list are left out.
 
-        Where there is no price list (some partitions have none) nothing is known.
+        Without a price list (some partitions have none) the result is empty.
         """
         if self._pricing is None:
             return {}
@@ -211,7 +212,7 @@ class Offerings:
         for part in _in_one_value(name for name in wanted if not self._knows(name)):
             found = self._listed(part)
             if not found and len(part) > 1:
-                # AWS does not say how one value holds several; should it be otherwise than here, one by one is sure.
+                # AWS does not document how one value lists several types. If this fails, one request per type works.
                 for name in part:
                     found |= self._listed([name])
             now = self._clock()
@@ -219,7 +220,7 @@ class Offerings:
         return self._known(wanted)
 
     def _known(self, types: Iterable[str]) -> dict[str, Decimal]:
-        """What the price list said of them before."""
+        """Prices that the price list gave before."""
         known = ((name, self._on_demand[name][1]) for name in types if name in self._on_demand)
         return {name: price for name, price in known if price is not None}
 
@@ -241,7 +242,7 @@ class Offerings:
 
 
 def instance_requirements(wanted: Requirements) -> dict[str, Any]:
-    """The requirements in EC2's words. Burstable types may match, unlike EC2's default; bare metal does not."""
+    """The requirements in EC2's terms. Burstable types may match, unlike EC2's default; bare metal does not."""
     asked: dict[str, Any] = {
         "VCpuCount": _range(wanted.vcpus),
         "MemoryMiB": _range(wanted.memory_gib, 1024),
@@ -253,7 +254,7 @@ def instance_requirements(wanted: Requirements) -> dict[str, Any]:
     gpus = wanted.gpus or (Range(min=1) if wanted.gpu_names else None)
     if gpus is not None:
         asked["AcceleratorCount"] = _range(gpus)
-    if gpus is not None and gpus.min:  # a type without any has no accelerator type either
+    if gpus is not None and gpus.min:  # a type without accelerators has no accelerator type
         asked["AcceleratorTypes"] = ["gpu"]
     if wanted.gpu_names:
         asked["AcceleratorNames"] = list(wanted.gpu_names)
@@ -265,7 +266,7 @@ def _range(wanted: Range, factor: int = 1) -> dict[str, int]:
 
 
 def _lowest(spot: Mapping[str, Decimal]) -> dict[str, Decimal]:
-    """Each type's lowest price anywhere."""
+    """Each type's lowest price in any zone."""
     lowest: dict[str, Decimal] = {}
     for key, price in spot.items():
         name = key.split("/")[0]
@@ -274,14 +275,14 @@ def _lowest(spot: Mapping[str, Decimal]) -> dict[str, Decimal]:
 
 
 def _cheapest(pool: Pool, types: Iterable[str], prices: Mapping[str, Decimal]) -> tuple[str, ...]:
-    """As many types as one call takes: those with the lowest price per unit, then by name."""
+    """As many types as one call accepts: those with the lowest price per unit, then by name."""
     unknown = Decimal("Infinity")
     ranked = sorted(types, key=lambda name: (prices.get(name, unknown) / pool.weight(name), name))
     return tuple(sorted(ranked[:MOST_TYPES]))
 
 
 def _in_one_value(types: Iterable[str]) -> Iterator[list[str]]:
-    """Types in lists that one filter's value can hold."""
+    """Types in lists that fit into one filter value."""
     part: list[str] = []
     for name in types:
         if part and len(SEPARATOR.join([*part, name])) > VALUE_CHARACTERS:
@@ -309,10 +310,9 @@ def _products_of(types: Sequence[str], region: str) -> list[dict[str, str]]:
 
 
 def _hourly(product: Mapping[str, Any]) -> Iterator[Decimal]:
-    """In the currency of the partition, which is that of its spot prices too."""
+    """Prices in the currency of the partition, which its spot prices use too."""
     for term in product["terms"].get("OnDemand", {}).values():
         for dimension in term["priceDimensions"].values():
             if dimension["unit"] == "Hrs":
-                yield from (
-                    Decimal(dimension["pricePerUnit"][one]) for one in CURRENCIES if one in dimension["pricePerUnit"]
-                )
+                price = dimension["pricePerUnit"]
+                yield from (Decimal(price[currency]) for currency in CURRENCIES if currency in price)

@@ -21,5 +21,5 @@ class PoolTable:
         return from_item(answer["Item"]) if "Item" in answer else None
 
     def scan(self) -> Mapping[str, Mapping[str, Any]]:
-        """Read them all: there are as many as a team has pools."""
+        """Read all items: one for each pool."""
         return {item["pool_name"]: item for item in scan_items(self._client, self._table)}

@@ -1,10 +1,10 @@
 """The PoolStatus table: lease with fencing, open attempt, answers and memory, each write conditional.
 
-What users read stands at the top of the item; what we keep stands under ``controller``: the lease (``owner``,
-``lease_until`` in epoch seconds of the table's clock, ``fence``, ``dirty``), ``queued`` (since when the tick's message
-has been on its way, in epoch seconds), ``notices`` by instance id, ``memory``.
+Users read the attributes at the top of the item. The control plane's own are under ``controller``: the lease
+(``owner``, ``lease_until`` in epoch seconds of the table's clock, ``fence``, ``dirty``), ``queued`` (when the tick sent
+its message, in epoch seconds), ``notices`` by instance id, ``memory``.
 
-No expression grows with a pool: DynamoDB takes 4 KB of one, and a save that is refused would be refused for ever.
+No expression grows with a pool: DynamoDB accepts 4 KB of one, and would refuse a larger save every time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lambdas.ports import Clock, Lease, LeaseLostError, UnreadableStatusError
 TRIES = 5
 FREE = 0
 LONGEST_LEASE_SECONDS = 3600
-"""A lease that reaches further was not taken by a reconcile, whatever its clock: it would keep the pool for ever."""
+"""A lease that ends later was not taken by a reconcile, whatever its clock: it would block the pool for ever."""
 
 REMOVED_AT_ONCE = 40
 """Notices that one expression removes: far below DynamoDB's 4,096 bytes."""
@@ -34,11 +34,11 @@ REMOVED_AT_ONCE = 40
 AnsweredAt = Callable[[Mapping[str, Any]], datetime]
 
 Whole = Annotated[Decimal, Field(strict=True, ge=0, lt=10**15, multiple_of=1)]
-"""A number to DynamoDB's conditions as well: true and "1" are none."""
+"""A whole number, also to DynamoDB's conditions: true and "1" are not numbers."""
 
 
 class _Controller(Frozen):
-    """Our half of an item, whole: every expression below relies on each of its parts."""
+    """Our part of an item, complete: every expression below relies on each of its attributes."""
 
     fence: Whole
     lease_until: Whole
@@ -49,8 +49,8 @@ class _Controller(Frozen):
     memory: Memory
 
 
-def told_by_the_table(answer: Mapping[str, Any]) -> datetime:
-    """When DynamoDB answered, by its own clock: the date that every HTTP answer carries, to the second."""
+def time_of_answer(answer: Mapping[str, Any]) -> datetime:
+    """When DynamoDB answered, by its own clock: the date header of every HTTP answer, to the second."""
     date: str = answer["ResponseMetadata"]["HTTPHeaders"]["date"]
     return parsedate_to_datetime(date).astimezone(UTC)
 
@@ -65,7 +65,7 @@ class StatusTable:
         *,
         lease_seconds: int,
         clock: Clock,
-        answered_at: AnsweredAt = told_by_the_table,
+        answered_at: AnsweredAt = time_of_answer,
     ) -> None:
         self._client = client
         self._table = table
@@ -79,13 +79,13 @@ class StatusTable:
         return self._status(from_item(answer["Item"])) if "Item" in answer else None
 
     def scan(self) -> Mapping[str, Status | UnreadableStatusError]:
-        """Read them all."""
+        """Read all statuses."""
         return {item["pool_name"]: self._status_or_fault(item) for item in scan_items(self._client, self._table)}
 
     def acquire(self, pool_name: str) -> Lease | None:
-        """Take the lease, or mark the pool dirty for whoever has it.
+        """Take the lease, or mark the pool dirty for the function that holds it.
 
-        The table's clock alone says when a lease ends, and each write asks that the lease is still as it was read.
+        Only the table's clock decides when a lease ends. Each write requires that the lease is still as it was read.
         """
         owner = str(uuid.uuid4())
         for _ in range(TRIES):
@@ -103,7 +103,7 @@ class StatusTable:
         raise TimeoutError(f"The lease of pool {pool_name!r} changed hands {TRIES} times in a row; try again.")
 
     def _take(self, pool_name: str, owner: str, found: _Controller, *, until: int) -> Lease | None:
-        """The lease, or None if somebody was faster."""
+        """The lease, or None if another function was faster."""
         fence = int(found.fence) + 1
         taken = self._update(
             pool_name,
@@ -115,7 +115,7 @@ class StatusTable:
         )
         if not isinstance(taken, _Refused):
             return Lease(pool_name, fence)
-        # A write that took effect and whose answer was lost: the retry is refused by its own lease.
+        # The write took effect and its answer was lost: the retry is refused because of its own lease.
         ours = taken.item is not None and self._controller(taken.item).owner == owner
         return Lease(pool_name, fence) if ours else None
 
@@ -129,7 +129,7 @@ class StatusTable:
         return not isinstance(marked, _Refused)
 
     def queued(self, pool_name: str, now: datetime, lasts: timedelta) -> bool:
-        """Mark that a message is on its way, unless one is. Where there is no item to mark, one is due."""
+        """Mark that a message is on its way. False if a mark exists already; without an item to mark, True."""
         marked = self._update(
             pool_name,
             "SET controller.queued = :now",
@@ -139,7 +139,7 @@ class StatusTable:
         return not isinstance(marked, _Refused) or marked.item is None
 
     def _create(self, pool_name: str, *, fence: int) -> None:
-        """Make an empty item. Its fence is the time, which is above any that a deleted item of this name had."""
+        """Create an empty item. Its fence is the time, which is above the fence of any deleted item with this name."""
         empty = {"fence": fence, "lease_until": FREE, "dirty": False, "notices": {}, "memory": {}}
         try:
             self._client.put_item(
@@ -152,7 +152,7 @@ class StatusTable:
                 raise
 
     def release(self, lease: Lease, *, even_if_dirty: bool = False) -> bool:
-        """Let go, unless somebody wants another look."""
+        """Release the lease, unless the pool is dirty."""
         clean = "" if even_if_dirty else " AND controller.dirty = :no"
         released = self._update(
             lease.pool_name,
@@ -162,30 +162,30 @@ class StatusTable:
         )
         if not isinstance(released, _Refused) or released.item is None:
             return True
-        self._under(lease, "SET controller.dirty = :no", {":no": False})
+        self._write(lease, "SET controller.dirty = :no", {":no": False})
         return False
 
     def begin(self, lease: Lease, attempt: Attempt) -> None:
-        """Write the attempt down."""
-        self._under(lease, "SET controller.memory.attempt = :attempt", {":attempt": attempt.model_dump(mode="json")})
+        """Save the attempt."""
+        self._write(lease, "SET controller.memory.attempt = :attempt", {":attempt": attempt.model_dump(mode="json")})
 
     def ending(self, lease: Lease, ended: Ended) -> None:
-        """Write down what is about to be terminated."""
-        self._under(lease, "SET controller.memory.ending = :ending", {":ending": ended.model_dump(mode="json")})
+        """Save which instances are about to be terminated."""
+        self._write(lease, "SET controller.memory.ending = :ending", {":ending": ended.model_dump(mode="json")})
 
     def announced(self, lease: Lease, instance_ids: Iterable[str]) -> None:
-        """Write down whose end has been announced."""
-        self._under(lease, "SET controller.memory.announced = :ids", {":ids": list(instance_ids)})
+        """Save which instances' end has been announced."""
+        self._write(lease, "SET controller.memory.announced = :ids", {":ids": list(instance_ids)})
 
     def save(self, lease: Lease, before: Status, after: Status) -> None:
-        """Write answer and memory whole, then drop the notices that are past, a few at a time."""
+        """Write answer and memory as a whole, then remove past notices, a few at a time."""
         answer = after.answer.model_dump(mode="json", exclude_none=True)
         answer["updated_at"] = self._clock().isoformat(timespec="microseconds").replace("+00:00", "Z")
         memory = after.memory.model_dump(mode="json", exclude_none=True)
         absent = sorted(Answer.model_fields.keys() - answer.keys())
         sets = ["controller.memory = :memory", *(f"#{name} = :{name}" for name in answer)]
         removes = f" REMOVE {', '.join(f'#{name}' for name in absent)}" if absent else ""
-        self._under(
+        self._write(
             lease,
             f"SET {', '.join(sets)}{removes}",
             {":memory": memory} | {f":{name}": value for name, value in answer.items()},
@@ -196,10 +196,10 @@ class StatusTable:
             some = past[start : start + REMOVED_AT_ONCE]
             removed = ", ".join(f"controller.notices.#n{number}" for number in range(len(some)))
             names = {f"#n{number}": id_ for number, id_ in enumerate(some)}
-            self._under(lease, f"REMOVE {removed}", {}, names=names)
+            self._write(lease, f"REMOVE {removed}", {}, names=names)
 
     def delete(self, lease: Lease) -> None:
-        """Forget the pool; one already forgotten is no fault."""
+        """Delete the pool's status. It is no error if it was deleted before."""
         try:
             self._client.delete_item(
                 TableName=self._table,
@@ -213,7 +213,7 @@ class StatusTable:
             raise
 
     def note(self, pool_name: str, instance_id: str, notice: Notice) -> None:
-        """Add a notice, or put it in the place of the one that it was seen to outweigh."""
+        """Add a notice, or replace the known one if the new one outweighs it."""
         known: Any = None
         for _ in range(TRIES):
             noted = self._update(
@@ -235,7 +235,7 @@ class StatusTable:
             known = noted.item["controller"]["notices"].get(instance_id)
         raise TimeoutError(f"The status of pool {pool_name!r} changed {TRIES} times in a row; try again.")
 
-    def _under(
+    def _write(
         self, lease: Lease, update: str, values: Mapping[str, Any], names: Mapping[str, str] | None = None
     ) -> None:
         written = self._update(
@@ -253,7 +253,7 @@ class StatusTable:
         values: Mapping[str, Any],
         names: Mapping[str, str] | None = None,
     ) -> _Refused | None:
-        """One conditional write; None, or the refusal with the item as it stands."""
+        """One conditional write. Returns None, or the refusal with the current item."""
         try:
             self._client.update_item(
                 TableName=self._table,
@@ -267,7 +267,7 @@ class StatusTable:
         except ClientError as error:
             code = error.response["Error"]["Code"]
             if code == "ValidationException":
-                self.get(pool_name)  # the update does not fit the item: this says where the item is not ours
+                self.get(pool_name)  # the update does not fit the item: reading it raises an error that says where
             if code != "ConditionalCheckFailedException":
                 raise
             item = error.response.get("Item")
@@ -299,7 +299,7 @@ class StatusTable:
 
 
 class _Refused:
-    """A conditional write that did not happen, when, and the item that stood against it."""
+    """A refused conditional write: when, and the item that did not meet the condition."""
 
     def __init__(self, item: dict[str, Any] | None, at: datetime) -> None:
         self.item = item
@@ -310,7 +310,7 @@ AS_READ = "controller.fence = :fence AND controller.lease_until = :seen"
 
 
 def _as_read(found: _Controller) -> dict[str, Any]:
-    """The values by which a write asks that nobody has taken or released the lease since it was read."""
+    """The values of a condition that nobody has taken or released the lease since it was read."""
     return {":fence": found.fence, ":seen": found.lease_until}
 
 

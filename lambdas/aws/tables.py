@@ -1,4 +1,4 @@
-"""DynamoDB items as plain Python values, and pages as one sequence."""
+"""Converts DynamoDB items to plain Python values, and reads all pages of a scan."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 
 class _AnyDeserializer(TypeDeserializer):  # type: ignore[misc]  # boto3 has no types
-    """Reads all that DynamoDB holds: one odd attribute of one item must not fail the scan of a table.
+    """Reads all that DynamoDB can store: one unusual attribute of one item must not fail the scan of a table.
 
-    boto3's own refuses a number with more than 38 digits before its point, such as 1E+100, which DynamoDB takes and
-    writes out; and its Binary fails when it is shown as text.
+    boto3's own class refuses a number with more than 38 digits before its point, such as 1E+100, which DynamoDB accepts
+    and returns. Its Binary fails when it is shown as text.
     """
 
     def _deserialize_n(self, value: str) -> Decimal:

@@ -1,1 +1,1 @@
-"""The rules, pure: no boto3, clock, randomness, environment or logging; time and ids come in as arguments."""
+"""The rules. Pure code: no boto3, clock, randomness, environment or logging; time and ids are arguments."""

@@ -1,7 +1,6 @@
-"""What each trouble means, what the system does about it, what a person can do: the words of alarms, docs and explain.
+"""The texts of alarms, docs and explain: what each trouble means, what the system does, what a person can do.
 
-Each text stands here once. Alarm descriptions, ``spotpools explain``, docs/runbook.md and the README's table are made
-from it.
+Each text is written once. Alarm descriptions, ``spotpools explain``, docs/runbook.md and the README's table use it.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from lambdas.domain.model.status import Reason
 
 
 class Trouble(StrEnum):
-    """All that can go wrong visibly; those with an alarm have its name."""
+    """All visible troubles; those with an alarm have its name."""
 
     BELOW_TARGET = "pool-below-target"
     WAITING_LONG = "pool-waiting-long"
@@ -40,7 +39,7 @@ class Trouble(StrEnum):
 
 @dataclass(frozen=True)
 class Advice:
-    """One trouble in three sentences or so each; ``look`` are commands that show more, {pool} stands for the pool."""
+    """The texts about one trouble; ``look`` are commands that show more, {pool} stands for the pool."""
 
     means: str
     does: str
@@ -49,7 +48,7 @@ class Advice:
 
     @property
     def text(self) -> str:
-        """All of it, as an alarm says it."""
+        """All three texts, as an alarm shows them."""
         return f"{self.means} {self.does} {self.do}"
 
 
@@ -66,7 +65,7 @@ GUIDE: dict[Trouble, Advice] = {
         (LIST, EXPLAIN),
     ),
     Trouble.WAITING_LONG: Advice(
-        "A pool has lacked instances for longer than the alarm allows, for whatever reasons.",
+        "A pool has lacked instances for longer than the alarm allows, for any reason.",
         "The control plane keeps trying, the pool that has waited longest first.",
         "Find out why it waits and allow the pool more types or zones, or set fallback to fill it on demand.",
         (EXPLAIN, HISTORY),
@@ -138,9 +137,8 @@ GUIDE: dict[Trouble, Advice] = {
         "It does nothing for that pool until the item is fixed; other pools are not affected. The tick's log names the "
         "pool and what is wrong.",
         "Restore the attribute; you may remove an attribute outside `controller`. Or wait ten minutes after this "
-        "alarm, "
-        "so that EC2 shows all that was launched, then delete the item: it is created again from EC2 and the pool "
-        "item.",
+        "alarm, so that EC2 shows all that was launched, then delete the item: it is created again from EC2 and the "
+        "pool item.",
         (LIST,),
     ),
     Trouble.INTERRUPTIONS: Advice(
@@ -193,8 +191,7 @@ GUIDE: dict[Trouble, Advice] = {
     Trouble.QUEUE_AGE: Advice(
         "A message has waited in a queue for longer than all its tries take: no function reads the queue.",
         "Reconciles are late or have stopped, although the tick runs.",
-        "Check the errors and throttles of the function that reads it, and whether its event source mapping is "
-        "enabled.",
+        "Check the errors and throttles of the function that reads it, and that its event source mapping is enabled.",
         (DOCTOR,),
     ),
 }
@@ -212,5 +209,5 @@ OF_A_REASON = {
 
 
 def advice(reason: Reason) -> Advice:
-    """What to say of a pool that waits for this reason."""
+    """The advice for a pool that waits for this reason."""
     return GUIDE[OF_A_REASON[reason]]

@@ -1,1 +1,1 @@
-"""One file per Lambda: parse, call, return."""
+"""One file for each Lambda function: parse, call, return."""

@@ -1,4 +1,4 @@
-"""Pools are due (queue): reconcile each."""
+"""Reads the due queue: reconciles each pool."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ processor = BatchProcessor(event_type=EventType.SQS)
 @tracer.capture_lambda_handler(capture_response=False)
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> Any:
-    """Reconcile; a message that fails comes back, and in the end goes to the dead-letter queue."""
+    """Reconcile. A message that fails comes back, and finally goes to the dead-letter queue."""
     return process_partial_response(event=event, record_handler=_due, processor=processor, context=context)
 
 

@@ -1,4 +1,4 @@
-"""A user edited pool items (stream of the Pools table): have them reconciled at once."""
+"""Reads the stream of the Pools table: requests a reconcile for each edited pool at once."""
 
 from __future__ import annotations
 

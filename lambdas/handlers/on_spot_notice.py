@@ -1,4 +1,4 @@
-"""EC2 speaks of our instances (queue of EventBridge events): note what it says, and reconcile their pools now."""
+"""Reads the queue of EC2's events: saves notices about our instances, and reconciles their pools at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lambdas.wiring import control_plane, notices_queue
 
 Record = dict[str, Any]
 Faults = dict[str, Exception]
-"""What kept a message from being handled, by its id."""
+"""Why a message could not be handled, by its id."""
 
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 
@@ -29,8 +29,8 @@ processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failu
 def handler(event: dict[str, Any], context: Any) -> Any:
     """Note each event, then reconcile each pool once: notices that come together become one launch.
 
-    What fails goes back alone, to be tried again within seconds: a malformed event, or one event of a pool whose
-    reconcile failed. Raises only if it failed for every message, so that the function's errors tell of it.
+    Only what fails goes back, and is tried again within seconds: a malformed event, or one event of a pool whose
+    reconcile failed. Raises only if every message failed, so that the function's errors show it.
     """
     records: list[Record] = event["Records"]
     events = {record["messageId"]: _parsed(record["body"]) for record in records}
@@ -38,7 +38,7 @@ def handler(event: dict[str, Any], context: Any) -> Any:
     for together in _in_turn(records, events):
         _Turn(together, events, control_plane(), context).take(faults)
     _send_back([record for record in records if record["messageId"] in faults], faults)
-    # Errors of the function slow its queue's readers down, so what is the message's own fault is none.
+    # Errors of the function slow down the queue's readers, so a fault of the message itself does not count.
     failed = [fault for fault in faults.values() if not isinstance(fault, NotSeenYetError | MalformedEventError)]
     if failed and len(failed) == len(records):
         raise BatchProcessingError(f"All {len(records)} messages failed; the first: {failed[0]!r}") from failed[0]
@@ -46,7 +46,7 @@ def handler(event: dict[str, Any], context: Any) -> Any:
 
 
 class _Turn:
-    """Messages that are handled together: one question for all, then each by itself, then each pool once."""
+    """Messages that are handled together: one request for all, then each message, then each pool once."""
 
     def __init__(
         self,
@@ -60,37 +60,37 @@ class _Turn:
         self._plane = plane
         self._context = context
         mine = (events[record["messageId"]] for record in records)
-        self._seen = look((one for one in mine if not isinstance(one, MalformedEventError)), plane)
+        self._seen = look((event for event in mine if not isinstance(event, MalformedEventError)), plane)
         self._touched: dict[str, list[str]] = {}
         """The pools that a message is the first to name."""
 
     def take(self, faults: Faults) -> None:
-        """Handle the messages; whatever keeps one from it is added to ``faults``."""
+        """Handle the messages, and add each failure to ``faults``."""
         self._each(self._records, self._hear, faults)
         firsts = [record for record in self._records if record["messageId"] in self._touched]
         if firsts:
             self._each(firsts, self._follow, faults)
 
     def _each(self, records: list[Record], handle: Callable[[SQSRecord], None], faults: Faults) -> None:
-        def told(record: SQSRecord) -> None:
-            with _faults_told(record, faults):
+        def recorded(record: SQSRecord) -> None:
+            with _recording_faults(record, faults):
                 handle(record)
 
         process_partial_response(
-            event={"Records": records}, record_handler=told, processor=processor, context=self._context
+            event={"Records": records}, record_handler=recorded, processor=processor, context=self._context
         )
 
     def _hear(self, record: SQSRecord) -> None:
-        one, seen = self._events[record.message_id], self._seen
-        if isinstance(one, MalformedEventError):
-            raise one
+        event, seen = self._events[record.message_id], self._seen
+        if isinstance(event, MalformedEventError):
+            raise event
         if isinstance(seen, Exception):
             raise seen
-        if seen_later(one, seen, _receives(record.raw_event)):
-            raise NotSeenYetError(one.instance_ids)
-        pools = hear(one, seen, self._plane)
+        if seen_later(event, seen, _receives(record.raw_event)):
+            raise NotSeenYetError(event.instance_ids)
+        pools = hear(event, seen, self._plane)
         if not pools:
-            logger.info("ignored", kind=one.kind[:100], why="it is of no instance of this stack")
+            logger.info("ignored", kind=event.kind[:100], why="it concerns no instance of this stack")
             return
         others = {name for names in self._touched.values() for name in names}
         self._touched[record.message_id] = [name for name in pools if name not in others]
@@ -101,7 +101,7 @@ class _Turn:
 
 
 def _in_turn(records: list[Record], events: Mapping[str, Ec2Event | MalformedEventError]) -> Iterator[list[Record]]:
-    """First all that is worth minutes; then what is announced days ahead, each by itself, for it may be huge."""
+    """First all urgent events together; then those announced days ahead, each alone, because they may be huge."""
     huge = [record for record in records if isinstance(events[record["messageId"]], HealthEvent)]
     if rest := [record for record in records if record not in huge]:
         yield rest
@@ -116,12 +116,12 @@ def _send_back(records: list[Record], faults: Faults) -> None:
 
 
 def _receives(record: Mapping[str, Any]) -> int:
-    """How often the queue gave a message out, this time included."""
+    """How often the queue delivered a message, this time included."""
     return int(record["attributes"].get("ApproximateReceiveCount", 1))
 
 
 @contextmanager
-def _faults_told(record: SQSRecord, faults: Faults) -> Iterator[None]:
+def _recording_faults(record: SQSRecord, faults: Faults) -> Iterator[None]:
     try:
         yield
     except NotSeenYetError as fault:

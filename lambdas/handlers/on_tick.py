@@ -1,4 +1,4 @@
-"""Every minute (schedule): one listing for all pools, every gauge, and a reconcile for each pool that needs one."""
+"""Runs every minute: one listing for all pools, every gauge, and a reconcile for each pool that needs one."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ from lambdas.wiring import control_plane
 @tracer.capture_lambda_handler(capture_response=False)
 @logger.inject_lambda_context
 def handler(_event: dict[str, Any], _context: Any) -> None:
-    """Tick."""
+    """Run one tick."""
     tick(control_plane())

@@ -139,7 +139,7 @@ def test_pools_of_determined_that_are_not_on_aws_are_left_out_and_told_of(site: 
     result = site.run("apply", file(text))
     assert result.exit_code == 0
     assert "desk: skipped: it has no provider" in result.stderr
-    assert "a: absent, so as Determined has it: spot false (on demand), max_instances 5, " in result.stderr
+    assert "a: absent, so Determined's defaults apply: spot false (on demand), max_instances 5, " in result.stderr
     item = site.item("a")
     assert item is not None
     assert (item["root_device_name"], item["root_volume_size_gib"]) == ("/dev/sda1", 200)

@@ -185,14 +185,14 @@ def _no_lease(put: Put) -> None:
 
 @mutant("noticed instances are terminated")
 def _terminate_noticed(put: Put) -> None:
-    real = decide._too_many  # noqa: SLF001  mutants reach inside
+    real = decide._terminate_surplus  # noqa: SLF001  mutants reach inside
 
     def too_many(seen: Any, why: str = "") -> Iterator[Any]:
         yield from real(seen, why=why)
         if seen.stock.noticed:
             yield Terminate(tuple(one.id for one in seen.stock.noticed), why="they go anyway")
 
-    put(decide, "_too_many", too_many)
+    put(decide, "_terminate_surplus", too_many)
 
 
 @mutant("protected instances are terminated")
@@ -295,7 +295,7 @@ def _surge_overflows(put: Put) -> None:
         return seen.stock.missing + seen.surge
 
     real = offers.ask
-    put(Snapshot, "wish", property(wish))
+    put(Snapshot, "to_launch", property(wish))
     put(decide, "ask", lambda pool, count, headroom, *rest: real(pool, count, headroom + pool.max_unavailable, *rest))
 
 
@@ -380,7 +380,7 @@ def _successor_is_surplus(put: Put) -> None:
 
 @mutant("instances that die before they are ready are not counted")
 def _deaths_ignored(put: Put) -> None:
-    put(remember, "_deaths", lambda _, __, holds, ___: (0, holds))
+    put(remember, "_count_failed_starts", lambda _, __, holds, ___: (0, holds))
 
 
 @mutant("what is at risk goes before its replacement is ready")
@@ -426,7 +426,7 @@ def _schedule_in_utc(put: Put) -> None:
 
 @mutant("nobody is told of an end")
 def _untold(put: Put) -> None:
-    put(decide, "_told", lambda *_: ())
+    put(decide, "_announce_ends", lambda *_: ())
 
 
 @mutant("an instance that never gets ready stays")
@@ -502,7 +502,7 @@ def _told_first(put: Put) -> None:
     def told_first(seen: Snapshot) -> Plan:
         plan = real(seen)
         others = [step for step in plan.steps if not isinstance(step, Drain)]
-        return replace(plan, steps=(*decide._told(seen), *others))  # noqa: SLF001  mutants reach inside
+        return replace(plan, steps=(*decide._announce_ends(seen), *others))  # noqa: SLF001  mutants reach inside
 
     put(sys.modules["lambdas.reconcile"], "decide", told_first)
 

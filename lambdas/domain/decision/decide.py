@@ -1,6 +1,6 @@
-"""The decision: what a pool needs done now. Pure and total: the same answer for the same snapshot.
+"""Decides what a pool needs now. Pure and total: the same snapshot always gives the same plan.
 
-The law: never launch while an earlier attempt's answer is unknown (only send that same attempt again), never plan
+Invariants: never launch while an earlier attempt's answer is unknown (only send that same attempt again), never plan
 beyond max_instances, never launch above spot_max_price, never terminate an instance that is protected or noticed.
 """
 
@@ -25,90 +25,89 @@ from lambdas.domain.model.plan import Blocker, Drain, Launch, Plan, Resend, Step
 from lambdas.domain.model.status import FORGET_BACKOFF, RECENT, Attempt, Backoff, Reason
 
 NEXT_LOOK = timedelta(seconds=50)
-"""When what only a look can tell is looked at again: by the next tick, so a little less than its period."""
+"""When to check what only a new listing or price can show: at the next tick, so a little less than its period."""
 
 RESEND_FOR = RECENT / 2
 """How long an open attempt is sent again: what the last repeat launched must show before the attempt has settled."""
 
 SELDOM = timedelta(minutes=15)
-"""When what does not change by itself is looked at again."""
+"""When to check what does not change by itself."""
 
 SHOWN_OFFERINGS = 6
-TELL_AT_ONCE = 10
-"""Instances whose end is announced in one step: as many events as EventBridge takes in one call, and little to repeat
+ANNOUNCE_AT_ONCE = 10
+"""Instances whose end is announced in one step: EventBridge accepts as many events in one call, and little is repeated
 if the function ends in the middle."""
 
 FAILED_STARTS_OF_ONE_FAULT = 2
-"""The first launch whose instances end before they are ready may be bad luck."""
+"""From so many on, the item is the likely cause: a single launch with failed starts may be chance."""
 
 SPOT_IS_SHORT = (Reason.NO_CAPACITY, Reason.PRICE_ABOVE_MAX, Reason.QUOTA)
-"""Why spot may be missing in a way that buying on demand helps against."""
+"""Reasons for missing spot capacity that buying on demand helps against."""
 
 
 def decide(snapshot: Snapshot) -> Plan:
-    """Say what to do about the difference between what is wanted and what EC2 shows."""
+    """Plan how to close the difference between what is wanted and what EC2 shows."""
     if snapshot.intent.deleted:
-        return _drain(snapshot)
+        return _wind_down(snapshot)
     if snapshot.intent.pool is None or snapshot.intent.paused:
-        return Plan(steps=tuple(_told(snapshot)), drop_attempt=_settled(snapshot))
+        return Plan(steps=tuple(_announce_ends(snapshot)), drop_attempt=_settled(snapshot))
     if snapshot.status.memory.attempt is not None:
-        return _finish(snapshot, snapshot.intent.pool, snapshot.status.memory.attempt)
+        return _recover_attempt(snapshot, snapshot.intent.pool, snapshot.status.memory.attempt)
     return _fill(snapshot, snapshot.intent.pool)
 
 
-def _drain(snapshot: Snapshot) -> Plan:
+def _wind_down(snapshot: Snapshot) -> Plan:
     end = snapshot.intent.drain_at
     late = end is not None and snapshot.now >= end
-    steps = (*_told(snapshot), *(_too_many(snapshot, why="the pool item was deleted") if late else ()))
-    return Plan(steps=steps, drop_attempt=_settled(snapshot))
+    surplus = _terminate_surplus(snapshot, why="the pool item was deleted") if late else ()
+    return Plan(steps=(*_announce_ends(snapshot), *surplus), drop_attempt=_settled(snapshot))
 
 
-def _finish(snapshot: Snapshot, pool: Pool, attempt: Attempt) -> Plan:
-    """Recover an attempt whose answer is unknown: send it again if it may still be, else wait until it has settled."""
-    told = tuple(_told(snapshot))
+def _recover_attempt(snapshot: Snapshot, pool: Pool, attempt: Attempt) -> Plan:
+    """Recover an attempt whose answer is unknown: send it again while that is allowed, else wait until it settles."""
+    drains = tuple(_announce_ends(snapshot))
     if _settled(snapshot):
-        return Plan(steps=told, drop_attempt=True)
+        return Plan(steps=drains, drop_attempt=True)
     recent = snapshot.now - attempt.at < RESEND_FOR
     still = attempt.terms in (pool.launch_terms, pool.terms_written_out)
     fits = snapshot.stock.alive + max(0, attempt.most - attempt.count) <= pool.max_instances
     if recent and still and fits and _is_still_missing(snapshot):
-        return Plan(steps=(Resend(attempt, why="its answer was lost; the same token launches nothing twice"), *told))
+        return Plan((Resend(attempt, why="its answer was lost; the same token launches nothing twice"), *drains))
     waiting = Blocker(
         Reason.UNKNOWN,
-        "The answer to a launch was lost, and it cannot be sent again. The next launch waits for what it may bring.",
+        "The answer to a launch was lost, and it cannot be sent again. The next launch waits until the result shows.",
         attempt.at + RECENT,
     )
-    return Plan(
-        (*told, *_too_many(snapshot)), blocker=waiting if snapshot.stock.wanted > snapshot.stock.serving else None
-    )
+    missing = snapshot.stock.wanted > snapshot.stock.serving
+    return Plan((*drains, *_terminate_surplus(snapshot)), blocker=waiting if missing else None)
 
 
 def _is_still_missing(snapshot: Snapshot) -> bool:
-    """Whether what the open attempt asked for would be asked for now. If not, a repeat could only bring too much."""
+    """Whether the open attempt's instances are still missing. If not, a repeat could only launch too many."""
     without = replace(snapshot, stock=replace(snapshot.stock, in_flight=0))
     return without.stock.missing + without.surge > 0
 
 
 def _settled(snapshot: Snapshot) -> bool:
-    """Whether an open attempt can add nothing any more: EC2 shows all it asked for, or must show what came of it."""
+    """Whether an open attempt can add nothing more: EC2 shows all that it asked for, or has had time to show it."""
     attempt = snapshot.status.memory.attempt
     return attempt is not None and (not snapshot.stock.in_flight or snapshot.now - attempt.at >= RECENT)
 
 
 def _fill(snapshot: Snapshot, pool: Pool) -> Plan:
-    """Launch what is missing or replaces others, let go what is too much or replaced."""
+    """Launch missing instances and replacements; terminate surplus and replaced instances."""
     launch, blocker = _launch(snapshot, pool)
     late = late_ones(snapshot) if snapshot.health_known else ()
     left = replace(snapshot, stock=snapshot.stock.without(late))
-    told = tuple(_told(snapshot))
-    if launch and launch.count < snapshot.wish:
-        told = told[:1]  # two minutes are short: all replacements are asked for before all are told
+    drains = tuple(_announce_ends(snapshot))
+    if launch and launch.count < snapshot.to_launch:
+        drains = drains[:1]  # two minutes are short: request all replacements before announcing every end
     steps = (
         *((launch,) if launch else ()),
-        *told,
+        *drains,
         *((Terminate(late, why=f"not ready {pool.ready_timeout_minutes} minutes after launch"),) if late else ()),
-        *_replaced(left, pool, may_miss=not (snapshot.waits_to_replace or _is_out_of(blocker))),
-        *_too_many(left),
+        *_terminate_replaced(left, pool, may_miss=not (snapshot.waits_to_replace or _has_no_replacement(blocker))),
+        *_terminate_surplus(left),
     )
     missing = snapshot.stock.missing > 0
     return Plan(steps, blocker=blocker if missing else None, blocked_replacement=None if missing else blocker)
@@ -118,10 +117,10 @@ def _launch(snapshot: Snapshot, pool: Pool) -> tuple[Launch | None, Blocker | No
     stock = snapshot.stock
     full = None
     if stock.missing > stock.headroom:
-        full = Blocker(Reason.MAX_INSTANCES, _full(stock), snapshot.now + NEXT_LOOK)
-    blocker = (_held(pool.market, snapshot) or _trial(snapshot)) if snapshot.on_trial else None
-    for market, count in _wishes(snapshot, pool, snapshot.wish):
-        found = _from(market, count, snapshot, pool)
+        full = Blocker(Reason.MAX_INSTANCES, _max_instances_text(stock), snapshot.now + NEXT_LOOK)
+    blocker = (_hold_blocker(pool.market, snapshot) or _trial_blocker(snapshot)) if snapshot.on_trial else None
+    for market, count in _purchases(snapshot, pool, snapshot.to_launch):
+        found = _launch_on(market, count, snapshot, pool)
         if isinstance(found, Launch):
             return found, blocker or full
         blocker = blocker or found
@@ -130,11 +129,11 @@ def _launch(snapshot: Snapshot, pool: Pool) -> tuple[Launch | None, Blocker | No
     return (fill, full) if isinstance(fill, Launch) else (None, fill)
 
 
-def _wishes(snapshot: Snapshot, pool: Pool, room: int) -> Iterator[tuple[Market, int]]:
-    """What to buy where: a spot pool's base on demand, the rest in the pool's own market."""
+def _purchases(snapshot: Snapshot, pool: Pool, room: int) -> Iterator[tuple[Market, int]]:
+    """What to buy on which market: a spot pool's base on demand, the rest in the pool's own market."""
     going = snapshot.swaps.going
     there = (*snapshot.stock.members, *snapshot.stock.doubtful)
-    stays = units(one for one in there if one.market is Market.ON_DEMAND and one.id not in going)
+    stays = units(instance for instance in there if instance.market is Market.ON_DEMAND and instance.id not in going)
     of_base = min(room, max(0, base(pool, snapshot.stock) - stays))
     if of_base:
         yield Market.ON_DEMAND, of_base
@@ -142,12 +141,12 @@ def _wishes(snapshot: Snapshot, pool: Pool, room: int) -> Iterator[tuple[Market,
         yield pool.market, room - of_base
 
 
-def _from(market: Market, count: int, snapshot: Snapshot, pool: Pool) -> Launch | Blocker:
-    if (held := _held(market, snapshot)) is not None:
+def _launch_on(market: Market, count: int, snapshot: Snapshot, pool: Pool) -> Launch | Blocker:
+    if (held := _hold_blocker(market, snapshot)) is not None:
         return held
     if snapshot.offers is None:
-        return Blocker(Reason.UNKNOWN, "Waiting for what EC2 offers.", snapshot.now, market)
-    # What hinders those that would fit counts, and not that others are too heavy.
+        return Blocker(Reason.UNKNOWN, "Waiting for EC2's offers.", snapshot.now, market)
+    # The reason comes from the offers that fit, not from those that are too heavy.
     fitting = [offer for offer in snapshot.offers if offer.market is market and offer.units <= snapshot.stock.headroom]
     choice = choose(pool, market, fitting or snapshot.offers, snapshot.status, snapshot.now)
     if not choice.usable:
@@ -156,13 +155,13 @@ def _from(market: Market, count: int, snapshot: Snapshot, pool: Pool) -> Launch 
     call = ask(pool, count, stock.headroom, choice.usable, stock)
     if call is None:
         later = snapshot.now + (NEXT_LOOK if stock.missing else SELDOM)
-        return Blocker(Reason.MAX_INSTANCES, _too_heavy(stock), later, market)
+        return Blocker(Reason.MAX_INSTANCES, _too_heavy_text(stock), later, market)
     extra = f", {snapshot.surge} to replace others" if snapshot.surge else ""
     why = f"{stock.wanted} wanted, {stock.serving} there{extra}"
     return Launch(call.count, call.offers, why=why, market=market, weight=call.weight)
 
 
-def _held(market: Market, snapshot: Snapshot) -> Blocker | None:
+def _hold_blocker(market: Market, snapshot: Snapshot) -> Blocker | None:
     hold = snapshot.status.memory.holds.get(market)
     if hold is None or hold.until <= snapshot.now:
         return None
@@ -170,44 +169,44 @@ def _held(market: Market, snapshot: Snapshot) -> Blocker | None:
 
 
 def _fallback(snapshot: Snapshot, pool: Pool, blocker: Blocker) -> Launch | Blocker | None:
-    """Buy on demand what spot has been missing for long enough, each part by its own time; before that, say when."""
+    """Buy on demand what spot has lacked for long enough, each part by its own age; before that, say when."""
     short = blocker.reason in SPOT_IS_SHORT or blocker.waits
     if pool.fallback is None or blocker.market is Market.ON_DEMAND or not short:
         return None
     patience, now = pool.fallback.after_minutes * snapshot.minute, snapshot.now
     known = snapshot.status.memory.shortfalls
-    new = max(0, snapshot.stock.missing - sum(one.units for one in known))
-    each = [*((one.since + patience, one.units) for one in known), *([(now + patience, new)] if new else [])]
+    new = max(0, snapshot.stock.missing - sum(part.units for part in known))
+    each = [*((part.since + patience, part.units) for part in known), *([(now + patience, new)] if new else [])]
     due = sum(number for at, number in each if at <= now)
     if not due:
         first = min(at for at, _ in each)
         message = f"{blocker.message} Whatever is still missing at {first:%H:%M:%S} UTC is bought on demand."
         return replace(blocker, message=message, until=min(blocker.until, first))
-    found = _from(Market.ON_DEMAND, min(snapshot.stock.missing, snapshot.wish, due), snapshot, pool)
+    found = _launch_on(Market.ON_DEMAND, min(snapshot.stock.missing, snapshot.to_launch, due), snapshot, pool)
     if isinstance(found, Blocker):
         message = f"{blocker.message} On demand: {found.message}"
         return Blocker(found.reason, message, min(blocker.until, found.until))
     return found
 
 
-def _trial(snapshot: Snapshot) -> Blocker:
+def _trial_blocker(snapshot: Snapshot) -> Blocker:
     message = "Instances ended before they were ready. One is launched as a trial, and more when it is ready."
     return Blocker(blame(snapshot.status.memory.failed_starts), message, snapshot.now + NEXT_LOOK)
 
 
 def blame(failed_starts: int) -> Reason:
-    """What so many launches in a row that brought nothing that lived are put down to."""
+    """The likely cause when so many launches in a row had only failed starts."""
     return Reason.CONFIG if failed_starts >= FAILED_STARTS_OF_ONE_FAULT else Reason.UNKNOWN
 
 
-def _full(stock: Stock) -> str:
+def _max_instances_text(stock: Stock) -> str:
     return (
         f"max_instances ({stock.limit}) counts the {len(stock.noticed)} instances under interruption notice while they "
-        "run; replacements follow as they go. Raise max_instances to replace at once."
+        "run; replacements follow when they end. Raise max_instances to replace at once."
     )
 
 
-def _too_heavy(stock: Stock) -> str:
+def _too_heavy_text(stock: Stock) -> str:
     return (
         f"{stock.headroom} units are left below max_instances ({stock.limit}), but each instance type counts for more. "
         "Raise max_instances, or add a lighter type."
@@ -218,7 +217,7 @@ def _no_offer(snapshot: Snapshot, pool: Pool, market: Market, choice: Choice) ->
     """Why no offering may be tried now. The most severe cause is the reason; the message names the others too."""
     next_look = snapshot.now + NEXT_LOOK
     causes = [
-        (reason, f"EC2 refuses {_names(offer for offer, _ in some)}.{_quoted(some)}", _first(some))
+        (reason, f"EC2 refuses {_names(offer for offer, _ in some)}.{_quoted(some)}", _earliest_retry(some))
         for reason in (Reason.CONFIG, Reason.QUOTA, Reason.UNKNOWN)
         if (some := choice.refused_for(reason))
     ]
@@ -233,9 +232,9 @@ def _no_offer(snapshot: Snapshot, pool: Pool, market: Market, choice: Choice) ->
     if empty := choice.refused_for(Reason.NO_CAPACITY):
         where = _names(offer for offer, _ in empty)
         text = f"EC2 had no capacity in {where}. Each is tried again after a growing pause.{_quoted(empty)}"
-        causes.append((Reason.NO_CAPACITY, text, _first(empty)))
-    if choice.too_dear:
-        causes.append((Reason.PRICE_ABOVE_MAX, _too_dear(pool, choice), next_look))
+        causes.append((Reason.NO_CAPACITY, text, _earliest_retry(empty)))
+    if choice.too_expensive:
+        causes.append((Reason.PRICE_ABOVE_MAX, _too_expensive_text(pool, choice), next_look))
     if not causes:
         return _nothing_sold(snapshot, pool, market)
     reason, message, _ = causes[0]
@@ -256,14 +255,14 @@ def _names(offers: Iterable[Offer]) -> str:
 
 
 def _quoted(refused: tuple[tuple[Offer, Backoff], ...]) -> str:
-    """EC2's own words, of the newest refusal."""
-    newest = max((backoff for _, backoff in refused), key=lambda one: one.until)
+    """EC2's message about the newest refusal, and our remedy if there is one."""
+    newest = max((backoff for _, backoff in refused), key=lambda backoff: backoff.until)
     remedy = REMEDIES.get(newest.message.partition(":")[0])
     said = f" EC2 says: {newest.message}" if newest.message else ""
     return f"{said} {remedy}" if remedy else said
 
 
-def _first(refused: tuple[tuple[Offer, Backoff], ...]) -> datetime:
+def _earliest_retry(refused: tuple[tuple[Offer, Backoff], ...]) -> datetime:
     return min(backoff.until for _, backoff in refused)
 
 
@@ -280,8 +279,8 @@ def _nothing_sold(snapshot: Snapshot, pool: Pool, market: Market) -> Blocker:
     return Blocker(Reason.NO_CAPACITY, message, snapshot.now + SELDOM, market)
 
 
-def _too_dear(pool: Pool, choice: Choice) -> str:
-    offer = choice.least_dear
+def _too_expensive_text(pool: Pool, choice: Choice) -> str:
+    offer = choice.cheapest_too_expensive
     if not above_cap(pool, offer):
         cap = "spot_max_price" if pool.spot_max_price else "EC2's own cap, the on-demand price"
         return f"EC2 refused every offering as above {cap}: {choice.prices()}. It is tried again every minute."
@@ -290,97 +289,97 @@ def _too_dear(pool: Pool, choice: Choice) -> str:
     return f"Spot prices are above spot_max_price {cap}: {choice.prices()}. Nothing is launched until one falls."
 
 
-def _told(snapshot: Snapshot) -> Iterator[Step]:
+def _announce_ends(snapshot: Snapshot) -> Iterator[Step]:
     """Announce the end of instances under notice, once, a few in each step."""
     known = set(snapshot.status.memory.announced)
-    new = [one for one in snapshot.stock.noticed if one.id not in known]
-    for start in range(0, len(new), TELL_AT_ONCE):
-        some = tuple(new[start : start + TELL_AT_ONCE])
-        yield Drain(some, snapshot.intent.drain_command, why="EC2 takes them")
+    new = [instance for instance in snapshot.stock.noticed if instance.id not in known]
+    for start in range(0, len(new), ANNOUNCE_AT_ONCE):
+        some = tuple(new[start : start + ANNOUNCE_AT_ONCE])
+        yield Drain(some, snapshot.intent.drain_command, why="EC2 interrupts them")
 
 
 def late_ones(snapshot: Snapshot) -> tuple[str, ...]:
     """Ids of instances that have not become ready in time."""
     stock = snapshot.stock
     return tuple(
-        one.id
-        for one in (*stock.running, *stock.starting)
-        if one.id in stock.unready
-        and not one.protected
-        and is_late(one, snapshot.intent.pool, snapshot.now, snapshot.minute)
+        instance.id
+        for instance in (*stock.running, *stock.starting)
+        if instance.id in stock.unready
+        and not instance.protected
+        and is_late(instance, snapshot.intent.pool, snapshot.now, snapshot.minute)
     )
 
 
-def _is_out_of(blocker: Blocker | None) -> bool:
-    """Whether EC2 would not give a successor; a pool at its limit has to make room for one."""
+def _has_no_replacement(blocker: Blocker | None) -> bool:
+    """Whether EC2 has no replacement to give now. A pool at max_instances is different: it must make room first."""
     return blocker is not None and blocker.reason is not Reason.MAX_INSTANCES
 
 
-def _replaced(snapshot: Snapshot, pool: Pool, *, may_miss: bool) -> Iterator[Step]:
-    unseen = {one.id for one in snapshot.stock.unseen}
+def _terminate_replaced(snapshot: Snapshot, pool: Pool, *, may_miss: bool) -> Iterator[Step]:
+    unseen = {instance.id for instance in snapshot.stock.unseen}
     swaps = snapshot.swaps
     if swaps.returning and not _spot_is_offered(snapshot, pool):
         return
     go = [
-        (one.id, why)
-        for one, why in replaced(snapshot.stock, swaps, snapshot.held, may_miss=may_miss)
-        if one.id not in unseen
+        (instance.id, why)
+        for instance, why in replaced(snapshot.stock, swaps, snapshot.held, may_miss=may_miss)
+        if instance.id not in unseen
     ]
     for why, some in groupby(go, key=lambda each: each[1]):
         yield Terminate(tuple(id_ for id_, _ in some), why=why)
 
 
 def _spot_is_offered(snapshot: Snapshot, pool: Pool) -> bool:
-    """Whether spot may be tried in the place of an on-demand instance: an offering has refused nothing for a while."""
+    """Whether spot may be tried in place of an on-demand instance: some offering has had no refusal for a while."""
     usable = choose(pool, Market.SPOT, snapshot.offers or (), snapshot.status, snapshot.now).usable
     backoff = snapshot.status.memory.backoff
-    lately = {key for key, one in backoff.items() if snapshot.now - one.until < FORGET_BACKOFF}
+    recently_refused = {key for key, refusal in backoff.items() if snapshot.now - refusal.until < FORGET_BACKOFF}
     room = snapshot.stock.headroom + min(units(each.instances) for each in snapshot.swaps.groups if each.returns)
-    return any(offer.offering not in lately and offer.units <= room for offer in usable)
+    return any(offer.offering not in recently_refused and offer.units <= room for offer in usable)
 
 
-def _too_many(snapshot: Snapshot, why: str = "more instances than wanted") -> Iterator[Step]:
+def _terminate_surplus(snapshot: Snapshot, why: str = "more instances than wanted") -> Iterator[Step]:
     stock, pool = snapshot.stock, snapshot.intent.pool
-    if again := _once_more(snapshot):
+    if again := _terminate_again(snapshot):
         yield Terminate(again, why="the answer to their termination was lost")
     if snapshot.excess:
         going = snapshot.swaps.going
         chosen = scale_in_candidates(
             stock,
-            (one for one in stock.members if one.id not in going),
+            (instance for instance in stock.members if instance.id not in going),
             snapshot.excess,
             offers=snapshot.offers or (),
-            outdated={one.id for one in outdated(pool, stock)} if pool else (),
+            outdated={instance.id for instance in outdated(pool, stock)} if pool else (),
             on_demand_base=base(pool, stock) if pool else 0,
             spread_zones=pool is not None and pool.spread_zones,
         )
         if chosen:
             yield Terminate(chosen, why=f"{why}: {stock.serving} there, {stock.wanted} wanted")
-    stopped = tuple(one.id for one in stock.stopped if not one.protected)
+    stopped = tuple(instance.id for instance in stock.stopped if not instance.protected)
     if stopped:
         yield Terminate(stopped, why="stopped instances serve no pool")
 
 
-def _once_more(snapshot: Snapshot) -> tuple[str, ...]:
-    """Of those that may have been terminated already, the ones that ought to be still: more would be too many."""
+def _terminate_again(snapshot: Snapshot) -> tuple[str, ...]:
+    """Instances to terminate again, because the first answer was lost: those that are still surplus."""
     stock = snapshot.stock
     surplus = stock.serving + units(stock.doubtful) - snapshot.held
-    ready = units(stock.ready) + units(one for one in stock.doubtful if stock.is_ready(one)) - snapshot.held
+    ready = units(stock.ready) + units(filter(stock.is_ready, stock.doubtful)) - snapshot.held
     chosen: list[str] = []
 
-    def not_ready_first(one: Instance) -> tuple[bool, str]:
-        return stock.is_ready(one), one.id
+    def not_ready_first(instance: Instance) -> tuple[bool, str]:
+        return stock.is_ready(instance), instance.id
 
-    def is_needed(one: Instance) -> bool:
-        if stock.is_ready(one):
-            return one.units > min(surplus, ready)
-        late = is_late(one, snapshot.intent.pool, snapshot.now, snapshot.minute)
-        return one.units > surplus and not late
+    def is_needed(instance: Instance) -> bool:
+        if stock.is_ready(instance):
+            return instance.units > min(surplus, ready)
+        late = is_late(instance, snapshot.intent.pool, snapshot.now, snapshot.minute)
+        return instance.units > surplus and not late
 
-    for one in sorted(stock.doubtful, key=not_ready_first):
-        seen = bool(one.pool_name)  # only what EC2 shows with our tag is terminated
-        if seen and not one.protected and not is_needed(one):
-            chosen.append(one.id)
-            surplus -= one.units
-            ready -= one.units if stock.is_ready(one) else 0
+    for instance in sorted(stock.doubtful, key=not_ready_first):
+        seen = bool(instance.pool_name)  # only what EC2 shows with our tag is terminated
+        if seen and not instance.protected and not is_needed(instance):
+            chosen.append(instance.id)
+            surplus -= instance.units
+            ready -= instance.units if stock.is_ready(instance) else 0
     return tuple(chosen)

@@ -1,4 +1,4 @@
-"""Which pools a tick must reconcile: those where something differs or is waiting for this moment."""
+"""Finds out why the tick must reconcile a pool: something differs, or a wait has ended."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from lambdas.domain.model.status import NOTICE_COUNTS, RISK_COUNTS, Notice, Noti
 
 
 def why_due(snapshot: Snapshot, *, new: bool = False) -> str | None:
-    """Why the pool needs a reconcile now; None when it would change nothing. ``new``: there is no status of it."""
+    """Why the pool needs a reconcile now; None if it would change nothing. ``new``: the pool has no status yet."""
     if snapshot.intent.deleted and snapshot.stock.empty:
-        # One that was forgotten has no status either, and EC2 shows for about an hour what it had.
+        # A forgotten pool has no status either, and EC2 shows its ended instances for about an hour.
         later = snapshot.status.memory.forget_at
         return None if new or (later is not None and later > snapshot.now) else "it was deleted and has ended"
     if new:
@@ -24,11 +24,11 @@ def why_due(snapshot: Snapshot, *, new: bool = False) -> str | None:
         ("a termination's answer is unknown", snapshot.status.memory.ending is not None),
         ("it has instances to terminate", bool(decide(snapshot).steps)),
         ("instances are starting up", _starting_up(snapshot)),
-        ("a drain command runs", any(one.runs(snapshot.now) for one in snapshot.status.answer.drains)),
+        ("a drain command runs", any(drain.runs(snapshot.now) for drain in snapshot.status.answer.drains)),
         ("instances are missing", _may_try(snapshot)),
         ("an on-demand instance may be replaced by spot", snapshot.swaps.returning),
-        ("what stopped its rolling update is over", _may_roll_on(snapshot)),
-        ("what EC2 announced is past", bool(past_notices(snapshot))),
+        ("its rolling update can continue", _may_roll_on(snapshot)),
+        ("a notice of EC2 is past", bool(past_notices(snapshot))),
     )
     return next((why for why, holds in reasons if holds), None)
 
@@ -52,37 +52,37 @@ def _instances_changed(snapshot: Snapshot) -> bool:
 
 
 def _starting_up(snapshot: Snapshot) -> bool:
-    """Whether a look can tell more of instances that are not ready: by checks, by a tag, by their end."""
+    """Whether a reconcile can learn more about instances that are not ready: from checks, a tag, or their end."""
     stock, pool = snapshot.stock, snapshot.intent.pool
     if pool is None:
         return False
     by_tag = units(stock.ready) != snapshot.status.answer.ready
-    by_checks = pool.ready_tag is None and any(one.id in stock.unready for one in stock.running)
+    by_checks = pool.ready_tag is None and any(instance.id in stock.unready for instance in stock.running)
     return bool(by_tag or by_checks or stock.failed_starts or stock.lived)
 
 
 def _may_roll_on(snapshot: Snapshot) -> bool:
     answer = snapshot.status.answer
     stopped = answer.rollout is not None and answer.rollout.state is RolloutState.STOPPED
-    hindered = (
+    blocked = (
         is_refused(snapshot.status.memory, snapshot.now) or snapshot.waits_to_replace or answer.waiting is not None
     )
-    return stopped and not hindered and not snapshot.intent.paused
+    return stopped and not blocked and not snapshot.intent.paused
 
 
 def _may_try(snapshot: Snapshot) -> bool:
     waiting = snapshot.status.answer.waiting
     if waiting is None:
         return snapshot.may_launch
-    # Prices are looked at by each tick, whenever the last look was: it costs no launch.
+    # Each tick checks prices, whenever the last check was: that costs no launch.
     watched = waiting.reason is Reason.PRICE_ABOVE_MAX
     return (watched or waiting.next_attempt_at <= snapshot.now) and not snapshot.intent.paused
 
 
 def past_notices(snapshot: Snapshot) -> tuple[str, ...]:
-    """Ids of the instances whose notice no longer matters: EC2 has taken them, or has not in all the time."""
-    present = {one.id for one in (*snapshot.stock.members, *snapshot.stock.noticed, *snapshot.stock.stopped)}
-    present |= {one.id for one in snapshot.stock.doubtful}
+    """Ids of instances whose notice no longer matters: they have ended, or still run long after the notice."""
+    present = {instance.id for instance in (*snapshot.stock.members, *snapshot.stock.noticed, *snapshot.stock.stopped)}
+    present |= {instance.id for instance in snapshot.stock.doubtful}
 
     def counts(id_: str, notice: Notice) -> bool:
         age = snapshot.now - notice.at

@@ -1,4 +1,4 @@
-"""What holds for a pool now: its item if that is valid, else its last valid spec; and what a deletion means."""
+"""What is in force for a pool: its item if that is valid, else its last valid spec; and what a deletion means."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lambdas.domain.model.status import Status
 
 @dataclass(frozen=True)
 class Intent:
-    """A pool's spec in force, if it has one, and the faults of its item as it stands."""
+    """A pool's spec in force, if it has one, and the faults of its present item."""
 
     pool: Pool | None
     errors: tuple[SpecError, ...] = ()
@@ -25,7 +25,7 @@ class Intent:
 
     @property
     def spec(self) -> dict[str, Any] | None:
-        """The spec in force as it is remembered."""
+        """The spec in force, in the form in which it is saved."""
         return self.pool.remembered if self.pool else None
 
     @property
@@ -35,7 +35,7 @@ class Intent:
 
 
 def intent_of(item: Mapping[str, Any] | None, status: Status | None, now: datetime, drain_grace: timedelta) -> Intent:
-    """Read the item in the light of what is remembered. A bad item leaves the last valid spec in force."""
+    """Read the item, with what is remembered. A faulty item leaves the last valid spec in force."""
     answer = status.answer if status else None
     if item is None:
         since = (answer.draining_since if answer else None) or now

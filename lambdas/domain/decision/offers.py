@@ -1,9 +1,9 @@
-"""Which offerings may be tried now, and when the others may: back-off after a refusal, price against the cap.
+"""Which offerings may be tried now, and when the others may: back-off after a refusal, price and cap.
 
-An offering that just lost an instance to an interruption, or has one that EC2 warns of, is avoided while another one
-can be tried. One that EC2 refused by name is not tried before its back-off ends. One that costs more than
-``spot_max_price`` is not tried at all; one that EC2 has just refused as too expensive (without a cap of ours its own
-holds) is looked at again by the next tick.
+An offering with a recent interruption, or with an instance that EC2 warns of, is avoided while another one can be
+tried. An offering that EC2 refused by name is not tried before its back-off ends. An offering that costs more than
+``spot_max_price`` is not tried at all. One that EC2 has just refused as too expensive (without our cap, EC2's own
+applies) is checked again by the next tick.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ from lambdas.domain.model.instances import Offer
 from lambdas.domain.model.status import NOTICE_COUNTS, OF_CAPACITY, Backoff, Reason, Status
 
 OVERRIDES_LIMIT = 300
-"""Offerings per CreateFleet, as EC2 states it for other fleets; of instant ones it bounds only the size of the body."""
+"""Offerings per CreateFleet. EC2 states this limit for other fleets; for instant ones it only limits the size."""
 
 LAUNCH_LIMIT = 100
-"""Instances per CreateFleet: a larger call fails as one when throttled (40 to 70 came through in Karpenter's tests)."""
+"""Instances per CreateFleet: a larger call fails as a whole when throttled (40 to 70 worked in Karpenter's tests)."""
 
 
 @dataclass(frozen=True)
 class Choice:
     """A pool's offerings on one market, sorted by whether they may be tried.
 
-    ``refused`` are those that EC2 refused lately, each with its back-off; ``full`` those whose subnet had no free
-    address; ``unpriced`` those whose cap is a share of a price that the price list does not have.
+    ``refused`` are those that EC2 refused recently, each with its back-off; ``full`` those whose subnet had no free
+    address; ``unpriced`` those whose cap is a share of a price that is not in the price list.
     """
 
     usable: tuple[Offer, ...] = ()
     refused: tuple[tuple[Offer, Backoff], ...] = ()
-    too_dear: tuple[Offer, ...] = ()
+    too_expensive: tuple[Offer, ...] = ()
     full: tuple[tuple[Offer, datetime], ...] = ()
     unpriced: tuple[Offer, ...] = ()
 
     def refused_for(self, reason: Reason) -> tuple[tuple[Offer, Backoff], ...]:
-        """Those that EC2 refused for this reason."""
+        """The offerings that EC2 refused for this reason."""
         return tuple((offer, backoff) for offer, backoff in self.refused if backoff.reason is reason)
 
     @property
-    def least_dear(self) -> Offer:
-        """The cheapest of the offerings that cost too much."""
-        return min(self.too_dear, key=lambda offer: (offer.spot_price or Decimal(0), offer.offering))
+    def cheapest_too_expensive(self) -> Offer:
+        """The cheapest of the offerings that are too expensive."""
+        return min(self.too_expensive, key=lambda offer: (offer.spot_price or Decimal(0), offer.offering))
 
     def prices(self) -> str:
-        """The cheapest of the offerings that cost too much, in words."""
-        cheapest = self.least_dear
+        """The cheapest of the offerings that are too expensive, as a text."""
+        cheapest = self.cheapest_too_expensive
         amount = format_price(cheapest.spot_price or Decimal(0))
         return f"cheapest is {cheapest.instance_type} in {cheapest.zone} at {amount} USD/h"
 
@@ -62,15 +62,15 @@ def choose(pool: Pool, market: Market, offers: Iterable[Offer], status: Status, 
     memory = status.memory
     usable: list[Offer] = []
     refused: list[tuple[Offer, Backoff]] = []
-    too_dear: list[Offer] = []
+    too_expensive: list[Offer] = []
     full: list[tuple[Offer, datetime]] = []
     unpriced: list[Offer] = []
-    for offer in sorted(one for one in offers if one.market is market):
+    for offer in sorted(offer for offer in offers if offer.market is market):
         backoff = memory.backoff.get(offer.offering)
         if market is Market.SPOT and pool.share is not None and offer.on_demand_price is None:
             unpriced.append(offer)
         elif above_cap(pool, offer) or memory.price_refused.get(offer.offering, now) > now:
-            too_dear.append(offer)
+            too_expensive.append(offer)
         elif backoff is not None and backoff.until > now:
             refused.append((offer, backoff))
         elif memory.full.get(offer.subnet_id, now) > now:
@@ -79,11 +79,11 @@ def choose(pool: Pool, market: Market, offers: Iterable[Offer], status: Status, 
             usable.append(offer)
     struck = avoided(status, now)
     calm = [offer for offer in usable if offer.offering not in struck]
-    return Choice(tuple(calm or usable), tuple(refused), tuple(too_dear), tuple(full), tuple(unpriced))
+    return Choice(tuple(calm or usable), tuple(refused), tuple(too_expensive), tuple(full), tuple(unpriced))
 
 
 def avoided(status: Status, now: datetime) -> set[str]:
-    """Offerings that EC2 takes instances of just now, or warns of; others are better."""
+    """Offerings where EC2 has just interrupted instances, or warns of it; others are better."""
     announced = {
         notice.offering
         for notice in status.notices.values()
@@ -92,15 +92,10 @@ def avoided(status: Status, now: datetime) -> set[str]:
     return announced | {offering for offering, until in status.memory.recently_interrupted.items() if until > now}
 
 
-def _without_cap(pool: Pool, offer: Offer) -> bool:
-    """Whether the cap is a share of an on-demand price that nobody knows: then nothing may be launched."""
-    return pool.share is not None and offer.market is Market.SPOT and offer.on_demand_price is None
-
-
 def above_cap(pool: Pool, offer: Offer) -> bool:
     """Whether the offer's price is known and above what the pool pays; equal is not above.
 
-    EC2 takes no cap as low as a tenth of a cent for a unit: a share that falls to it can buy nothing.
+    EC2 accepts no cap of a tenth of a cent per unit or less, so a share that is as low can buy nothing.
     """
     if offer.market is Market.ON_DEMAND or offer.spot_price is None:
         return False
@@ -110,7 +105,7 @@ def above_cap(pool: Pool, offer: Offer) -> bool:
 
 @dataclass(frozen=True)
 class Ask:
-    """How many units to ask for in one call, and of which offers.
+    """How many units to request in one call, and from which offers.
 
     ``weight`` is what each instance counts for if the call names no weights and counts instances; else 1.
     """
@@ -132,19 +127,19 @@ def ask(pool: Pool, count: int, headroom: int, offers: Iterable[Offer], stock: S
         count, fitting = _of_the_emptiest_zone(count, fitting, stock)
     if len(fitting) > OVERRIDES_LIMIT:
         fitting = tuple(sorted(sorted(fitting, key=_price_per_unit)[:OVERRIDES_LIMIT]))
-    by_unit = tuple(offer for offer in fitting if not _cut_off(pool, offer))
+    by_unit = tuple(offer for offer in fitting if not _lost_by_rounding(pool, offer))
     return _of_weights(count, headroom, by_unit) if by_unit else _of_one_weight(count, headroom, fitting)
 
 
 def _of_weights(count: int, headroom: int, offers: tuple[Offer, ...]) -> Ask:
-    """As much as can be asked so that, whichever types EC2 chooses, the rest can still be filled in whole instances.
+    """As much as can be requested so that, whichever types EC2 chooses, whole instances can still fill the rest.
 
-    Where it takes that, the heaviest types are left out.
+    If necessary, the heaviest types are left out.
     """
     weights = sorted({offer.units for offer in offers})
     for some in (weights[:number] for number in range(len(weights), 0, -1)):
-        if sure := _sure(count, headroom, some):
-            return Ask(sure, tuple(offer for offer in offers if offer.units in some))
+        if safe := _safe_count(count, headroom, some):
+            return Ask(safe, tuple(offer for offer in offers if offer.units in some))
     for weight in weights:
         if -(-count // weight) * weight <= headroom:
             of_it = tuple(offer for offer in offers if offer.units == weight)
@@ -152,10 +147,10 @@ def _of_weights(count: int, headroom: int, offers: tuple[Offer, ...]) -> Ask:
     return Ask(min(count, headroom - weights[-1] + 1, LAUNCH_LIMIT * weights[0]), offers)
 
 
-def _sure(count: int, headroom: int, weights: list[int]) -> int:
-    """The most units to ask for in one call of all these weights; 0 if EC2's choice could always spoil the rest.
+def _safe_count(count: int, headroom: int, weights: list[int]) -> int:
+    """The most units to request in one call of all these weights; 0 if EC2's choice could always spoil the rest.
 
-    EC2 stops at the first instance with which it has enough, so it gives less than the heaviest weight too much.
+    EC2 stops at the first instance that gives it enough, so it exceeds the request by less than the heaviest weight.
     """
     sums, slack, heaviest = sums_of(weights, headroom), headroom - count, weights[-1]
 
@@ -168,14 +163,14 @@ def _sure(count: int, headroom: int, weights: list[int]) -> int:
     return 0
 
 
-def _cut_off(pool: Pool, offer: Offer) -> bool:
-    """Whether the offer's price is within the cap, and above what is left of it when it is told to EC2 by the unit."""
+def _lost_by_rounding(pool: Pool, offer: Offer) -> bool:
+    """Whether the offer's price is within the cap, but above the cap per unit that EC2 gets, which is rounded down."""
     by_unit = pool.unit_cap(offer.on_demand_price, offer.units) if offer.spot_price is not None else None
     return by_unit is not None and offer.spot_price is not None and offer.spot_price > by_unit * offer.units
 
 
 def _of_one_weight(count: int, headroom: int, offers: tuple[Offer, ...]) -> Ask:
-    """Instances of one weight, the cheapest by the unit: counted as instances their caps need no division."""
+    """Instances of one weight, the cheapest per unit. The call counts instances, so their caps need no division."""
     weight = _cheapest(offers).units
     instances = min(-(-count // weight), headroom // weight, LAUNCH_LIMIT)
     return Ask(instances * weight, tuple(offer for offer in offers if offer.units == weight), weight)
@@ -190,11 +185,11 @@ def _price_per_unit(offer: Offer) -> Decimal:
 
 
 def _of_the_emptiest_zone(count: int, offers: tuple[Offer, ...], stock: Stock) -> tuple[int, tuple[Offer, ...]]:
-    """The zone that has the fewest, and as many units as bring it level with the others."""
+    """The zone that has the fewest units, and as many units as bring it level with the others."""
     have = Counter(dict.fromkeys((offer.zone for offer in offers), 0))
-    for one in stock.members:
-        if one.zone in have:
-            have[one.zone] += one.units
+    for instance in stock.members:
+        if instance.zone in have:
+            have[instance.zone] += instance.units
     level = -(-(sum(have.values()) + count) // len(have))
     zone = min(have, key=lambda name: (have[name], name))
     return max(1, min(count, level - have[zone])), tuple(offer for offer in offers if offer.zone == zone)

@@ -1,10 +1,10 @@
-"""Which serving instances should give way to others, and how carefully: at risk, on demand for a time, or outdated.
+"""Which serving instances to replace, and how carefully: at risk, temporary on-demand, or outdated.
 
-Each kind is replaced first and let go after: its surge runs beyond the wanted size until enough others are ready. A
-changed description proves itself before it spreads: until one instance made by it is ready, only one is tried.
+A replacement is launched first, beyond the wanted size (the surge); the old instance is terminated when enough others
+are ready. A changed description is tested before it spreads: until one instance made by it is ready, only one is tried.
 
-A swap is planned in whole instances: who goes, what must come in its place, and whether that fits below max_instances
-beside it. What does not fit is not begun; a rolling update may then swap in place, within max_unavailable.
+A swap is planned in whole instances: which ones end, what must replace them, and whether both fit below max_instances.
+A swap that does not fit is not started; a rolling update may then swap in place, within max_unavailable.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from lambdas.domain.model.status import Memory, Reason
 
 @dataclass(frozen=True)
 class Replacement:
-    """Instances to replace, in the order in which they go.
+    """Instances to replace, in the order in which they are terminated.
 
-    ``surge`` units may run beyond the wanted size meanwhile, ``spare`` units of it may be missing. ``returns``: an
-    on-demand instance makes way for spot in its place, if spot has room.
+    Meanwhile ``surge`` units may run beyond the wanted size, and ``spare`` units of it may be missing. ``returns``: an
+    on-demand instance makes room for a spot instance, if spot has capacity.
     """
 
     instances: tuple[Instance, ...]
@@ -37,10 +37,10 @@ class Replacement:
 
 @dataclass(frozen=True)
 class Swaps:
-    """All that is to be replaced, most urgent first.
+    """All planned replacements, most urgent first.
 
-    ``surge`` is how many units have to come beyond what is missing. ``stuck`` are instances that cannot be replaced
-    although they should be, with the reason.
+    ``surge`` is how many units to launch beyond what is missing. ``stuck`` are instances that should be replaced but
+    cannot be, with the reason.
     """
 
     groups: tuple[Replacement, ...] = ()
@@ -49,12 +49,12 @@ class Swaps:
 
     @property
     def going(self) -> frozenset[str]:
-        """Ids of all that is to be replaced."""
-        return frozenset(one.id for each in self.groups for one in each.instances)
+        """Ids of all instances to be replaced."""
+        return frozenset(instance.id for each in self.groups for instance in each.instances)
 
     @property
     def returning(self) -> bool:
-        """Whether an on-demand instance should make way for spot in its place."""
+        """Whether an on-demand instance should make room for spot."""
         return any(each.returns for each in self.groups)
 
 
@@ -65,30 +65,27 @@ NO_ROOM = (
 
 
 def plan_swaps(pool: Pool, stock: Stock, memory: Memory, now: datetime, held: int) -> Swaps:
-    """Say what gives way to others; protected ones never. ``held`` is the size below which nothing is let go.
+    """Plan which instances to replace, never protected ones. ``held`` is the size below which none is terminated.
 
-    An outdated instance may have another reason too: it then has that one's surge, and goes as soon as either lets it.
+    An outdated instance may have another reason too. Then it uses that reason's surge, and ends when either allows it.
     """
-    at_risk = [one for one in stock.members if one.id in stock.at_risk] if pool.on_rebalance == "replace_first" else []
+    replace_risky = pool.on_rebalance == "replace_first"
+    at_risk = [instance for instance in stock.members if replace_risky and instance.id in stock.at_risk]
     temporary = temporary_on_demand(pool, stock) if pool.fallback is not None and pool.fallback.return_to_spot else []
     old = outdated(pool, stock) if pool.update == "rolling" else []
     seen: set[str] = set()
 
     def first_seen(instances: Iterable[Instance]) -> tuple[Instance, ...]:
-        new = tuple(one for one in _in_order(instances, stock) if one.id not in seen and not one.protected)
-        seen.update(one.id for one in new)
+        new = tuple(instance for instance in _unprotected(instances, stock) if instance.id not in seen)
+        seen.update(instance.id for instance in new)
         return new
 
-    drifted = tuple(one for one in _in_order(old, stock) if not one.protected)
-    recommended = _in_order(
-        (one for one in at_risk if recommended_again(one, memory, now) and not one.protected), stock
-    )
-    others = [one for one in at_risk if one not in recommended]
-    # Replacements of some may have come already, at the last try: those are brought to their end.
-    come = _up_to(
-        stock.serving - max(held, stock.wanted) - units(one for one in others if not one.protected), recommended
-    )
-    again = tuple(one for one in recommended if one not in come)
+    drifted = tuple(_unprotected(old, stock))
+    recommended = _unprotected((instance for instance in at_risk if recommended_again(instance, memory, now)), stock)
+    others = [instance for instance in at_risk if instance not in recommended]
+    # The last try may have launched replacements for some of these already: finish those.
+    come = _up_to(stock.serving - max(held, stock.wanted) - units(_unprotected(others, stock)), recommended)
+    again = tuple(instance for instance in recommended if instance not in come)
     risky, on_demand = first_seen([*others, *come]), first_seen(temporary)
     room = _Room(pool, stock)
     fit_risky, fit_temporary = room.admit(risky), room.admit(on_demand)
@@ -96,21 +93,19 @@ def plan_swaps(pool: Pool, stock: Stock, memory: Memory, now: datetime, held: in
         Replacement(fit_risky, units(fit_risky), 0, "EC2 announced a risk for it, and its replacement is ready"),
         Replacement(fit_temporary, units(fit_temporary), 0, "a spot instance is ready in its place"),
     ]
-    going = {one.id for one in (*fit_risky, *fit_temporary)}
+    going = {instance.id for instance in (*fit_risky, *fit_temporary)}
     roll, blocked = _rolling(room, memory, now, drifted, going)
     groups.append(roll)
-    left = [one for one in on_demand if one not in fit_temporary]
+    left = [instance for instance in on_demand if instance not in fit_temporary]
     if left and not any(each.instances for each in groups) and _may_return(stock, memory, now, held):
         why = "EC2 has refused no spot launch for an hour, and a replacement does not fit while it runs"
         groups.append(Replacement((left[0],), 0, left[0].units, why, returns=True))
         left = left[1:]
+    or_wait = " or wait: one at a time is terminated when spot has had capacity for an hour"
     stuck = [
-        *((one, room.lacks(one)) for one in risky if one not in fit_risky),
-        *((one, _again_text(one, memory)) for one in again),
-        *(
-            (one, room.lacks(one, " or wait: one at a time is terminated when spot has had room for an hour"))
-            for one in left
-        ),
+        *((instance, room.lacks(instance)) for instance in risky if instance not in fit_risky),
+        *((instance, _again_text(instance, memory)) for instance in again),
+        *((instance, room.lacks(instance, or_wait)) for instance in left),
         *blocked,
     ]
     return Swaps(tuple(each for each in groups if each.instances), room.surge, tuple(stuck))
@@ -127,12 +122,12 @@ class _Room:
         self._extra = 0
 
     def admit(self, instances: Iterable[Instance]) -> tuple[Instance, ...]:
-        """Those whose successors fit beside all that was admitted before."""
+        """The instances whose replacements fit beside all that was admitted before."""
         admitted = []
-        for one in instances:
-            if self.fits(one.units):
-                admitted.append(one)
-                self._going += one.units
+        for instance in instances:
+            if self.fits(instance.units):
+                admitted.append(instance)
+                self._going += instance.units
         return tuple(admitted)
 
     def admit_trial(self) -> bool:
@@ -143,23 +138,23 @@ class _Room:
         return True
 
     def fits(self, going: int) -> bool:
-        """Whether what must come if so many more units go fits: in whole instances of the pool's weights."""
+        """Whether the replacements fit if so many more units end: in whole instances of the pool's weights."""
         return self._fits(self._need(self._going + going))
 
     @property
     def surge(self) -> int:
-        """Units that have to come beyond what is missing."""
+        """Units to launch beyond what is missing."""
         return self._need(self._going) + self._extra - self._need(0)
 
     @property
     def lightest(self) -> int:
-        """The least that one instance counts for."""
+        """The smallest weight of an instance."""
         return min(self._weights)
 
-    def lacks(self, one: Instance, or_else: str = "") -> str:
+    def lacks(self, instance: Instance, or_else: str = "") -> str:
         """Why an instance cannot be replaced."""
         limit, headroom = self.stock.limit, self.stock.headroom
-        return NO_ROOM.format(id=one.id, units=one.units, limit=limit, headroom=headroom, or_else=or_else)
+        return NO_ROOM.format(id=instance.id, units=instance.units, limit=limit, headroom=headroom, or_else=or_else)
 
     def _need(self, going: int) -> int:
         return max(0, self.stock.wanted - (self.stock.serving + self.stock.in_flight - going))
@@ -171,51 +166,49 @@ class _Room:
 def _rolling(
     room: _Room, memory: Memory, now: datetime, old: tuple[Instance, ...], going: set[str]
 ) -> tuple[Replacement, list[tuple[Instance, str]]]:
-    """``going`` are ids that go for another reason. That the new description works is shown by one that stays."""
+    """``going`` are ids with another reason to end. A ready instance that stays proves the new description."""
     stock, step = room.stock, room.pool.max_unavailable
     roll = Replacement(old, 0, 0, "it was made from an older description")
-    alone = tuple(one for one in old if one.id not in going)
-    if not alone:
+    remaining = tuple(instance for instance in old if instance.id not in going)
+    if not remaining:
         return roll, []
-    old_ids = {one.id for one in outdated(room.pool, stock)}
-    fresh = [one for one in stock.members if one.id not in old_ids | going]
-    few = _in_place(room, alone, step)
-    fitting = [one for one in alone if room.fits(one.units)]
-    if any(stock.is_ready(one) for one in fresh):
+    old_ids = {instance.id for instance in outdated(room.pool, stock)}
+    fresh = [instance for instance in stock.members if instance.id not in old_ids | going]
+    few = _in_place(room, remaining, step)
+    fitting = [instance for instance in remaining if room.fits(instance.units)]
+    if any(stock.is_ready(instance) for instance in fresh):
         admitted = room.admit(_up_to(max(step, fitting[0].units), fitting)) if fitting else ()
         if admitted or few:
             return replace(roll, surge=units(admitted), spare=step), []
-    elif fresh or stock.in_flight or _is_uneven(stock, old) or room.surge:
-        return roll, []  # what is to come is the trial
+    elif fresh or stock.in_flight or _is_off_size(stock, old) or room.surge:
+        return roll, []  # the next instance is the trial
     elif fitting or few:
         if room.admit_trial():
             return replace(roll, surge=1), []
         return (roll if is_refused(memory, now) else replace(roll, instances=few, spare=step)), []
     idle = _idle(stock)
     also = f" {idle} protected units are not ready and count as unavailable." if idle else ""
-    return replace(roll, instances=()), [(alone[0], room.lacks(alone[0], " or max_unavailable") + also)]
+    return replace(roll, instances=()), [(remaining[0], room.lacks(remaining[0], " or max_unavailable") + also)]
 
 
-def _is_uneven(stock: Stock, old: tuple[Instance, ...]) -> bool:
-    """Whether some are missing, so that what comes is the trial, or too many serve: those go first.
+def _is_off_size(stock: Stock, old: tuple[Instance, ...]) -> bool:
+    """Whether instances are missing, so that the next one is the trial, or too many serve and must end first.
 
-    What a whole instance counts for beyond the wanted size is not too much; nor is who does no work and may not go.
+    Rounding up to whole instances is not too many. Idle instances do not count either: they may not be terminated.
     """
-    rounded = max(one.units for one in old) - 1
-    return stock.missing > 0 or stock.serving - _idle(stock) > max(
-        stock.wanted, min(units(old), stock.wanted + rounded)
-    )
+    most = max(stock.wanted, min(units(old), stock.wanted + max(instance.units for instance in old) - 1))
+    return stock.missing > 0 or stock.serving - _idle(stock) > most
 
 
 def _in_place(room: _Room, old: tuple[Instance, ...], step: int) -> tuple[Instance, ...]:
-    """The first old ones whose end makes room for a new instance, if at most ``step`` units are unavailable then."""
+    """The first old instances whose end makes room for a new one, if at most ``step`` units are unavailable then."""
     stock = room.stock
-    if stock.doubtful:  # they may have made the room already
+    if stock.doubtful:  # their end may have made room already
         return ()
     chosen: list[Instance] = []
-    for one in old:
-        if stock.wanted - (stock.serving - _idle(stock) - units(chosen) - one.units) <= step:
-            chosen.append(one)
+    for instance in old:
+        if stock.wanted - (stock.serving - _idle(stock) - units(chosen) - instance.units) <= step:
+            chosen.append(instance)
         if chosen and stock.headroom + units(chosen) >= room.lightest:
             return tuple(chosen)
     return ()
@@ -227,38 +220,38 @@ def _idle(stock: Stock) -> int:
 
 
 def _may_return(stock: Stock, memory: Memory, now: datetime, held: int) -> bool:
-    """Whether all is so well that an on-demand instance may make way for spot."""
+    """Whether the pool is complete and ready, so that an on-demand instance may make room for spot."""
     hold = memory.holds.get(Market.SPOT)
     calm = hold is None or hold.until <= now
     waits = memory.returns is not None and memory.returns.until > now
     complete = stock.serving == held == stock.wanted and not (stock.in_flight or stock.noticed or stock.doubtful)
-    return calm and complete and not waits and all(stock.is_ready(one) for one in stock.members)
+    return calm and complete and not waits and all(stock.is_ready(instance) for instance in stock.members)
 
 
-def recommended_again(one: Instance, memory: Memory, now: datetime) -> bool:
-    """Whether an instance replaced one at risk and is at risk itself, and it is too early to try once more."""
-    return memory.risks is not None and one.attempt_id in memory.risks.attempts and memory.risks.until > now
+def recommended_again(instance: Instance, memory: Memory, now: datetime) -> bool:
+    """Whether an instance replaced one at risk, is at risk itself, and it is too early to try again."""
+    return memory.risks is not None and instance.attempt_id in memory.risks.attempts and memory.risks.until > now
 
 
-def _again_text(one: Instance, memory: Memory) -> str:
-    assert memory.risks is not None  # noqa: S101  only such are recommended again
+def _again_text(instance: Instance, memory: Memory) -> str:
+    assert memory.risks is not None  # noqa: S101  only then is an instance recommended again
     return (
-        f"EC2 announced a risk for {one.id} too, although it replaced others at risk. Replacing it helps little: the "
-        f"next try is at {memory.risks.until:%H:%M} UTC."
+        f"EC2 announced a risk for {instance.id} too, although it replaced others at risk. Replacing it helps little: "
+        f"the next try is at {memory.risks.until:%H:%M} UTC."
     )
 
 
 def is_refused(memory: Memory, now: datetime) -> bool:
-    """Whether what the pool's item describes cannot be launched, or does not live."""
+    """Whether EC2 refuses what the pool's item describes, or its instances fail to start."""
     held = memory.holds.values()
-    return memory.failed_starts > 0 or any(one.reason is Reason.CONFIG and one.until > now for one in held)
+    return memory.failed_starts > 0 or any(hold.reason is Reason.CONFIG and hold.until > now for hold in held)
 
 
 def outdated(pool: Pool, stock: Stock) -> list[Instance]:
-    """Drift: serving instances that the item as it stands would not have made so."""
-    wrong_market = {one.id for one in _of_wrong_market(pool, stock)}
+    """Drift: serving instances that the present item would not have created."""
+    wrong_market = {instance.id for instance in _of_wrong_market(pool, stock)}
     machine = pool.machine_digest
-    return [one for one in stock.members if one.id in wrong_market or _differs(pool, machine, one)]
+    return [instance for instance in stock.members if instance.id in wrong_market or _differs(pool, machine, instance)]
 
 
 def _differs(pool: Pool, machine: str, instance: Instance) -> bool:
@@ -274,24 +267,26 @@ def _differs(pool: Pool, machine: str, instance: Instance) -> bool:
 
 def _of_wrong_market(pool: Pool, stock: Stock) -> list[Instance]:
     if not pool.spot:
-        return [one for one in stock.members if one.market is Market.SPOT]
+        return [instance for instance in stock.members if instance.market is Market.SPOT]
     if pool.fallback is None and (temporary := temporary_on_demand(pool, stock)):
         return temporary
     # What is missing is bought on demand first.
     too_few = base(pool, stock) - stock.on_demand - stock.missing
-    return _up_to(too_few, (one for one in stock.members if one.market is Market.SPOT and not one.protected))
+    on_spot = (instance for instance in stock.members if instance.market is Market.SPOT and not instance.protected)
+    return _up_to(too_few, on_spot)
 
 
 def temporary_on_demand(pool: Pool, stock: Stock) -> list[Instance]:
-    """In a spot pool, what runs on demand beyond its base: first what is to be replaced anyway, not its successor.
+    """On-demand instances of a spot pool beyond its base: first those that are replaced anyway, not their replacements.
 
-    Protected ones stay, so they are of the base rather than others.
+    Protected instances stay, so they count as the base first.
     """
     if not pool.spot:
         return []
     machine = pool.machine_digest
-    on_demand = _in_order((one for one in stock.members if one.market is Market.ON_DEMAND), stock)
-    on_demand.sort(key=lambda one: (one.protected, not (one.id in stock.at_risk or _differs(pool, machine, one))))
+    on_demand = _in_order((instance for instance in stock.members if instance.market is Market.ON_DEMAND), stock)
+    replaced_anyway = stock.at_risk | {instance.id for instance in on_demand if _differs(pool, machine, instance)}
+    on_demand.sort(key=lambda instance: (instance.protected, instance.id not in replaced_anyway))
     return _up_to(units(on_demand) - base(pool, stock), on_demand)
 
 
@@ -301,34 +296,38 @@ def base(pool: Pool, stock: Stock) -> int:
 
 
 def _up_to(limit: int, instances: Iterable[Instance]) -> list[Instance]:
-    taken: list[Instance] = []
-    for one in instances:
-        if units(taken) + one.units <= limit:
-            taken.append(one)
-    return taken
+    chosen: list[Instance] = []
+    for instance in instances:
+        if units(chosen) + instance.units <= limit:
+            chosen.append(instance)
+    return chosen
+
+
+def _unprotected(instances: Iterable[Instance], stock: Stock) -> list[Instance]:
+    return [instance for instance in _in_order(instances, stock) if not instance.protected]
 
 
 def _in_order(instances: Iterable[Instance], stock: Stock) -> list[Instance]:
-    return sorted(instances, key=lambda one: (stock.is_ready(one), one.launched_at, one.id))
+    return sorted(instances, key=lambda instance: (stock.is_ready(instance), instance.launched_at, instance.id))
 
 
 def replaced(stock: Stock, swaps: Swaps, held: int, *, may_miss: bool = True) -> list[tuple[Instance, str]]:
-    """Those that can go now, each with the reason: enough others serve, and do their work, without them.
+    """Instances that can be terminated now, each with the reason: enough others serve and are ready.
 
-    Without ``may_miss`` no unit of the wanted size may be missing: what EC2 does not give now is no successor. While
-    more is ``held`` than is wanted none goes without a successor. Who is idle counts as missing for good.
+    Without ``may_miss`` no unit of the wanted size may be missing, because EC2 has no replacement now. While more is
+    ``held`` than is wanted, none ends without a replacement. An idle instance counts as missing permanently.
     """
     serving, ready = stock.serving, units(stock.ready)
     needed = max(held, stock.wanted)
     idle = _idle(stock)
     go: dict[str, tuple[Instance, str]] = {}
     for each in swaps.groups:
-        # What needs no successor makes the room that a pool at its limit lacks.
+        # Ending what needs no replacement makes the room that a pool at its limit lacks.
         spare = 0 if (go and not each.surge) or held > stock.wanted or not may_miss else each.spare
-        for one in (one for one in each.instances if one.id not in go):
-            works = stock.is_ready(one)
-            if serving - one.units >= needed - spare and (not works or ready - one.units >= needed - max(spare, idle)):
-                go[one.id] = (one, each.why)
-                serving -= one.units
-                ready -= one.units if works else 0
+        for instance in (instance for instance in each.instances if instance.id not in go):
+            works, size = stock.is_ready(instance), instance.units
+            if serving - size >= needed - spare and (not works or ready - size >= needed - max(spare, idle)):
+                go[instance.id] = (instance, each.why)
+                serving -= size
+                ready -= size if works else 0
     return list(go.values())

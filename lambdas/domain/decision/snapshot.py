@@ -1,4 +1,4 @@
-"""Everything a decision is made from: what holds, what there is, what is offered, what is remembered, and when."""
+"""Everything that one decision is made from: the intent, the stock, the offers, the memory, and the time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EASED: dict[str, Any] = {
     "replace_at": None,
     "returns": None,
 }
-"""What an edit ends: what stood against the item as it was need not stand against it now."""
+"""What an edit resets: what blocked the old item need not block the new one."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,8 @@ class Snapshot:
     """One pool at one moment (UTC).
 
     ``minute`` is how long a minute of the pool item lasts; ``drains`` are the states of drain commands by instance id;
-    ``offers`` are None if EC2 was not asked; ``unanswered`` is what it refused to tell, which hinders no launch;
-    ``unsold`` are types of the item that it sells nowhere in the Region, None if that is not known. If health is not
-    known, whoever seems late may be ready.
+    ``offers`` are None if EC2 was not asked; ``unanswered`` are refused requests that block no launch; ``unsold`` are
+    types of the item that the Region does not sell, None if unknown. Without ``health_known`` a late one may be ready.
     """
 
     intent: Intent
@@ -51,7 +50,7 @@ class Snapshot:
 
     @cached_property
     def swaps(self) -> Swaps:
-        """What is to be replaced while it still serves."""
+        """Planned replacements of instances that still serve."""
         pool = self.intent.pool
         if pool is None or self.intent.paused:
             return Swaps()
@@ -59,24 +58,24 @@ class Snapshot:
 
     @property
     def surge(self) -> int:
-        """Units to launch beyond the wanted size, if one may try now."""
+        """Units to launch beyond the wanted size, if a try is allowed now."""
         return 0 if self.waits_to_replace or self.stock.doubtful else self.swaps.surge
 
     @property
     def held(self) -> int:
-        """The size below which nothing is let go: the largest that was wanted within scale_in_after_minutes."""
+        """The size below which nothing is terminated: the largest that was wanted within scale_in_after_minutes."""
         pool, wanted = self.intent.pool, self.stock.wanted
         if pool is None:
             return wanted
         calm = pool.scale_in_after_minutes * self.minute
         if not calm:
             return wanted
-        lately = [one.wanted for one in self.status.memory.sizes if self.now - one.at < calm]
-        return max(wanted, min(max(self.status.answer.wanted, *lately, 0), pool.max_instances))
+        recent = [size.wanted for size in self.status.memory.sizes if self.now - size.at < calm]
+        return max(wanted, min(max(self.status.answer.wanted, *recent, 0), pool.max_instances))
 
     @property
     def waits_to_replace(self) -> bool:
-        """Whether EC2 had no replacement to give just now."""
+        """Whether EC2 had no replacement to give recently."""
         again = self.status.memory.replace_at
         return again is not None and again > self.now
 
@@ -85,19 +84,20 @@ class Snapshot:
         """Until when more is held than is wanted."""
         pool = self.intent.pool
         calm = pool.scale_in_after_minutes * self.minute if pool else timedelta(0)
-        holding = [one.at + calm for one in self.status.memory.sizes if one.wanted > self.stock.wanted]
+        holding = [size.at + calm for size in self.status.memory.sizes if size.wanted > self.stock.wanted]
         return max(holding, default=self.now)
 
     @property
     def excess(self) -> int:
-        """Units beyond what is held, apart from those that are to be replaced anyway."""
-        return max(0, sum(one.units for one in self.stock.members if one.id not in self.swaps.going) - self.held)
+        """Units beyond what is held, without those that are replaced anyway."""
+        return max(0, self.stock.without(self.swaps.going).serving - self.held)
 
     @property
-    def wish(self) -> int:
-        """Units to launch now, if EC2 has them: what is missing, and replacements of what still serves.
+    def to_launch(self) -> int:
+        """Units to launch now, if EC2 has them: missing ones, and replacements of what still serves.
 
-        Deaths are taken in before the next launch. While launches bring nothing that lives, one instance is tried.
+        Failed starts are recorded before the next launch. While starts keep failing, one instance at a time is
+        launched.
         """
         if self.stock.failed_starts:
             return 0
@@ -108,30 +108,30 @@ class Snapshot:
 
     @property
     def on_trial(self) -> bool:
-        """Whether launches have brought nothing that lived, and instances of the last one may yet."""
-        awaited = {one.id for one in self.stock.members if one.id in self.stock.unready} - self.stock.idle
+        """Whether starts have failed, and instances of the last launch may still become ready."""
+        awaited = (self.stock.unready - self.stock.idle) & {instance.id for instance in self.stock.members}
         return self.status.memory.failed_starts > 0 and bool(awaited)
 
     @property
     def may_launch(self) -> bool:
-        """Whether a launch is possible at all, so that it is worth asking for offers and prices."""
-        pool, held = self.intent.pool, {key for key, one in self.status.memory.holds.items() if one.until > self.now}
+        """Whether a launch is possible at all, so that asking for offers and prices is useful."""
+        pool, held = self.intent.pool, {key for key, hold in self.status.memory.holds.items() if hold.until > self.now}
         return (
             pool is not None
             and not self.intent.paused
             and self.status.memory.attempt is None
-            and self.wish > 0
+            and self.to_launch > 0
             and not held.issuperset(pool.markets)
         )
 
     @property
     def may_let_go(self) -> bool:
-        """Whether instances have to be chosen to go, so that it is worth asking what they cost."""
+        """Whether instances must be chosen for termination, so that asking for prices is useful."""
         return self.intent.pool is not None and not self.intent.paused and (self.excess > 0 or self.swaps.returning)
 
     @property
     def not_sold(self) -> tuple[str, ...]:
-        """Types of the item that EC2 sells nowhere in the Region, as far as is known."""
+        """Types of the item that the Region does not sell, as far as is known."""
         return self.unsold if self.unsold is not None else self.status.memory.unsold or ()
 
     def offered(self, offers: Iterable[Offer]) -> Snapshot:
@@ -140,7 +140,7 @@ class Snapshot:
 
 
 def _eased(backoff: Backoff, now: datetime) -> Backoff:
-    """A lack of capacity outlasts an edit; another refusal does not, but for how often the offering was tried."""
+    """A lack of capacity outlasts an edit. Another refusal does not, but the number of its failures is kept."""
     if backoff.reason is Reason.NO_CAPACITY:
         return backoff
     return backoff.model_copy(update={"until": min(backoff.until, now), "reason": Reason.NO_CAPACITY, "message": ""})
@@ -155,11 +155,11 @@ def take_snapshot(
     minute: timedelta = MINUTE,
     checked: frozenset[str] = frozenset(),
 ) -> Snapshot:
-    """Count the pool's instances against what holds now. A deleted pool wants none; an edit ends what holds it up."""
+    """Count the pool's instances against the intent. A deleted pool wants none; an edit resets what blocked it."""
     corrected = bool(status.answer.spec_errors) and not intent.errors
     if intent.pool is not None and (corrected or intent.spec != status.memory.spec):
         eased = status.memory.model_copy(
-            update={**EASED, "backoff": {key: _eased(one, now) for key, one in status.memory.backoff.items()}}
+            update={**EASED, "backoff": {key: _eased(backoff, now) for key, backoff in status.memory.backoff.items()}}
         )
         status = status.model_copy(update={"memory": eased})
     stock = take_stock(intent.pool, instances, status, now, checked=checked, minute=minute)

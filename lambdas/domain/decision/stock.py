@@ -1,10 +1,10 @@
-"""How many instances a pool has, counted so that a lagging listing can neither launch twice nor overshoot.
+"""Counts a pool's instances, so that a late listing can neither cause a second launch nor exceed max_instances.
 
-Counted are the instances EC2 shows, those we launched minutes ago and EC2 does not show yet, and of an open launch
-attempt all that EC2 does not show yet. Not counted are those we terminated minutes ago, whatever state EC2 still
-shows. Instances under notice, and those whose termination nobody knows the answer of, no longer serve the wanted size,
-but they may run, so they count against max_instances. All sizes are in units: an instance counts for the weight of its
-type, which is 1 unless the pool says.
+Counted are the instances that EC2 shows, those launched minutes ago that EC2 does not show yet, and all of an open
+launch attempt that EC2 does not show yet. Not counted are those terminated minutes ago, whatever state EC2 still shows.
+Instances under notice, and those whose termination has an unknown answer, no longer serve the wanted size. They may
+run, so they count against max_instances. All sizes are in units: an instance counts for the weight of its type, which
+is 1 unless the pool sets another one.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ ENDING = (State.SHUTTING_DOWN, State.TERMINATED)
 
 
 def units(instances: Iterable[Instance]) -> int:
-    """What instances count for together."""
-    return sum(one.units for one in instances)
+    """The units of all instances together."""
+    return sum(instance.units for instance in instances)
 
 
 def sums_of(weights: Iterable[int], limit: int) -> frozenset[int]:
-    """All that whole instances of these weights can count for together, up to a limit; 0 among them."""
+    """All sums of whole instances of these weights, up to a limit; 0 is one of them."""
     found = [True] + [False] * limit
     several = set(weights)
     for total in range(1, limit + 1):
@@ -39,7 +39,7 @@ def sums_of(weights: Iterable[int], limit: int) -> frozenset[int]:
 
 
 def most_given(asked: int, weights: Iterable[int]) -> int:
-    """The most that EC2 launches for so many units: it stops at the first instance with which it has enough."""
+    """The most that EC2 launches for so many units: it stops at the first instance that gives it enough."""
     several = frozenset(weights)
     return max(sums_of(several, asked - 1)) + max(several)
 
@@ -49,11 +49,10 @@ class Stock:
     """A pool's instances by what they are worth to it.
 
     ``running`` and ``starting`` (pending) are shown by EC2, ``unseen`` not yet; ``unready`` are ids of those that have
-    not been seen ready, ``at_risk`` of those that EC2 may take or service; ``failed_starts`` ended before they were
-    ready, ``lived`` ended since, and had been ready; ``doubtful`` may have been terminated: the answer was lost.
-    ``ended`` are ids of those shown to be ending, which EC2 may show as running once more: its listings step back by
-    some seconds; ``idle`` of protected ones that ought to be ready for long and are not: they stay, and nothing waits
-    for them.
+    not been seen ready, ``at_risk`` of those that EC2 may interrupt or service; ``failed_starts`` ended before they
+    were ready, ``lived`` ended after they had been ready; ``doubtful`` may have been terminated: the answer was lost.
+    ``ended`` are ids of instances shown to be ending, which EC2 may show as running again: its listings can go back by
+    some seconds; ``idle`` of protected ones that should be ready for long: they stay, and nothing waits for them.
     """
 
     wanted: int
@@ -90,7 +89,7 @@ class Stock:
 
     @property
     def missing(self) -> int:
-        """Units to launch, if nothing hindered it. In the place of what may still run nothing is launched yet."""
+        """Units to launch, if nothing blocks it. Instances that may still run are not replaced yet."""
         return max(0, self.wanted - self.serving - self.in_flight - units(self.doubtful))
 
     @property
@@ -100,17 +99,17 @@ class Stock:
 
     @property
     def ready(self) -> tuple[Instance, ...]:
-        """Instances that do their work."""
-        return tuple(one for one in self.running if self.is_ready(one))
+        """Instances that run and are ready."""
+        return tuple(instance for instance in self.running if self.is_ready(instance))
 
     @property
     def on_demand(self) -> int:
         """Units bought on demand."""
-        return units(one for one in self.members if one.market is Market.ON_DEMAND)
+        return units(instance for instance in self.members if instance.market is Market.ON_DEMAND)
 
     @property
     def empty(self) -> bool:
-        """Nothing is left that could run."""
+        """Whether nothing is left that could run."""
         gone = not (self.members or self.noticed or self.doubtful or self.stopped)
         return gone and not (self.leaving or self.in_flight)
 
@@ -118,7 +117,7 @@ class Stock:
         """The same stock after these instances have gone."""
 
         def kept(instances: tuple[Instance, ...]) -> tuple[Instance, ...]:
-            return tuple(one for one in instances if one.id not in ids)
+            return tuple(instance for instance in instances if instance.id not in ids)
 
         return replace(
             self,
@@ -130,7 +129,7 @@ class Stock:
         )
 
     def is_ready(self, instance: Instance) -> bool:
-        """Whether the instance does its work, as far as is known."""
+        """Whether the instance runs and is ready, as far as is known."""
         return instance.state is State.RUNNING and instance.id not in self.unready
 
 
@@ -151,31 +150,33 @@ def take_stock(
     """
     memory = status.memory
     shielded = {id_ for id_, until in memory.shielded.items() if until > now}
-    listed = {one.id: replace(_weighed(one, pool), shielded=one.id in shielded) for one in instances}
+    weighed = (_weighed(instance, pool) for instance in instances)
+    listed = {instance.id: replace(instance, shielded=instance.id in shielded) for instance in weighed}
     gone = {id_ for ended in memory.terminated if now - ended.at < RECENT for id_ in ended.ids}
     ending = set(memory.ending.ids) if memory.ending and now - memory.ending.at < RECENT else set()
-    present = [one for id_, one in sorted(listed.items()) if id_ not in gone]
+    present = [instance for id_, instance in sorted(listed.items()) if id_ not in gone]
     noticed = {
         id_
         for id_, notice in status.notices.items()
         if notice.kind is NoticeKind.INTERRUPTION and now - notice.at < NOTICE_COUNTS
     }
-    launched = [_weighed(one, pool) for one in recently_launched(memory, now)]
-    unseen = [one for one in launched if one.id not in listed and one.id not in gone]
-    # What a launch brought whose answer is still open has not been seen ready either.
+    launched = [_weighed(instance, pool) for instance in recently_launched(memory, now)]
+    unseen = [instance for instance in launched if instance.id not in listed and instance.id not in gone]
+    # Instances of an attempt whose answer is unknown have not been seen ready either.
     opened = memory.attempt.id if memory.attempt else None
-    startup = {*memory.startup, *(one.id for one in present if opened and one.attempt_id == opened)}
+    startup = {*memory.startup, *(instance.id for instance in present if opened and instance.attempt_id == opened)}
     apart = noticed | ending
 
     def in_state(*states: State) -> tuple[Instance, ...]:
-        return tuple(one for one in present if one.state in states and one.id not in apart)
+        return tuple(instance for instance in present if instance.state in states and instance.id not in apart)
 
-    ended = [one for one in present if one.state in ENDING and one.id in startup and one.id not in noticed]
-
+    never_ready = startup - noticed
+    ended = [instance for instance in present if instance.state in ENDING and instance.id in never_ready]
+    known = (*present, *unseen)
     unready = frozenset(
-        one.id
-        for one in (*present, *unseen)
-        if one.id in startup and one.state not in ENDING and not _proves_ready(one, pool, checked)
+        instance.id
+        for instance in known
+        if instance.id in startup and instance.state not in ENDING and not _proves_ready(instance, pool, checked)
     )
 
     return Stock(
@@ -183,36 +184,40 @@ def take_stock(
         limit=pool.max_instances if pool else 0,
         running=in_state(State.RUNNING),
         starting=in_state(State.PENDING),
-        unseen=tuple(one for one in unseen if one.id not in apart),
-        noticed=tuple(one for one in (*present, *unseen) if one.id in noticed and one.state in ALIVE),
-        stopped=tuple(one for one in present if one.state in STILL and one.id not in noticed),
+        unseen=tuple(instance for instance in unseen if instance.id not in apart),
+        noticed=tuple(instance for instance in known if instance.id in noticed and instance.state in ALIVE),
+        stopped=tuple(instance for instance in present if instance.state in STILL and instance.id not in noticed),
         leaving=tuple(sorted(id_ for id_ in gone & listed.keys() if listed[id_].state in ALIVE + STILL)),
         in_flight=_in_flight(memory.attempt, listed.values()),
         unready=unready,
         at_risk=frozenset(
             id_ for id_, notice in status.notices.items() if notice.kind in RISKS and now - notice.at < RISK_COUNTS
         ),
-        failed_starts=tuple(one for one in ended if one.id not in ending and not _has_ready_tag(one, pool)),
-        lived=tuple(one for one in ended if _has_ready_tag(one, pool)),
-        doubtful=tuple(one for one in (*present, *unseen) if one.id in ending - noticed and one.state in ALIVE),
+        failed_starts=tuple(
+            instance for instance in ended if instance.id not in ending and not _has_ready_tag(instance, pool)
+        ),
+        lived=tuple(instance for instance in ended if _has_ready_tag(instance, pool)),
+        doubtful=tuple(instance for instance in known if instance.id in ending - noticed and instance.state in ALIVE),
         ended=tuple(
-            one.id
-            for one in present
-            if one.state is State.SHUTTING_DOWN or (one.id in ending and one.state is State.TERMINATED)
+            instance.id
+            for instance in present
+            if instance.state is State.SHUTTING_DOWN or (instance.id in ending and instance.state is State.TERMINATED)
         ),
         idle=frozenset(
-            one.id for one in present if one.protected and one.id in unready and is_late(one, pool, now, minute)
+            instance.id
+            for instance in present
+            if instance.protected and instance.id in unready and is_late(instance, pool, now, minute)
         ),
     )
 
 
 def is_late(instance: Instance, pool: Pool | None, now: datetime, minute: timedelta) -> bool:
-    """Whether an instance was launched so long ago that it ought to be ready."""
+    """Whether an instance was launched so long ago that it should be ready."""
     return pool is not None and instance.launched_at <= now - pool.ready_timeout_minutes * minute
 
 
 def recently_launched(memory: Memory, now: datetime) -> Iterator[Instance]:
-    """What we launched minutes ago, as EC2 answered it."""
+    """Instances launched minutes ago, as EC2's answers named them."""
     for batch in memory.launched:
         if now - batch.at < RECENT:
             for offering, ids in batch.ids.items():
@@ -231,7 +236,7 @@ def _proves_ready(instance: Instance, pool: Pool | None, checked: frozenset[str]
 
 
 def _has_ready_tag(instance: Instance, pool: Pool | None) -> bool:
-    """Whether the workload has said that it is ready; an instance that ended after that had lived."""
+    """Whether the workload has set its ready tag; an instance that ended after that is no failed start."""
     if pool is None or pool.ready_tag is None:
         return False
     key, given, value = pool.ready_tag.partition("=")
@@ -239,7 +244,7 @@ def _has_ready_tag(instance: Instance, pool: Pool | None) -> bool:
 
 
 def _in_flight(attempt: Attempt | None, listed: Iterable[Instance]) -> int:
-    """How much an open attempt may still have launched: EC2 shows each instance with the attempt's tag, some day."""
+    """Units that an open attempt may have launched and EC2 does not show yet, by the attempt's tag."""
     if attempt is None:
         return 0
-    return max(0, attempt.count - units(one for one in listed if one.attempt_id == attempt.id))
+    return max(0, attempt.count - units(instance for instance in listed if instance.attempt_id == attempt.id))

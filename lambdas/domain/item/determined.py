@@ -1,4 +1,4 @@
-"""Reads a Determined AI resource pool: what of it becomes a pool item, and what does not, by name and with the reason.
+"""Converts a Determined AI resource pool to a pool item, and names what is left out, with the reason.
 
 Fields, meanings and defaults: determined-ai/determined c1e9c6d, agent resource manager, AWS provider; fields of other
 versions from that repository's history.
@@ -14,13 +14,13 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 DEFAULTS = {"instance_type": "g4dn.metal", "max_instances": 5, "min_instances": 0, "spot": False}
-"""Determined's own, where they differ from ours or name the machine: an absent ``spot`` means on-demand there."""
+"""Determined's defaults where they differ from ours or name the machine: an absent ``spot`` means on demand there."""
 
 MACHINE_DEFAULTS = {"root_volume_size": 200, "network_interface.public_ip": True}
-"""Further ones: what the machines of a pool are like that says nothing of it."""
+"""Determined's defaults for the machines of a pool that does not set them."""
 
 ROOT_DEVICE = {"root_device_name": "/dev/sda1", "root_volume_type": "gp2"}
-"""Where Determined puts root_volume_size, whatever the image: its images' root device. Ours has another one."""
+"""The device that Determined gives root_volume_size, whatever the image. Our default is another device."""
 
 NO_CAP = "OnDemand"
 """Determined's word for no spot_max_price; its configuration is printed with it."""
@@ -36,10 +36,10 @@ STRAIGHT = {
     "root_volume_size": "root_volume_size_gib",
     "iam_instance_profile_arn": "iam_instance_profile",
 }
-"""Their name -> ours, where the value is taken over as it stands. Determined reads an empty text as absent."""
+"""Their name -> ours, where the value is used unchanged. Determined reads an empty text as absent."""
 
 OLD_NAMES = {"provider": "type", "spot_instance_enabled": "spot"}
-"""What a provider's fields were called once -> now."""
+"""Former names of a provider's fields -> names of today."""
 
 NETWORK = {"subnet_id": "subnet_ids", "security_group_id": "security_group_ids", "public_ip": "associate_public_ip"}
 TURNED = ("startup_script", "instance_name", "custom_tags", "max_agent_starting_period")
@@ -54,7 +54,7 @@ MASTER = "serves Determined's master, which Spot Pools does not run"
 IDLE = "Spot Pools keeps the size that target_size asks for; it does not watch for idle machines"
 ONE_STACK = "instances carry the tag spotpools:stack"
 PAUSES = "each reason for a failed launch has its own pause; see docs/error-codes.md"
-TRIED_ON = "a missing instance is requested until it is there"
+TRIED_ON = "a missing instance is requested until it runs"
 
 SECONDS = {
     "h": Decimal(3600),
@@ -118,12 +118,12 @@ PROVIDER_NOT_APPLIED = {
 
 
 class ElsewhereError(ValueError):
-    """A pool that runs on something else than EC2 instances of Determined's making."""
+    """A pool that does not run on EC2 instances that Determined launches."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A pool item made of a Determined pool; ``not_applied``: what was left out -> why; ``absent``: in words."""
+    """A pool item made from a Determined pool. ``not_applied``: field -> why it is left out; ``absent``: sentences."""
 
     item: dict[str, Any]
     not_applied: dict[str, str]
@@ -134,7 +134,7 @@ class Imported:
 class Found:
     """A pool of a configuration: its place, as names and numbers with dots between, and its resource manager's type.
 
-    ``bare``: of the oldest form, where the place is the provider's alone.
+    ``bare``: the oldest form, where only a provider has this place.
     """
 
     place: str
@@ -144,7 +144,7 @@ class Found:
 
 
 def find_pools(configuration: Mapping[str, Any]) -> list[Found]:
-    """Every pool of a master's configuration, or of a part of it; none if it lists none where Determined looks."""
+    """Every pool of a master's configuration, or of a part of it; empty if Determined would find none there."""
     found: list[Found] = []
     for place, owner in _owners(configuration):
         manager = owner.get("resource_manager", owner)
@@ -160,25 +160,25 @@ def find_pools(configuration: Mapping[str, Any]) -> list[Found]:
 
 
 def _owners(configuration: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Where pools are listed, with the place before them: ``config`` is what the master's API wraps it all in."""
+    """What may list pools, each with the path before them. The master's API wraps everything in ``config``."""
     further = configuration.get("additional_resource_managers")
     owners = {
         "": configuration,
         "config.": configuration.get("config"),
         "resource_manager.": configuration.get("resource_manager"),
         **{
-            f"additional_resource_managers.{n}.": one
-            for n, one in enumerate(further if isinstance(further, list) else ())
+            f"additional_resource_managers.{n}.": manager
+            for n, manager in enumerate(further if isinstance(further, list) else ())
         },
     }
     return ((place, owner) for place, owner in owners.items() if isinstance(owner, Mapping))
 
 
 def import_pool(pool: Mapping[str, Any], manager: str = "agent") -> Imported:
-    """Translate one entry of ``resource_pools`` of a resource manager of this type.
+    """Convert one entry of ``resource_pools`` of a resource manager of this type.
 
-    Raises ElsewhereError for one without an AWS provider; ValueError for a masked value, or a field that no Determined
-    has: a misspelt price cap must not pass as none.
+    Raises ElsewhereError for a pool without an AWS provider, and ValueError for a masked value or a field that
+    Determined does not have: a misspelt price cap must not count as no cap.
     """
     provider = _given(_aws(pool, manager))
     network = provider.get("network_interface", {})
@@ -206,17 +206,17 @@ def import_pool(pool: Mapping[str, Any], manager: str = "agent") -> Imported:
 
 
 def _in_words(absent: Mapping[str, Any], *, has_image: bool) -> Iterator[str]:
-    """What the pool does not say, and what it means to Determined or to us."""
+    """What the pool leaves out, and what that means to Determined or to Spot Pools."""
     shown = (f"{name} {str(value).lower()}" for name, value in absent.items() if name not in ("min_instances", "spot"))
     on_demand = ["spot false (on demand)"] if "spot" in absent else []
-    if told := [*on_demand, *shown]:
-        yield f"absent, so as Determined has it: {', '.join(told)}"
+    if assumed := [*on_demand, *shown]:
+        yield f"absent, so Determined's defaults apply: {', '.join(assumed)}"
     if not has_image:
-        yield "image_id is absent: Determined takes an image of its own then, Spot Pools current Amazon Linux 2023"
+        yield "image_id is absent: Determined then uses an image of its own, Spot Pools current Amazon Linux 2023"
 
 
 def _aws(pool: Mapping[str, Any], manager: str) -> dict[str, Any]:
-    """The provider of a pool on AWS, its fields as they are called today."""
+    """The provider of a pool on AWS, with today's field names."""
     given = pool.get("provider")
     if manager in OTHER_MANAGERS:
         raise ElsewhereError(f"its resource manager is {manager}; {ONLY_EC2}")
@@ -232,7 +232,7 @@ def _aws(pool: Mapping[str, Any], manager: str) -> dict[str, Any]:
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What is said. Determined reads an empty text as absent, and prints an absent value as null."""
+    """The fields that are set. Determined reads an empty text as absent, and prints an absent value as null."""
     return {name: value for name, value in values.items() if value is not None and value != ""}
 
 
@@ -250,15 +250,15 @@ def _texts(value: object) -> Iterator[str]:
         case str():
             yield value
         case Mapping():
-            for one in value.values():
-                yield from _texts(one)
+            for part in value.values():
+                yield from _texts(part)
         case list():
-            for one in value:
-                yield from _texts(one)
+            for part in value:
+                yield from _texts(part)
 
 
 def _machine(provider: Mapping[str, Any]) -> dict[str, Any]:
-    """What is said of the machine in other words than ours."""
+    """What the provider says about the machine in other words than a pool item."""
     said: dict[str, Any] = {}
     tags = {tag["key"]: tag["value"] for tag in _pairs(provider.get("custom_tags"))}
     if provider.get("instance_name"):
@@ -267,7 +267,7 @@ def _machine(provider: Mapping[str, Any]) -> dict[str, Any]:
         said["tags"] = tags
     if script := provider.get("startup_script"):
         text = str(script)
-        # Theirs is a part of a root shell script; EC2 runs only what says what it is.
+        # Determined's script is part of a root shell script; EC2 runs only text that begins with a known head.
         said["user_data"] = text if text.startswith(("#!", "#cloud-config")) else f"#!/bin/bash\n{text}"
     if period := provider.get("max_agent_starting_period"):
         said["ready_timeout_minutes"] = _minutes(str(period))
@@ -285,7 +285,7 @@ def _minutes(duration: str) -> int:
     """A duration in whole minutes, rounded up."""
     parts = DURATION.findall(duration[:100])
     if not parts or "".join(number + unit for number, unit in parts) != duration:
-        raise ValueError(f"provider.max_agent_starting_period: {duration[:40]} is no duration such as 20m or 1h30m")
+        raise ValueError(f"provider.max_agent_starting_period: {duration[:40]} is not a duration such as 20m or 1h30m")
     seconds = sum((Decimal(number) * SECONDS[unit] for number, unit in parts), Decimal(0))
     return int((seconds / 60).to_integral_value(ROUND_CEILING))
 

@@ -52,7 +52,7 @@ def parse_pool(item: Mapping[str, Any]) -> Pool | tuple[SpecError, ...]:
 
 
 def recalled(remembered: Mapping[str, Any] | None) -> Pool | None:
-    """A remembered item. What an earlier version wrote down may be none any more: then None."""
+    """A remembered item as a pool; None if there is none, or if this version no longer accepts it."""
     try:
         return Pool.model_validate(remembered, context=user_data.REMEMBERED) if remembered else None
     except ValidationError:
@@ -98,26 +98,26 @@ def _fault(fault: Mapping[str, Any], item: Mapping[str, Any]) -> SpecError:
         return SpecError(field=name, value="(absent)", rule=f"required: {rule}", remedy=remedy)
     inner = len(place) > 1 and isinstance(item[written], Mapping | list)
     where = ".".join(str(step) for step in place) if inner else written
-    told = _secret(item[written]) if name == "user_data" else _shown(value if inner else item[written])
-    return SpecError(field=_shown(where), value=told, rule=rule, remedy=remedy)
+    shown = _secret(item[written]) if name == "user_data" else _shown(value if inner else item[written])
+    return SpecError(field=_shown(where), value=shown, rule=rule, remedy=remedy)
 
 
 def _unknown(name: str, value: object) -> SpecError:
-    """A long text may be user data under a wrong name."""
+    """A long text is not shown, because it may be user data under a wrong name."""
     nearest = _nearest(name)
     remedy = f"Did you mean {nearest}? Rename it." if nearest else f"Remove it. Known names: {', '.join(KNOWN_NAMES)}."
-    told = _secret(value) if isinstance(value, str) and len(value) > SHOWN_VALUE_LENGTH else _shown(value)
-    return SpecError(field=_shown(name), value=told, rule="a known attribute name", remedy=remedy)
+    shown = _secret(value) if isinstance(value, str) and len(value) > SHOWN_VALUE_LENGTH else _shown(value)
+    return SpecError(field=_shown(name), value=shown, rule="a known attribute name", remedy=remedy)
 
 
 @lru_cache(maxsize=256)
 def _nearest(name: str) -> str | None:
-    """Kept, for an item is read at each reconcile and the search is the longest part of it."""
+    """Cached, because every reconcile reads the item, and this search takes most of that time."""
     return next(iter(difflib.get_close_matches(name, KNOWN_NAMES, n=1, cutoff=0.6)), None)
 
 
 def _secret(value: object) -> str:
-    """What is told of a value that may hold secrets."""
+    """What a fault shows of a value that may hold secrets."""
     return f"({len(value)} characters)" if isinstance(value, str) else f"({type(value).__name__})"
 
 

@@ -1,4 +1,4 @@
-"""What a pool's machines are like, as written in its item: image, network, role, disk. One digest tells two apart."""
+"""The machines of a pool, as its item describes them: image, network, role, disk. A digest identifies them."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from lambdas.domain.item.fields import SecurityGroupId, WholeNumber, listed, spe
 from lambdas.domain.item.tags import KEY_LENGTH, TAGS_LIMIT, TagKey, TagValue
 
 USER_DATA_LIMIT = 16_384
-"""Bytes of user data that EC2 takes, before base64."""
+"""Bytes of user data that EC2 accepts, before base64."""
 
 DIGEST_LENGTH = 12
 
 ARM = re.compile(r"^(a1|[a-z]+[0-9]+[a-z-]*g[a-z0-9-]*)\.")
-"""Families with an ARM processor have a g behind the generation: m7g, im4gn, g5g, p6e-gb200; and there is a1."""
+"""Families with an ARM processor have a g after the generation: m7g, im4gn, g5g, p6e-gb200; and there is a1."""
 
-_SIZES = ", ".join(f"{name} {one.gib[0]} to {one.gib[1]}" for name, one in volumes.TYPES.items())
+_SIZES = ", ".join(f"{name} {volume.gib[0]} to {volume.gib[1]}" for name, volume in volumes.TYPES.items())
 _IOPS = ", ".join(
-    f"{name} {one.iops[0]} to {one.iops[1]}, at most {one.iops_per_gib} a GiB"
-    for name, one in volumes.TYPES.items()
-    if one.iops
+    f"{name} {volume.iops[0]} to {volume.iops[1]}, at most {volume.iops_per_gib} a GiB"
+    for name, volume in volumes.TYPES.items()
+    if volume.iops
 )
 
 
@@ -84,7 +84,7 @@ class Machine(BaseModel):
             "Shorten it, for example by fetching the rest from S3.",
         ),
     )
-    # Bounds stand before what they bound: a validator sees only the fields above it.
+    # Bounds come before what they limit: a validator sees only the fields above it.
     root_volume_type: Literal["gp3", "gp2", "io1", "io2", "standard"] = Field(
         "gp3",
         **spec(
@@ -141,7 +141,7 @@ class Machine(BaseModel):
         default=None,
         strict=True,
         **spec(
-            "Whether machines get a public IPv4 address. Absent: as the subnet says.",
+            "Whether machines get a public IPv4 address. Absent: the subnet decides.",
             "true or false",
             "Set associate_public_ip to the boolean true or false (not a text).",
         ),
@@ -180,16 +180,16 @@ class Machine(BaseModel):
 
     @property
     def plain(self) -> bool:
-        """Whether nothing of it is said."""
+        """Whether the item describes nothing, so that every attribute has its default."""
         return not self.model_dump(exclude_defaults=True)
 
 
 def digest(words: Any) -> str:
-    """A short name for a description: equal words, equal name."""
+    """A short name for a description: equal descriptions have equal names."""
     text = json.dumps(words, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_LENGTH]
 
 
 def architectures(instance_types: Iterable[str]) -> set[str]:
-    """The processors that types of these names have."""
+    """The processor architectures of instance types with these names."""
     return {"arm64" if ARM.match(name) else "x86_64" for name in instance_types}

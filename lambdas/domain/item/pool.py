@@ -55,7 +55,7 @@ class Market(StrEnum):
 
 
 class LaunchTemplate(BaseModel):
-    """A ready EC2 launch template; it must carry this stack's tag, or EC2 refuses the launch."""
+    """An existing EC2 launch template; it must carry this stack's tag, or EC2 refuses the launch."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -74,7 +74,7 @@ class LaunchTemplate(BaseModel):
 
 
 class Fallback(BaseModel):
-    """What to do when spot capacity stays away: buy on demand, and give it back when spot returns."""
+    """What to do while spot capacity is missing: buy on demand, and return to spot when it is back."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -100,7 +100,7 @@ Minutes = Annotated[WholeNumber, Field(ge=0, le=1440)]
 class Pool(Machine):
     """A valid pool item."""
 
-    # Bounds stand before what they bound: a validator sees only the fields above it.
+    # Bounds come before what they limit: a validator sees only the fields above it.
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pool_name: str = Field(
@@ -139,7 +139,7 @@ class Pool(Machine):
         (),
         max_length=50,
         **spec(
-            "Sizes by time of day: the entry that came last is in force.",
+            "Sizes by time of day: the entry that started last is in force.",
             "up to 50 maps: cron (five fields), timezone (an IANA name; UTC), target_size, min_instances (optional)",
             'Write for example [{"cron": "0 8 * * MON-FRI", "timezone": "Europe/Berlin", "target_size": 5}]; sizes are '
             "within max_instances.",
@@ -202,7 +202,7 @@ class Pool(Machine):
     launch_template: LaunchTemplate | None = Field(
         None,
         **spec(
-            "A ready launch template, tagged for this stack, in place of image_id and the like.",
+            "An existing launch template, tagged for this stack, instead of image_id and the like.",
             "a map of id or name, and version ($Default, $Latest or a number); not together with image_id and the like",
             'Give {"id": "lt-…"} or {"name": "…"}, not both, and optionally a version; or describe the machine inline.',
         ),
@@ -245,8 +245,8 @@ class Pool(Machine):
     update: Literal["on_replace", "rolling"] = Field(
         "on_replace",
         **spec(
-            "What a changed description does to instances that an older one made: on_replace leaves them until they go "
-            "for another reason, rolling replaces them.",
+            "What a changed description does to instances that an older one made: on_replace leaves them until they "
+            "end for another reason, rolling replaces them.",
             "on_replace or rolling",
             "Set update to on_replace or rolling.",
         ),
@@ -273,16 +273,16 @@ class Pool(Machine):
     ) = Field(
         None,
         **spec(
-            "The tag that the workload sets on its instance when it is ready. Absent: EC2's status checks say it.",
+            "The tag that the workload sets on its instance when it is ready. Absent: EC2's status checks decide.",
             "KEY or KEY=VALUE",
-            'Write for example "ready=true", and let the workload tag its instance so.',
+            'Write for example "ready=true", and let the workload set this tag on its instance.',
         ),
     )
     on_rebalance: Literal["ignore", "replace_first"] = Field(
         "ignore",
         **spec(
             "What a rebalance recommendation or scheduled EC2 maintenance does: ignore records it, replace_first "
-            "replaces the instance and lets it go when the replacement is ready.",
+            "replaces the instance and terminates it when the replacement is ready.",
             "ignore or replace_first",
             "Set on_rebalance to ignore or replace_first.",
         ),
@@ -325,20 +325,20 @@ class Pool(Machine):
     @classmethod
     def _entries_within_max(cls, entries: tuple[Entry, ...], info: ValidationInfo) -> tuple[Entry, ...]:
         limit = info.data.get("max_instances")
-        if limit is not None and any(max(one.target_size, one.min_instances or 0) > limit for one in entries):
+        if limit is not None and any(max(entry.target_size, entry.min_instances or 0) > limit for entry in entries):
             raise ValueError(f"a size above max_instances ({limit})")
         return entries
 
     @field_validator("instance_types")
     @classmethod
     def _some_and_alike(cls, types: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if "requirements" not in info.data:  # faulty, which is told: whether types are needed cannot be
+        if "requirements" not in info.data:  # a fault that is reported itself: whether types are needed is unknown
             return types
         if bool(types) == bool(info.data["requirements"]):
             raise ValueError("instance_types or requirements, one of both")
         if any(name.startswith("mac") for name in types):
             raise BrokenRuleError(
-                "no mac types: they run on dedicated hosts alone, which a fleet does not launch on",
+                "no mac types: they run only on dedicated hosts, where a fleet does not launch",
                 "Remove them from instance_types.",
             )
         if len(architectures(types)) > 1:
@@ -366,15 +366,15 @@ class Pool(Machine):
     @field_validator("spot_max_price")
     @classmethod
     def _above_ec2s_least(cls, cap: str | None, info: ValidationInfo) -> str | None:
-        """A cap is sent for each unit, and EC2 refuses the whole call for one that is too low."""
+        """The cap is sent per unit, and EC2 refuses the whole call if a unit's cap is too low."""
         weights = info.data.get("weights")
         if not weights or cap is None or cap.endswith("%") or info.data.get("spot") is False:
             return cap
         heaviest = max(weights, key=lambda name: (weights[name], name))
         if rounded_down(Decimal(cap) / weights[heaviest]) <= LOWEST_PRICE:
             raise BrokenRuleError(
-                f"spot_max_price divided by each weight is above {LOWEST_PRICE} USD, the least that EC2 takes for a "
-                f"unit; {heaviest} has the weight {weights[heaviest]}",
+                f"spot_max_price divided by each weight is above {LOWEST_PRICE} USD, the lowest price that EC2 accepts "
+                f"for a unit; {heaviest} has the weight {weights[heaviest]}",
                 f"Raise spot_max_price above {format_price(LOWEST_PRICE * weights[heaviest])}, or use smaller weights "
                 "and sizes, such as 1 and 2 instead of 100 and 200.",
             )
@@ -390,7 +390,7 @@ class Pool(Machine):
         tags = info.data.get("tags", {})
         if key in tags and (not given or tags[key] == value):
             raise BrokenRuleError(
-                "a tag that the machine does not carry from the start, as tags has it",
+                "a tag that is not in tags, which the machine carries from the start",
                 "Let the workload set another tag, or another value.",
             )
         if info.data.get("launch_template") and not showable(key):
@@ -421,19 +421,19 @@ class Pool(Machine):
 
     @property
     def possible_weights(self) -> frozenset[int]:
-        """What its instances may count for, as far as the item tells."""
+        """The weights that its instances may have, as far as the item shows."""
         if self.requirements is not None:
             return frozenset({1, *self.weights.values()})
         return frozenset(self.weight(name) for name in self.instance_types)
 
     @property
     def market(self) -> Market:
-        """What the pool buys as a rule."""
+        """The market that the pool usually buys on."""
         return Market.SPOT if self.spot else Market.ON_DEMAND
 
     @property
     def markets(self) -> tuple[Market, ...]:
-        """All that it may ever buy on."""
+        """All markets that it may ever buy on."""
         on_demand = not self.spot or self.on_demand_base > 0 or self.fallback is not None
         return tuple(market for market, may in ((Market.SPOT, self.spot), (Market.ON_DEMAND, on_demand)) if may)
 
@@ -446,7 +446,7 @@ class Pool(Machine):
     def cap(self, on_demand_price: Decimal | None) -> Decimal | None:
         """The most to pay for a spot instance-hour (USD) of a type with this on-demand price; None: no cap of ours.
 
-        Raises ValueError for a share of a price that is not known: an unknown cap must never pass as none.
+        Raises ValueError for a share of an unknown price: an unknown cap must never count as no cap.
         """
         if self.spot_max_price is None:
             return None
@@ -457,37 +457,37 @@ class Pool(Machine):
         return rounded_down(self.share * on_demand_price)
 
     def unit_cap(self, on_demand_price: Decimal | None, units: int) -> Decimal | None:
-        """The same for each of an instance's units, as EC2 takes it: cut, so that together they are not above it."""
+        """The cap for each of an instance's units, rounded down so that together they are not above it."""
         cap = self.cap(on_demand_price)
         return None if cap is None else rounded_down(cap / units)
 
     @property
     def architecture(self) -> str:
-        """The processor that its instances have."""
+        """The processor architecture of its instances."""
         return self.requirements.architecture if self.requirements else next(iter(architectures(self.instance_types)))
 
     @property
     def machine(self) -> Machine:
-        """The inline description alone."""
+        """The inline description without the rest of the item."""
         return Machine.model_validate(self.model_dump(include=set(Machine.model_fields)), context=user_data.REMEMBERED)
 
     @property
     def described(self) -> bool:
-        """Whether the pool needs a launch template of its own: the stack's is for x86_64 machines without wishes."""
+        """Whether the pool needs its own launch template: the stack's is for x86_64 machines without customisation."""
         plain = self.machine.plain and self.architecture == "x86_64" and not self.unshowable
         return self.launch_template is None and not plain
 
     @property
     def unshowable(self) -> tuple[str, ...]:
-        """Keys of its tags that instance metadata cannot show: EC2 takes them only where metadata shows no tags."""
+        """Keys of its tags that instance metadata cannot show: EC2 accepts them only if metadata shows no tags."""
         ready = [self.ready_tag.partition("=")[0]] if self.ready_tag else []
         return tuple(key for key in (*sorted(self.tags), *ready) if not showable(key))
 
     @cached_property
     def machine_digest(self) -> str:
-        """A short name for all that makes its machines what they are; instances carry it, so that drift can be seen.
+        """A short name for everything that defines its machines. Instances carry it, so that drift is visible.
 
-        Which types it may have is no part of it: wider requirements make no instance wrong.
+        The allowed types are not part of it: wider requirements make no instance outdated.
         """
         if kept := user_data.digest_of(self.user_data):
             return kept
@@ -503,17 +503,17 @@ class Pool(Machine):
 
     @cached_property
     def launch_terms(self) -> str:
-        """A digest of all that a launch depends on: the spec without its sizes, its patience and its pause."""
+        """A digest of all that a launch depends on: the spec without sizes, waiting times and the pause."""
         return digest(self.terms_written_out)
 
     @property
     def terms_written_out(self) -> dict[str, Any]:
-        """The same in full."""
+        """The launch terms in full."""
         return self.model_dump(mode="json", exclude=NOT_OF_A_LAUNCH, exclude_defaults=True)
 
 
 def warnings_of(pool: Pool) -> tuple[str, ...]:
-    """What is doubtful about a valid item, a sentence each that names the attribute; nothing is refused for it."""
+    """Warnings about a valid item, one sentence each that names the attribute; nothing is refused because of them."""
     return tuple(_warnings(pool))
 
 
@@ -526,7 +526,7 @@ def _warnings(pool: Pool) -> Iterator[str]:
     if pool.unshowable:
         yield (
             f"tags and ready_tag have keys that EC2 cannot show in instance metadata ({', '.join(pool.unshowable)}), "
-            "so the machines' metadata shows no tags; a job that reads its pool's name there must get it otherwise."
+            "so the machines' metadata shows no tags; a job that reads its pool's name there must get it elsewhere."
         )
     if len(pool.security_group_ids) > USUAL_SECURITY_GROUPS:
         yield (

@@ -1,4 +1,4 @@
-"""What instance types a pool accepts when it names none: EC2 finds them by their properties."""
+"""Which instance types a pool accepts if it names none: EC2 finds them by their properties."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sizes by time of day: the entry that came last by its own clock holds until another one comes."""
+"""Sizes by time of day: the entry that started last, in its own time zone, is in force until another one starts."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, field_validator
 from lambdas.domain.item.fields import Size
 
 FURTHEST = timedelta(days=400)
-"""How far back an entry may have come last; one that comes more rarely than yearly never holds."""
+"""How long ago an entry may have started; one that starts less often than yearly is never in force."""
 
 LARGEST_CHANGE = timedelta(days=1)
-"""Clocks are set by an hour as a rule; zones that moved over the date line were set by a day."""
+"""Clocks usually change by an hour; zones that moved across the date line changed by a day."""
 
 
 class Entry(BaseModel):
-    """From each moment of ``cron`` on, read in ``timezone``, the pool's sizes are these."""
+    """From each time of ``cron`` on, read in ``timezone``, the pool has these sizes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,14 +50,14 @@ class Entry(BaseModel):
         return name
 
     def last_came(self, now: datetime) -> datetime | None:
-        """When its moment was last, at or before ``now`` (UTC): what has come stays come, whatever clocks are set to.
+        """When the entry last started, at or before ``now`` (UTC). Setting a clock back does not undo a start.
 
-        As cron has it: a moment that a clock skips comes when the clock goes on, one that it repeats comes once, but
-        twice if the entry is of every hour.
+        As in cron: a time that a clock skips starts when the clock goes on; a time that it repeats starts once, or
+        twice if the entry is for every hour.
         """
         zone = ZoneInfo(self.timezone)
         now = now.astimezone(UTC)
-        # Clocks that were just set back show a time at which more has come already.
+        # A clock that was just set back shows an earlier time than entries that have started already.
         shown = now.astimezone(zone).replace(tzinfo=None, fold=0) + _set_back(zone, now)
         every_hour = self.cron.split()[1].startswith("*")
         for moment in CronSim(self.cron, shown.replace(microsecond=0) + timedelta(seconds=1), reverse=True):
@@ -70,22 +70,22 @@ class Entry(BaseModel):
 
 
 def _set_back(zone: ZoneInfo, now: datetime) -> timedelta:
-    """How much later clocks of the zone could show, had they not been set back in the last day."""
+    """How much later clocks of the zone would show, if they had not been set back in the last day."""
     offsets = [(now - timedelta(hours=hours)).astimezone(zone).utcoffset() or timedelta(0) for hours in (0, 12, 24)]
     return max(timedelta(0), max(offsets) - offsets[0])
 
 
 def _instants(shown: datetime, zone: ZoneInfo, *, twice: bool) -> list[datetime]:
-    """When a clock of the zone shows this time, in UTC; of a time that it skips, the moment at which it skips it."""
+    """When a clock of the zone shows this time, in UTC; for a time that it skips, when it skips it."""
     first, second = (shown.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     if first.astimezone(zone).replace(tzinfo=None) == shown:
         return [first, second] if twice else [first]
-    # Read by the clock before the change it lies behind it, by the clock after the change before it.
+    # With the offset before the change it is after the change; with the offset after the change it is before.
     return [_change_between(second, first, zone)]
 
 
 def _change_between(before: datetime, after: datetime, zone: ZoneInfo) -> datetime:
-    """The moment, to the second, at which a clock of the zone is set."""
+    """When, to the second, a clock of the zone changes."""
     offset = before.astimezone(zone).utcoffset()
     while after - before > timedelta(seconds=1):
         middle = before + (after - before) / 2
@@ -98,6 +98,6 @@ def _change_between(before: datetime, after: datetime, zone: ZoneInfo) -> dateti
 
 
 def in_force(entries: Iterable[Entry], now: datetime) -> Entry | None:
-    """The entry that came last; of several at one moment the one that stands last in the list."""
+    """The entry that started last; of several that started together, the last in the list."""
     came = [(at, number, entry) for number, entry in enumerate(entries) if (at := entry.last_came(now)) is not None]
-    return max(came, key=lambda one: one[:2])[2] if came else None
+    return max(came, key=lambda occurrence: occurrence[:2])[2] if came else None

@@ -1,4 +1,4 @@
-"""Tags of one's own: what EC2 takes as key and value, and which keys instance metadata can show."""
+"""Users' tags: which keys and values EC2 accepts, and which keys instance metadata can show."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pydantic import AfterValidator, BeforeValidator, StringConstraints
 from lambdas.domain.item.fields import BrokenRuleError, as_text
 
 TAGS_LIMIT = 40
-"""EC2 takes 50 a resource; the control plane sets some itself, and AWS may add its own."""
+"""EC2 accepts 50 for each resource; the control plane sets some itself, and AWS may add its own."""
 
 KEY_LENGTH = 127
-"""As EC2's service model has it."""
+"""From EC2's service model."""
 
 VALUE_LENGTH = 256
 
@@ -24,7 +24,7 @@ TAG_TEXT = re.compile(r"[\w .:/=+\-@]*")
 
 SHOWABLE = re.compile(r"[0-9A-Za-z\-_+=,.@:]+")
 NOT_SHOWABLE = (".", "..", "_index")
-"""With tags in instance metadata EC2 refuses all other keys, and these (EC2 User Guide, tags in instance metadata)."""
+"""If instance metadata shows tags, EC2 refuses other keys, and these (EC2 User Guide, tags in instance metadata)."""
 
 
 def _key(key: str) -> str:

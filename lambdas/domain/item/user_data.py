@@ -1,7 +1,7 @@
-"""What a machine makes of its user data: what cloud-init runs, what it passes over, and what was encoded before.
+"""Checks user data: what cloud-init runs, what it ignores, and what is base64 already.
 
-User data may hold secrets. So the control plane keeps no copy: of an item that it remembers, only a digest that names
-the launch template's version.
+User data may hold secrets, so the control plane keeps no copy. For an item that it remembers it keeps only a digest,
+which names the launch template's version.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HEADS = (
     "<script>",
     "<powershell>",
 )
-"""How what cloud-init runs begins, in small letters; the last two are of machines with Windows."""
+"""The beginnings of what cloud-init runs, in lower case; the last two are for machines with Windows."""
 
 OTHER_HEADS = ("[", "{")
 """TOML and JSON, which images without cloud-init read: Bottlerocket, Flatcar, Fedora CoreOS."""
@@ -32,27 +32,27 @@ OTHER_HEADS = ("[", "{")
 GZIP = b"\x1f\x8b"
 
 REMEMBERED = {"remembered": True}
-"""Context in which an item is read that the control plane has remembered."""
+"""Context for reading an item that the control plane has remembered."""
 
 _KEPT = re.compile(r"^digest:([0-9a-f]{12})$")
 
 
 def kept(machine_digest: str) -> str:
-    """What stands for user data in an item that is remembered: the digest of the machine that it belongs to."""
+    """What replaces user data in a remembered item: the digest of its machine."""
     return f"digest:{machine_digest}"
 
 
 def digest_of(text: str | None) -> str | None:
-    """The machine's digest, if user data stands there only by it."""
+    """The machine's digest, if the text is only the replacement for user data."""
     found = _KEPT.match(text or "")
     return found and found[1]
 
 
 def check(text: str) -> None:
-    """Raise BrokenRuleError for user data that is base64 already: encoded once more, it would never run."""
+    """Raise BrokenRuleError for user data that is base64 already: encoded again, it would never run."""
     if digest_of(text):
         raise BrokenRuleError(
-            "another text: this is the digest that stands for user data where the control plane remembers an item",
+            "another text: this is the digest that replaces user data in an item that the control plane remembers",
             "Write the user data itself.",
         )
     decoded = _decoded(text)
@@ -64,9 +64,9 @@ def check(text: str) -> None:
 
 
 def warning(text: str) -> str | None:
-    """What is doubtful about user data that is accepted, in one sentence; None: nothing."""
+    """A warning about user data that is accepted, in one sentence; None if there is none."""
     if text[:1].isspace() and text.lstrip().startswith("#!"):
-        return "user_data has white space before #!, so the script will not run: begin with #! at once."
+        return "user_data has white space before #!, so the script will not run: remove the white space."
     if digest_of(text) or _runs(text) or text.lstrip().startswith(OTHER_HEADS):
         return None
     if _decoded(text) is not None:
@@ -82,7 +82,7 @@ def _runs(text: str) -> bool:
 
 
 def _decoded(text: str) -> bytes | None:
-    """What the text decodes to, if it is nothing but base64, with or without line breaks and padding."""
+    """The decoded text, if it is only base64, with or without line breaks and padding."""
     packed = "".join(text.split()).rstrip("=")
     try:
         decoded = base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)

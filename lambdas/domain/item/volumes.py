@@ -1,4 +1,4 @@
-"""What EC2 allows of a root volume, by its type: sizes, IOPS, throughput (its service model, EBS User Guide)."""
+"""What EC2 allows for a root volume, by its type: sizes, IOPS, throughput (its service model, EBS User Guide)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lambdas.domain.item.fields import BrokenRuleError
 
 GP3_IOPS = 3_000
-"""What a gp3 volume of any size has without being asked."""
+"""The IOPS of a gp3 volume of any size, if none are requested."""
 
 IOPS_PER_MIBPS = 4
 """A gp3 volume's throughput is at most 0.25 MiB/s for each of its IOPS."""
@@ -15,7 +15,7 @@ IOPS_PER_MIBPS = 4
 
 @dataclass(frozen=True)
 class VolumeType:
-    """Bounds, both ends included. Without ``iops`` the type takes none; ``needs_iops``: it launches only with them."""
+    """Bounds, both ends included. Without ``iops`` the type accepts none; with ``needs_iops`` it requires them."""
 
     gib: tuple[int, int]
     iops: tuple[int, int] | None = None
@@ -30,9 +30,9 @@ TYPES = {
     "io2": VolumeType((4, 65_536), (100, 256_000), 1_000, needs_iops=True),
     "standard": VolumeType((1, 1_024)),
 }
-"""Those that a machine can start from; EC2 does not start one from st1 or sc1."""
+"""The types that a machine can start from; EC2 does not start one from st1 or sc1."""
 
-PROVISIONED = ", ".join(name for name, one in TYPES.items() if one.iops)
+PROVISIONED = ", ".join(name for name, volume in TYPES.items() if volume.iops)
 
 
 def check_size(kind: str, gib: int | None) -> None:
@@ -63,7 +63,7 @@ def check_iops(kind: str, gib: int | None, iops: int | None) -> None:
     if gib is None:
         raise _no_size("root_volume_iops")
     least, most = bounds
-    # What gp3 has anyway may be asked of the smallest volume as well.
+    # The smallest volume may also request what every gp3 volume has.
     most = min(most, max(ratio * gib, GP3_IOPS if kind == "gp3" else 0))
     if not least <= iops <= most:
         raise BrokenRuleError(

@@ -1,4 +1,4 @@
-"""What instances cost an hour, and how much less that is than the same on demand."""
+"""What instances cost per hour, and how much less that is than on demand."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from lambdas.domain.model.results import Failure
 
 @dataclass(frozen=True)
 class Prices:
-    """USD per instance-hour: spot by offering, on demand by instance type; what is not known is not there.
+    """USD per instance-hour: spot by offering, on demand by instance type. Unknown prices are absent.
 
-    ``unanswered`` is why: EC2's or the price list's refusals.
+    ``unanswered`` says why: the refusals of EC2 or the price list.
     """
 
     spot: Mapping[str, Decimal] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Prices:
 
 @dataclass(frozen=True)
 class Cost:
-    """USD an hour that are paid, and that are saved against on demand; ``unpriced`` instances are in neither."""
+    """USD per hour that are paid, and saved compared with on demand; ``unpriced`` instances are in neither."""
 
     hourly: Decimal = Decimal(0)
     saving: Decimal = Decimal(0)
@@ -39,8 +39,8 @@ class Cost:
 
 
 def cost_of(instances: Iterable[Instance], prices: Prices) -> Cost:
-    """Add up what these instances cost; one whose on-demand price is not known saves nothing."""
-    each = [(prices.of(one), prices.on_demand.get(one.instance_type)) for one in instances]
+    """Add up what these instances cost. An instance with an unknown on-demand price saves nothing."""
+    each = [(prices.of(instance), prices.on_demand.get(instance.instance_type)) for instance in instances]
     known = [(paid, listed) for paid, listed in each if paid is not None]
     return Cost(
         hourly=sum((paid for paid, _ in known), Decimal(0)),

@@ -1,4 +1,4 @@
-"""What error codes mean: the one table from code to reason. Sources: docs/error-codes.md."""
+"""The meaning of error codes: the only table from code to reason. Sources: docs/error-codes.md."""
 
 from __future__ import annotations
 
@@ -95,10 +95,10 @@ OURS: dict[Reason, tuple[str, ...]] = {
     Reason.CONFIG: ("NoMatchingTypes", "NoOnDemandPrice", "NoSubnet", "UserDataNotKept"),
     Reason.UNKNOWN: ("NoAnswer", "AttemptUnreadable"),
 }
-"""Codes of this control plane, for what AWS has no word for."""
+"""Codes of this control plane, for faults that have no code of AWS."""
 
 NOT_OF_A_LAUNCH = ("InvalidInstanceID", "InvalidNextToken", "InvalidPaginationToken")
-"""Of these nothing is known; that they begin as faults of a request do does not make them such."""
+"""These say nothing about a launch, although they begin like faults of a request."""
 
 FAMILIES = {
     "Insufficient": Reason.NO_CAPACITY,
@@ -108,13 +108,13 @@ FAMILIES = {
     "AuthFailure": Reason.CONFIG,
     "Throttl": Reason.THROTTLED,
 }
-"""What codes mean that begin so and are not in the table: EC2 has hundreds, and spellings vary between API versions."""
+"""The meaning of other codes by their beginning: EC2 has hundreds, and spellings vary between API versions."""
 
 OF_A_LIMIT = "LimitExceeded"
-"""How codes of a used-up quota end."""
+"""The ending of codes for a used-up quota."""
 
 LASTING = ("InvalidFleetConfiguration", "Unsupported", "VolumeTypeNotAvailableInZone")
-"""The type, or its volume's, is not offered in the zone: trying again soon is useless."""
+"""The zone does not offer the type, or its volume's: trying again soon is useless."""
 
 NO_ANSWER = (
     "InternalError",
@@ -128,9 +128,9 @@ NO_ANSWER = (
     "503",
     "504",
 )
-"""After these nobody knows whether the call took effect: the same attempt must be sent again, or settle.
+"""After these it is unknown whether the call took effect: the same attempt must be sent again, or settle.
 
-The numbers are what botocore makes of an answer that is none of the service's own.
+botocore uses the numbers for an HTTP answer that has no error code of the service.
 """
 
 ROLE_MISSING = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
@@ -162,16 +162,16 @@ REMEDIES = {
 }
 
 WORDS_LENGTH = 500
-"""Characters that are kept of AWS's own message."""
+"""Characters of AWS's own message that are kept."""
 
 ENCODED = re.compile(r"\s*Encoded authorization failure message: \S+")
-"""Hundreds of characters at the end of a refusal by IAM that nobody can read."""
+"""Hundreds of characters at the end of a refusal by IAM, which people cannot read."""
 
 _REASON_OF = {code: reason for table in (CODES, OURS) for reason, codes in table.items() for code in codes}
 
 
 def reason_of(code: str) -> Reason:
-    """The meaning of an error code; UNKNOWN for one that is neither in the table nor of a family."""
+    """The meaning of an error code; UNKNOWN if neither the table nor a family has it."""
     if code in _REASON_OF:
         return _REASON_OF[code]
     if code.startswith(NOT_OF_A_LAUNCH):
@@ -182,7 +182,7 @@ def reason_of(code: str) -> Reason:
 
 
 def failure(code: str, message: str, offering: str | None = None) -> Failure:
-    """An error as a failure with its meaning, and its remedy if one is known; of a long message the beginning."""
+    """An error as a failure with its meaning, and its remedy if one is known. A long message is cut."""
     words, remedy = bounded(ENCODED.sub("", message), WORDS_LENGTH), REMEDIES.get(code)
     return Failure(
         reason=reason_of(code),

@@ -1,4 +1,4 @@
-"""What EC2 says: instances and offerings, as plain values."""
+"""Instances and offerings as EC2 reports them, as plain values."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Instance:
 
     @property
     def protected(self) -> bool:
-        """Whether it is shielded from scale-in: by its user's tag, or by EC2's own termination protection."""
+        """Whether it is protected from termination: by its user's tag, or because EC2 refused."""
         return self.shielded or self.tags.get(PROTECT_TAG, "").lower() == "true"
 
 
@@ -89,12 +89,12 @@ class Offer:
 
 
 def offering_key(instance_type: str, zone: str, market: Market = Market.SPOT) -> str:
-    """Name an offering: where capacity and price are had. Spot and on-demand capacity are had apart."""
+    """The key of an offering, which has its own capacity and price. Spot and on-demand capacity are separate."""
     return f"{instance_type}/{zone}" if market is Market.SPOT else f"{instance_type}/{zone}/{market}"
 
 
 def remembered(id_: str, offering: str, at: datetime, attempt_id: str, machine: str) -> Instance:
-    """An instance as CreateFleet's answer named it, which a listing does not show yet."""
+    """An instance from CreateFleet's answer, which a listing does not show yet."""
     instance_type, zone, *market = offering.split("/")
     return Instance(
         id=id_,

@@ -42,7 +42,7 @@ class Terminate:
 
 @dataclass(frozen=True)
 class Drain:
-    """Announce that EC2 takes these instances, and run the pool's drain command on them, if it has one."""
+    """Announce that EC2 interrupts these instances, and run the pool's drain command on them, if it has one."""
 
     instances: tuple[Instance, ...]
     command: str | None
@@ -54,9 +54,9 @@ Step = Launch | Resend | Terminate | Drain
 
 @dataclass(frozen=True)
 class Blocker:
-    """Why instances are not asked for now, and when that may change.
+    """Why instances are not requested now, and when that may change.
 
-    Of several causes the reason is the most severe; ``waits``: another one passes by itself.
+    Of several causes the reason is the most severe; ``waits``: another cause passes by itself.
     """
 
     reason: Reason
@@ -70,8 +70,7 @@ class Blocker:
 class Plan:
     """What one reconcile does.
 
-    ``blocker`` is why missing instances are not asked for, ``blocked_replacement`` why replacements of those that
-    serve are not.
+    ``blocker`` says why missing instances are not requested, ``blocked_replacement`` why replacements are not.
     """
 
     steps: tuple[Step, ...] = ()

@@ -1,4 +1,4 @@
-"""What came of a plan's steps: launches, terminations, and failures by meaning."""
+"""The results of a plan's steps: launches, terminations, and failures by meaning."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ CODE_LENGTH = 100
 
 @dataclass(frozen=True)
 class Failure:
-    """One refusal by EC2, with its meaning. ``offering`` names whom it concerns; None is the whole call.
+    """One refusal by EC2, with its meaning. ``offering`` is the one that it concerns; None is the whole call.
 
-    ``subnet`` is where it should have been launched. If ``lasting``, trying again soon is useless. Code and message are
-    cut where it is made, so that statuses, logs and what quotes them stay small.
+    ``subnet`` is where the launch should have been. If ``lasting``, trying again soon is useless. Code and message are
+    cut here, so that statuses, logs and other texts that quote them stay small.
     """
 
     reason: Reason
@@ -29,7 +29,7 @@ class Failure:
     subnet: str | None = None
 
     def __post_init__(self) -> None:
-        """Cut what was given too long."""
+        """Cut long texts."""
         object.__setattr__(self, "code", bounded(self.code, CODE_LENGTH))
         object.__setattr__(self, "message", bounded(self.message, MESSAGE_LENGTH))
 
@@ -38,9 +38,9 @@ class Failure:
 class Launched:
     """The answer to a launch attempt. Only instance ids count: errors and instances may come together.
 
-    ``attempt`` is None if EC2 refused even the questions before it. If ``answered`` is False, the attempt is open.
-    ``accepted``: EC2 took the call and answered with what it launched, possibly nothing. ``instances`` are offerings by
-    id; ``units`` what they count for, if that is not one each.
+    ``attempt`` is None if EC2 refused the requests before it. If ``answered`` is False, the attempt is open.
+    ``accepted``: EC2 accepted the call and answered with what it launched, possibly nothing. ``instances`` are
+    offerings by id; ``units`` are their units, if not one each.
     """
 
     attempt: Attempt | None
@@ -55,7 +55,7 @@ class Launched:
 
     @property
     def short(self) -> int:
-        """Units asked for and not given."""
+        """Units requested but not launched."""
         return max(0, self.asked - (len(self.instances) if self.units is None else self.units))
 
 
@@ -63,8 +63,8 @@ class Launched:
 class Terminated:
     """The answer to a termination.
 
-    ``unknown`` are ids that EC2 does not know: no more, or, just launched, not yet. Of the ``unanswered`` nobody knows
-    whether they are being terminated; the ``refused`` are those that EC2 named in a refusal.
+    ``unknown`` are ids that EC2 does not know: no longer, or not yet. For ``unanswered`` ids it is unknown whether they
+    are being terminated; ``refused`` are those that EC2 named in a refusal.
     """
 
     instance_ids: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ class Terminated:
 
 @dataclass(frozen=True)
 class DrainResult:
-    """What came of announcing the end of instances."""
+    """The result of announcing the end of instances."""
 
     drained: tuple[Drained, ...] = ()
     failures: tuple[Failure, ...] = ()
@@ -84,7 +84,7 @@ class DrainResult:
 
 @dataclass(frozen=True)
 class Results:
-    """What a reconcile's steps brought about. ``unfinished``: there was no time for all of them."""
+    """The results of a reconcile's steps. ``unfinished``: there was no time for all of them."""
 
     launched: Launched | None = None
     terminated: tuple[Terminated, ...] = ()
@@ -94,24 +94,24 @@ class Results:
     @property
     def ended(self) -> frozenset[str]:
         """Ids of the instances that EC2 agreed to terminate."""
-        return frozenset(id_ for one in self.terminated for id_ in one.instance_ids)
+        return frozenset(id_ for answer in self.terminated for id_ in answer.instance_ids)
 
     @property
     def unanswered(self) -> frozenset[str]:
-        """Ids of the instances that may be being terminated."""
-        return frozenset(id_ for one in self.terminated for id_ in one.unanswered)
+        """Ids of the instances that may be ending: the answer to their termination was lost."""
+        return frozenset(id_ for answer in self.terminated for id_ in answer.unanswered)
 
     @property
     def failures(self) -> tuple[Failure, ...]:
         """All refusals, the launch's first."""
         return (
             *(self.launched.failures if self.launched else ()),
-            *(f for one in self.terminated for f in one.failures),
-            *(_not_known(one.unknown) for one in self.terminated if one.unknown),
-            *(f for one in self.drains for f in one.failures),
+            *(f for answer in self.terminated for f in answer.failures),
+            *(_not_known(answer.unknown) for answer in self.terminated if answer.unknown),
+            *(f for drain in self.drains for f in drain.failures),
         )
 
 
 def _not_known(ids: tuple[str, ...]) -> Failure:
-    message = f"EC2 does not know {', '.join(ids[:5])}: not yet, or no more. The next listing tells."
+    message = f"EC2 does not know {', '.join(ids[:5])}: not yet, or no longer. The next listing shows which."
     return Failure(Reason.UNKNOWN, "InvalidInstanceID.NotFound", message)

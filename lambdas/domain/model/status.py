@@ -1,4 +1,4 @@
-"""What we answer and what we remember of a pool: one bounded, versioned item of the PoolStatus table."""
+"""What the control plane shows and remembers of a pool: one bounded, versioned item of the PoolStatus table."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ RECENT = timedelta(minutes=10)
 """How long our own launches and terminations outweigh a listing: EC2's answers lag for seconds to minutes."""
 
 NOTICE_COUNTS = timedelta(minutes=10)
-"""How long a notice matters. An instance that still runs after this counts again: its interruption did not come."""
+"""How long a notice matters. An instance that still runs after this counts again: it was not interrupted."""
 
 RISK_COUNTS = timedelta(days=14)
 """How long a rebalance recommendation or announced maintenance matters; EC2 announces maintenance two weeks ahead."""
 
 FORGET_BACKOFF = timedelta(hours=1)
-"""An offering left alone for so long after its back-off starts again with the shortest one."""
+"""An offering without a refusal for so long after its back-off starts again with the shortest one."""
 
 CLOSING = timedelta(minutes=3)
-"""For how long the metric of an ended trouble says zero: an alarm on one that merely stops stays for minutes."""
+"""How long the metric of an ended trouble stays zero: an alarm on a metric that just stops stays on for minutes."""
 
 Moment = Annotated[AwareDatetime, Field(lt=datetime(2200, 1, 1, tzinfo=UTC))]
-"""A time with a time zone, before the year 2200: one written by hand may lack its zone, or be the last there is."""
+"""Timezone-aware, before the year 2200: a time written by hand may have no zone, or be too large to calculate with."""
 
 Offering = Annotated[str, StringConstraints(pattern=r"^[^/]+/[^/]+(/on-demand)?$")]
 """A key as ``offering_key`` makes it."""
@@ -50,7 +50,7 @@ class Reason(StrEnum):
 
 
 class Frozen(BaseModel):
-    """Values, compared and never changed in place; all can be written again, bytes that a hand left there too."""
+    """Values that are compared and never changed. All can be saved again, even bytes from a hand edit."""
 
     model_config = ConfigDict(frozen=True, ser_json_bytes="base64")
 
@@ -75,12 +75,12 @@ class LastError(Frozen):
 
 
 class Attempt(Frozen):
-    """A launch written down before its call, so that a crash is replayed and not repeated.
+    """A launch, saved before its call, so that after a crash the same request is sent again.
 
     ``count`` is in units; ``request`` is the call's exact JSON, token included; ``terms`` is a digest of the parts of
-    the spec that it came from (an earlier version wrote the parts themselves), ``machine`` the digest of what it makes;
-    ``weight`` what each instance counts for where the request names no weights. ``most`` is what it can bring at most,
-    as EC2 rounds up to whole instances.
+    the spec that it came from (an earlier version saved the parts themselves), ``machine`` the digest of the machines
+    that it launches; ``weight`` what each instance counts for if the request names no weights. ``most`` is the most
+    units that it can launch, because EC2 rounds up to whole instances.
     """
 
     id: str
@@ -113,7 +113,7 @@ class Hold(Frozen):
 
 
 class Batch(Frozen):
-    """Instances that one launch brought: ids by offering."""
+    """Instances of one launch: ids by offering."""
 
     at: Moment
     attempt: str
@@ -129,23 +129,23 @@ class Ended(Frozen):
 
 
 class Size(Frozen):
-    """So many units were wanted until ``at``."""
+    """``wanted`` units were wanted until ``at``."""
 
     at: Moment
     wanted: Count
 
 
 class Shortfall(Frozen):
-    """So many units have been missing for want of spot since ``since``."""
+    """``units`` have been missing since ``since``, because spot is missing."""
 
     since: Moment
     units: Count
 
 
 class Series(Frozen):
-    """Tries that have not helped yet: since when, how many, and before when the next one is not made.
+    """Tries that have not helped yet: since when, how many, and the time before which no other is made.
 
-    ``attempts`` are the newest launches of the series. Whose instances they are is told by them: clocks differ.
+    ``attempts`` are the newest launches of the series. They identify its instances, because clocks differ.
     """
 
     since: Moment
@@ -155,9 +155,9 @@ class Series(Frozen):
 
 
 class Template(Frozen):
-    """The version of the pool's own launch template that holds the description of this digest.
+    """The version of the pool's own launch template that holds the description with this digest.
 
-    ``warning`` is what EC2 said of it when it was made. Without an id it is one that EC2 has and does not show yet.
+    ``warning`` is what EC2 said when it was created. Without an id, EC2 has the template and does not show it yet.
     """
 
     machine: str
@@ -173,23 +173,23 @@ RENAMED = {
     "taken": "recently_interrupted",
     "dear": "price_refused",
 }
-"""Names in stored items of earlier versions, and what they are called since."""
+"""Names in stored items of earlier versions, and the names of today."""
 
 
 class Memory(Frozen):
     """What the control plane keeps for itself between reconciles.
 
-    ``ending`` are instances whose termination was written down and not answered: they may be gone. ``shielded`` are
-    those that EC2 refused to terminate, with the time until which it is not asked again. ``startup`` are instances not
-    seen ready yet, ``announced`` those under notice whose end was announced, ``failed_starts`` how many launches in a
-    row brought none that became ready, ``failed_attempts`` the last attempts of those. ``recently_interrupted`` are
-    offerings that an interruption struck or a recommendation warned of, with the time until which they are avoided,
-    ``price_refused`` those that EC2 refused for their price, ``full`` subnets that had no free address. ``sizes`` are
-    larger ones that were wanted until lately, ``shortfalls`` what spot lacks, the oldest first. Before ``replace_at``
-    no replacement is tried for an instance that still serves. ``risks`` are replacements for recommended instances that
-    were recommended again, ``returns`` those of on-demand instances in their place. ``unsold`` are types of the item
-    that EC2 sells nowhere in the Region, None if EC2 has not said. Before ``forget_at`` a deleted pool's launch
-    template is not tried to be deleted again. ``over`` are troubles that ended just now, by their names in the metrics.
+    ``ending`` are instances whose termination was saved and has no answer: they may be ending. ``shielded`` are those
+    that EC2 refused to terminate, with the time of the next try. ``startup`` are instances not seen ready yet,
+    ``announced`` those under notice whose end was announced, ``failed_starts`` how many launches in a row had only
+    failed starts, ``failed_attempts`` the last of those attempts. ``recently_interrupted`` are offerings with an
+    interruption or a recommendation, with the time until which they are avoided, ``price_refused`` those that EC2
+    refused for their price, ``full`` subnets without a free address. ``sizes`` are larger sizes that were wanted
+    recently, ``shortfalls`` what spot lacks, the oldest first. Before ``replace_at`` no replacement is tried for an
+    instance that still serves. ``risks`` are replacements for recommended instances that were recommended again,
+    ``returns`` tries to replace on-demand instances by spot. ``unsold`` are types of the item that the Region does not
+    sell, None if unknown. Before ``forget_at`` the launch template of a deleted pool is not deleted again. ``over`` are
+    troubles that ended just now, by their names in the metrics.
     """
 
     version: Literal[1] = 1
@@ -222,14 +222,14 @@ class Memory(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _renamed(cls, stored: Any) -> Any:
-        """Read a status that an earlier version wrote."""
+        """Read a status that an earlier version saved."""
         if not isinstance(stored, dict):
             return stored
         return {RENAMED.get(name, name): value for name, value in stored.items()}
 
 
 class NoticeKind(StrEnum):
-    """What EC2 announced: an end that is near, a risk, or that a risk is over. The most severe stands first."""
+    """What EC2 announced: an end that is near, a risk, or that a risk is over. The most severe comes first."""
 
     INTERRUPTION = "interruption"
     REBALANCE = "rebalance"
@@ -238,19 +238,19 @@ class NoticeKind(StrEnum):
 
 
 OF_CAPACITY = (NoticeKind.INTERRUPTION, NoticeKind.REBALANCE)
-"""What says of an offering that EC2 needs it for others."""
+"""Notices that show that EC2 needs an offering's capacity for others."""
 
 RISKS = (NoticeKind.REBALANCE, NoticeKind.MAINTENANCE)
 OF_HEALTH = (NoticeKind.MAINTENANCE, NoticeKind.WITHDRAWN)
-"""What AWS Health tells: of each event how it stands, again and again, and not always in order."""
+"""Notices of AWS Health, which sends the state of each event several times, and not always in order."""
 
 _MOST_SEVERE_FIRST = tuple(NoticeKind)
 
 
 class Notice(Frozen):
-    """What EC2 announced for an instance, of which one notice is kept: the most severe, else the first.
+    """What EC2 announced for an instance. One notice is kept: the most severe, else the first.
 
-    ``event`` tells AWS Health's events apart; the newest word on one of them counts.
+    ``event`` identifies an event of AWS Health; its newest message counts.
     """
 
     at: Moment
@@ -259,11 +259,11 @@ class Notice(Frozen):
     event: str | None = None
 
     def outweighs(self, known: Notice | None) -> bool:
-        """Whether this one takes the place of what is known of the instance."""
+        """Whether this notice replaces the one that is known of the instance."""
         if known is None:
             return True
         if self.event == known.event and {self.kind, known.kind} <= set(OF_HEALTH):
-            # Of the same second, the end of an event is the later word.
+            # Within the same second, the end of an event counts as the later message.
             return (self.at, self.kind is NoticeKind.WITHDRAWN) > (known.at, known.kind is NoticeKind.WITHDRAWN)
         return _MOST_SEVERE_FIRST.index(self.kind) < _MOST_SEVERE_FIRST.index(known.kind)
 
@@ -273,7 +273,7 @@ COMMAND_RUNS = ("Pending", "InProgress", "Delayed")
 
 
 class Drained(Frozen):
-    """An instance under interruption notice whose end was announced, and what came of its drain command.
+    """An instance under interruption notice whose end was announced, and the result of its drain command.
 
     ``status`` is Systems Manager's, or Announced if the pool has no drain_command.
     """
@@ -284,12 +284,12 @@ class Drained(Frozen):
     command_id: str | None = None
 
     def runs(self, now: datetime) -> bool:
-        """Whether its command may still run: it cannot outlive its instance, whatever Systems Manager says."""
+        """Whether its command may still run: it ends with its instance, whatever Systems Manager says."""
         return self.command_id is not None and self.status in COMMAND_RUNS and now - self.at < NOTICE_COUNTS
 
 
 class RolloutState(StrEnum):
-    """What becomes of instances that an older description made."""
+    """What happens to instances that an older description made."""
 
     ON_REPLACE = "ON_REPLACE"
     ROLLING = "ROLLING"
@@ -306,7 +306,7 @@ class Rollout(Frozen):
 
 
 class Replacing(Frozen):
-    """What still serves and should give way to others, and why it has not.
+    """Serving instances that should be replaced, and why they have not been.
 
     ``count`` is in units. Without ``reason`` replacements are under way.
     """
@@ -337,7 +337,7 @@ class Answer(Frozen):
 
 
 class Status(Frozen):
-    """Everything known of a pool."""
+    """Everything that is known about a pool."""
 
     answer: Answer = Answer()
     memory: Memory = Memory()
@@ -345,22 +345,22 @@ class Status(Frozen):
 
 
 STARTING, INVALID_ITEM = "STARTING", "INVALID_ITEM"
-"""Names of trouble beside reasons for waiting: all is launched and does not run yet; the item breaks a rule."""
+"""Troubles that are no reason for waiting: all is launched but does not run yet; the item breaks a rule."""
 
 
 def reason_of_trouble(answer: Answer) -> Reason | None:
-    """Why a pool is not as it should be. A rolling update that has stopped is a launch refused, though all may run."""
+    """Why a pool is in trouble. A stopped rolling update counts as a refused launch, even if all instances run."""
     if answer.rollout is not None and answer.rollout.state is RolloutState.STOPPED:
         return Reason.CONFIG
     return answer.waiting.reason if answer.waiting else None
 
 
 def troubles_of(answer: Answer, memory: Memory) -> tuple[str, ...]:
-    """All that is wrong with a pool, by the names in the metrics."""
+    """All troubles of a pool, by the names in the metrics."""
     reason = reason_of_trouble(answer) or (STARTING if memory.below_since else None)
     return (*([str(reason)] if reason else []), *([INVALID_ITEM] if answer.spec_errors else []))
 
 
 def with_error(status: Status, error: LastError) -> Status:
-    """The same status, but for its last error."""
+    """The same status with another last error."""
     return status.model_copy(update={"answer": status.answer.model_copy(update={"last_error": error})})

@@ -19,18 +19,18 @@ class BackoffPolicy:
     def after(self, failures: int, salt: str) -> timedelta:
         """The pause after so many failures in a row, up to a quarter shorter by a jitter that ``salt`` decides.
 
-        What failed together is salted alike, so that it is tried again together, in one call.
+        Offerings that failed together have the same salt, so that one call tries them again together.
         """
         jitter = zlib.crc32(salt.encode()) / 2**32
         doubled: timedelta = self.base * (1 << min(failures - 1, 20))
         return min(doubled, self.longest) * (1 - jitter / 4)
 
     def seldom(self, tries: int) -> timedelta:
-        """The pause after so many tries that have not helped, and that nobody waits for: it doubles up to a day."""
+        """The pause after so many tries that have not helped and are not urgent: it doubles, up to a day."""
         doubled: timedelta = self.longest * (1 << min(tries, 12))
         return min(doubled, A_DAY)
 
     @property
     def avoidance(self) -> timedelta:
-        """How long an offering that an interruption struck is avoided while there are others."""
+        """How long an offering with an interruption is avoided while there are others."""
         return 2 * self.longest

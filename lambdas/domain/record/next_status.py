@@ -1,4 +1,4 @@
-"""What a reconcile leaves behind: the next status of its pool, and whether there is more to do at once."""
+"""Works out the next status of a pool after a reconcile, and whether there is more to do at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LONGEST_CALM = 1440
 
 @dataclass(frozen=True)
 class Outcome:
-    """The next status of a pool, whether there is more to do at once, and after how long, if that is soon."""
+    """The next status of a pool, whether there is more to do at once, and the delay, if it is short."""
 
     status: Status
     again: bool
@@ -36,17 +36,17 @@ class Outcome:
 
 
 def fold(snapshot: Snapshot, plan: Plan, results: Results, policy: BackoffPolicy) -> Outcome:
-    """Fold one reconcile's results into the status it began with."""
+    """Fold one reconcile's results into the status that it began with."""
     memory = remember(snapshot, plan, results, policy)
     past = set(past_notices(snapshot))
-    notices = {id_: one for id_, one in snapshot.status.notices.items() if id_ not in past}
+    notices = {id_: notice for id_, notice in snapshot.status.notices.items() if id_ not in past}
     folded = Status(answer=snapshot.status.answer, memory=memory, notices=notices)
     after = replace(snapshot, stock=_stock_after(snapshot, memory, results), status=folded)
     left = decide(after)
     said = answer(after, left, results)
     status = Status(
         answer=said,
-        memory=memory.model_copy(update={**_since(after, left), "over": _over(snapshot, said, memory)}),
+        memory=memory.model_copy(update={**_waits(after, left), "over": _ended_troubles(snapshot, said, memory)}),
         notices=notices,
     )
     launches = any(isinstance(step, Launch) for step in left.steps)
@@ -57,8 +57,8 @@ def fold(snapshot: Snapshot, plan: Plan, results: Results, policy: BackoffPolicy
     return Outcome(status, again=more or unasked or results.unfinished, soon=soon)
 
 
-def _since(after: Snapshot, left: Plan) -> dict[str, Any]:
-    """What waits, how much of it and since when: spot for the fallback, larger sizes for the calm, replacements."""
+def _waits(after: Snapshot, left: Plan) -> dict[str, Any]:
+    """What waits, how much of it and since when: missing spot, larger sizes before a scale-in, replacements."""
     memory, now = after.status.memory, after.now
     waits = memory.replace_at if memory.replace_at and memory.replace_at > now else None
     return {
@@ -68,30 +68,30 @@ def _since(after: Snapshot, left: Plan) -> dict[str, Any]:
     }
 
 
-def _over(before: Snapshot, said: Answer, memory: Memory) -> dict[str, datetime]:
-    """Troubles that have ended since the last look, or did a moment ago."""
+def _ended_troubles(before: Snapshot, said: Answer, memory: Memory) -> dict[str, datetime]:
+    """Troubles that have ended since the last reconcile, or shortly before."""
     was = troubles_of(before.status.answer, before.status.memory)
-    lately = {name: at for name, at in before.status.memory.over.items() if before.now - at < CLOSING}
+    recently_ended = {name: at for name, at in before.status.memory.over.items() if before.now - at < CLOSING}
     now = set(troubles_of(said, memory))
-    return {name: at for name, at in {**lately, **dict.fromkeys(was, before.now)}.items() if name not in now}
+    return {name: at for name, at in {**recently_ended, **dict.fromkeys(was, before.now)}.items() if name not in now}
 
 
 def _shortfalls(after: Snapshot, left: Plan) -> tuple[Shortfall, ...]:
-    """What is missing for want of spot, each part with its own beginning; what comes serves the oldest first."""
+    """What spot lacks, each part with its own start; new instances fill the oldest part first."""
     stock, pool = after.stock, after.intent.pool
     if pool is None or pool.fallback is None or after.intent.paused:
         return ()
     lacks_base = max(0, base(pool, stock) - stock.on_demand)
     lacking = max(0, stock.wanted - stock.serving - lacks_base)
     known = after.status.memory.shortfalls
-    served = max(0, sum(one.units for one in known) - lacking)
+    served = max(0, sum(shortfall.units for shortfall in known) - lacking)
     kept: list[Shortfall] = []
-    for one in known:
-        gone = min(served, one.units)
+    for shortfall in known:
+        gone = min(served, shortfall.units)
         served -= gone
-        if one.units > gone:
-            kept.append(Shortfall(since=one.since, units=one.units - gone))
-    new = lacking - sum(one.units for one in kept)
+        if shortfall.units > gone:
+            kept.append(Shortfall(since=shortfall.since, units=shortfall.units - gone))
+    new = lacking - sum(shortfall.units for shortfall in kept)
     why = left.blocker
     struck = why is not None and why.market is Market.SPOT and (why.reason in SPOT_IS_SHORT or why.waits)
     if new > 0 and struck:
@@ -100,29 +100,29 @@ def _shortfalls(after: Snapshot, left: Plan) -> tuple[Shortfall, ...]:
 
 
 def _merged(shortfalls: list[Shortfall]) -> tuple[Shortfall, ...]:
-    """At most so many: the youngest are counted with the one before them, and so wait no longer than they should."""
+    """At most MOST_SHORTFALLS parts: the youngest are merged and keep the latest start."""
     few, rest = shortfalls[: MOST_SHORTFALLS - 1], shortfalls[MOST_SHORTFALLS - 1 :]
     if len(rest) > 1:
-        rest = [Shortfall(since=rest[-1].since, units=sum(one.units for one in rest))]
+        rest = [Shortfall(since=rest[-1].since, units=sum(shortfall.units for shortfall in rest))]
     return (*few, *rest)
 
 
 def _sizes(after: Snapshot) -> tuple[Size, ...]:
-    """Larger sizes that were wanted within scale_in_after_minutes, each until when: falling in size, rising in time."""
+    """Larger sizes wanted within scale_in_after_minutes, each with its end: sizes fall, times rise."""
     pool, before, now = after.intent.pool, after.status.answer, after.now
-    # A deleted item may come back, and ask for any calm.
+    # A deleted item may come back with any scale_in_after_minutes.
     calm = (pool.scale_in_after_minutes if pool else LONGEST_CALM) * after.minute
     fell = (Size(at=now, wanted=before.wanted),) if before.wanted > after.stock.wanted else ()
-    recent = [one for one in (*after.status.memory.sizes, *fell) if now - one.at < calm]
+    recent = [size for size in (*after.status.memory.sizes, *fell) if now - size.at < calm]
     falling: list[Size] = []
-    for one in reversed(recent):
-        if one.wanted > max(after.stock.wanted, falling[-1].wanted if falling else 0):
-            falling.append(one)
+    for size in reversed(recent):
+        if size.wanted > max(after.stock.wanted, falling[-1].wanted if falling else 0):
+            falling.append(size)
     return tuple(reversed(falling if len(falling) <= MOST_SIZES else _thinned(falling)))
 
 
 def _thinned(sizes: list[Size]) -> list[Size]:
-    """Half as many: two neighbours count as the larger one until the later time. To let go later is the safe side."""
+    """Half as many: two neighbours become the larger one until the later time. A later scale-in is the safe side."""
     pairs = zip(sizes[::2], [*sizes[1::2], sizes[-1]], strict=False)
     return [Size(at=younger.at, wanted=older.wanted) for younger, older in pairs]
 
@@ -130,21 +130,20 @@ def _thinned(sizes: list[Size]) -> list[Size]:
 def _stock_after(snapshot: Snapshot, memory: Memory, results: Results) -> Stock:
     stock, attempt, pool = snapshot.stock, memory.attempt, snapshot.intent.pool
     known_attempt = attempt == snapshot.status.memory.attempt
-    known = {one.id for one in (*stock.members, *stock.noticed)}
+    known = {instance.id for instance in (*stock.members, *stock.noticed)}
 
-    def weighed(one: Instance) -> Instance:
-        return replace(one, units=pool.weight(one.instance_type)) if pool else one
+    def weighed(instance: Instance) -> Instance:
+        return replace(instance, units=pool.weight(instance.instance_type)) if pool else instance
 
     launched = results.launched.instances if results.launched else {}
-    new = tuple(
-        weighed(one) for one in recently_launched(memory, snapshot.now) if one.id in launched and one.id not in known
-    )
+    fresh = launched.keys() - known
+    new = tuple(weighed(instance) for instance in recently_launched(memory, snapshot.now) if instance.id in fresh)
     doubt = set(memory.ending.ids) if memory.ending else set()
-    left = stock.without(results.ended | doubt)
+    left, still = stock.without(results.ended | doubt), doubt - results.ended
     return replace(
         left,
         unseen=(*left.unseen, *new),
-        doubtful=tuple(one for one in (*stock.members, *stock.doubtful) if one.id in doubt - results.ended),
+        doubtful=tuple(instance for instance in (*stock.members, *stock.doubtful) if instance.id in still),
         unready=frozenset(memory.startup),
         failed_starts=(),
         lived=(),

@@ -1,4 +1,4 @@
-"""The public half of a pool's status: what is wanted and there, why the rest waits, what becomes of a change."""
+"""The public part of a pool's status: what is wanted, what runs, why the rest waits, how far a change is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN_STUCK = 3
 
 
 def answer(after: Snapshot, left: Plan, results: Results) -> Answer:
-    """Say how a pool stands ``after`` a reconcile, of which ``left`` remains to be done."""
+    """The public status ``after`` a reconcile; ``left`` is what remains to be done."""
     stock = after.stock
     return Answer(
         wanted=stock.wanted,
@@ -38,7 +38,7 @@ def answer(after: Snapshot, left: Plan, results: Results) -> Answer:
 
 
 def _waiting(after: Snapshot, left: Plan, launched: Launched | None) -> Waiting | None:
-    """The queued shortfall, aged from when it began, whatever its reason has been since."""
+    """The missing instances, since the shortfall began, even if its reason has changed."""
     count = after.stock.wanted - after.stock.serving
     if count <= 0 or after.intent.paused:
         return None
@@ -59,7 +59,7 @@ def _waiting(after: Snapshot, left: Plan, launched: Launched | None) -> Waiting 
 
 
 def _under_way(after: Snapshot, launched: Launched | None) -> Blocker:
-    """Why instances are missing although the next try is already due: what the last one said, or its lost answer."""
+    """Why instances are missing although the next try is due: the last try's failure, or its unknown answer."""
     worst = most_severe(launched.failures) if launched else None
     if after.stock.doubtful and not launched:
         message = "EC2 did not answer whether it terminates instances. They are checked again."
@@ -80,11 +80,11 @@ def _rollout(after: Snapshot, blocker: Blocker | None, blocked_replacement: Bloc
         state, message = RolloutState.ON_REPLACE, "They stay until they end for another reason (update is on_replace)."
     elif is_refused(after.status.memory, after.now):
         holds = after.status.memory.holds.values()
-        words = " ".join(dict.fromkeys(one.message for one in holds))
+        words = " ".join(dict.fromkeys(hold.message for hold in holds))
         state, message = RolloutState.STOPPED, words or "Instances ended before they were ready."
-    elif (hindered := blocker or blocked_replacement) and hindered.reason is Reason.CONFIG and not hindered.waits:
-        state, message = RolloutState.STOPPED, hindered.message
-    elif not after.swaps.going & {one.id for one in old} and (stuck := dict(after.swaps.stuck)):
+    elif (blocking := blocker or blocked_replacement) and blocking.reason is Reason.CONFIG and not blocking.waits:
+        state, message = RolloutState.STOPPED, blocking.message
+    elif not after.swaps.going & {instance.id for instance in old} and (stuck := dict(after.swaps.stuck)):
         state, message = RolloutState.ROLLING, "It cannot continue: " + " ".join(dict.fromkeys(stuck.values()))
     elif blocked_replacement is not None:
         state, message = (
@@ -97,12 +97,12 @@ def _rollout(after: Snapshot, blocker: Blocker | None, blocked_replacement: Bloc
 
 
 def _replacing(after: Snapshot, blocked_replacement: Blocker | None) -> Replacing | None:
-    """What should give way to others, and why it still serves. A rolling update speaks for itself."""
+    """Serving instances that should be replaced, and why they still serve. A rolling update has its own attribute."""
     pool, swaps = after.intent.pool, after.swaps
-    drifted = {one.id for one in outdated(pool, after.stock)} if pool else set()
-    going = [one for one in after.stock.members if one.id in swaps.going - drifted]
-    stuck = [(one, why) for one, why in swaps.stuck if one.id not in drifted]
-    count = units([*going, *(one for one, _ in stuck)])
+    drifted = {instance.id for instance in outdated(pool, after.stock)} if pool else set()
+    going = [instance for instance in after.stock.members if instance.id in swaps.going - drifted]
+    stuck = [(instance, why) for instance, why in swaps.stuck if instance.id not in drifted]
+    count = units([*going, *(instance for instance, _ in stuck)])
     if not count:
         return None
     if going and blocked_replacement is not None:
@@ -128,26 +128,26 @@ def _warnings(unsold: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _drains(after: Snapshot, results: Results) -> tuple[Drained, ...]:
-    """The last instances whose end was announced, each with what came of its command."""
-    new = [one for told in results.drains for one in told.drained]
+    """The last instances whose end was announced, each with the state of its command."""
+    new = [drained for result in results.drains for drained in result.drained]
     known = [
-        one.model_copy(update={"status": after.drains[one.instance_id]}) if one.instance_id in after.drains else one
-        for one in after.status.answer.drains
+        drained.model_copy(update={"status": after.drains.get(drained.instance_id, drained.status)})
+        for drained in after.status.answer.drains
     ]
     return (*known, *new)[-SHOWN_DRAINS:]
 
 
 def _of_the_template(after: Snapshot) -> tuple[str, ...]:
     template, pool = after.status.memory.template, after.intent.pool
-    told = template is not None and pool is not None and template.machine == pool.machine_digest and template.warning
-    return (f"When the pool's launch template was made, EC2 said: {told}",) if told else ()
+    warning = template is not None and pool is not None and template.machine == pool.machine_digest and template.warning
+    return (f"When the pool's launch template was made, EC2 said: {warning}",) if warning else ()
 
 
 def _last_error(results: Results, snapshot: Snapshot) -> LastError | None:
-    """The most severe refusal that mattered: one offering's lack does not when another gave all that was asked."""
+    """The most severe refusal that matters: one offering's lack does not if others launched all that was requested."""
     launched = results.launched
     unharmed = launched is not None and not launched.short
-    failures = [one for one in results.failures if not (unharmed and one.reason in OF_AN_OFFERING)]
+    failures = [failure for failure in results.failures if not (unharmed and failure.reason in OF_AN_OFFERING)]
     worst = most_severe([*failures, *snapshot.unanswered])
     if worst is None:
         return snapshot.status.answer.last_error
