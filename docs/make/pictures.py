@@ -104,11 +104,11 @@ class Story:
     def take(self, pool: str, number: int) -> None:
         """Interrupt instances; the control plane hears of it."""
         of_pool = [one for one in self.market.instances.values() if one.tags.get("spotpools:pool") == pool]
-        for one in of_pool[:number]:
-            self.market.notice(one, self.clock(), cause="capacity")
-            offering = f"{one.instance_type}/{one.zone}"
+        for instance in of_pool[:number]:
+            self.market.notice(instance, self.clock(), cause="capacity")
+            offering = f"{instance.instance_type}/{instance.zone}"
             notice = Notice(at=self.clock(), offering=offering, kind=NoticeKind.INTERRUPTION)
-            self.site.plane.statuses.note(pool, one.id, notice)
+            self.site.plane.statuses.note(pool, instance.id, notice)
         reconcile(pool, self.site.plane)
 
 

@@ -78,10 +78,11 @@ class Stage:
     def _prices(self) -> RenderableType:
         table = Table("type", "zone: in use of room, USD/h", box=None, padding=(0, 1))
         rows: defaultdict[str, list[str]] = defaultdict(list)
-        for one in self._watcher.view.market.get("offerings", []):
-            if one["instance_type"] in self._types:
-                zone, room = one["availability_zone"][-2:], f"{one['in_use']} of {one['capacity']}"
-                rows[one["instance_type"]].append(f"{zone}: {room}, {Decimal(one['spot_price']).normalize():f}")
+        for offering in self._watcher.view.market.get("offerings", []):
+            if offering["instance_type"] in self._types:
+                zone, room = offering["availability_zone"][-2:], f"{offering['in_use']} of {offering['capacity']}"
+                price = f"{Decimal(offering['spot_price']).normalize():f}"
+                rows[offering["instance_type"]].append(f"{zone}: {room}, {price}")
         for instance_type, cells in rows.items():
             table.add_row(instance_type, "   ".join(cells))
         return table

@@ -137,8 +137,8 @@ class Replay:
         chapter = self._watcher.chapter(POOL, about, types=recording.types, cap=recording.cap)
         played = {f"{instance_type} {zone}" for instance_type, zone in recording.trace.series}
         chapter.offerings = {
-            name: OfferingTimeline(since(one.price, self.began_at), since(one.capacity, self.began_at))
-            for name, one in chapter.offerings.items()
+            name: OfferingTimeline(since(offering.price, self.began_at), since(offering.capacity, self.began_at))
+            for name, offering in chapter.offerings.items()
             if name in played
         }
         chapter.max_instances, chapter.show_room = MAX_INSTANCES, True

@@ -211,17 +211,17 @@ class Story:
 
     def _launched(self, pool: str, *, since: datetime, count: int = 1) -> list[Entry]:
         launches = [
-            one
-            for one in self._watcher.record()
-            if one["what"] == "pending" and one["pool"] == pool and moment(one["at"]) >= since
+            entry
+            for entry in self._watcher.record()
+            if entry["what"] == "pending" and entry["pool"] == pool and moment(entry["at"]) >= since
         ]
         return launches if len(launches) >= count else []
 
     def _first_end(self, pool: str, since: datetime) -> float:
         return min(
-            (moment(one["at"]) - since).total_seconds()
-            for one in self._watcher.record()
-            if one["what"] == "shutting-down" and one["pool"] == pool and moment(one["at"]) >= since
+            (moment(entry["at"]) - since).total_seconds()
+            for entry in self._watcher.record()
+            if entry["what"] == "shutting-down" and entry["pool"] == pool and moment(entry["at"]) >= since
         )
 
     def _running_series(self, pool: str) -> list[tuple[datetime, int]]:
@@ -230,9 +230,9 @@ class Story:
     def _instances(self, pool: str) -> set[str]:
         live = ("pending", "running")
         return {
-            one["instance_id"]
-            for one in self._market.state()["instances"]
-            if one["pool"] == pool and one["state"] in live
+            instance["instance_id"]
+            for instance in self._market.state()["instances"]
+            if instance["pool"] == pool and instance["state"] in live
         }
 
     def _offerings(self) -> list[Item]:

@@ -96,9 +96,8 @@ class Watcher:
 
     def alarm(self, name: str, *, since: datetime) -> AlarmMessage | None:
         """The first message since then that an alarm whose name ends so rings."""
-        return next(
-            (one for one in self.alarms if one.name.endswith(name) and one.state == "ALARM" and one.at >= since), None
-        )
+        ringing = [alarm for alarm in self.alarms if alarm.state == "ALARM" and alarm.at >= since]
+        return next((alarm for alarm in ringing if alarm.name.endswith(name)), None)
 
     def record(self) -> list[Entry]:
         """All that the market has recorded."""
@@ -109,8 +108,8 @@ class Watcher:
         """A pool's part of the report, from the market's record and from what was seen of its status."""
         record, memory = self.record(), self._pools[pool]
         offerings = {
-            name: one
-            for name, one in offering_timelines([*self._at_first, *record]).items()
+            name: offering
+            for name, offering in offering_timelines([*self._at_first, *record]).items()
             if name.partition(" ")[0] in types
         }
         return PoolChapter(

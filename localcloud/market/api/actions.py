@@ -163,9 +163,9 @@ def delete_tags(market: Market, params: Params) -> Answer:
 def _tags_of_all(market: Market, resource_ids: list[str]) -> list[dict[str, str]]:
     """Return the tags of instances and launch templates, to be changed; an error when one does not exist."""
     templates = [one for one in resource_ids if one.startswith("lt-")]
-    for one in templates:
-        if one not in market.surroundings.templates:
-            raise template_not_found(one, None)
+    for resource_id in templates:
+        if resource_id not in market.surroundings.templates:
+            raise template_not_found(resource_id, None)
     instances = visible_or_error(market, "CreateTags", [one for one in resource_ids if one not in templates])
     return [market.surroundings.templates[one].tags for one in templates] + [one.tags for one, _ in instances]
 
@@ -240,9 +240,8 @@ def describe_instance_type_offerings(market: Market, params: Params) -> Answer:
     if where not in ("region", "availability-zone"):
         raise EC2Error("UnsupportedOperation", f"This market does not play the location type {where}.")
     filters = filters_of(params, {"instance-type", "location"}, tags=False)
-    sold = sorted(
-        {(one.instance_type, market.region if where == "region" else one.zone) for one in market.offerings.values()}
-    )
+    in_region = where == "region"
+    sold = sorted({(name, market.region if in_region else zone) for name, zone in market.offerings})
     fits = matching(filters)
     page, token = page_of(
         enumerate(sold, 1),

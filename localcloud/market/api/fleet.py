@@ -211,9 +211,10 @@ def _refuse_duplicates(market: Market, params: Params) -> None:
     zones = {subnet.id: subnet.zone for subnet in market.surroundings.subnets()}
     asked = [override for config in params["LaunchTemplateConfigs"] for override in config.get("Overrides") or []]
     placed = [
-        (one.get("InstanceType"), zones.get(one.get("SubnetId", ""), one.get("AvailabilityZone"))) for one in asked
+        (override.get("InstanceType"), zones.get(override.get("SubnetId", ""), override.get("AvailabilityZone")))
+        for override in asked
     ]
-    pools = [one for one in placed if None not in one]
+    pools = [pool for pool in placed if None not in pool]
     if len(pools) > len(set(pools)):
         raise EC2Error("InvalidFleetConfig", "The fleet configuration contains duplicate instance pools.")
 
@@ -385,19 +386,19 @@ def _text(price: Decimal) -> str:
 
 def _launch(market: Market, order: _Order, overrides: list[_Override], fault: Fault | None) -> Answer:
     wanted, lifecycle = order.wanted, order.lifecycle
-    launchable = {number: one for number, one in enumerate(overrides) if isinstance(one, _Launchable)}
+    launchable = {number: override for number, override in enumerate(overrides) if isinstance(override, _Launchable)}
     candidates = [
         Candidate(
             number=number,
-            offering=one.offering.key,
-            price=one.offering.spot_price if lifecycle == "spot" else one.offering.on_demand_price,
-            vcpus=one.offering.vcpus,
-            quota_group=quota_group(one.offering.instance_type),
-            subnet=one.subnet.id,
-            weight=one.weight,
-            priority=Decimal(str(one.echo["Overrides"].get("Priority", "Infinity"))),
+            offering=override.offering.key,
+            price=override.offering.spot_price if lifecycle == "spot" else override.offering.on_demand_price,
+            vcpus=override.offering.vcpus,
+            quota_group=quota_group(override.offering.instance_type),
+            subnet=override.subnet.id,
+            weight=override.weight,
+            priority=Decimal(str(override.echo["Overrides"].get("Priority", "Infinity"))),
         )
-        for number, one in launchable.items()
+        for number, override in launchable.items()
     ]
     failures = {number: (one.code, one.text) for number, one in enumerate(overrides) if isinstance(one, _Failed)}
     room = market.room(lifecycle, {one.offering for one in candidates})

@@ -36,13 +36,13 @@ def describe_instance_status(market: Market, params: Params) -> Answer:
     else:
         chosen = list(all_visible(market, _ACTION))
     if not params.get("IncludeAllInstances"):
-        chosen = [(one, state) for one, state in chosen if state == "running"]
+        chosen = [(instance, state) for instance, state in chosen if state == "running"]
     filters = filters_of(
         params,
         {"availability-zone", "instance-state-name", "instance-status.status", "system-status.status"},
         tags=False,
     )
-    rows = [(one.number, _described(market, one, state)) for one, state in chosen]
+    rows = [(instance.number, _described(market, instance, state)) for instance, state in chosen]
     fits = matching(filters)
     rows = [row for row in rows if fits(_attributes(row[1]))]
     rows.sort(key=lambda row: row[0])

@@ -54,11 +54,11 @@ def _faults(shape: Shape, value: Any, path: str) -> Iterator[tuple[str, Any, str
             if value.get(name) is not None:
                 yield from _faults(member, value[name], f"{path}.{name}" if path else name)
     elif shape.type_name == "list":
-        for number, one in enumerate(value, 1):
-            yield from _faults(shape.member, one, f"{path}.{number}")
+        for number, member in enumerate(value, 1):
+            yield from _faults(shape.member, member, f"{path}.{number}")
     elif shape.type_name == "map":
-        for key, one in value.items():
-            yield from _faults(shape.value, one, f"{path}.{key}")
+        for key, member in value.items():
+            yield from _faults(shape.value, member, f"{path}.{key}")
 
 
 def _broken(shape: Shape, value: Any) -> str:

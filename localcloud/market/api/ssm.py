@@ -104,17 +104,17 @@ def describe_commands(market: Market) -> list[dict[str, Any]]:
     """Return all commands, oldest first, and what has come of them, for the control interface."""
     return [
         {
-            "command_id": one.id,
-            "sent_at": iso(one.sent_at),
-            "commands": one.lines,
-            "comment": one.comment,
+            "command_id": command.id,
+            "sent_at": iso(command.sent_at),
+            "commands": command.lines,
+            "comment": command.comment,
             "invocations": {
                 instance_id: result.status if market.clock() >= ended_at else "InProgress"
-                for instance_id in one.results
-                for ended_at, result in [_end(market, one, instance_id)]
+                for instance_id in command.results
+                for ended_at, result in [_end(market, command, instance_id)]
             },
         }
-        for one in market.commands.values()
+        for command in market.commands.values()
     ]
 
 

@@ -13,9 +13,9 @@ def shown(market: Market) -> list[LaunchTemplate]:
         return templates
     before = market.clock() - market.lasting(market.settings.template_lag_seconds)
     return [
-        replace(one, versions={number: each for number, each in one.versions.items() if each.created_at <= before})
-        for one in templates
-        if one.created_at <= before
+        replace(template, versions={n: each for n, each in template.versions.items() if each.created_at <= before})
+        for template in templates
+        if template.created_at <= before
     ]
 
 

@@ -143,8 +143,8 @@ def describe_launch_templates(market: Market, params: Params) -> Answer:
         raise EC2Error("InvalidLaunchTemplateId.Malformed", text)
     for name, attribute in (("LaunchTemplateIds", "id"), ("LaunchTemplateNames", "name")):
         if wanted := params.get(name):
-            for one in wanted:
-                if not any(getattr(template, attribute) == one for template in chosen):
+            for identifier in wanted:
+                if not any(getattr(template, attribute) == identifier for template in chosen):
                     raise EC2Error(
                         _NOT_FOUND[attribute],
                         "At least one of the launch templates specified in the request does not exist.",
@@ -179,9 +179,9 @@ def describe_launch_template_versions(market: Market, params: Params) -> Answer:
         chosen = [(template, template.versions[number]) for number in sorted(numbers, reverse=True)]
     elif wanted and set(wanted) <= {"$Latest", "$Default"}:
         chosen = [
-            (one, one.versions[number])
-            for one in template_view.shown(market)
-            for number in sorted({one.version(text).number for text in wanted}, reverse=True)
+            (template, template.versions[number])
+            for template in template_view.shown(market)
+            for number in sorted({template.version(text).number for text in wanted}, reverse=True)
         ]
     else:
         raise EC2Error(
@@ -320,9 +320,9 @@ def _warning(market: Market, template: LaunchTemplate, version: Version) -> Answ
         text = f"The following supplied instance types do not exist: [{type_}]"
         errors.append({"Code": "InvalidInstanceType", "Message": text})
     errors += [
-        {"Code": "InvalidSecurityGroupID.NotFound", "Message": f"The security group '{one}' does not exist"}
-        for one in launched.security_groups
-        if one in missing
+        {"Code": "InvalidSecurityGroupID.NotFound", "Message": f"The security group '{group}' does not exist"}
+        for group in launched.security_groups
+        if group in missing
     ]
     return {"Warning": {"Errors": errors}} if errors else {}
 

@@ -34,9 +34,9 @@ def all_visible(market: Market, action: str, after: int = -1) -> Iterator[tuple[
 
     Those up to the number ``after`` were on an earlier page.
     """
-    for one in market.instances.values():
-        if one.number > after and (state := _state(market, one, action)):
-            yield one, state
+    for instance in market.instances.values():
+        if instance.number > after and (state := _state(market, instance, action)):
+            yield instance, state
 
 
 def visible_or_error(market: Market, action: str, instance_ids: Sequence[str]) -> list[tuple[Instance, State]]:

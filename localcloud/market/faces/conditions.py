@@ -112,7 +112,7 @@ def _announce(market: Market, wanted: Maintenance) -> dict[str, Any]:
     starts_at = market.clock() + market.lasting(wanted.starts_in_seconds)
     arns = [
         market.announce_maintenance(
-            one,
+            instance,
             wanted.event_type_code,
             wanted.category,
             starts_at,
@@ -120,9 +120,9 @@ def _announce(market: Market, wanted: Maintenance) -> dict[str, Any]:
             entity_status=wanted.entity_status,
             event_arn=wanted.event_arn,
         )
-        for one in affected
+        for instance in affected
     ]
-    return {"instance_ids": [one.id for one in affected], "event_arns": arns}
+    return {"instance_ids": [instance.id for instance in affected], "event_arns": arns}
 
 
 def described_boots(market: Market) -> list[dict[str, Any]]:

@@ -89,11 +89,9 @@ class Iam:
 
     def _read_functions(self) -> dict[str, Function]:
         pages = self._lambda.get_paginator("list_functions").paginate()
-        return {
-            execution_credentials(one)["AWS_ACCESS_KEY_ID"]: Function(one["FunctionName"], one["Role"].split("/")[-1])
-            for page in pages
-            for one in page["Functions"]
-        }
+        made = (each for page in pages for each in page["Functions"])
+        functions = {execution_credentials(each)["AWS_ACCESS_KEY_ID"]: each for each in made}
+        return {key: Function(each["FunctionName"], each["Role"].split("/")[-1]) for key, each in functions.items()}
 
 
 class RoleRights:

@@ -120,9 +120,8 @@ def allocate(units: Decimal | int, candidates: list[Candidate], strategy: str, r
     waiting = [replace(one, price=one.price * one.weight) if by_instance else one for one in candidates]
     while wanted > 0 and waiting:
         # An offering without room sorts last, so that it is asked, and refused, only when nothing else is left.
-        best = min(
-            waiting, key=lambda one: (room.free[one.offering] == 0, *preference(one, room.free[one.offering], wanted))
-        )
+        free = {candidate.number: room.free[candidate.offering] for candidate in waiting}
+        best = min(waiting, key=lambda each: (free[each.number] == 0, *preference(each, free[each.number], wanted)))
         waiting.remove(best)
         count, refusal = room.take(best, best.instances_for(wanted))
         if count:

@@ -184,9 +184,9 @@ class Market:
             if value is not None:
                 setattr(offering, name, value)
         if machine:
-            for one in self.offerings.values():
-                if one.instance_type == instance_type:
-                    one.machine = replace(one.machine, **machine)
+            for sibling in self.offerings.values():
+                if sibling.instance_type == instance_type:
+                    sibling.machine = replace(sibling.machine, **machine)
         self._note(at, "offering", offering=offering)
         self._price_changed(offering, at)
         return offering
@@ -481,16 +481,17 @@ class Market:
         """
         self.catch_up()
         chosen = [
-            one
-            for one in self.instances.values()
-            if one.lifecycle == "spot" and one.state == "running" and not one.notice and one.tags.get(POOL_TAG) == pool
+            instance
+            for instance in self.instances.values()
+            if (instance.lifecycle, instance.state, instance.notice) == ("spot", "running", None)
+            and instance.tags.get(POOL_TAG) == pool
         ]
         if len(chosen) < wanted:
             raise ControlError(
                 409, f"pool {pool} has {len(chosen)} running spot instances without notice, not {wanted}"
             )
-        held = Counter((one.instance_type, one.zone) for one in chosen)
-        chosen.sort(key=lambda one: (-held[one.instance_type, one.zone], one.instance_type, one.zone, one.number))
+        held = Counter((instance.instance_type, instance.zone) for instance in chosen)
+        chosen.sort(key=lambda each: (-held[each.instance_type, each.zone], each.instance_type, each.zone, each.number))
         return chosen[:wanted]
 
     # Ids, events, record

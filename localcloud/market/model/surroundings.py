@@ -210,9 +210,9 @@ class Surroundings(ABC):
 
 def found_template(templates: Iterable[LaunchTemplate], *, template_id: str | None, name: str | None) -> LaunchTemplate:
     """Return the launch template of this id or this name, or raise EC2's error."""
-    for one in templates:
-        if one.id == template_id or (name and one.name == name):
-            return one
+    for template in templates:
+        if template.id == template_id or (name and template.name == name):
+            return template
     raise template_not_found(template_id, name)
 
 
