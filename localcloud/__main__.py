@@ -1,4 +1,4 @@
-"""``python -m localcloud``: starts the local cloud, deploys the stack, stays until interrupted (``make local``)."""
+"""``python -m localcloud``: starts the local cloud, deploys the stack and runs until stopped (``make local``)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from localcloud.progress import Progress
 
 
 def main() -> int:
-    """Run until Ctrl-C or SIGTERM; answers the exit status."""
+    """Run until Ctrl-C or SIGTERM. Returns the exit status."""
     arguments = _parser().parse_args()
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # also while starting: everything started is stopped
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # also during the start: it stops what it has started
     progress = Progress()
     try:
         with LocalCloud(
@@ -46,7 +46,7 @@ def main() -> int:
 
 
 def explain(error: LocalCloudError) -> int:
-    """Tell on standard error what went wrong, with the end of the log if there is one; answers the exit status."""
+    """Write the error and the end of its log, if any, to standard error. Returns the exit status."""
     if error.log is not None and error.log.exists():
         sys.stderr.write("".join(f"  {line}\n" for line in error.log.read_text(errors="replace").splitlines()[-60:]))
         sys.stderr.write(f"  (the whole log: {_short(error.log)})\n")
