@@ -17,7 +17,7 @@ from localcloud.market.model.clock import ManualClock
 from localcloud.market.model.errors import ControlError
 from localcloud.market.model.limits import TokenBucket, quota_group
 from localcloud.market.model.market import Market
-from localcloud.market.model.offerings import Offering, default_offerings, machine_of
+from localcloud.market.model.offerings import Offering, default_offerings, hardware_of
 from localcloud.market.model.settings import Settings
 from localcloud.market.model.surroundings import PlainSurroundings
 
@@ -259,21 +259,21 @@ def test_what_machines_a_type_has_is_told_by_its_name_unless_it_is_said() -> Non
     names = {"m7g.4xlarge": "arm64", "a1.large": "arm64", "g5g.xlarge": "arm64", "im4gn.large": "arm64",
              "p6e-gb200.36xlarge": "arm64", "m7i.large": "x86_64", "gr6.4xlarge": "x86_64", "g4ad.xlarge": "x86_64",
              "p6-b200.48xlarge": "x86_64", "u-6tb1.metal": "x86_64"}  # fmt: skip
-    assert {name: machine_of(name).architecture for name in names} == names
-    assert (machine_of("c5ad.large").cpu_manufacturer, machine_of("m7g.large").cpu_manufacturer) == (
+    assert {name: hardware_of(name).architecture for name in names} == names
+    assert (hardware_of("c5ad.large").cpu_manufacturer, hardware_of("m7g.large").cpu_manufacturer) == (
         "amd",
         "amazon-web-services",
     )
-    said = replace(machine_of("m7i.large"), architecture="arm64")
+    said = replace(hardware_of("m7i.large"), architecture="arm64")
     assert Offering("m7i.large", "us-east-1a", 1, Decimal(1), Decimal(2), machine=said).machine is said
 
 
 def test_it_is_what_the_product_takes_it_for_of_every_type_that_botocore_knows() -> None:
     types = Loader().load_service_model("ec2", "service-2")["shapes"]["InstanceType"]["enum"]
     assert len(types) > 500
-    assert not [name for name in types if architectures([name]) != {machine_of(name).architecture}]
+    assert not [name for name in types if architectures([name]) != {hardware_of(name).architecture}]
 
 
 def test_the_default_offerings_have_what_their_names_tell() -> None:
     stated = {one.instance_type: one.machine for one in default_offerings()}
-    assert not [name for name, one in stated.items() if one.architecture != machine_of(name).architecture]
+    assert not [name for name, one in stated.items() if one.architecture != hardware_of(name).architecture]

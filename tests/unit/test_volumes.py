@@ -12,7 +12,7 @@ from lambdas.domain.item.faults import SpecError, parse_pool
 from lambdas.domain.item.pool import Pool
 from lambdas.domain.item.volumes import TYPES
 from localcloud.market.api.volumes import refusal_of
-from localcloud.market.model.surroundings import Template
+from localcloud.market.model.surroundings import TemplateVersion
 
 SOUND: dict[str, Any] = {"pool_name": "p", "instance_types": ["g5.xlarge"]}
 
@@ -30,7 +30,7 @@ def fault(**volume: Any) -> SpecError:
 
 
 def ec2_makes(pool: Pool) -> bool:
-    template = Template(id="lt-1", name="t", version=1, data=template_data(pool))
+    template = TemplateVersion(id="lt-1", name="t", version=1, data=template_data(pool))
     return all(refusal_of(ebs, root=root) is None for root, ebs in template.volumes)
 
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from localcloud.market.api import template_view
 from localcloud.market.model.market import Market
 from localcloud.market.model.requests import Params, tags_by_kind
-from localcloud.market.model.surroundings import PUBLIC_PARAMETERS, RESOLVE, Subnet, Template
+from localcloud.market.model.surroundings import PUBLIC_PARAMETERS, RESOLVE, Subnet, TemplateVersion
 
 Tags = Mapping[str, str]
 
@@ -37,7 +37,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True)
-class Check:
+class IamCheck:
     """One question to IAM: whether the caller may do this action on this resource."""
 
     action: str
@@ -54,10 +54,10 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Launch:
+class PlannedLaunch:
     """What a fleet is about to launch of one override in one subnet."""
 
-    template: Template
+    template: TemplateVersion
     image: str
     """As the override or the template names it: by id or ``resolve:ssm:``."""
     subnet: Subnet
@@ -73,35 +73,35 @@ class Launch:
 class Rights(Protocol):
     """One caller before IAM."""
 
-    def demand(self, checks: Iterable[Check]) -> None:
+    def demand(self, checks: Iterable[IamCheck]) -> None:
         """Raise ``EC2Error`` for the first check that the caller's policies do not allow."""
 
-    def allow(self, checks: Iterable[Check]) -> bool:
+    def allow(self, checks: Iterable[IamCheck]) -> bool:
         """Return whether the caller's policies allow all of this."""
 
     def roles_of_profile(self, profile: str) -> list[str]:
         """Return the ARNs of an instance profile's roles; ``EC2Error`` if there is no such profile."""
 
-    def demand_spot_role(self, check: Check) -> None:
+    def demand_spot_role(self, check: IamCheck) -> None:
         """Create the account's service-linked role for spot unless it is there: ``EC2Error`` if the caller may not."""
 
 
-Permit = Callable[[Launch], bool]
+Permit = Callable[[PlannedLaunch], bool]
 """Raises ``EC2Error`` for a launch that its caller may not make; False: it may, but not use its root volume's key."""
 
 
-def anything(_launch: Launch) -> bool:
+def anything(_launch: PlannedLaunch) -> bool:
     """Permit every launch, and the use of every key."""
     return True
 
 
-def of_request(market: Market, action: str, params: Params) -> Iterator[Check]:
+def of_request(market: Market, action: str, params: Params) -> Iterator[IamCheck]:
     """Yield what is asked when a request arrives. Raises ``EC2Error`` for one that names what does not exist."""
     for check in _OF.get(action, _anywhere)(market, params):
         yield check if check.action else _named(check, action)
 
 
-def of_launch(market: Market, launch: Launch) -> Iterator[Check]:
+def of_launch(market: Market, launch: PlannedLaunch) -> Iterator[IamCheck]:
     """Yield what is asked for each override of a fleet, which launches with its caller's rights."""
     template, tags = launch.template, launch.tags
     from_template = {"ec2:LaunchTemplate": _arn(market, "launch-template", template.id)}
@@ -120,17 +120,17 @@ def of_launch(market: Market, launch: Launch) -> Iterator[Check]:
         (_arn(market, "security-group"), {}),
     ]
     if launch.image.startswith(RESOLVE):
-        yield Check("ssm:GetParameters", _parameter(market, launch.image.removeprefix(RESOLVE)))
+        yield IamCheck("ssm:GetParameters", _parameter(market, launch.image.removeprefix(RESOLVE)))
     for arn, resource_tags in used:
-        yield Check("ec2:RunInstances", arn, resource_tags=resource_tags, keys=from_template)
+        yield IamCheck("ec2:RunInstances", arn, resource_tags=resource_tags, keys=from_template)
     for kind in created:
         keys = from_template | (machine if kind == "instance" else {})
-        yield Check("ec2:RunInstances", _arn(market, kind), request_tags=tags.get(kind, {}), keys=keys)
+        yield IamCheck("ec2:RunInstances", _arn(market, kind), request_tags=tags.get(kind, {}), keys=keys)
     for kind in created:
         yield from _tagged_at_creation(market, kind, tags.get(kind, {}), by="RunInstances")
 
 
-def of_key(market: Market, key: str) -> Iterator[Check]:
+def of_key(market: Market, key: str) -> Iterator[IamCheck]:
     """Yield what is asked of the caller before a volume is made with a customer's key.
 
     The first and the last is what a capture shows; of an image that is encrypted with the key the EBS User Guide tells.
@@ -140,18 +140,18 @@ def of_key(market: Market, key: str) -> Iterator[Check]:
     if key in market.surroundings.account.image_keys.values():
         actions += ["DescribeKey", "Decrypt", "ReEncryptFrom", "ReEncryptTo"]
     for action in actions:
-        yield Check(f"kms:{action}", key, keys=by_ec2)
-    yield Check("kms:CreateGrant", key, keys={**by_ec2, "kms:GrantIsForAWSResource": "true"})
+        yield IamCheck(f"kms:{action}", key, keys=by_ec2)
+    yield IamCheck("kms:CreateGrant", key, keys={**by_ec2, "kms:GrantIsForAWSResource": "true"})
 
 
 def may_launch(market: Market, rights: Rights) -> Permit:
     """Return the permit of one caller."""
 
-    def permit(launch: Launch) -> bool:
+    def permit(launch: PlannedLaunch) -> bool:
         rights.demand(of_launch(market, launch))
         if profile := launch.template.instance_profile:
             to_ec2 = {"iam:PassedToService": "ec2.amazonaws.com"}
-            rights.demand(Check("iam:PassRole", role, keys=to_ec2) for role in rights.roles_of_profile(profile))
+            rights.demand(IamCheck("iam:PassRole", role, keys=to_ec2) for role in rights.roles_of_profile(profile))
         if launch.lifecycle == "spot":
             rights.demand_spot_role(_spot_role(market))
         return not launch.root_key or rights.allow(of_key(market, launch.root_key))
@@ -162,11 +162,11 @@ def may_launch(market: Market, rights: Rights) -> Permit:
 # The table
 
 
-def _create_fleet(market: Market, params: Params) -> Iterator[Check]:
+def _create_fleet(market: Market, params: Params) -> Iterator[IamCheck]:
     """Ask for CreateFleet itself, on the kinds of resource that the Service Authorization Reference gives it."""
     tags = tags_by_kind(params)
     for kind in ("fleet", "instance", "volume"):
-        yield Check("", _arn(market, kind), request_tags=tags.get(kind, {}))
+        yield IamCheck("", _arn(market, kind), request_tags=tags.get(kind, {}))
     for config in params["LaunchTemplateConfigs"]:
         named = config.get("LaunchTemplateSpecification", {})
         template = template_view.template(
@@ -175,46 +175,46 @@ def _create_fleet(market: Market, params: Params) -> Iterator[Check]:
             name=named.get("LaunchTemplateName"),
             version=named.get("Version", "$Default"),
         )
-        yield Check("", _arn(market, "launch-template", template.id), resource_tags=template.tags)
+        yield IamCheck("", _arn(market, "launch-template", template.id), resource_tags=template.tags)
         for override in config.get("Overrides") or [{}]:
-            yield Check("", _image(market, override.get("ImageId") or template.image_id))
+            yield IamCheck("", _image(market, override.get("ImageId") or template.image_id))
             if "SubnetId" in override:
-                yield Check("", _arn(market, "subnet", override["SubnetId"]))
+                yield IamCheck("", _arn(market, "subnet", override["SubnetId"]))
     yield from _tagged_at_creation(market, "fleet", tags.get("fleet", {}), by="CreateFleet")
 
 
-def _on_instances(market: Market, params: Params) -> Iterator[Check]:
+def _on_instances(market: Market, params: Params) -> Iterator[IamCheck]:
     """Ask for each instance. One that is gone has no tags, so a condition on tags refuses it before EC2 misses it."""
     for instance_id in params["InstanceIds"]:
-        yield Check("", _arn(market, "instance", instance_id), resource_tags=_tags_of(market, instance_id))
+        yield IamCheck("", _arn(market, "instance", instance_id), resource_tags=_tags_of(market, instance_id))
 
 
-def _on_tagged(market: Market, params: Params) -> Iterator[Check]:
+def _on_tagged(market: Market, params: Params) -> Iterator[IamCheck]:
     tags = {tag["Key"]: tag.get("Value", "") for tag in params.get("Tags", [])}
     for resource_id in params["Resources"]:
         kind = _KINDS.get(resource_id.split("-")[0], "*")
         arn = _arn(market, kind, resource_id)
-        yield Check("", arn, request_tags=tags, resource_tags=_tags_of(market, resource_id))
+        yield IamCheck("", arn, request_tags=tags, resource_tags=_tags_of(market, resource_id))
 
 
-def _create_template(market: Market, params: Params) -> Iterator[Check]:
+def _create_template(market: Market, params: Params) -> Iterator[IamCheck]:
     tags = tags_by_kind(params).get("launch-template", {})
-    yield Check("", _arn(market, "launch-template"), request_tags=tags)
+    yield IamCheck("", _arn(market, "launch-template"), request_tags=tags)
     yield from _tagged_at_creation(market, "launch-template", tags, by="CreateLaunchTemplate")
 
 
-def _on_template(market: Market, params: Params) -> Iterator[Check]:
+def _on_template(market: Market, params: Params) -> Iterator[IamCheck]:
     template_id, name = params.get("LaunchTemplateId"), params.get("LaunchTemplateName")
     template = market.surroundings.launch_template(template_id=template_id, name=name)
     tags = next((one.tags for one in template_view.shown(market) if one.id == template.id), {})
-    yield Check("", _arn(market, "launch-template", template.id), resource_tags=tags)
+    yield IamCheck("", _arn(market, "launch-template", template.id), resource_tags=tags)
 
 
-def _anywhere(_market: Market, _params: Params) -> Iterator[Check]:
-    yield Check("")
+def _anywhere(_market: Market, _params: Params) -> Iterator[IamCheck]:
+    yield IamCheck("")
 
 
-_OF: Mapping[str, Callable[[Market, Params], Iterator[Check]]] = {
+_OF: Mapping[str, Callable[[Market, Params], Iterator[IamCheck]]] = {
     "CreateFleet": _create_fleet,
     "TerminateInstances": _on_instances,
     "StartInstances": _on_instances,
@@ -232,19 +232,19 @@ _OF: Mapping[str, Callable[[Market, Params], Iterator[Check]]] = {
 """For each action, what it is asked on; a check without an action is of the one that is asked for."""
 
 
-def _tagged_at_creation(market: Market, kind: str, tags: Tags, *, by: str) -> Iterator[Check]:
+def _tagged_at_creation(market: Market, kind: str, tags: Tags, *, by: str) -> Iterator[IamCheck]:
     if tags:
-        yield Check("ec2:CreateTags", _arn(market, kind), request_tags=tags, keys={"ec2:CreateAction": by})
+        yield IamCheck("ec2:CreateTags", _arn(market, kind), request_tags=tags, keys={"ec2:CreateAction": by})
 
 
-def _spot_role(market: Market) -> Check:
+def _spot_role(market: Market) -> IamCheck:
     role = f"arn:aws:iam::{market.account}:role/aws-service-role/{SPOT}/AWSServiceRoleForEC2Spot"
     keys = {"iam:AWSServiceName": SPOT}
-    return Check("iam:CreateServiceLinkedRole", role, keys=keys, refusal=ROLE_NOT_PERMITTED)
+    return IamCheck("iam:CreateServiceLinkedRole", role, keys=keys, refusal=ROLE_NOT_PERMITTED)
 
 
-def _named(check: Check, action: str) -> Check:
-    return Check(f"ec2:{action}", check.resource, check.request_tags, check.resource_tags, check.keys, check.refusal)
+def _named(check: IamCheck, action: str) -> IamCheck:
+    return IamCheck(f"ec2:{action}", check.resource, check.request_tags, check.resource_tags, check.keys, check.refusal)
 
 
 def _tags_of(market: Market, resource_id: str) -> Tags:

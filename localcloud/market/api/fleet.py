@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from localcloud.market.api import template_view
-from localcloud.market.api.checks import Launch, Permit, anything
+from localcloud.market.api.checks import Permit, PlannedLaunch, anything
 from localcloud.market.api.tags import check_number, check_shown, check_tags
 from localcloud.market.api.volumes import refusal_of
 from localcloud.market.model.allocation import Candidate, Refusal, allocate
@@ -21,7 +21,7 @@ from localcloud.market.model.market import POOL_TAG, Market
 from localcloud.market.model.offerings import Offering
 from localcloud.market.model.requests import Answer, Params, refuse_unknown, tags_by_kind
 from localcloud.market.model.settings import FAULT_TEXT, Fault
-from localcloud.market.model.surroundings import RESOLVE, Subnet, Template, architecture_in
+from localcloud.market.model.surroundings import RESOLVE, Subnet, TemplateVersion, architecture_in
 
 _TAGGABLE = {"fleet", "instance", "volume", "network-interface"}
 _LEAST_MAX_PRICE = Decimal("0.001")
@@ -61,7 +61,7 @@ class _Launchable:
 
     echo: dict[str, Any]
     """The override as the answer repeats it."""
-    template: Template
+    template: TemplateVersion
     image_id: str
     weight: Decimal
     max_price: Decimal | None
@@ -85,7 +85,7 @@ _Override = _Launchable | _Failed
 
 
 def create_fleet(market: Market, params: Params, fault: Fault | None = None, permit: Permit = anything) -> Answer:
-    """Launch up to the target capacity now and say what came and what did not.
+    """PlannedLaunch up to the target capacity now and say what came and what did not.
 
     ``permit`` is asked of each override that could be launched: whatever it raises is that override's failure.
     """
@@ -224,7 +224,7 @@ def _permitted(market: Market, override: _Override, order: _Order, permit: Permi
         return override
     template, account = override.template, market.surroundings.account
     root_key = template.root_key(override.image_id, account)
-    launch = Launch(
+    launch = PlannedLaunch(
         template=template,
         image=override.echo["Overrides"].get("ImageId") or template.image_id,
         subnet=override.subnet,
@@ -245,7 +245,7 @@ def _permitted(market: Market, override: _Override, order: _Order, permit: Permi
     return replace(override, key_refused=not (may_use_key and granted))
 
 
-def _tags_of(kind: str, order: _Order, template: Template) -> dict[str, str]:
+def _tags_of(kind: str, order: _Order, template: TemplateVersion) -> dict[str, str]:
     """Return the tags of what is launched: the template's and, above them, the request's."""
     return template.launch_tags.get(kind, {}) | order.tags.get(kind, {})
 
@@ -271,7 +271,7 @@ def _max_price(asked: dict[str, Any], weight: Decimal) -> Decimal | None:
 
 
 def _placed(
-    market: Market, echo: dict[str, Any], template: Template, image_id: str, lifecycle: Lifecycle
+    market: Market, echo: dict[str, Any], template: TemplateVersion, image_id: str, lifecycle: Lifecycle
 ) -> list[_Override]:
     """Return an override once for each subnet it allows: the named one, else the default one of its zone or of all."""
     asked = echo["Overrides"]
@@ -308,7 +308,7 @@ def _placed(
     return placed
 
 
-def _type(asked: dict[str, Any], template: Template) -> str:
+def _type(asked: dict[str, Any], template: TemplateVersion) -> str:
     instance_type = asked.get("InstanceType") or template.instance_type
     if not instance_type:
         raise EC2Error("InvalidParameterValue", "Neither the override nor the launch template names an instance type")
@@ -341,7 +341,7 @@ def _other_architecture(offering: Offering, image: str) -> str:
     )
 
 
-def _lacking(market: Market, template: Template, named: str, resolved: str | None) -> tuple[str, str] | None:
+def _lacking(market: Market, template: TemplateVersion, named: str, resolved: str | None) -> tuple[str, str] | None:
     """Return EC2's code and text for what a launch refers to and is not there; None: it is all there."""
     if not named:
         return "MissingParameter", "The request must contain the parameter ImageId"

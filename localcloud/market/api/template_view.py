@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from localcloud.market.model.market import Market
-from localcloud.market.model.surroundings import LaunchTemplate, Template, found_template, of_version
+from localcloud.market.model.surroundings import LaunchTemplate, TemplateVersion, found_template, of_version
 
 
 def shown(market: Market) -> list[LaunchTemplate]:
@@ -24,6 +24,6 @@ def launch_template(market: Market, *, template_id: str | None, name: str | None
     return found_template(shown(market), template_id=template_id, name=name)
 
 
-def template(market: Market, *, template_id: str | None, name: str | None, version: str) -> Template:
+def template(market: Market, *, template_id: str | None, name: str | None, version: str) -> TemplateVersion:
     """Return a version that is shown (a number, ``$Latest`` or ``$Default``) or raise EC2's error."""
     return of_version(launch_template(market, template_id=template_id, name=name), version)

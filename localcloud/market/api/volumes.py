@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-Refusal = tuple[str, str]
+VolumeRefusal = tuple[str, str]
 """EC2's code and text."""
 
 
@@ -33,7 +33,7 @@ _FREE_IOPS = 3_000
 _MOST_MIBPS_PER_IOPS = 0.25
 
 
-def refusal_of(ebs: dict[str, Any], *, root: bool) -> Refusal | None:
+def refusal_of(ebs: dict[str, Any], *, root: bool) -> VolumeRefusal | None:
     """Return what EC2 says of a volume with these parameters (Ebs of a block device mapping); None: it is made."""
     kind = ebs.get("VolumeType", "gp2")
     if kind not in _TYPES:
@@ -45,7 +45,7 @@ def refusal_of(ebs: dict[str, Any], *, root: bool) -> Refusal | None:
     return _of_size(kind, known, ebs) or _of_iops(kind, known, ebs) or _of_throughput(kind, ebs)
 
 
-def _of_size(kind: str, known: _Type, ebs: dict[str, Any]) -> Refusal | None:
+def _of_size(kind: str, known: _Type, ebs: dict[str, Any]) -> VolumeRefusal | None:
     gib = ebs.get("VolumeSize")
     if gib is None or known.least_gib <= gib <= known.most_gib:
         return None
@@ -59,7 +59,7 @@ def _of_size(kind: str, known: _Type, ebs: dict[str, Any]) -> Refusal | None:
     return "InvalidParameterValue", text
 
 
-def _of_iops(kind: str, known: _Type, ebs: dict[str, Any]) -> Refusal | None:
+def _of_iops(kind: str, known: _Type, ebs: dict[str, Any]) -> VolumeRefusal | None:
     iops, gib = ebs.get("Iops"), ebs.get("VolumeSize")
     if iops is None and kind in ("io1", "io2"):
         return "InvalidParameterCombination", f"The parameter iops must be specified for {kind} volumes."
@@ -77,7 +77,7 @@ def _of_iops(kind: str, known: _Type, ebs: dict[str, Any]) -> Refusal | None:
     return ("InvalidParameterValue", text) if text else None
 
 
-def _of_throughput(kind: str, ebs: dict[str, Any]) -> Refusal | None:
+def _of_throughput(kind: str, ebs: dict[str, Any]) -> VolumeRefusal | None:
     mibps = ebs.get("Throughput")
     if mibps is None:
         return None

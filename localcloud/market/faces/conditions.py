@@ -25,7 +25,7 @@ class Missing(Body):
     ids: list[str]
 
 
-class Parameters(Body):
+class ParameterValues(Body):
     """Body of ``PUT /market/parameters``: what ``resolve:ssm:`` finds by name."""
 
     parameters: dict[str, str]
@@ -84,7 +84,7 @@ def _change_surroundings(market: Market, what: str, which: list[str], body: dict
             surroundings.missing = set(Missing.model_validate(body).ids)
             return {"missing": sorted(surroundings.missing)}
         case "parameters", []:
-            surroundings.parameters = Parameters.model_validate(body).parameters
+            surroundings.parameters = ParameterValues.model_validate(body).parameters
             return {"parameters": surroundings.parameters}
         case "account", []:
             surroundings.account = surroundings.account.changed(body)

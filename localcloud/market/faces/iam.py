@@ -24,7 +24,7 @@ from ministack.core.iam_evaluator import (
 )
 from ministack.core.lambda_runtime import execution_credentials
 
-from localcloud.market.api.checks import SPOT, UNAUTHORIZED, Check
+from localcloud.market.api.checks import SPOT, UNAUTHORIZED, IamCheck
 from localcloud.market.model.errors import EC2Error
 
 Policies = list[list[ParsedStatement]]
@@ -39,7 +39,7 @@ _WHY = {
 
 
 @dataclass(frozen=True)
-class Function:
+class CallerFunction:
     """A function that calls EC2, and the role it does so under."""
 
     name: str
@@ -55,7 +55,7 @@ class Iam:
         self.client = session.client("iam", endpoint_url=url)
         self.region = region
         self._lambda = session.client("lambda", endpoint_url=url)
-        self._functions: dict[str, Function] = {}
+        self._functions: dict[str, CallerFunction] = {}
         """By access key, which changes with the role."""
         self._read: dict[str, tuple[float, RoleRights]] = {}
         """By access key: when the last reading began, and what it found."""
@@ -79,7 +79,7 @@ class Iam:
                 self._read[access_key] = began, rights
             return rights
 
-    def _function(self, access_key: str) -> Function:
+    def _function(self, access_key: str) -> CallerFunction:
         if access_key not in self._functions:
             self._functions = self._read_functions()
         function = self._functions.get(access_key)
@@ -87,17 +87,19 @@ class Iam:
             raise EC2Error("AuthFailure", "AWS was not able to validate the provided access credentials")
         return function
 
-    def _read_functions(self) -> dict[str, Function]:
+    def _read_functions(self) -> dict[str, CallerFunction]:
         pages = self._lambda.get_paginator("list_functions").paginate()
         made = (each for page in pages for each in page["Functions"])
         functions = {execution_credentials(each)["AWS_ACCESS_KEY_ID"]: each for each in made}
-        return {key: Function(each["FunctionName"], each["Role"].split("/")[-1]) for key, each in functions.items()}
+        return {
+            key: CallerFunction(each["FunctionName"], each["Role"].split("/")[-1]) for key, each in functions.items()
+        }
 
 
 class RoleRights:
     """What one function's role allows at this moment."""
 
-    def __init__(self, iam: Iam, function: Function) -> None:
+    def __init__(self, iam: Iam, function: CallerFunction) -> None:
         self._iam = iam
         # One answer tells of all roles, so that no policy changes between two questions.
         account = iam.client.get_account_authorization_details(Filter=["Role", "LocalManagedPolicy"])
@@ -113,7 +115,7 @@ class RoleRights:
         boundary = iam.client.get_role(RoleName=function.role)["Role"].get("PermissionsBoundary")
         self._limits = [[self._managed(boundary["PermissionsBoundaryArn"], managed)]] if boundary else []
 
-    def demand(self, checks: Iterable[Check]) -> None:
+    def demand(self, checks: Iterable[IamCheck]) -> None:
         """Raise ``EC2Error`` for the first check that the caller's policies do not allow."""
         for check in checks:
             decision = self._decision(check)
@@ -126,7 +128,7 @@ class RoleRights:
                     f"{_WHY[decision].format(action=check.action)}{_ENCODED if encoded else ''}",
                 )
 
-    def allow(self, checks: Iterable[Check]) -> bool:
+    def allow(self, checks: Iterable[IamCheck]) -> bool:
         """Return whether the caller's policies allow all of this."""
         return all(self._decision(check) == "Allow" for check in checks)
 
@@ -143,7 +145,7 @@ class RoleRights:
             raise EC2Error("InvalidParameterValue", text)
         return found
 
-    def demand_spot_role(self, check: Check) -> None:
+    def demand_spot_role(self, check: IamCheck) -> None:
         """Create the account's service-linked role for spot unless it is there: ``EC2Error`` if the caller may not."""
         if not any(role["Path"] == f"/aws-service-role/{SPOT}/" for role in self._roles):
             self.demand([check])
@@ -161,7 +163,7 @@ class RoleRights:
             document = answer["PolicyVersion"]["Document"]
         return list(parse_policy_document(document))
 
-    def _decision(self, check: Check) -> str:
+    def _decision(self, check: IamCheck) -> str:
         context = EvalContext(
             principal_arn=self._caller,
             principal_type="AssumedRole",
@@ -174,7 +176,7 @@ class RoleRights:
         return str(evaluate(context, self._policies, *self._limits).decision)
 
 
-def _context(check: Check, region: str) -> dict[str, Any]:
+def _context(check: IamCheck, region: str) -> dict[str, Any]:
     """Return the condition keys of a request, in small letters, as the evaluator looks them up."""
     keys: Mapping[str, Any] = {
         "ec2:Region": region,

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from werkzeug.wrappers import Request, Response
 
-from localcloud.market.api.checks import Check
+from localcloud.market.api.checks import IamCheck
 from localcloud.market.api.pricing import PRICING_ACTIONS
 from localcloud.market.api.ssm import DOCUMENT, SSM_ACTIONS
 from localcloud.market.model.errors import EC2Error
@@ -39,11 +39,11 @@ def action_of(request: Request) -> str | None:
     return None
 
 
-def rights_needed(market: Market, action: str, params: Params) -> Iterator[Check]:
+def rights_needed(market: Market, action: str, params: Params) -> Iterator[IamCheck]:
     """Yield what IAM is asked before one of these actions."""
     if action != "SendCommand":
         service = "pricing" if action in PRICING_ACTIONS else "ssm"
-        yield Check(f"{service}:{action}", refusal=_REFUSAL)
+        yield IamCheck(f"{service}:{action}", refusal=_REFUSAL)
         return
     resources: list[tuple[str, dict[str, str]]] = [(f"arn:aws:ssm:{market.region}::document/{DOCUMENT}", {})]
     for instance_id in params.get("InstanceIds") or []:
@@ -52,7 +52,7 @@ def rights_needed(market: Market, action: str, params: Params) -> Iterator[Check
         resources.append((arn, instance.tags if instance else {}))
     for arn, tags in resources:
         keys = {f"ssm:resourceTag/{key}": value for key, value in tags.items()}
-        yield Check("ssm:SendCommand", arn, resource_tags=tags, keys=keys, refusal=_REFUSAL)
+        yield IamCheck("ssm:SendCommand", arn, resource_tags=tags, keys=keys, refusal=_REFUSAL)
 
 
 def json_answer(answer: Answer) -> Response:

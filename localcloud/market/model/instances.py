@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from localcloud.market.model.listing import Attributes, tag_attributes
 from localcloud.market.model.settings import Boot
-from localcloud.market.model.surroundings import Template
+from localcloud.market.model.surroundings import TemplateVersion
 
 State = Literal["pending", "running", "shutting-down", "terminated"]
 Lifecycle = Literal["spot", "on-demand"]
@@ -75,7 +75,7 @@ class Transition:
 
 
 @dataclass(frozen=True)
-class Notice:
+class InterruptionNotice:
     """The market has told the instance that it will be taken at ``gone_at``."""
 
     at: datetime
@@ -101,7 +101,7 @@ class Instance:
     spot_request_id: str | None
     max_price: Decimal | None
     tags: dict[str, str]
-    template: Template | None = None
+    template: TemplateVersion | None = None
     """What it was launched from."""
     shows_tags: bool = False
     """Whether its metadata shows its tags."""
@@ -111,7 +111,7 @@ class Instance:
     protected: bool = False
     """Whether ``disableApiTermination`` keeps it from being terminated by a call."""
     ending: Ending | None = None
-    notice: Notice | None = None
+    notice: InterruptionNotice | None = None
 
     @property
     def state(self) -> State:
@@ -179,7 +179,7 @@ class Instance:
         }
 
 
-def _from_template(template: Template) -> dict[str, Any]:
+def _from_template(template: TemplateVersion) -> dict[str, Any]:
     """Return what DescribeInstances shows of a launch template's data."""
     described: dict[str, Any] = {"SecurityGroups": [{"GroupId": one} for one in template.security_groups]}
     if template.key_name:

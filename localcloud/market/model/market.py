@@ -28,16 +28,16 @@ from localcloud.market.model.instances import (
     KEY_REFUSED,
     Ending,
     Instance,
+    InterruptionNotice,
     Lifecycle,
-    Notice,
     State,
     Transition,
     ending_by_itself,
 )
 from localcloud.market.model.limits import BUCKETS, LAUNCHED_INSTANCES, TokenBucket, bucket_name, quota_group
-from localcloud.market.model.offerings import Offering, PriceChange, machine_of, type_and_zone
+from localcloud.market.model.offerings import Offering, PriceChange, hardware_of, type_and_zone
 from localcloud.market.model.settings import Boot, Fault, Settings, Span
-from localcloud.market.model.surroundings import PlainSurroundings, Subnet, Surroundings, Template
+from localcloud.market.model.surroundings import PlainSurroundings, Subnet, Surroundings, TemplateVersion
 
 Event = dict[str, Any]
 """An event exactly as EventBridge carries it."""
@@ -215,7 +215,7 @@ class Market:
             spot_price,
             on_demand_price,
             vcpus=sibling.vcpus if sibling else 1,
-            machine=sibling.machine if sibling else machine_of(instance_type),
+            machine=sibling.machine if sibling else hardware_of(instance_type),
         )
         self.offerings[offering.key] = offering
         return offering
@@ -293,7 +293,7 @@ class Market:
         image_id: str,
         reservation_id: str,
         tags: dict[str, str],
-        template: Template | None = None,
+        template: TemplateVersion | None = None,
         key_refused: bool = False,
     ) -> Instance:
         """Start one instance; whether there is room for it has been decided before.
@@ -392,7 +392,7 @@ class Market:
             at=at,
         )
         gone_at = at + self.lasting(self.settings.notice_seconds if seconds is None else seconds)
-        instance.notice = Notice(at=at, gone_at=gone_at, cause=cause, event=event)
+        instance.notice = InterruptionNotice(at=at, gone_at=gone_at, cause=cause, event=event)
         self._note(at, "notice", instance=instance, cause=cause)
         self.schedule(gone_at, lambda then: self.end(instance, BY_SPOT_MARKET, then))
 

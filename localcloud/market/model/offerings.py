@@ -22,7 +22,7 @@ class PriceChange:
 
 
 @dataclass(frozen=True)
-class Machine:
+class Hardware:
     """What a type's machines are, beside their vCPUs; names as EC2's InstanceRequirements has them."""
 
     memory_mib: int = 0
@@ -36,20 +36,20 @@ class Machine:
     """Whether the price list has them."""
 
 
-_UNSAID = Machine()
+_UNSAID = Hardware()
 _FAMILY = re.compile(r"[a-z]+[0-9]+(?P<rest>[a-z0-9-]*)")
 """A family's name: letters, generation, then what tells the processor (none: Intel) and what else it has."""
 
 
-def machine_of(instance_type: str) -> Machine:
+def hardware_of(instance_type: str) -> Hardware:
     """Return what a type's name tells of its machines: a Graviton, AMD or Intel processor."""
     family = instance_type.partition(".")[0]
     named = _FAMILY.fullmatch(family)
     rest = named["rest"] if named else ""
     if family == "a1" or "g" in rest:
         maker = "nvidia" if "-gb" in rest else "amazon-web-services"
-        return Machine(architecture="arm64", cpu_manufacturer=maker)
-    return Machine(cpu_manufacturer="amd" if rest.startswith("a") else "intel")
+        return Hardware(architecture="arm64", cpu_manufacturer=maker)
+    return Hardware(cpu_manufacturer="amd" if rest.startswith("a") else "intel")
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Offering:
     spot: bool = True
     """Whether it is sold on spot at all: without, it has no spot price either."""
     vcpus: int = 1
-    machine: Machine = _UNSAID
+    machine: Hardware = _UNSAID
     """Unsaid: what the type's name tells."""
     history: list[PriceChange] = field(default_factory=list)
     """Spot prices up to now, oldest first; each holds until the next."""
@@ -74,7 +74,7 @@ class Offering:
     def __post_init__(self) -> None:
         """Derive from the name what nobody said."""
         if self.machine is _UNSAID:
-            self.machine = machine_of(self.instance_type)
+            self.machine = hardware_of(self.instance_type)
 
     @property
     def key(self) -> type_and_zone:
@@ -94,7 +94,7 @@ def default_offerings() -> list[Offering]:
             spot_price=Decimal(row["spot_usd_per_hour"]),
             on_demand_price=Decimal(row["on_demand_usd_per_hour"]),
             vcpus=int(row["vcpus"]),
-            machine=Machine(
+            machine=Hardware(
                 memory_mib=int(row["memory_mib"]),
                 architecture=row["architecture"],
                 cpu_manufacturer=row["cpu_manufacturer"],

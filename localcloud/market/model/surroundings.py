@@ -42,7 +42,7 @@ class Subnet:
 
 
 @dataclass(frozen=True)
-class Template:
+class TemplateVersion:
     """One version of a launch template, as far as a launch needs it."""
 
     id: str
@@ -187,7 +187,7 @@ class Surroundings(ABC):
         """Return a launch template by its id or its name, or raise EC2's error."""
         return found_template(self.templates.values(), template_id=template_id, name=name)
 
-    def template(self, *, template_id: str | None, name: str | None, version: str) -> Template:
+    def template(self, *, template_id: str | None, name: str | None, version: str) -> TemplateVersion:
         """Return a version of a template (a number, ``$Latest`` or ``$Default``) or raise EC2's error."""
         return of_version(self.launch_template(template_id=template_id, name=name), version)
 
@@ -216,10 +216,10 @@ def found_template(templates: Iterable[LaunchTemplate], *, template_id: str | No
     raise template_not_found(template_id, name)
 
 
-def of_version(found: LaunchTemplate, version: str) -> Template:
+def of_version(found: LaunchTemplate, version: str) -> TemplateVersion:
     """Return a version of a launch template, as far as a launch needs it, or raise EC2's error."""
     wanted = found.version(version)
-    return Template(id=found.id, name=found.name, version=wanted.number, data=wanted.data, tags=found.tags)
+    return TemplateVersion(id=found.id, name=found.name, version=wanted.number, data=wanted.data, tags=found.tags)
 
 
 def architecture_in(image: str) -> str | None:
@@ -265,7 +265,9 @@ class PlainSurroundings(Surroundings):
         self._subnets.append(subnet)
         return subnet
 
-    def add_template(self, name: str, *, instance_type: str = "", tags: dict[str, str] | None = None) -> Template:
+    def add_template(
+        self, name: str, *, instance_type: str = "", tags: dict[str, str] | None = None
+    ) -> TemplateVersion:
         """Add a launch template (or, under a name already known, its next version)."""
         began = datetime(2026, 1, 1, tzinfo=UTC)
         known = next((one for one in self.templates.values() if one.name == name), None)
