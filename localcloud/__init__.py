@@ -1,1 +1,1 @@
-"""AWS emulated on one machine, without an account. The demo, the whole-path tests and developers run the real stack on it."""
+"""AWS emulated on one machine. The demo, the whole-path tests and developers run the real stack on it."""

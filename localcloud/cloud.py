@@ -143,7 +143,7 @@ class LocalCloud:
         Lost: the tables' stream records. So the reader sees no edit until there were as many as before.
         """
         if not self._keeps_state:
-            raise LocalCloudError("this cloud keeps no state; start it with keeps_state=True")
+            raise LocalCloudError("this cloud does not keep its state; start it with keeps_state=True")
         self._end_ministack()
         self._children.remove(self._ministack)
         self._start_ministack()
@@ -338,12 +338,16 @@ def claim_directory(state: Path, *, name: str | None, family: str) -> Iterator[P
             if _locked(lock):
                 yield directory
                 return
-    raise LocalCloudError(f"the local cloud {names[0]} is running already; end it, or name another")
+    raise LocalCloudError(f"the local cloud {names[0]} is already running; stop it, or choose another name")
 
 
 def isolated_environment() -> dict[str, str]:
     """This process's environment without anything that points to a real account or to another cloud."""
-    left_out = ("AWS_", "SPOTPOOLS_", "PYTHONDONTWRITEBYTECODE")  # the last one would make each child compile everything
+    left_out = (
+        "AWS_",
+        "SPOTPOOLS_",
+        "PYTHONDONTWRITEBYTECODE",
+    )  # the last makes each child compile everything
     kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     return kept | {
         "AWS_CONFIG_FILE": os.devnull,

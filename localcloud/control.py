@@ -77,7 +77,7 @@ class MarketControl:
         return list(self.ask("GET", "/market/commands")["commands"])
 
     def command_result(self, **result: object) -> None:
-        """Set the result of commands from now on: ``status``, ``contains``, ``instance_id``, ``after_seconds``, …"""
+        """Set the result of commands from now on: ``status``, ``contains``, ``instance_id`` and others."""
         self.ask("POST", "/market/commands", result)
 
     def settings(self, **changes: object) -> None:

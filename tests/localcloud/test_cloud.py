@@ -21,7 +21,7 @@ def test_clouds_side_by_side_have_folders_of_their_own(tmp_path: Path) -> None:
 def test_a_name_that_is_taken_is_said_in_one_line(tmp_path: Path) -> None:
     with (
         claim_directory(tmp_path, name="mine", family="local"),
-        pytest.raises(LocalCloudError, match=r"^the local cloud mine is running already"),
+        pytest.raises(LocalCloudError, match=r"^the local cloud mine is already running"),
         claim_directory(tmp_path, name="mine", family="local"),
     ):
         pass

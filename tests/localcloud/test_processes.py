@@ -82,7 +82,7 @@ def test_a_command_that_fails_names_its_log(tmp_path: Path) -> None:
 
 
 def test_a_command_that_ends_before_it_is_ready_is_not_waited_for(tmp_path: Path) -> None:
-    with pytest.raises(LocalCloudError, match="ended at once"):
+    with pytest.raises(LocalCloudError, match="ended before it was ready"):
         child_of(tmp_path, "").wait_until(lambda: False, seconds=60)
 
 

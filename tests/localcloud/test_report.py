@@ -10,7 +10,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from localcloud.demo.report import AlarmMessage, Check, PoolChapter, Report, Waiting, chart, render
+from localcloud.demo.report import chart, render
+from localcloud.demo.results import AlarmMessage, PoolChapter, Report, StepResult, WaitPeriod
 from localcloud.demo.timeline import (
     PoolTimeline,
     above_cap,
@@ -122,14 +123,14 @@ def report(**changes: Any) -> Report:
         timeline=pool_timeline(RECORD, "a"),
         offerings=offering_timelines(RECORD),
         cap=Decimal("0.918"),
-        waiting=[Waiting(at(10), at(13), "NO_CAPACITY", "no <capacity> & no hope")],
+        waiting=[WaitPeriod(at(10), at(13), "NO_CAPACITY", "no <capacity> & no hope")],
     )
     told: dict[str, Any] = {
         "title": "A story",
         "summary": "in short",
         "start": START,
         "end": at(30),
-        "checks": [Check("a. filled", "1 running", "1 running", passed=True, seconds=1.5, bound=8)],
+        "steps": [StepResult("a. filled", "1 running", "1 running", passed=True, seconds=1.5, bound=8)],
         "pools": [pool],
         "alarms": [AlarmMessage(at(12), "pool-below-target", "ALARM", "Threshold Crossed", "A pool has fewer.")],
         "notes": ["a note"],
@@ -146,7 +147,7 @@ def test_the_page_is_whole_and_fetches_nothing() -> None:
     assert "@import" not in text
     for said in ("A story", "1.5 s", "no <capacity> & no hope", "pool-below-target", "A pool has fewer.", "a note"):
         assert said in page.text
-    assert "Every step was seen to happen." in page.text
+    assert "All steps passed." in page.text
 
 
 def test_a_pools_chart_is_a_picture_by_itself() -> None:
@@ -159,8 +160,8 @@ def test_a_pools_chart_is_a_picture_by_itself() -> None:
 
 
 def test_a_failed_step_shows() -> None:
-    text = render(report(checks=[Check("a. filled", "1 running", "none", passed=False)]))
-    assert "Not every step was seen to happen." in text
+    text = render(report(steps=[StepResult("a. filled", "1 running", "none", passed=False)]))
+    assert "Not all steps passed." in text
 
 
 def test_a_pool_of_which_nothing_is_known_is_drawn_all_the_same() -> None:
