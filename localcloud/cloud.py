@@ -195,7 +195,7 @@ class LocalCloud:
             self._start_servers(market_port)
         # In a folder without cdk.json, so that bootstrap does not synthesize the app once more.
         bootstrap = self._cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", directory=self.directory)
-        with self.progress.step("cdk bootstrap, and cdk synth beside it", bootstrap.log, synth.log) as show:
+        with self.progress.step("cdk bootstrap and cdk synth", bootstrap.log, synth.log) as show:
             for service in ("cloudwatch", "ec2", "lambda", "logs", "sns", "sqs"):
                 self.client(service)  # loads the service's model: almost a second for all
             bootstrap.wait(seconds=CDK_SECONDS, watch=show)
@@ -343,11 +343,8 @@ def claim_directory(state: Path, *, name: str | None, family: str) -> Iterator[P
 
 def isolated_environment() -> dict[str, str]:
     """This process's environment without anything that points to a real account or to another cloud."""
-    left_out = (
-        "AWS_",
-        "SPOTPOOLS_",
-        "PYTHONDONTWRITEBYTECODE",
-    )  # the last makes each child compile everything
+    # With PYTHONDONTWRITEBYTECODE each child would compile everything.
+    left_out = ("AWS_", "SPOTPOOLS_", "PYTHONDONTWRITEBYTECODE")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     return kept | {
         "AWS_CONFIG_FILE": os.devnull,

@@ -76,9 +76,7 @@ class Child:
         deadline = monotonic() + seconds
         while not ready():
             if self.status is not None:
-                raise LocalCloudError(
-                    f"{self.name} ended before it was ready (exit status {self.status})", log=self.log
-                )
+                raise LocalCloudError(f"{self.name} ended before it was ready: status {self.status}", log=self.log)
             if monotonic() > deadline:
                 raise LocalCloudError(f"{self.name} is not ready after {seconds:.0f} s", log=self.log)
             sleep(0.05)

@@ -1,7 +1,7 @@
 """``python -m docs.make.architecture``: draws docs/architecture.svg.
 
-Where things stand is written here; what there is comes from the synthesized template, and a function, table, queue,
-rule, schedule or trigger that has no place in the picture, or a place and no resource, is an error.
+This module has the positions. The resources come from the synthesized template. A function, table, queue, rule,
+schedule or trigger without a position is an error, and so is a position without a resource.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STEPS = ("load", "observe", "decide", "act", "record")
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle: the service in small letters, its name, and lines of text."""
+    """A rectangle: the service in small letters, the resource's name, and lines of text."""
 
     x: int
     y: int
@@ -60,7 +60,7 @@ TRIGGERS = {
     ("StateChanges", "Notices"),
     ("Maintenance", "Notices"),
 }
-"""Who makes whom run, as it is drawn."""
+"""What starts what, in the picture."""
 
 
 def parts(made: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -73,7 +73,7 @@ def parts(made: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def triggers(made: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """Who makes whom run, as the template says."""
+    """What starts what, in the template."""
     found = set()
     for logical_id, resource in made["Resources"].items():
         properties = resource.get("Properties", {})
@@ -97,7 +97,7 @@ def _target(reference: Mapping[str, Any]) -> str:
 
 
 def boxes(made: Mapping[str, Any]) -> dict[str, Box]:
-    """Every box. Raises ValueError if picture and template differ."""
+    """All boxes. Raises ValueError if picture and template differ."""
     there = parts(made)
     rules = [name for name, one in there.items() if "EventPattern" in one]
     dead = [name for name in there if name.endswith("Dead")]
@@ -127,7 +127,7 @@ def boxes(made: Mapping[str, Any]) -> dict[str, Box]:
             f"picture and template differ in {sorted(map(str, missing))}: change docs/make/architecture.py"
         )
     events = tuple(there[name]["EventPattern"]["detail-type"][0] for name in rules)
-    told = ", ".join(re.sub(r"(?<!^)([A-Z])", r" \1", name.removesuffix("Dead")).lower() for name in dead)
+    senders = ", ".join(re.sub(r"(?<!^)([A-Z])", r" \1", name.removesuffix("Dead")).lower() for name in dead)
     by_rule, buried = f"{len(rules)} rules of EventBridge", f"{len(dead)} dead-letter queues"
     watched = ("logs and metrics of all functions,", "ages and depths of all queues")
     return single | {
@@ -135,7 +135,7 @@ def boxes(made: Mapping[str, Any]) -> dict[str, Box]:
         "Rules": Box(LEFT, 430, "event", by_rule, "events of EC2 and Health", events, WIDE, 122),
         "reconcile": Box(FIFTH, 190, "function", "in both functions", "reconcile(pool)", height=TALL),
         "EC2": Box(RIGHT, 190, "outside", "your account", "EC2", height=TALL),
-        "Dead": Box(LEFT, 622, "queue", "SQS", buried, (told, "what failed on every try"), WIDE),
+        "Dead": Box(LEFT, 622, "queue", "SQS", buried, (senders, "what failed on every try"), WIDE),
         "CloudWatch": Box(THIRD, 622, "watch", "CloudWatch", f"{alarms} alarms, a dashboard", watched, WIDE),
         "Called": Box(RIGHT, 622, "outside", "e-mail, chat, pager", "on call"),
     }
@@ -162,7 +162,7 @@ ARROWS = (
     (((840, 658), (890, 658)), "", None),
     (((1055, 658), (1140, 658)), "", None),
 )  # fmt: skip
-"""Each arrow's corners, its label, and where that stands."""
+"""Each arrow: its corners, its label, and the label's position."""
 
 
 def picture(made: Mapping[str, Any]) -> str:
@@ -199,7 +199,7 @@ def _box(box: Box) -> Iterator[str]:
 
 
 def _steps(box: Box) -> Iterator[str]:
-    """What a reconcile is, one below the other."""
+    """The steps of a reconcile, one below the other."""
     for number, step in enumerate(STEPS):
         top = box.y + 56 + 44 * number
         yield (
@@ -214,7 +214,7 @@ def _steps(box: Box) -> Iterator[str]:
 
 
 def _instances(box: Box) -> Iterator[str]:
-    """A few machines, and what holds for them."""
+    """A few instances, and the rules for them."""
     for number in range(6):
         x, y = box.x + 25 + 42 * (number % 3), box.y + 66 + 42 * (number // 3)
         yield f'<rect x="{x}" y="{y}" width="31" height="31" rx="5" fill="#e9f6ee" stroke="#3f9d63"/>'

@@ -160,17 +160,13 @@ def _conclude(report: Report, failure: NotSeenError | None, cloud: LocalCloud, b
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m localcloud.demo", description=__doc__)
-    parser.add_argument(
-        "--pictures", type=Path, metavar="FOLDER", help="also write SVG pictures of the walkthrough into this folder"
-    )
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="also write SVG pictures into this folder")
     replay = parser.add_argument_group("a recorded market instead of the walkthrough")
     replay.add_argument("--trace", type=Path, help="CSV with time, type, zone, available, price; may be gzipped")
     replay.add_argument("--speed", type=float, default=60, help="recorded seconds per second (default: 60)")
     replay.add_argument("--start", type=float, help="hours into the recording (default: where most changes)")
     replay.add_argument("--hours", type=float, help="recorded hours to play (default: as many as play in 4 minutes)")
-    replay.add_argument(
-        "--zones", default="us-east-1", help="only zones whose names begin with this (default: us-east-1)"
-    )
+    replay.add_argument("--zones", default="us-east-1", help="prefix of the zones' names (default: us-east-1)")
     replay.add_argument("--cap", type=Decimal, default=Decimal("1.20"), help="spot_max_price (default: 1.20)")
     return parser
 

@@ -304,8 +304,8 @@ class Walkthrough:
 def _limits(cloud: LocalCloud) -> dict[str, float]:
     """The deployed time limits, from a function's environment."""
     configuration = cloud.client("lambda").get_function_configuration(FunctionName=cloud.outputs["PoolDueFunction"])
-    told = configuration["Environment"]["Variables"]
-    return {name: float(told[f"SPOTPOOLS_{name}"]) for name in ("DRAIN_GRACE_SECONDS", "BACKOFF_MAX_SECONDS")}
+    variables = configuration["Environment"]["Variables"]
+    return {name: float(variables[f"SPOTPOOLS_{name}"]) for name in ("DRAIN_GRACE_SECONDS", "BACKOFF_MAX_SECONDS")}
 
 
 def _now() -> datetime:

@@ -81,8 +81,8 @@ def measure() -> Measured:
         with _meter() as meter:
             at_size = meter.extra_pool(two)
             sizes = meter.size(meter.site.pools), meter.size(meter.site.statuses)
-            (victim, *_) = meter.site.world.alive(POOL)
-            meter.interrupt(victim)
+            (instance, *_) = meter.site.world.alive(POOL)
+            meter.interrupt(instance)
             interruption = meter.minutes(MINUTES) - two - at_size
         with _meter() as meter:
             no_capacity = meter.extra_pool(two, capacity=0)
@@ -121,8 +121,8 @@ class _Meter:
     def interrupt(self, instance_id: str) -> None:
         """Give an instance its notice, as EC2 does."""
         world = self.site.world
-        (victim,) = world.market.named_victims([instance_id])
-        world.market.notice(victim, world.clock(), cause="capacity")
+        (instance,) = world.market.live_spot_named([instance_id])
+        world.market.notice(instance, world.clock(), cause="capacity")
         self.hear()
 
     def hear(self) -> None:

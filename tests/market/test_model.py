@@ -149,10 +149,10 @@ def test_a_pools_victims_come_from_the_offering_that_holds_most_of_it() -> None:
     world.launch(1, zone="us-east-1a", pool="other")
     world.clock.forward(2)
     world.market.advance()
-    assert [one.id for one in world.market.pool_victims("p", 2)] == most[:2]
-    assert [one.zone for one in world.market.pool_victims("p", 4)] == ["us-east-1b"] * 3 + ["us-east-1a"]
+    assert [one.id for one in world.market.running_spot_of("p", 2)] == most[:2]
+    assert [one.zone for one in world.market.running_spot_of("p", 4)] == ["us-east-1b"] * 3 + ["us-east-1a"]
     with pytest.raises(ControlError, match="5 running"):
-        world.market.pool_victims("p", 6)
+        world.market.running_spot_of("p", 6)
 
 
 def test_the_record_tells_price_and_cap_of_each_launch() -> None:

@@ -303,8 +303,8 @@ class World:
 
     def recommend_rebalance(self, *instance_ids: str) -> None:
         """Tell of instances that they are at risk."""
-        for victim in self.market.named_victims(instance_ids):
-            self.market.recommend_rebalance(victim)
+        for instance in self.market.live_spot_named(instance_ids):
+            self.market.recommend_rebalance(instance)
         self.hear(self.market.advance())
 
     def announce_maintenance(self, *instance_ids: str, **told: Any) -> list[str]:
@@ -319,8 +319,8 @@ class World:
 
     def interrupt(self, *instance_ids: str) -> None:
         """Give instances their two-minute notice."""
-        for victim in self.market.named_victims(instance_ids):
-            self.market.notice(victim, self.clock(), cause="capacity")
+        for instance in self.market.live_spot_named(instance_ids):
+            self.market.notice(instance, self.clock(), cause="capacity")
         self.hear(self.market.advance())
 
     def fault(self, **fault: Any) -> None:

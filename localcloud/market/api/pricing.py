@@ -1,7 +1,7 @@
-"""GetProducts of AWS's price list: what the market's types cost on demand, in the price list's own shape.
+"""GetProducts of AWS's price list: the on-demand prices of the market's types, in the price list's form.
 
-As on AWS there is, of each type, a row for each status of capacity: used, reserved and used (nothing more to pay), and
-reserved and not used. Of operating systems, tenancies and the like the market sells Linux on shared machines only.
+As on AWS, each type has a row for each status of capacity: used, reserved and used (no further cost), and reserved but
+not used. The market sells only Linux with shared tenancy.
 """
 
 import json
@@ -20,7 +20,7 @@ from localcloud.market.model.requests import Actions, Answer, Params, refuse_unk
 _SERVICE = "AmazonEC2"
 _MOST_RESULTS = 100
 _MIB_PER_GIB = 1024
-# AWS's codes for the term "on demand" and for its rate per hour.
+# AWS's codes of the term "on demand" and of its rate per hour.
 _TERM, _RATE = "JRTCKXETXF", "6YS6EN2CT7"
 _STATUSES = {
     "Used": "BoxUsage",
@@ -38,7 +38,7 @@ _COMPARE: dict[str, Callable[[str, str], bool]] = {
 
 
 def get_products(market: Market, params: Params) -> Answer:
-    """Products that pass all filters, by type, in pages; each is a JSON document of its own."""
+    """List the products that match all filters, by type, in pages. Each is a JSON document."""
     refuse_unknown("GetProducts", params, {"ServiceCode", "Filters", "FormatVersion", "MaxResults", "NextToken"})
     if params["ServiceCode"] != _SERVICE:
         raise EC2Error("NotFoundException", f"The service code {params['ServiceCode']} is not known to this market")

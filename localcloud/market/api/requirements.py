@@ -1,4 +1,4 @@
-"""GetInstanceTypesFromInstanceRequirements: which of the market's types have the attributes that are asked for."""
+"""GetInstanceTypesFromInstanceRequirements: the market's types that have the requested attributes."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -16,7 +16,7 @@ _BURSTABLE = ("t1.", "t2.", "t3.", "t3a.", "t4g.")
 
 
 def get_instance_types_from_instance_requirements(market: Market, params: Params) -> Answer:
-    """Types that meet all requirements, by name, in pages; neither price nor room is looked at."""
+    """List the types that meet all requirements, by name, in pages. Prices and capacity do not count."""
     refuse_unknown(
         "GetInstanceTypesFromInstanceRequirements",
         params,
@@ -38,7 +38,7 @@ def get_instance_types_from_instance_requirements(market: Market, params: Params
         name
         for name, offering in sorted(types.items())
         if offering.machine.architecture in params["ArchitectureTypes"]
-        and "hvm" in params["VirtualizationTypes"]  # the market sells no other
+        and "hvm" in params["VirtualizationTypes"]  # the market has no other
         and _meets(offering, asked)
     ]
     page, token = page_of(list(enumerate(fitting, 1)), params, key=lambda pair: pair[0])
@@ -65,7 +65,7 @@ def _gib_per_vcpu(offering: Offering) -> Decimal:
 
 
 def _within(value: Decimal | int, bounds: dict[str, Any]) -> bool:
-    """Say whether a value is within Min and Max, of which each may be missing; Max 0 is a bound like any other."""
+    """Say whether a value is within Min and Max. Each may be missing. A Max of 0 is a bound, too."""
     least, most = bounds.get("Min"), bounds.get("Max")
     return (least is None or value >= Decimal(str(least))) and (most is None or value <= Decimal(str(most)))
 
@@ -87,4 +87,4 @@ _REQUIREMENTS: dict[str, Callable[[Offering, Any], bool]] = {
     "AllowedInstanceTypes": lambda offering, wanted: _named(offering.instance_type, wanted),
     "ExcludedInstanceTypes": lambda offering, wanted: not _named(offering.instance_type, wanted),
 }
-"""Whether a type meets what is wanted, for each requirement that the market plays beside those of two kinds."""
+"""For each supported requirement, whether a type meets it. BareMetal and BurstablePerformance are in ``_meets``."""

@@ -1,4 +1,4 @@
-"""Launch templates as EC2 shows them to launches, to listings and to IAM: what is new, only some time later."""
+"""Launch templates as launches, listings and IAM see them: new ones only after a delay."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ from localcloud.market.model.surroundings import LaunchTemplate, TemplateVersion
 
 
 def shown(market: Market) -> list[LaunchTemplate]:
-    """Return the launch templates that are shown by now, with their versions and tags so far."""
+    """Return the launch templates that are visible now, with their visible versions, and tags."""
     templates = list(market.surroundings.templates.values())
     if not market.settings.template_lag_seconds:
         return templates
@@ -20,10 +20,10 @@ def shown(market: Market) -> list[LaunchTemplate]:
 
 
 def launch_template(market: Market, *, template_id: str | None, name: str | None) -> LaunchTemplate:
-    """Return a launch template that is shown, by its id or its name, or raise EC2's error."""
+    """Return a visible launch template by id or name, or raise EC2's error."""
     return found_template(shown(market), template_id=template_id, name=name)
 
 
 def template(market: Market, *, template_id: str | None, name: str | None, version: str) -> TemplateVersion:
-    """Return a version that is shown (a number, ``$Latest`` or ``$Default``) or raise EC2's error."""
+    """Return a visible version (a number, ``$Latest`` or ``$Default``) or raise EC2's error."""
     return of_version(launch_template(market, template_id=template_id, name=name), version)
