@@ -107,18 +107,18 @@ def boxes(made: Mapping[str, Any]) -> dict[str, Box]:
     def function(name: str, x: int, y: int, *lines: str) -> Box:
         return Box(x, y, "function", "Lambda", there[name]["Handler"].split(".")[-2], lines)
 
-    status = ("what there is, and why", "the rest waits; lease")
+    status = ("what runs, and why", "the rest waits; lease")
     single = {
         "Tick": Box(LEFT, 56, "event", "EventBridge Scheduler", f"every {every.removeprefix('1 ')}"),
-        "OnTick": function("OnTick", SECOND, 56, "finds pools that are due", "gauges, heartbeat"),
+        "OnTick": function("OnTick", SECOND, 56, "finds due pools", "gauges, heartbeat"),
         "PoolStatus": Box(FIFTH, 56, "table", "DynamoDB", "PoolStatus", status),
         "Pools": Box(SECOND, 190, "table", "DynamoDB", "Pools", ("what is wanted,", "one item a pool")),
-        "OnPoolEdit": function("OnPoolEdit", SECOND, 316, "passes names on"),
+        "OnPoolEdit": function("OnPoolEdit", SECOND, 316, "forwards pool names"),
         "Due": Box(THIRD, 190, "queue", "SQS", "due pools"),
         "Edited": Box(THIRD, 316, "queue", "SQS", "edited pools", ("before the others",)),
         "OnPoolDue": function("OnPoolDue", FOURTH, 190, "one pool at a time"),
         "Notices": Box(THIRD, 455, "queue", "SQS", "notices"),
-        "OnSpotNotice": function("OnSpotNotice", FOURTH, 455, "notes, then reconciles"),
+        "OnSpotNotice": function("OnSpotNotice", FOURTH, 455, "saves, then reconciles"),
         "Topic": Box(FIFTH, 622, "watch", "SNS", "alarm topic", ("its own KMS key",)),
     }
     missing = {*single, *rules, *dead} ^ there.keys() | TRIGGERS ^ triggers(made)
@@ -135,7 +135,7 @@ def boxes(made: Mapping[str, Any]) -> dict[str, Box]:
         "Rules": Box(LEFT, 430, "event", by_rule, "events of EC2 and Health", events, WIDE, 122),
         "reconcile": Box(FIFTH, 190, "function", "in both functions", "reconcile(pool)", height=TALL),
         "EC2": Box(RIGHT, 190, "outside", "your account", "EC2", height=TALL),
-        "Dead": Box(LEFT, 622, "queue", "SQS", buried, (senders, "what failed on every try"), WIDE),
+        "Dead": Box(LEFT, 622, "queue", "SQS", buried, (senders, "messages that failed every try"), WIDE),
         "CloudWatch": Box(THIRD, 622, "watch", "CloudWatch", f"{alarms} alarms, a dashboard", watched, WIDE),
         "Called": Box(RIGHT, 622, "outside", "e-mail, chat, pager", "on call"),
     }
@@ -209,7 +209,7 @@ def _steps(box: Box) -> Iterator[str]:
         yield _text((box.x + box.width // 2, top + 20), step, "step")
         if number:
             yield _arrow(((box.x + box.width // 2, top - 14), (box.x + box.width // 2, top)))
-    for number, line in enumerate(("under the pool's lease:", "one at a time, whoever", "asked for it")):
+    for number, line in enumerate(("under the pool's lease:", "one at a time,", "for all triggers")):
         yield _text((box.x + box.width // 2, box.y + 296 + LINE * number), line, "line")
 
 
@@ -218,8 +218,8 @@ def _instances(box: Box) -> Iterator[str]:
     for number in range(6):
         x, y = box.x + 25 + 42 * (number % 3), box.y + 66 + 42 * (number // 3)
         yield f'<rect x="{x}" y="{y}" width="31" height="31" rx="5" fill="#e9f6ee" stroke="#3f9d63"/>'
-    lines = ("instances tagged", "with stack and pool", "", "one CreateFleet", "for a launch;", "IAM lets nothing end",
-             "without the stack's tag")  # fmt: skip
+    lines = ("instances tagged", "with stack and pool", "", "one CreateFleet", "for a launch;", "IAM: termination only",
+             "with the stack's tag")  # fmt: skip
     for number, line in enumerate(lines):
         yield _text((box.x + box.width // 2, box.y + 178 + LINE * number), line, "line")
 
@@ -234,7 +234,7 @@ def _text(place: tuple[int, int], text: str, kind: str) -> str:
 
 
 HEAD = f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {TOP} {WIDTH} {HEIGHT}" width="{WIDTH}" role="img">
-<title>How the parts of Spot Pools make each other run</title>
+<title>What starts what in Spot Pools</title>
 <style>
 text {{ font-family: system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; text-anchor: middle }}
 text {{ font-size: 12px; fill: #1f2933 }}
