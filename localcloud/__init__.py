@@ -1,1 +1,1 @@
-"""AWS on one machine, without an account: the demo, whole-path tests and developers run the real stack against it."""
+"""AWS emulated on one machine. The demo, the whole-path tests and developers run the real stack on it."""

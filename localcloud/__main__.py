@@ -1,4 +1,4 @@
-"""``python -m localcloud``: starts the local cloud, deploys the stack, stays until interrupted (``make local``)."""
+"""``python -m localcloud``: starts the local cloud, deploys the stack and runs until stopped (``make local``)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from localcloud.progress import Progress
 
 
 def main() -> int:
-    """Run until Ctrl-C or SIGTERM; answers the exit status."""
+    """Run until Ctrl-C or SIGTERM. Returns the exit status."""
     arguments = _parser().parse_args()
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # also while starting: everything started is stopped
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # also during the start: it stops what it has started
     progress = Progress()
     try:
         with LocalCloud(
@@ -35,8 +35,8 @@ def main() -> int:
                 progress.say(f"Ticks every {arguments.tick_seconds:g} s instead of every minute.")
             progress.say(f"In another shell:  source {_short(cloud.env_files[0])}")
             if cloud.env_files[1:]:
-                progress.say(f"  (the newest cloud's; this one's for sure: {_short(cloud.env_files[1])})")
-            progress.say(f"Logs in {_short(cloud.logs)}; Ctrl-C ends it all.")
+                progress.say(f"  (always of the newest cloud; of this cloud: {_short(cloud.env_files[1])})")
+            progress.say(f"Logs in {_short(cloud.logs)}. Ctrl-C stops everything.")
             stop.wait()
     except KeyboardInterrupt:
         progress.say("Stopped.")
@@ -46,10 +46,10 @@ def main() -> int:
 
 
 def explain(error: LocalCloudError) -> int:
-    """Tell on standard error what went wrong, with the end of the log if there is one; answers the exit status."""
+    """Write the error and the end of its log, if any, to standard error. Returns the exit status."""
     if error.log is not None and error.log.exists():
         sys.stderr.write("".join(f"  {line}\n" for line in error.log.read_text(errors="replace").splitlines()[-60:]))
-        sys.stderr.write(f"  (the whole log: {_short(error.log)})\n")
+        sys.stderr.write(f"  (whole log: {_short(error.log)})\n")
     sys.stderr.write(f"local cloud: {error}\n")
     return 1
 
@@ -60,10 +60,10 @@ def _short(path: Path) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m localcloud", description=__doc__)
-    parser.add_argument("--name", help="folder under .localcloud for its state; needed only to tell several apart")
+    parser.add_argument("--name", help="folder under .localcloud for its state; needed only if several clouds run")
     parser.add_argument("--port", type=int, default=0, help="port of AWS (default: a free one)")
     parser.add_argument("--market-port", type=int, default=0, help="port of the market (default: a free one)")
-    parser.add_argument("--tick-seconds", type=float, help="tick this often, beside the schedule's once a minute")
+    parser.add_argument("--tick-seconds", type=float, help="tick this often, in addition to the schedule")
     parser.add_argument("--pace", type=float, default=1, help="divide the stack's waiting times by this")
     parser.add_argument("market", nargs="*", help="arguments for the market, after --")
     return parser

@@ -1,7 +1,7 @@
-"""One local cloud, started and ended as a context manager.
+"""A local cloud as a context manager.
 
-It is ministack and the market, the stack deployed into them with the real CDK command line, and the parts that stand
-between: relay, ticks, launch template, alarm queue.
+It consists of ministack and the market, the stack, which the real CDK command line deploys into them, and the parts
+that connect them: relay, ticks, launch template, alarm queue.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ CREDENTIALS = {
     "AWS_DEFAULT_REGION": REGION,  # the name that boto3 reads
 }
 ENFORCED = {"AUTH": "true"}
-"""Has ministack enforce IAM, and the market for EC2."""
+"""Makes ministack enforce IAM, and the market too, for EC2."""
 
-PASSING_FOLDERS = ("tmp", "home", "cdk.out")
-"""What a cloud needs while it runs; the logs stay behind."""
+TEMPORARY_FOLDERS = ("tmp", "home", "cdk.out")
+"""A cloud needs these while it runs and removes them at its end. Its logs stay."""
 
 START_SECONDS = 30
 STOP_SECONDS = 60
@@ -62,13 +62,12 @@ MARKET_COMMAND = (sys.executable, "-m", "localcloud.market")
 
 
 class LocalCloud:
-    """AWS on this machine with the stack deployed; use it in a ``with`` statement.
+    """AWS on this machine with the stack deployed. Use it in a ``with`` statement.
 
-    ``name`` is the folder under ``.localcloud`` that holds its state and logs; without one it is the first of the
-    family (local, local-2, …) that is not running. The newest of the family local is also ``.localcloud/env``. Ports
-    are free ones unless told. ``tick_seconds`` is for ``tick_every``; ``pace`` divides the stack's waiting times;
-    ``market_arguments`` go to the market. One that ``keeps_state`` can ``restart_aws``.
-    Raises LocalCloudError, which names the log that tells more.
+    ``name`` is the folder under ``.localcloud`` for state and logs. Default: the first of the family (local, local-2,
+    …) that is not in use. ``.localcloud/env`` is the environment of the newest cloud of the family local. Default
+    ports are free ones. ``tick_seconds`` goes to ``tick_every``, ``market_arguments`` to the market. ``pace`` divides
+    the stack's waiting times. ``restart_aws`` needs ``keeps_state``. Raises LocalCloudError, which names the log.
     """
 
     def __init__(
@@ -89,9 +88,9 @@ class LocalCloud:
         self.stack = ""
         self.alarm_queue_url = ""
         self.ticks: Ticks | None = None
-        self._told_name = name
+        self._given_name = name
         self._family = family
-        self._told_ports = (port, market_port)
+        self._given_ports = (port, market_port)
         self._tick_seconds = tick_seconds
         self._pace = pace
         self._market_arguments = market_arguments
@@ -109,49 +108,49 @@ class LocalCloud:
         self._undo.close()
 
     def client(self, service: str) -> Any:
-        """The boto3 client of a service of this cloud; one for all threads."""
+        """The boto3 client of a service of this cloud. All threads share it."""
         if service not in self._clients:
             url = self.market.url if service in ("ec2", "pricing") else self.endpoint_url
             self._clients[service] = client_of(service, url)
         return self._clients[service]
 
     def tick_every(self, seconds: float) -> None:
-        """Call the tick function that often from now on, beside the schedule's once a minute."""
+        """From now on, call the tick function at this interval, in addition to the schedule (once a minute)."""
         self._stop_ticks()
         self.ticks = Ticks(self.client, self.outputs["TickFunction"], seconds=seconds)
         self.ticks.start()
 
     @contextmanager
     def beside(self, stack: str) -> Iterator[Self]:
-        """This cloud with a second stack of this name, which is there meanwhile and deleted at the end.
+        """This cloud with a second stack of this name, which is deleted at the end.
 
-        What is asked of it concerns the second stack; AWS and the market are those of both.
+        The object that this yields acts on the second stack. Both stacks share AWS and the market.
         """
         other = copy(self)
         other.ticks = None
         assembly = self.directory / "tmp" / f"cdk-{stack}"
         self._cdk("synth", "--quiet", *self._context(stack), "--output", str(assembly)).wait(seconds=CDK_SECONDS)
-        other._deploy(assembly)  # noqa: SLF001 - it is one of us
+        other._deploy(assembly)  # noqa: SLF001 - another object of this class
         with ExitStack() as undo:
-            other._connect(undo)  # noqa: SLF001 - it is one of us
+            other._connect(undo)  # noqa: SLF001 - another object of this class
             yield other
         self._cdk("destroy", "--app", str(assembly), "--force").wait(seconds=CDK_SECONDS)
 
     def restart_aws(self) -> None:
-        """End ministack and all functions under way, and start it with the state it wrote down; EC2 stays up.
+        """Stop ministack with all running functions, and start it from the state it saved. EC2 keeps running.
 
-        Kept are tables, queues with their messages, functions, rules, schedules, alarms and logs. Lost are the tables'
-        stream records, while the position of their reader is kept: it sees no edit until there were as many as before.
+        Kept: tables, queues with messages, functions, rules, schedules, alarms, logs and the stream reader's position.
+        Lost: the tables' stream records. So the reader sees no edit until there were as many as before.
         """
         if not self._keeps_state:
-            raise LocalCloudError("this cloud keeps no state; start it with keeps_state=True")
+            raise LocalCloudError("this cloud does not keep its state; start it with keeps_state=True")
         self._end_ministack()
         self._children.remove(self._ministack)
         self._start_ministack()
         self._await_ministack()
 
     def exports(self) -> dict[str, str]:
-        """What a shell, the command line or a test needs to use this cloud; also written to ``.localcloud/…/env``."""
+        """The variables with which a shell, a command or a test uses this cloud. ``.localcloud/…/env`` has them too."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_ENDPOINT_URL_EC2": self.market.url,
@@ -170,35 +169,35 @@ class LocalCloud:
         return isolated_environment() | self.exports()
 
     def _start(self, undo: ExitStack) -> None:
-        self.directory = undo.enter_context(claim_directory(STATE, name=self._told_name, family=self._family))
+        self.directory = undo.enter_context(claim_directory(STATE, name=self._given_name, family=self._family))
         self.logs = self.directory / "logs"
-        for folder in ("logs", *PASSING_FOLDERS):
+        for folder in ("logs", *TEMPORARY_FOLDERS):
             shutil.rmtree(self.directory / folder, ignore_errors=True)
             (self.directory / folder).mkdir(parents=True)
-        for folder in PASSING_FOLDERS:
+        for folder in TEMPORARY_FOLDERS:
             undo.callback(shutil.rmtree, self.directory / folder, ignore_errors=True)
         undo.callback(self._stop_children)
         handler = logging.FileHandler(self.logs / "relay.log")
         handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
         package = logging.getLogger("localcloud")
         package.addHandler(handler)
-        package.propagate = False  # a person at a terminal reads the story, not the relay's log
+        package.propagate = False  # the terminal shows the demo, not the relay's log
         undo.callback(package.removeHandler, handler)
 
-        self._port, market_port = (port_to_use(told) for told in self._told_ports)
+        self._port, market_port = (port_to_use(port) for port in self._given_ports)
         self.endpoint_url = f"http://{HOST}:{self._port}"
         self.market = MarketControl(f"http://{HOST}:{market_port}")
 
-        # Synthesis needs no cloud, so it runs while the cloud starts and is bootstrapped.
+        # Synthesis needs no cloud, so it runs during start and bootstrap.
         assembly = self.directory / "cdk.out"
         synth = self._cdk("synth", "--quiet", *self._context(), "--output", str(assembly))
         with self.progress.step("Starting AWS (ministack) and the EC2 market on free ports of this machine"):
             self._start_servers(market_port)
-        # Away from cdk.json, so that bootstrapping does not synthesize the app once more.
+        # In a folder without cdk.json, so that bootstrap does not synthesize the app once more.
         bootstrap = self._cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", directory=self.directory)
-        with self.progress.step("cdk bootstrap, and cdk synth beside it", bootstrap.log, synth.log) as show:
+        with self.progress.step("cdk bootstrap and cdk synth", bootstrap.log, synth.log) as show:
             for service in ("cloudwatch", "ec2", "lambda", "logs", "sns", "sqs"):
-                self.client(service)  # reads the service's model, a good part of a second for all of them
+                self.client(service)  # loads the service's model: almost a second for all
             bootstrap.wait(seconds=CDK_SECONDS, watch=show)
             synth.wait(seconds=CDK_SECONDS, watch=show)
         self._deploy(assembly)
@@ -223,11 +222,11 @@ class LocalCloud:
         self._ministack = self._child("ministack", MINISTACK_COMMAND, environment)
 
     def _end_ministack(self) -> None:
-        """Without the time limit of ``Child.stop``, within which a busy machine would not have written the state."""
+        """End it without the time limit of ``Child.stop``: on a busy machine, saving the state takes longer."""
         leader = int((self.directory / "tmp" / f"ministack-{self._port}.pid").read_text())
 
         def end() -> None:
-            # Again and again: to its end it starts functions, and then it waits for them.
+            # Repeated: until its end ministack starts functions, and then it waits for them.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(leader, signal.SIGTERM)
 
@@ -271,7 +270,7 @@ class LocalCloud:
             self.tick_every(self._tick_seconds)
 
     def _subscribe_queue(self) -> str:
-        """A queue that gets every alarm message, as a user's own subscription would."""
+        """Create a queue that receives every alarm message, like a user's own subscription. Returns its URL."""
         queue, topic = f"{self.stack}-alarm-messages", self.outputs["AlarmTopic"]
         arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}"
         may_send = {
@@ -293,7 +292,7 @@ class LocalCloud:
     def _write_environment(self, undo: ExitStack) -> None:
         text = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in self.exports().items())
         self.env_files = [self.directory / "env"]
-        if self._told_name is None and self._family == DEFAULT_FAMILY:
+        if self._given_name is None and self._family == DEFAULT_FAMILY:
             self.env_files.insert(0, STATE / "env")
         for path in self.env_files:
             path.write_text(text)
@@ -323,14 +322,14 @@ class LocalCloud:
         return child
 
     def _stop_children(self) -> None:
-        """End them as they were started: the market before ministack, which takes its last events."""
+        """Stop them in the order of their start: the market first, because ministack receives its last events."""
         for child in self._children:
             child.stop()
 
 
 @contextmanager
 def claim_directory(state: Path, *, name: str | None, family: str) -> Iterator[Path]:
-    """A folder that no running cloud uses: of that name, or the first of the family; it is this one's meanwhile."""
+    """Lock a folder that no running cloud uses: the one of this name, or the first of the family."""
     names = [name] if name is not None else [family, *(f"{family}-{number}" for number in range(2, 100))]
     for each in names:
         directory = state / each
@@ -339,12 +338,13 @@ def claim_directory(state: Path, *, name: str | None, family: str) -> Iterator[P
             if _locked(lock):
                 yield directory
                 return
-    raise LocalCloudError(f"the local cloud {names[0]} is running already; end it, or name another")
+    raise LocalCloudError(f"the local cloud {names[0]} is already running; stop it, or choose another name")
 
 
 def isolated_environment() -> dict[str, str]:
-    """This process's environment without anything that leads to a real account, or to another cloud."""
-    left_out = ("AWS_", "SPOTPOOLS_", "PYTHONDONTWRITEBYTECODE")  # the last would have each child compile all anew
+    """This process's environment without anything that points to a real account or to another cloud."""
+    # With PYTHONDONTWRITEBYTECODE each child would compile everything.
+    left_out = ("AWS_", "SPOTPOOLS_", "PYTHONDONTWRITEBYTECODE")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     return kept | {
         "AWS_CONFIG_FILE": os.devnull,
@@ -374,11 +374,11 @@ def ministack_environment(port: int, directory: Path, *, ec2_url: str) -> dict[s
             "HOME": str(directory / "home"),
             "STATE_DIR": str(state / "state"),
             "S3_DATA_DIR": str(state / "s3"),
-            # Functions inherit ministack's environment: this is how EC2 and what belongs to it becomes the market.
+            # Functions inherit ministack's environment. These addresses lead them to the market.
             "AWS_ENDPOINT_URL": f"http://{HOST}:{port}",
             "AWS_ENDPOINT_URL_EC2": ec2_url,
             "AWS_ENDPOINT_URL_PRICING": ec2_url,
-            "AWS_ENDPOINT_URL_SSM": ec2_url,  # the market sends on what is not about commands
+            "AWS_ENDPOINT_URL_SSM": ec2_url,  # the market forwards what is not about commands
         }
     )
 
@@ -390,7 +390,7 @@ def client_of(service: str, url: str) -> Any:
         aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
         region_name=REGION,
     )
-    # ministack does not unpack compressed requests, which botocore makes of a large PutMetricData.
+    # ministack cannot read compressed requests, and botocore compresses a large PutMetricData.
     config = Config(disable_request_compression=True, max_pool_connections=20)
     return session.client(service, endpoint_url=url, config=config)
 
@@ -404,7 +404,7 @@ def _locked(file: IO[str]) -> bool:
 
 
 def answers(url: str) -> bool:
-    """Whether a server answers there."""
+    """Whether a server answers at this address."""
     try:
         with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 - a server we have just started
             return bool(response.status == 200)  # noqa: PLR2004 - OK
@@ -413,6 +413,6 @@ def answers(url: str) -> bool:
 
 
 def _remove_if_still(path: Path, text: str) -> None:
-    """Remove a file unless a newer cloud has written it anew."""
+    """Remove a file unless a newer cloud has overwritten it."""
     if path.exists() and path.read_text() == text:
         path.unlink()

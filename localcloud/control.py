@@ -1,4 +1,4 @@
-"""Speaks to the market's control interface: JSON over HTTP, as design section "the local cloud" describes it."""
+"""A client of the market's control interface: JSON over HTTP, as docs/market.md describes it."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from typing import Any
 
 
 class MarketRefusedError(Exception):
-    """The market did not do what it was asked; the message is its answer."""
+    """The market refused a control call. The message is its answer."""
 
 
 class MarketControl:
-    """What a test or a demo does to the market, by name."""
+    """The control calls that tests and the demo make, by name."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     def state(self) -> dict[str, Any]:
-        """Every offering with capacity, use and prices, and the number of EC2 calls by action."""
+        """Every offering with its capacity, use and prices, and the number of EC2 calls by action."""
         return self.ask("GET", "/market")
 
     def calls(self, action: str) -> int:
-        """How many EC2 calls of this action the market has answered since it was last reset."""
+        """How many EC2 calls of this action the market has answered since the last reset."""
         return int(self.state()["calls"].get(action, 0))
 
     def offer(
         self, instance_type: str, zone: str, *, capacity: int | None = None, spot_price: Decimal | str | None = None
     ) -> None:
-        """Create or change an offering: instances to be had in all, USD per instance-hour."""
+        """Create or change an offering: its total number of instances, and its price in USD per instance-hour."""
         change: dict[str, Any] = {}
         if capacity is not None:
             change["capacity"] = capacity
@@ -39,61 +39,61 @@ class MarketControl:
         self.ask("PUT", f"/market/offerings/{instance_type}/{zone}", change)
 
     def interrupt(self, *instance_ids: str, **more: object) -> dict[str, Any]:
-        """Give spot notice to these instances, or as ``more`` says: ``pool`` and ``count``, ``notice_seconds``."""
+        """Send interruption notices to these instances, or to ``count`` of a ``pool``. ``more``: ``notice_seconds``."""
         named: dict[str, object] = {"instance_ids": list(instance_ids)} if instance_ids else {}
         return self.ask("POST", "/market/interrupt", named | more)
 
     def rebalance(self, *instance_ids: str, **more: object) -> dict[str, Any]:
-        """Recommend to replace these instances, or as ``more`` says: ``pool`` and ``count``."""
+        """Send rebalance recommendations to these instances, or to ``count`` of a ``pool``."""
         named: dict[str, object] = {"instance_ids": list(instance_ids)} if instance_ids else {}
         return self.ask("POST", "/market/rebalance", named | more)
 
     def maintenance(self, *instance_ids: str, **more: object) -> dict[str, Any]:
-        """Have AWS Health announce maintenance of these instances; ``more`` may hold ``event_type_code``."""
+        """Let AWS Health announce maintenance of these instances. ``more`` may hold ``event_type_code``."""
         return self.ask("POST", "/market/maintenance", {"instance_ids": list(instance_ids), **more})
 
     def boot(self, outcome: str, **how: object) -> None:
-        """Have machines of an ``image_id``, or whose ``user_data_contains`` a text, fare badly from now on."""
+        """Let machines of an ``image_id``, or whose ``user_data_contains`` a text, fail from now on."""
         self.ask("POST", "/market/boots", {"outcome": outcome, **how})
 
     def boot_well(self) -> None:
-        """Have all machines fare well that are launched from now on."""
+        """Let all machines start normally from now on."""
         self.ask("DELETE", "/market/boots")
 
     def missing(self, *ids: str) -> None:
-        """Declare that these images, security groups, key pairs and public parameters, and no others, do not exist."""
+        """Declare which images, security groups, key pairs and public parameters do not exist. All others exist."""
         self.ask("PUT", "/market/missing", {"ids": list(ids)})
 
     def parameters(self, parameters: dict[str, str]) -> None:
-        """Set the parameters, by name, that ``resolve:ssm:`` finds."""
+        """Set the parameters by name that ``resolve:ssm:`` finds."""
         self.ask("PUT", "/market/parameters", {"parameters": parameters})
 
     def account(self, **changes: object) -> None:
-        """Change what the account has of its own, such as ``volume_key`` and ``spot_key_grants``."""
+        """Change settings of the account, such as ``volume_key`` and ``spot_key_grants``."""
         self.ask("PUT", "/market/account", changes)
 
     def commands(self) -> list[dict[str, Any]]:
-        """The commands that SSM was asked to send, oldest first, and what came of them."""
+        """The commands that SSM was asked to send, oldest first, with their results."""
         return list(self.ask("GET", "/market/commands")["commands"])
 
     def command_result(self, **result: object) -> None:
-        """Say what comes of commands from now on: ``status``, ``contains``, ``instance_id``, ``after_seconds``, …."""
+        """Set the result of commands from now on: ``status``, ``contains``, ``instance_id`` and others."""
         self.ask("POST", "/market/commands", result)
 
     def settings(self, **changes: object) -> None:
-        """Turn settings, such as ``status_check_seconds``."""
+        """Change settings, such as ``status_check_seconds``."""
         self.ask("PUT", "/market/settings", changes)
 
     def fault(self, **fault: object) -> None:
-        """Make coming EC2 calls fail as told, for instance ``action``, ``error`` and ``times``."""
+        """Let the next EC2 calls fail, as ``action``, ``error``, ``times`` and others say."""
         self.ask("POST", "/market/faults", fault)
 
     def reset(self) -> None:
-        """Back to the default offerings, with no instance and no call counted."""
+        """Restore the default offerings, without instances and with all counters at zero."""
         self.ask("POST", "/market/reset", {})
 
     def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """One control call; raises MarketRefusedError when the market refuses it."""
+        """Make a control call. Raises MarketRefusedError if the market refuses it."""
         request = urllib.request.Request(  # noqa: S310 - the URL is the local market's own
             self.url + path,
             method=method,

@@ -1,8 +1,8 @@
-"""Runs one command and ends it, with all it started, when whoever holds the other end of standard input goes away.
+"""Runs a command, and ends it with all its children when the other end of standard input closes.
 
-Started by ``localcloud.processes`` as a script of its own: even a parent that was killed outright closes its pipe, on
-every system, and a process group reaches what the command itself started (ministack's function workers). Needs the
-standard library only, so that it starts in a few milliseconds.
+``localcloud.processes`` starts it as a separate script. Even a parent that is killed closes its pipe, on every system.
+A signal to the process group reaches what the command itself started (ministack's function workers). It needs only the
+standard library, so that it starts in a few milliseconds.
 """
 
 import contextlib
@@ -16,9 +16,9 @@ GRACE_SECONDS = 4.0
 
 
 def main() -> int:
-    """Run the command in ``sys.argv``; answers its exit status."""
-    # The command gets the same pipe as its standard input: nothing is ever written to it, and it ends for both.
-    child = subprocess.Popen(sys.argv[1:], start_new_session=True)  # noqa: S603 - our own caller's command
+    """Run the command in ``sys.argv``. Returns its exit status."""
+    # The command shares this pipe as standard input. Nothing is written to it, and it closes for both.
+    child = subprocess.Popen(sys.argv[1:], start_new_session=True)  # noqa: S603 - a command of our own
 
     def end(number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -39,7 +39,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, stop)
     threading.Thread(target=watch, daemon=True).start()
     status = child.wait()
-    end(signal.SIGKILL)  # what the command left behind
+    end(signal.SIGKILL)  # what the command left running
     return status if status >= 0 else 128 - status
 
 

@@ -1,8 +1,8 @@
 """Copies the launch template that a stack declares into the market, by name.
 
-CloudFormation makes EC2 resources in ministack's EC2, while the functions see the market's. Copying keeps the stack the
-same everywhere: on AWS, too, the template is a declared resource, versioned and deleted with the stack. The other way,
-letting the control plane make it at run time, would need CreateLaunchTemplate rights that nothing else needs.
+CloudFormation creates EC2 resources in ministack's EC2, but the functions see the market's. A copy keeps the stack as
+it is on AWS, where the template is a declared resource, versioned and deleted with the stack. If the control plane
+created it at run time, it would need the right to CreateLaunchTemplate, which nothing else needs.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ NOT_MIRRORED = ("SecurityGroupIds", "SecurityGroups", "NetworkInterfaces", "IamI
 
 
 def copy_launch_template(name: str, source: Any, target: Any) -> None:
-    """Copy a launch template with tags and latest version, as the first, from one EC2 to the other.
+    """Copy a launch template, with its tags and its latest version (as the first), from one EC2 to the other.
 
-    Left out are references to what exists in ``source`` only: networks and instance profiles, which the market does
-    not model.
+    References to networks and instance profiles are left out: they exist in ``source`` only, and the market does not
+    model them.
     """
     data_shape = target.meta.service_model.operation_model("CreateLaunchTemplate").input_shape.members[
         "LaunchTemplateData"
@@ -33,7 +33,7 @@ def copy_launch_template(name: str, source: Any, target: Any) -> None:
 
 
 def _as_input(shape: Any, answer: Any) -> Any:
-    """Keep of an answer what a request of that shape may carry: EC2 answers more than one may ask for."""
+    """Keep the fields of an answer that a request of this shape accepts: EC2 returns more than it accepts."""
     if shape.type_name == "structure":
         return {key: _as_input(shape.members[key], value) for key, value in answer.items() if key in shape.members}
     if shape.type_name == "list":

@@ -1,4 +1,4 @@
-"""Tells what goes on: a spinner with the newest log line on a terminal, plain lines elsewhere."""
+"""Shows progress: a spinner with the newest log line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ Refresh = Callable[[], None]
 
 
 class Progress:
-    """Steps with their measured time, on the console; ``seconds`` keeps the times by step."""
+    """Shows steps and their measured times on the console. ``seconds`` has the times by step."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False)
         self.seconds: dict[str, float] = {}
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Print one line."""
         self.console.print(escape(text), soft_wrap=True)
 
     @contextmanager
     def step(self, text: str, *logs: Path) -> Iterator[Refresh]:
-        """A step that takes a while; call what it gives to show the newest line of the logs meanwhile."""
+        """Show a step that takes a while. Call the yielded function to show the newest line of the logs."""
         begun = monotonic()
         if self.console.is_terminal:
             with self.console.status(escape(text)) as status:

@@ -1,16 +1,16 @@
-"""What AWS does between its services and ministack leaves out: one thread, each gap with its reason.
+"""Does what AWS does between its services and ministack does not. It is one thread, for four gaps.
 
-1. **Metrics from logs.** CloudWatch turns lines of embedded metric format (EMF) in a function's log into metrics;
+1. **Metrics from logs.** CloudWatch turns lines of embedded metric format (EMF) in a function's log into metrics.
    ministack only stores the lines. The relay reads the log groups and puts the data.
-2. **Errors of functions called by event sources.** ministack counts an invocation's error only when the Invoke API
-   made it; a queue's or a stream's batch that failed leaves a traceback in the log and no metric.
-3. **Missing data.** ministack evaluates an alarm only when data arrive, so a heartbeat that stops is never noticed.
-   The relay moves an alarm on silence as its ``TreatMissingData`` says; data move it back.
-4. **Queue depth.** ministack publishes no AWS/SQS metrics, so the dead-letter alarms would sleep. The relay reads the
-   depth and sets the state of the alarms on that queue. It puts no AWS/SQS data: ministack ignores dimensions when it
-   evaluates, and one dead letter would then ring every queue's alarm.
+2. **Errors of functions called by event sources.** ministack counts an error only if the Invoke API made the call.
+   A failed batch of a queue or a stream leaves a traceback in the log and no metric.
+3. **Missing data.** ministack evaluates an alarm only when data arrive, so it misses a heartbeat that stops.
+   The relay sets an alarm without data as its ``TreatMissingData`` says. New data set it back.
+4. **Queue depth.** ministack publishes no AWS/SQS metrics, so dead-letter alarms would never fire. The relay reads the
+   depth and sets the state of the queue's alarms. It puts no AWS/SQS data: ministack ignores dimensions when it
+   evaluates, so one dead letter would set off every queue's alarm.
 
-What stays different from AWS: an alarm on a metric with dimensions looks at all series of that name (ministack).
+One difference from AWS remains: in ministack, an alarm on a metric with dimensions looks at all series of that name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 POLL_SECONDS = 0.3
 ALARM_SECONDS = 1.0
-LOOK_BACK_MS = 5_000  # a line may be stored this long after the time it bears
+LOOK_BACK_MS = 5_000  # a line may be stored this long after its timestamp
 DATA_PER_CALL = 1_000  # PutMetricData's limit
 
 UNHANDLED = ("Traceback (most recent call last):", "Task timed out after ", "Worker process died", "[ERROR]")
@@ -46,7 +46,7 @@ Datum = dict[str, Any]
 
 
 def metric_data(line: str) -> list[tuple[str, Datum]]:
-    """The metric data in one log line, each with its namespace; none when the line is no EMF document."""
+    """The metric data in a log line, each with its namespace. Empty if the line is not an EMF document."""
     if '"CloudWatchMetrics"' not in line:
         return []
     try:
@@ -89,9 +89,9 @@ def _as_list(value: object) -> list[Any]:
 
 
 class Relay:
-    """Relays between the services of one local cloud until stopped.
+    """Connects the services of a local cloud until it is stopped.
 
-    ``client`` makes a boto3 client of a service; ``functions`` are the names of the functions whose logs count.
+    ``client`` returns a boto3 client of a service. ``functions`` are the names of the functions whose logs it reads.
     """
 
     def __init__(self, client: Callable[[str], Any], functions: Sequence[str]) -> None:
@@ -104,11 +104,11 @@ class Relay:
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
 
     def start(self) -> None:
-        """Begin relaying."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the round under way."""
+        """Stop after the current round."""
         self._stop.set()
         self._thread.join(timeout=5)
 
@@ -117,10 +117,10 @@ class Relay:
             try:
                 self.step()
             except (BotoCoreError, ClientError):
-                log.exception("this round was lost; the next one catches up")
+                log.exception("this round failed; the next one catches up")
 
     def step(self) -> None:
-        """One round: new log lines first, then, once a second, the alarms."""
+        """Do one round: first the new log lines, then, once a second, the alarms."""
         self._relay_logs()
         if monotonic() >= self._alarms_at:
             self._alarms_at = monotonic() + ALARM_SECONDS
@@ -137,7 +137,7 @@ class Relay:
         for namespace, waiting in self._pending.items():
             while waiting:
                 self._cloudwatch.put_metric_data(Namespace=namespace, MetricData=waiting[:DATA_PER_CALL])
-                del waiting[:DATA_PER_CALL]  # only now: what could not be put is put next time
+                del waiting[:DATA_PER_CALL]  # only now, so that failed data are put again
 
     def _relay_alarms(self) -> None:
         for page in self._cloudwatch.get_paginator("describe_alarms").paginate(AlarmTypes=["MetricAlarm"]):
@@ -176,17 +176,18 @@ class Relay:
         state = "ALARM" if breaching else "OK"
         if alarm["StateValue"] != state:
             _, words = COMPARISONS[alarm["ComparisonOperator"]]
-            said = f"was {'' if breaching else 'not '}{words} the threshold ({alarm['Threshold']})"
-            self._set(alarm, state, f"Threshold Crossed: 1 datapoint [{depth}.0] {said}")
+            comparison = f"was {'' if breaching else 'not '}{words} the threshold ({alarm['Threshold']})"
+            self._set(alarm, state, f"Threshold Crossed: 1 datapoint [{depth}.0] {comparison}")
 
     def _set(self, alarm: Mapping[str, Any], state: str, reason: str) -> None:
         self._cloudwatch.set_alarm_state(AlarmName=alarm["AlarmName"], StateValue=state, StateReason=reason)
 
 
 class LogReader:
-    """Reads one function's log group, each invocation once.
+    """Reads a function's log group, each invocation once.
 
-    ministack writes an invocation's lines together, at its end, into a stream of its own: a stream seen is done.
+    ministack writes the lines of an invocation together, at its end, into a separate stream. So each stream is read
+    once.
     """
 
     def __init__(self, logs: Any, group: str, function: str) -> None:
@@ -197,12 +198,12 @@ class LogReader:
         self._done: dict[str, int] = {}
 
     def new_invocations(self) -> list[tuple[datetime, list[str]]]:
-        """When they ended and the lines of the invocations that ended since the last call."""
+        """The invocations that ended since the last call: when each ended, and its lines."""
         start_ms = self._newest_ms - LOOK_BACK_MS
         try:
             events = self._logs.filter_log_events(logGroupName=self._group, startTime=start_ms)["events"]
         except self._logs.exceptions.ResourceNotFoundException:
-            return []  # never called yet
+            return []  # the function was never called
         found: dict[str, tuple[int, list[str]]] = {}
         for event in events:
             if event["logStreamName"] not in self._done:
@@ -214,7 +215,7 @@ class LogReader:
 
 
 def log_group_of(functions: Any, name: str) -> str:
-    """The log group of a function; ``functions`` is the boto3 client of Lambda."""
+    """The log group of a function. ``functions`` is the boto3 client of Lambda."""
     configuration = functions.get_function_configuration(FunctionName=name)
     return str(configuration.get("LoggingConfig", {}).get("LogGroup", f"/aws/lambda/{name}"))
 

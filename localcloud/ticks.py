@@ -1,6 +1,6 @@
-"""Calls the tick function more often than EventBridge Scheduler's once a minute, for demos and sped-up replays.
+"""Calls the tick function more often than EventBridge Scheduler does (once a minute), for demos and fast replays.
 
-Through the Lambda API and under the function's own role: the deployed code does not know the difference.
+It uses the Lambda API and the function's own role, so the deployed code cannot see a difference.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Ticks:
-    """Ticks every ``seconds`` until stopped; a tick that takes longer delays the next, so that none overlap."""
+    """Ticks every ``seconds`` until stopped. A tick that takes longer delays the next, so ticks never overlap."""
 
     def __init__(self, client: Callable[[str], Any], function: str, *, seconds: float) -> None:
         self._invoke = client("lambda").invoke
@@ -32,17 +32,17 @@ class Ticks:
 
     @property
     def measured_seconds(self) -> float | None:
-        """The mean time between ticks so far; None before the second."""
+        """The mean time between ticks so far. None before the second tick."""
         if len(self._started) < 2:  # noqa: PLR2004 - an interval has two ends
             return None
         return (self._started[-1] - self._started[0]) / (len(self._started) - 1)
 
     def start(self) -> None:
-        """Begin ticking, at once."""
+        """Start the thread. The first tick is immediate."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the tick under way."""
+        """Stop after the current tick."""
         self._stop.set()
         self._thread.join(timeout=20)
 
@@ -57,5 +57,5 @@ class Ticks:
                 if "FunctionError" in answer:
                     log.error("a tick failed: %s", answer["Payload"].read().decode())
             except (BotoCoreError, ClientError):
-                log.exception("a tick could not be called")
+                log.exception("the tick function could not be called")
             wait = max(0.0, begun + self._seconds - monotonic())

@@ -1,4 +1,4 @@
-"""What all tests share: those under tests/unit and tests/flow are pure, so they get no network."""
+"""For all tests: those in tests/unit and tests/flow are pure, so they have no network."""
 
 from __future__ import annotations
 

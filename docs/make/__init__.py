@@ -1,1 +1,1 @@
-"""Makes the documents that come from code."""
+"""Makes the documents that are generated from code."""

@@ -1,7 +1,7 @@
 """``python -m docs.make.architecture``: draws docs/architecture.svg.
 
-Where things stand is written here; what there is comes from the synthesized template, and a function, table, queue,
-rule, schedule or trigger that has no place in the picture, or a place and no resource, is an error.
+This module has the positions. The resources come from the synthesized template. A function, table, queue, rule,
+schedule or trigger without a position is an error, and so is a position without a resource.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STEPS = ("load", "observe", "decide", "act", "record")
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle: the service in small letters, its name, and lines of text."""
+    """A rectangle: the service in small letters, the resource's name, and lines of text."""
 
     x: int
     y: int
@@ -60,7 +60,7 @@ TRIGGERS = {
     ("StateChanges", "Notices"),
     ("Maintenance", "Notices"),
 }
-"""Who makes whom run, as it is drawn."""
+"""What starts what, in the picture."""
 
 
 def parts(made: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -73,7 +73,7 @@ def parts(made: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def triggers(made: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """Who makes whom run, as the template says."""
+    """What starts what, in the template."""
     found = set()
     for logical_id, resource in made["Resources"].items():
         properties = resource.get("Properties", {})
@@ -97,7 +97,7 @@ def _target(reference: Mapping[str, Any]) -> str:
 
 
 def boxes(made: Mapping[str, Any]) -> dict[str, Box]:
-    """Every box. Raises ValueError if picture and template differ."""
+    """All boxes. Raises ValueError if picture and template differ."""
     there = parts(made)
     rules = [name for name, one in there.items() if "EventPattern" in one]
     dead = [name for name in there if name.endswith("Dead")]
@@ -107,18 +107,18 @@ def boxes(made: Mapping[str, Any]) -> dict[str, Box]:
     def function(name: str, x: int, y: int, *lines: str) -> Box:
         return Box(x, y, "function", "Lambda", there[name]["Handler"].split(".")[-2], lines)
 
-    status = ("what there is, and why", "the rest waits; lease")
+    status = ("what runs, and why", "the rest waits; lease")
     single = {
         "Tick": Box(LEFT, 56, "event", "EventBridge Scheduler", f"every {every.removeprefix('1 ')}"),
-        "OnTick": function("OnTick", SECOND, 56, "finds pools that are due", "gauges, heartbeat"),
+        "OnTick": function("OnTick", SECOND, 56, "finds due pools", "gauges, heartbeat"),
         "PoolStatus": Box(FIFTH, 56, "table", "DynamoDB", "PoolStatus", status),
         "Pools": Box(SECOND, 190, "table", "DynamoDB", "Pools", ("what is wanted,", "one item a pool")),
-        "OnPoolEdit": function("OnPoolEdit", SECOND, 316, "passes names on"),
+        "OnPoolEdit": function("OnPoolEdit", SECOND, 316, "forwards pool names"),
         "Due": Box(THIRD, 190, "queue", "SQS", "due pools"),
         "Edited": Box(THIRD, 316, "queue", "SQS", "edited pools", ("before the others",)),
         "OnPoolDue": function("OnPoolDue", FOURTH, 190, "one pool at a time"),
         "Notices": Box(THIRD, 455, "queue", "SQS", "notices"),
-        "OnSpotNotice": function("OnSpotNotice", FOURTH, 455, "notes, then reconciles"),
+        "OnSpotNotice": function("OnSpotNotice", FOURTH, 455, "saves, then reconciles"),
         "Topic": Box(FIFTH, 622, "watch", "SNS", "alarm topic", ("its own KMS key",)),
     }
     missing = {*single, *rules, *dead} ^ there.keys() | TRIGGERS ^ triggers(made)
@@ -127,7 +127,7 @@ def boxes(made: Mapping[str, Any]) -> dict[str, Box]:
             f"picture and template differ in {sorted(map(str, missing))}: change docs/make/architecture.py"
         )
     events = tuple(there[name]["EventPattern"]["detail-type"][0] for name in rules)
-    told = ", ".join(re.sub(r"(?<!^)([A-Z])", r" \1", name.removesuffix("Dead")).lower() for name in dead)
+    senders = ", ".join(re.sub(r"(?<!^)([A-Z])", r" \1", name.removesuffix("Dead")).lower() for name in dead)
     by_rule, buried = f"{len(rules)} rules of EventBridge", f"{len(dead)} dead-letter queues"
     watched = ("logs and metrics of all functions,", "ages and depths of all queues")
     return single | {
@@ -135,7 +135,7 @@ def boxes(made: Mapping[str, Any]) -> dict[str, Box]:
         "Rules": Box(LEFT, 430, "event", by_rule, "events of EC2 and Health", events, WIDE, 122),
         "reconcile": Box(FIFTH, 190, "function", "in both functions", "reconcile(pool)", height=TALL),
         "EC2": Box(RIGHT, 190, "outside", "your account", "EC2", height=TALL),
-        "Dead": Box(LEFT, 622, "queue", "SQS", buried, (told, "what failed on every try"), WIDE),
+        "Dead": Box(LEFT, 622, "queue", "SQS", buried, (senders, "messages that failed every try"), WIDE),
         "CloudWatch": Box(THIRD, 622, "watch", "CloudWatch", f"{alarms} alarms, a dashboard", watched, WIDE),
         "Called": Box(RIGHT, 622, "outside", "e-mail, chat, pager", "on call"),
     }
@@ -162,7 +162,7 @@ ARROWS = (
     (((840, 658), (890, 658)), "", None),
     (((1055, 658), (1140, 658)), "", None),
 )  # fmt: skip
-"""Each arrow's corners, its label, and where that stands."""
+"""Each arrow: its corners, its label, and the label's position."""
 
 
 def picture(made: Mapping[str, Any]) -> str:
@@ -199,7 +199,7 @@ def _box(box: Box) -> Iterator[str]:
 
 
 def _steps(box: Box) -> Iterator[str]:
-    """What a reconcile is, one below the other."""
+    """The steps of a reconcile, one below the other."""
     for number, step in enumerate(STEPS):
         top = box.y + 56 + 44 * number
         yield (
@@ -209,17 +209,17 @@ def _steps(box: Box) -> Iterator[str]:
         yield _text((box.x + box.width // 2, top + 20), step, "step")
         if number:
             yield _arrow(((box.x + box.width // 2, top - 14), (box.x + box.width // 2, top)))
-    for number, line in enumerate(("under the pool's lease:", "one at a time, whoever", "asked for it")):
+    for number, line in enumerate(("under the pool's lease:", "one at a time,", "for all triggers")):
         yield _text((box.x + box.width // 2, box.y + 296 + LINE * number), line, "line")
 
 
 def _instances(box: Box) -> Iterator[str]:
-    """A few machines, and what holds for them."""
+    """A few instances, and the rules for them."""
     for number in range(6):
         x, y = box.x + 25 + 42 * (number % 3), box.y + 66 + 42 * (number // 3)
         yield f'<rect x="{x}" y="{y}" width="31" height="31" rx="5" fill="#e9f6ee" stroke="#3f9d63"/>'
-    lines = ("instances tagged", "with stack and pool", "", "one CreateFleet", "for a launch;", "IAM lets nothing end",
-             "without the stack's tag")  # fmt: skip
+    lines = ("instances tagged", "with stack and pool", "", "one CreateFleet", "for a launch;", "IAM: termination only",
+             "with the stack's tag")  # fmt: skip
     for number, line in enumerate(lines):
         yield _text((box.x + box.width // 2, box.y + 178 + LINE * number), line, "line")
 
@@ -234,7 +234,7 @@ def _text(place: tuple[int, int], text: str, kind: str) -> str:
 
 
 HEAD = f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {TOP} {WIDTH} {HEIGHT}" width="{WIDTH}" role="img">
-<title>How the parts of Spot Pools make each other run</title>
+<title>What starts what in Spot Pools</title>
 <style>
 text {{ font-family: system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; text-anchor: middle }}
 text {{ font-size: 12px; fill: #1f2933 }}

@@ -1,7 +1,7 @@
-"""``python -m docs.make.costs``: writes docs/costs.md, what the control plane costs a month.
+"""``python -m docs.make.costs``: writes docs/costs.md, the monthly cost of the control plane.
 
-Quantities come from the stack's template and from what the functions were seen to use (``usage``); prices and the few
-assumptions stand here, each with its source.
+Quantities come from the stack's template and from the measured usage of the functions (``usage``). Prices and the few
+assumptions are in this module, each with its source.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ TICKS_A_MONTH = 60 * HOURS_A_MONTH
 TICK_SECONDS, TICK_SECONDS_A_POOL, OTHER_SECONDS = Decimal("0.5"), Decimal("0.005"), Decimal("1.5")
 LOG_BYTES_BY_LAMBDA = 400
 POLLS_A_MINUTE = 15
-"""Assumptions; the page says why."""
+"""Assumptions. The page has the reasons."""
 
 GB, MILLION = 10**9, 10**6
 
 
 class Source(StrEnum):
-    """Who says a price."""
+    """The source of a price."""
 
     AWS = "AWS's page"
     OTHERS = "others quoting AWS"
@@ -44,7 +44,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True)
 class Price:
-    """USD for ``per`` of a thing in us-east-1; so many of it are free each month in an account."""
+    """USD for ``per`` units in us-east-1. ``free`` units a month are free in each account."""
 
     service: str
     unit: str
@@ -55,7 +55,7 @@ class Price:
     page: str = "cloudwatch"
 
     def of(self, quantity: Decimal, *, less_free: bool = False) -> Decimal:
-        """What so many cost."""
+        """The cost of a quantity."""
         billed = max(Decimal(0), quantity - self.free) if less_free else quantity
         return billed * Decimal(self.usd) / self.per
 
@@ -88,14 +88,14 @@ SHOWN = {
     "DynamoDB": ("reads", "writes"),
     "Scheduler": ("schedule",),
 }
-"""The rows of the table, each a sum."""
+"""The rows of the table. Each is a sum of prices."""
 
 Quantities = dict[str, Decimal]
 
 
 @dataclass(frozen=True)
 class Stack:
-    """What the template says."""
+    """The template's quantities."""
 
     alarms: int
     queries: tuple[str, ...]
@@ -129,13 +129,13 @@ class Stack:
 
 
 def looks_at(query: str, metric: tuple[str, ...]) -> bool:
-    """Whether a Metrics Insights query of ours matches a metric: its name, its pool and, if it has one, its reason."""
+    """Whether one of our Metrics Insights queries matches a metric (its name, its pool and, if any, its reason)."""
     name, *values = metric
     return parse(query).matches(name, dict(zip((POOL_DIMENSION, REASON_DIMENSION), values, strict=False)))
 
 
 def month(stack: Stack, measured: Measured, pools: Mapping[str, int]) -> Quantities:
-    """What is used in a month with so many pools in each state, all month."""
+    """The quantities of a month with this many pools in each state, all month."""
     number = sum(pools.values())
     used = [(Usage(), 0), (measured.fleet, 1), *((measured.pools[state], some) for state, some in pools.items())]
 
@@ -169,7 +169,7 @@ def month(stack: Stack, measured: Measured, pools: Mapping[str, int]) -> Quantit
 
 
 def dollars(quantities: Quantities, lines: Iterable[str] = tuple(PRICES), *, less_free: bool = False) -> Decimal:
-    """What quantities cost, of these lines."""
+    """The cost of these lines of the quantities."""
     return sum((PRICES[line].of(quantities[line], less_free=less_free) for line in lines), Decimal(0))
 
 
@@ -212,10 +212,11 @@ def page(stack: Stack, measured: Measured) -> str:
 
 
 def _extra(stack: Stack, measured: Measured) -> list[tuple[str, ...]]:
-    """What one more pool adds, by its state."""
+    """The additional usage and cost of one more pool, by its state."""
     more = []
     for state in measured.pools:
-        pools = Counter({AT_SIZE: 10}) + Counter({state: 1})  # what alarms look at first is theirs without trouble too
+        # The first metric that an alarm looks at is billed without trouble, too.
+        pools = Counter({AT_SIZE: 10}) + Counter({state: 1})
         before, after = (month(stack, measured, some) for some in (pools, pools + Counter({state: 1})))
         more.append({line: after[line] - before[line] for line in after})
     lines = {

@@ -1,7 +1,7 @@
-"""``python -m docs.make.pictures`` (``make pictures``): draws what the command shows of pools in many states, for docs.
+"""``python -m docs.make.pictures`` (``make pictures``): draws the command's output for pools in many states, for docs.
 
-The real command, in this process, on a stack of its own: tables in ministack, EC2 by the market. Only the clock is not
-the machine's, so that a drawing changes when the command does and not else; a test holds them to it.
+The real command runs in this process on a separate stack: tables in ministack, EC2 by the market. The clock is moved by
+hand, so that a picture changes only if the command does. A test compares them.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ POOLS: dict[str, dict[str, Any]] = {
 }
 
 
-class Story:
-    """What happens to the pools before they are looked at."""
+class Preparation:
+    """Brings the pools into the states that the pictures show."""
 
     def __init__(self, site: Site, clock: ManualClock) -> None:
         self.site, self.clock, self.market = site, clock, site.market
 
     def play(self) -> None:
-        """Every pool comes to its size; then most meet something."""
+        """Bring every pool to its size, then change most of them."""
         for pool in POOLS:
             self.edit(pool)
         self.minutes(4)
@@ -90,30 +90,30 @@ class Story:
         self.site.put(pool, **{**POOLS[pool], **changes})
 
     def forward(self, seconds: float) -> None:
-        """Let so much time pass on the market."""
+        """Let time pass on the market."""
         self.clock.forward(seconds)
         self.market.catch_up()
 
     def minutes(self, number: int) -> None:
-        """So many minutes, each with a look at every pool at its end."""
+        """Let minutes pass, with a reconcile of every pool at the end of each."""
         for _ in range(number):
             self.forward(60)
             for pool in POOLS:
                 reconcile(pool, self.site.plane)
 
     def take(self, pool: str, number: int) -> None:
-        """Interrupt instances; the control plane hears of it."""
+        """Interrupt instances, and tell the control plane."""
         of_pool = [one for one in self.market.instances.values() if one.tags.get("spotpools:pool") == pool]
-        for one in of_pool[:number]:
-            self.market.notice(one, self.clock(), cause="capacity")
-            offering = f"{one.instance_type}/{one.zone}"
+        for instance in of_pool[:number]:
+            self.market.notice(instance, self.clock(), cause="capacity")
+            offering = f"{instance.instance_type}/{instance.zone}"
             notice = Notice(at=self.clock(), offering=offering, kind=NoticeKind.INTERRUPTION)
-            self.site.plane.statuses.note(pool, one.id, notice)
+            self.site.plane.statuses.note(pool, instance.id, notice)
         reconcile(pool, self.site.plane)
 
 
 def drawn(site: Site, clock: ManualClock) -> Iterator[tuple[str, str]]:
-    """Each picture's name and its SVG."""
+    """The name and the SVG of each picture."""
     looks = watch.frames
     with pytest.MonkeyPatch.context() as patch:
         site.enter(patch)
@@ -129,26 +129,26 @@ def drawn(site: Site, clock: ManualClock) -> Iterator[tuple[str, str]]:
 
 
 def _alone(found: Iterator[watch.Frame], page: Console) -> Iterator[watch.Frame]:
-    """Frames, each of which is drawn over what is forgotten."""
+    """Frames, each drawn on an empty page."""
     for frame in found:
         page.export_text()
         yield frame
 
 
 def pictures(aws_url: str) -> dict[str, str]:
-    """The pictures by name, drawn of a stack in an AWS that is already there."""
+    """The pictures by name, drawn from a stack in the AWS at this address."""
     clock = ManualClock(BEGINNING)
     with served_market(clock, MACHINES) as (ec2_url, market):
         site = new_site(aws_url, ec2_url, market, MACHINES)
         ids = count(1)
         site.plane = replace(site.plane, new_id=lambda: f"attempt-{next(ids)}")
         with redirect_stdout(io.StringIO()):  # the metrics
-            Story(site, clock).play()
+            Preparation(site, clock).play()
         return dict(drawn(site, clock))
 
 
 def main() -> None:
-    """Draw them all into docs."""
+    """Draw all pictures into docs."""
     FOLDER.mkdir(exist_ok=True)
     logging.getLogger(logger.name).setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder, empty_aws(Path(folder)) as aws_url:

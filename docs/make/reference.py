@@ -1,6 +1,6 @@
-"""``python -m docs.make.reference``: writes into docs/ what is made from code.
+"""``python -m docs.make.reference``: writes the reference documents that are generated from code.
 
-The reference of a pool item and its JSON Schema come from the model, that of the command from its own help.
+The reference of a pool item and its JSON Schema come from the model, that of the command from its help.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ PICTURES = {
     "watch": "The same list, with the time of the last look below",
     "explain": "A pool of six of which two wait: since when, why, what runs, what comes next, what to do",
 }
-"""What the pictures show that `python -m docs.make.pictures` draws."""
+"""What the pictures of `python -m docs.make.pictures` show."""
 NOT_PRINTED = ("item", "before")
 FIELDS_HEAD = """
 ## JSON
@@ -165,13 +165,13 @@ def commands() -> str:
             )
             for name in root.list_commands(context)
         ]
-    # Usage is a form to fill in and no session that could be repeated.
+    # Usage is a pattern, not a session that a reader could repeat.
     manual = "\n".join(each).replace("```console\n$ ", "```text\n")
     return COMMANDS_HEAD + exits + RIGHTS_HEAD + rights + FIELDS_HEAD + fields + "\n" + manual.rstrip() + "\n"
 
 
 def _pictured(name: str, manual: str) -> str:
-    """A command's part of the manual with its picture, if there is one."""
+    """A command's part of the manual, with its picture, if any."""
     shown = f"![{PICTURES[name]}](pictures/{name}.svg)\n\n" if name in PICTURES else ""
     return manual.replace("**Usage**:", f"{shown}**Usage**:", 1)
 
@@ -200,7 +200,7 @@ def reference() -> str:
 
 
 def schema() -> dict[str, Any]:
-    """The model as a JSON Schema, with the short spelling of a single instance type."""
+    """The model as a JSON Schema, with the short form for a single instance type."""
     made = Pool.model_json_schema(mode="validation")
     made["properties"]["instance_type"] = {"type": "string", "description": "Short for instance_types with one entry."}
     made["required"] = ["pool_name"]

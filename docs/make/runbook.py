@@ -1,4 +1,4 @@
-"""``python -m docs.make.runbook``: writes docs/runbook.md and the README's table of reasons from the guide's words."""
+"""``python -m docs.make.runbook``: writes docs/runbook.md and the README's table of reasons from the guide."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def runbook() -> str:
 
 
 def reasons() -> str:
-    """Why a pool may wait, as a Markdown table."""
+    """The reasons for waiting, as a Markdown table."""
     rows = [(f"`{reason}`", *_three(GUIDE[trouble])) for reason, trouble in OF_A_REASON.items()]
     head = "| `waiting.reason` | what it means | what the system does | what you can do |\n| --- | --- | --- | --- |\n"
     return head + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def with_reasons(text: str) -> str:
-    """The README with its table made anew."""
+    """The README with a new table."""
     return re.sub(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n{reasons()}{END}", text, flags=re.DOTALL)
 
 

@@ -1,1 +1,1 @@
-"""The demo: a story or a recorded market, played on the local cloud and reported."""
+"""The demo: a walkthrough or a recorded market, played on the local cloud, with a report."""

@@ -1,4 +1,4 @@
-"""The live view of a story on a terminal: pools, what waits and why, prices, alarms. Elsewhere plain lines."""
+"""Shows the demo while it runs: on a terminal pools, waits, prices and alarms, elsewhere plain lines."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from localcloud.demo.report import Check
+from localcloud.demo.results import StepResult
 from localcloud.demo.watch import Item, Watcher
 
 LINES_OF_ALARMS = 6
 
 
-class Stage:
-    """Where a story is told: the steps done above, the present state of the cloud below them."""
+class Screen:
+    """Shows finished steps, and below them, on a terminal, the current state of the cloud."""
 
     def __init__(self, console: Console, watcher: Watcher, offerings: list[str]) -> None:
         self._console = console
@@ -29,7 +29,7 @@ class Stage:
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """Show the live view meanwhile."""
+        """Show the live view until the block ends."""
         if not self._console.is_terminal:
             yield
             return
@@ -37,13 +37,13 @@ class Stage:
             yield
 
     def doing(self, text: str) -> None:
-        """Say what is being waited for, once however many parts it has."""
+        """Say what the demo waits for. Without a terminal, do not repeat the last text."""
         if text != self._doing and not self._console.is_terminal:
             self.say(f"… {text}")
         self._doing = text
 
     def show(self, when: str, text: str) -> None:
-        """Say how things stand, in place of what was said before; without a terminal, only when it is something new."""
+        """Replace the shown state. Without a terminal, print a line if the text is new."""
         if self._console.is_terminal:
             self._doing = f"{when} {text}"
         elif text != self._doing:
@@ -51,15 +51,15 @@ class Stage:
             self.say(f"{when} {text}")
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Print one line."""
         self._console.print(Text(text), soft_wrap=True)
 
-    def done(self, check: Check) -> None:
-        """Say what was seen."""
-        mark, style = ("✓", "green") if check.passed else ("✗", "red")
-        time = "" if check.seconds is None else f"  {check.seconds:.1f} s"
-        bound = "" if check.bound is None else f" (at most {check.bound:g} s)"
-        line = Text.assemble((mark, style), f" {check.name}: {check.seen}", (time + bound, "dim"))
+    def done(self, step: StepResult) -> None:
+        """Print the result of a step."""
+        mark, style = ("✓", "green") if step.passed else ("✗", "red")
+        time = "" if step.seconds is None else f"  {step.seconds:.1f} s"
+        bound = "" if step.bound is None else f" (at most {step.bound:g} s)"
+        line = Text.assemble((mark, style), f" {step.name}: {step.seen}", (time + bound, "dim"))
         self._console.print(line, soft_wrap=True)
 
     def _draw(self) -> RenderableType:
@@ -76,12 +76,13 @@ class Stage:
         )
 
     def _prices(self) -> RenderableType:
-        table = Table("type", "zone: in use of room, USD/h", box=None, padding=(0, 1))
+        table = Table("type", "zone: in use of capacity, USD/h", box=None, padding=(0, 1))
         rows: defaultdict[str, list[str]] = defaultdict(list)
-        for one in self._watcher.view.market.get("offerings", []):
-            if one["instance_type"] in self._types:
-                zone, room = one["availability_zone"][-2:], f"{one['in_use']} of {one['capacity']}"
-                rows[one["instance_type"]].append(f"{zone}: {room}, {Decimal(one['spot_price']).normalize():f}")
+        for offering in self._watcher.view.market.get("offerings", []):
+            if offering["instance_type"] in self._types:
+                zone, used = offering["availability_zone"][-2:], f"{offering['in_use']} of {offering['capacity']}"
+                price = f"{Decimal(offering['spot_price']).normalize():f}"
+                rows[offering["instance_type"]].append(f"{zone}: {used}, {price}")
         for instance_type, cells in rows.items():
             table.add_row(instance_type, "   ".join(cells))
         return table

@@ -1,4 +1,4 @@
-"""What a terminal shows, as a picture for a document: a console that records, and its SVG."""
+"""Makes pictures of terminal output for documents: a console that records, and its SVG."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import re
 from rich.console import Console
 
 FONT_FACE = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)
-"""Rich names fonts to be loaded. An image in a page may load nothing: the reader's own monospace serves."""
+"""Rich adds fonts to be loaded. An image in a page may not load anything, so the reader's monospace font is used."""
 
 
 def recording(columns: int, lines: int | None = None) -> Console:
-    """A console that writes nowhere and remembers what it was given."""
+    """A console that writes nowhere and records its output."""
     return Console(
         record=True,
         file=io.StringIO(),
@@ -28,5 +28,5 @@ def recording(columns: int, lines: int | None = None) -> Console:
 
 
 def svg(page: Console, title: str) -> str:
-    """What it was given since it was last asked, in a window of this title."""
+    """The output since the last call, as a window with this title."""
     return FONT_FACE.sub("", page.export_svg(title=title))

@@ -1,4 +1,4 @@
-"""Edits pool items as their owner would: with plain DynamoDB calls."""
+"""Edits pool items like their owner, with plain DynamoDB calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def put_pool(cloud: LocalCloud, item: Item) -> None:
 
 
 def resize_pool(cloud: LocalCloud, pool: str, size: int) -> None:
-    """Change target_size alone."""
+    """Change only target_size."""
     cloud.client("dynamodb").update_item(
         TableName=cloud.outputs["PoolsTable"],
         Key={"pool_name": {"S": pool}},

@@ -1,10 +1,10 @@
-"""Draws what happened as one HTML page that needs nothing else: charts are inline SVG, styles are in the page."""
+"""Makes the report: one HTML page that loads nothing else, with inline SVG charts and styles."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from html import escape
@@ -12,7 +12,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import TypeVar
 
-from localcloud.demo.timeline import OfferingTimeline, PoolTimeline, Series
+from localcloud.demo.results import AlarmMessage, PoolChapter, Report, StepResult, WaitPeriod
+from localcloud.demo.timeline import Series
 
 Value = TypeVar("Value")
 Number = TypeVar("Number", int, Decimal)
@@ -28,76 +29,10 @@ MOST_TICKS = 12
 PRICE_COLOURS = ("#0f766e", "#b45309", "#7c3aed", "#0369a1", "#be185d", "#4d7c0f", "#57534e", "#c2410c", "#1d4ed8")
 
 
-@dataclass(frozen=True)
-class Check:
-    """Something that had to be seen: what was expected, what was seen, in what time and within which bound."""
-
-    name: str
-    expected: str
-    seen: str
-    passed: bool
-    seconds: float | None = None
-    bound: float | None = None
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """From ``start`` to ``end`` the pool's status said that it waited, and why."""
-
-    start: datetime
-    end: datetime
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True)
-class AlarmMessage:
-    """One message from the alarm topic."""
-
-    at: datetime
-    name: str
-    state: str
-    reason: str
-    description: str
-
-
-@dataclass
-class PoolChapter:
-    """One pool's part of the report."""
-
-    name: str
-    about: str
-    wanted: Series[int]
-    timeline: PoolTimeline
-    offerings: dict[str, OfferingTimeline]
-    cap: Decimal | None = None
-    max_instances: int | None = None
-    waiting: list[Waiting] = field(default_factory=list)
-    show_room: bool = False
-
-
-@dataclass
-class Report:
-    """All that the page tells."""
-
-    title: str
-    summary: str
-    start: datetime
-    end: datetime
-    checks: list[Check]
-    pools: list[PoolChapter]
-    alarms: list[AlarmMessage]
-    notes: list[str]
-    clock: Callable[[float], str] = lambda seconds: f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
-    """Writes a moment, in seconds since ``start``, on the time axis."""
-    speed: float = 1
-    """Seconds of the axis per second of the clock."""
-
-
 def render(report: Report) -> str:
     """Return the page."""
-    passed = all(check.passed for check in report.checks)
-    verdict = "Every step was seen to happen." if passed else "Not every step was seen to happen."
+    passed = all(step.passed for step in report.steps)
+    verdict = "All steps passed." if passed else "Not all steps passed."
     chapters = "".join(_chapter(report, pool) for pool in report.pools)
     notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
     return f"""<!doctype html>
@@ -115,9 +50,9 @@ def render(report: Report) -> str:
 <p>{escape(report.summary)}</p>
 <p class="{"passed" if passed else "failed"}">{verdict}</p>
 </header>
-<section><h2>What had to happen, and what did</h2>{_checks(report.checks)}</section>
+<section><h2>Steps</h2>{_step_table(report.steps)}</section>
 {chapters}
-<section><h2>Alarms, as they arrived</h2>{_alarms(report)}</section>
+<section><h2>Alarms received</h2>{_alarms(report)}</section>
 <section><h2>Notes</h2><ul>{notes}</ul></section>
 </body>
 </html>
@@ -125,7 +60,7 @@ def render(report: Report) -> str:
 
 
 def chart(report: Report, pool: PoolChapter) -> str:
-    """Return one pool's chart with its legend as an SVG file, for a page elsewhere."""
+    """Return a pool's chart with its legend as an SVG file, for another document."""
     chart = _chart(report, pool)
     height = PICTURE_HEAD + float(re.findall(r'viewBox="0 0 \d+ ([\d.]+)"', chart)[0])
     return f"""<svg xmlns="{SVG}" viewBox="0 0 {WIDTH + 40} {height:g}">
@@ -139,21 +74,21 @@ def chart(report: Report, pool: PoolChapter) -> str:
 """
 
 
-def _checks(checks: Iterable[Check]) -> str:
+def _step_table(steps: Iterable[StepResult]) -> str:
     rows = "".join(
-        f'<tr class="{"passed" if check.passed else "failed"}"><td>{"✓" if check.passed else "✗"}</td>'
-        f"<td>{escape(check.name)}</td><td>{escape(check.expected)}</td><td>{escape(check.seen)}</td>"
-        f'<td class="number">{_time(check)}</td></tr>'
-        for check in checks
+        f'<tr class="{"passed" if step.passed else "failed"}"><td>{"✓" if step.passed else "✗"}</td>'
+        f"<td>{escape(step.name)}</td><td>{escape(step.expected)}</td><td>{escape(step.seen)}</td>"
+        f'<td class="number">{_time(step)}</td></tr>'
+        for step in steps
     )
     head = "<tr><th></th><th>Step</th><th>Expected</th><th>Seen</th><th>Time</th></tr>"
     return f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
 
 
-def _time(check: Check) -> str:
-    if check.seconds is None:
+def _time(step: StepResult) -> str:
+    if step.seconds is None:
         return ""
-    return f"{check.seconds:.1f} s" + ("" if check.bound is None else f" <small>of {check.bound:g}</small>")
+    return f"{step.seconds:.1f} s" + ("" if step.bound is None else f" <small>of {step.bound:g}</small>")
 
 
 def _alarms(report: Report) -> str:
@@ -167,13 +102,15 @@ def _alarms(report: Report) -> str:
         f"<br><small>{escape(alarm.reason)}</small></td></tr>"
         for alarm in report.alarms
     )
-    return f"<table><thead><tr><th>At</th><th>State</th><th>What it said</th></tr></thead><tbody>{rows}</tbody></table>"
+    return f"<table><thead><tr><th>At</th><th>State</th><th>Message</th></tr></thead><tbody>{rows}</tbody></table>"
 
 
 def _chapter(report: Report, pool: PoolChapter) -> str:
     waits = "".join(f"<li><b>{escape(wait.reason)}</b> {escape(wait.message)}</li>" for wait in _distinct(pool.waiting))
     said = (
-        f"<details><summary>What PoolStatus said while it waited</summary><ul>{waits}</ul></details>" if waits else ""
+        f"<details><summary>Messages of PoolStatus while the pool waited</summary><ul>{waits}</ul></details>"
+        if waits
+        else ""
     )
     return (
         f"<section><h2>{escape(pool.name)}</h2><p>{escape(pool.about)}</p>"
@@ -181,8 +118,8 @@ def _chapter(report: Report, pool: PoolChapter) -> str:
     )
 
 
-def _distinct(waiting: Iterable[Waiting]) -> list[Waiting]:
-    """Of waits that differ in numbers only, the last."""
+def _distinct(waiting: Iterable[WaitPeriod]) -> list[WaitPeriod]:
+    """Keep the last of those waits that differ only in numbers."""
     kinds = {(wait.reason, "".join(c for c in wait.message if not c.isdigit())): wait for wait in waiting}
     return list(kinds.values())
 
@@ -191,11 +128,11 @@ def _legend(pool: PoolChapter) -> str:
     keys = ['<i class="line wanted"></i>wanted', '<i class="area running"></i>running']
     if pool.max_instances is not None:
         keys += [
-            '<i class="line alive"></i>alive, those under notice included',
+            '<i class="line alive"></i>alive, including instances under notice',
             '<i class="line max"></i>max_instances',
         ]
-    keys += ['<i class="mark"></i>interruption notice', '<i class="area waiting"></i>waiting, and why']
-    keys += ['<i class="line alarm"></i>alarm arrived']
+    keys += ['<i class="mark"></i>interruption notice', '<i class="area waiting"></i>waiting, with reason']
+    keys += ['<i class="line alarm"></i>alarm received']
     keys += [f'<i class="line" style="border-color:{colour}"></i>{escape(name)}' for name, colour in _lines(pool)]
     if pool.cap is not None:
         keys.append(f'<i class="line cap"></i>cap {pool.cap} USD/h')
@@ -203,7 +140,7 @@ def _legend(pool: PoolChapter) -> str:
 
 
 def _lines(pool: PoolChapter) -> dict[tuple[str, str], Series[Decimal]]:
-    """The price lines by name and colour; zones in which a type costs the same share one."""
+    """The price lines by name and colour. Zones with the same prices of a type share a line."""
     shared: dict[tuple[str, tuple[tuple[datetime, Decimal], ...]], list[str]] = {}
     for name, offering in sorted(pool.offerings.items()):
         instance_type, _, zone = name.partition(" ")
@@ -224,14 +161,14 @@ def _chart(report: Report, pool: PoolChapter) -> str:
     sizes = _Band(top=18, height=SIZE_HEIGHT, low=0, high=top_size)
     parts = [axis.grid(sizes, [0, top_size // 2, top_size] if top_size > 1 else [0, 1], "{:g}")]
     parts += [_waiting(axis, sizes, wait) for wait in pool.waiting]
-    running = _steps(axis, sizes, pool.timeline.running)
+    running = _stairs(axis, sizes, pool.timeline.running)
     base = sizes.y(0)
     parts.append(f'<path class="running" d="M{LEFT} {base} {running[1:]} V{base} H{LEFT} Z"/>' if running else "")
     parts.append(_path("running-edge", running))
     if pool.max_instances is not None:
-        parts.append(_path("alive", _steps(axis, sizes, pool.timeline.alive)))
+        parts.append(_path("alive", _stairs(axis, sizes, pool.timeline.alive)))
         parts.append(_path("max", f"M{LEFT} {sizes.y(pool.max_instances)} H{WIDTH - RIGHT}"))
-    parts.append(_path("wanted", _steps(axis, sizes, pool.wanted)))
+    parts.append(_path("wanted", _stairs(axis, sizes, pool.wanted)))
     parts += [
         f'<path class="notice" d="M{axis.x(at) - 4:.1f} 4 h8 l-4 9 z"><title>notice: {escape(offering)}</title></path>'
         for at, offering in pool.timeline.notices
@@ -243,7 +180,7 @@ def _chart(report: Report, pool: PoolChapter) -> str:
     prices = _price_band(pool, bottom + 18)
     if prices is not None:
         parts.append(axis.grid(prices, [prices.low, prices.high], "${:.3f}"))
-        parts += [_path("price", _steps(axis, prices, series), colour) for (_, colour), series in _lines(pool).items()]
+        parts += [_path("price", _stairs(axis, prices, series), colour) for (_, colour), series in _lines(pool).items()]
         if pool.cap is not None:
             parts.append(_path("cap", f"M{LEFT} {prices.y(pool.cap)} H{WIDTH - RIGHT}"))
         bottom = prices.top + prices.height
@@ -259,7 +196,7 @@ def _bell(axis: _Axis, alarm: AlarmMessage, bottom: float) -> str:
     return f'<path class="alarm" d="M{x:.1f} 0 V{bottom}"><title>alarm: {escape(alarm.name)}</title></path>'
 
 
-def _waiting(axis: _Axis, band: _Band, wait: Waiting) -> str:
+def _waiting(axis: _Axis, band: _Band, wait: WaitPeriod) -> str:
     x, end = axis.x(wait.start), axis.x(wait.end)
     words = f"<title>{escape(wait.reason)}: {escape(wait.message)}</title>"
     label = escape(wait.reason) if end - x > len(wait.reason) * 6 else ""
@@ -270,7 +207,7 @@ def _waiting(axis: _Axis, band: _Band, wait: Waiting) -> str:
 
 
 def _room_row(axis: _Axis, pool: PoolChapter, name: str, colour: str, *, y: float) -> str:
-    """One zone's row: coloured where it had room at a price up to the cap, pale where it only had room."""
+    """A zone's row: coloured where it had capacity at a price up to the cap, pale where the price was higher."""
     offering, cap = pool.offerings[name], pool.cap
     moments = sorted({at for at, _ in [*offering.capacity, *offering.price]})
     spans = []
@@ -316,7 +253,7 @@ class _Band:
 
 
 class _Axis:
-    """The time axis that a page's charts share."""
+    """The time axis of all charts of a page."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -352,12 +289,12 @@ class _Axis:
         )
 
 
-def _steps(axis: _Axis, band: _Band, series: Series[Number]) -> str:
-    """The path of a series that keeps its value until the next; it ends at the right edge."""
+def _stairs(axis: _Axis, band: _Band, series: Series[Number]) -> str:
+    """The path of a series in which each value holds until the next. It ends at the right edge."""
     if not series:
         return ""
     (first, value), *rest = series
-    corners = " ".join(f"H{axis.x(at):.1f} V{band.y(step)}" for at, step in rest)
+    corners = " ".join(f"H{axis.x(at):.1f} V{band.y(later)}" for at, later in rest)
     return f"M{axis.x(first):.1f} {band.y(value)} {corners} H{WIDTH - RIGHT}"
 
 

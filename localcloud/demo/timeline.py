@@ -1,6 +1,6 @@
-"""Makes time series of the market's own record: pools' instances, notices, prices and room. Pure.
+"""Makes time series from the market's record: pools' instances, notices, prices and capacity. Pure functions.
 
-A series is a list of (moment, value) at which it changed; it holds its value until the next one.
+A series is a list of (moment, value), one for each change. A value holds until the next one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 Entry = Mapping[str, Any]
-"""One entry of ``GET /market/record``."""
+"""An entry of ``GET /market/record``."""
 
 Value = TypeVar("Value")
 Series = list[tuple[datetime, Value]]
@@ -24,37 +24,37 @@ GONE = ("shutting-down", "terminated")
 
 @dataclass
 class PoolTimeline:
-    """What the market saw of one pool."""
+    """The history of a pool, as the market recorded it."""
 
     running: Series[int] = field(default_factory=list)
-    """Instances that run and have no notice: what counts as the pool's size."""
+    """Running instances without notice: they count as the pool's size."""
     alive: Series[int] = field(default_factory=list)
-    """Instances that are pending or run, with notice or without: what max_instances bounds."""
+    """Pending and running instances, with or without notice: max_instances limits them."""
     notices: list[tuple[datetime, str]] = field(default_factory=list)
-    """When which offering lost an instance."""
+    """When an instance got its notice, and in which offering."""
     launches: list[Entry] = field(default_factory=list)
 
 
 @dataclass
 class OfferingTimeline:
-    """An offering's spot price and room."""
+    """The history of an offering's spot price and capacity."""
 
     price: Series[Decimal] = field(default_factory=list)
     capacity: Series[int] = field(default_factory=list)
 
 
 def moment(text: str) -> datetime:
-    """Read a moment as the market and PoolStatus write it."""
+    """Read a moment in the format of the market and PoolStatus."""
     return datetime.fromisoformat(text)
 
 
 def offering_name(entry: Entry) -> str:
-    """Type and zone of an entry, as one name."""
+    """The type and the zone of an entry, as one name."""
     return f"{entry['instance_type']} {entry['availability_zone']}"
 
 
 def pool_timeline(record: Iterable[Entry], pool: str) -> PoolTimeline:
-    """Follow one pool's instances through the record."""
+    """Follow a pool's instances through the record."""
     timeline = PoolTimeline()
     state: dict[str, str] = {}
     noticed: set[str] = set()
@@ -80,7 +80,7 @@ def pool_timeline(record: Iterable[Entry], pool: str) -> PoolTimeline:
 
 
 def offering_timelines(record: Iterable[Entry]) -> dict[str, OfferingTimeline]:
-    """Follow each offering's price and room through the record."""
+    """Follow the price and the capacity of each offering through the record."""
     timelines: defaultdict[str, OfferingTimeline] = defaultdict(OfferingTimeline)
     for entry in record:
         if "spot_price" in entry and "availability_zone" in entry:
@@ -91,7 +91,7 @@ def offering_timelines(record: Iterable[Entry]) -> dict[str, OfferingTimeline]:
 
 
 def share_of_time(series: Series[int], at_least: int, start: datetime, end: datetime) -> float:
-    """The share of the time from start to end in which the series was no less than asked."""
+    """The share of the time from start to end in which the series was ``at_least`` this high."""
     good = timedelta()
     for (since, value), (until, _) in pairwise([(start, 0), *series, (end, 0)]):
         if value >= at_least:
@@ -100,18 +100,18 @@ def share_of_time(series: Series[int], at_least: int, start: datetime, end: date
 
 
 def since(series: Series[Value], start: datetime) -> Series[Value]:
-    """The part of a series from a moment on, beginning with the value it had then."""
+    """The part of a series from a moment on. It begins with the value at that moment."""
     before = [(start, value) for at, value in series if at <= start][-1:]
     return before + [(at, value) for at, value in series if at > start]
 
 
 def highest(series: Series[int]) -> int:
-    """The highest value at any instant; 0 for an empty series."""
+    """The highest value. 0 for an empty series."""
     return max((value for _, value in series), default=0)
 
 
 def above_cap(launches: Sequence[Entry], cap: Decimal) -> list[Entry]:
-    """The launches at a spot price above the cap."""
+    """Launches at a spot price above the cap."""
     return [entry for entry in launches if Decimal(entry["spot_price"]) > cap]
 
 

@@ -1,6 +1,6 @@
-"""Watches a local cloud while a story is played: pool items, PoolStatus, the market, and alarm messages as they arrive.
+"""Watches a local cloud during the demo: pool items, PoolStatus, the market and incoming alarm messages.
 
-One thread looks a few times a second and keeps what changed, for the live view, for conditions, and for the report.
+One thread polls a few times a second. The live view, the conditions of steps and the report use what it saw.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from localcloud.cloud import LocalCloud
-from localcloud.demo.report import AlarmMessage, PoolChapter, Waiting
+from localcloud.demo.results import AlarmMessage, PoolChapter, WaitPeriod
 from localcloud.demo.timeline import Entry, Series, offering_timelines, pool_timeline
 
 LOOK_SECONDS = 0.25
@@ -32,12 +32,12 @@ Found = TypeVar("Found")
 
 
 class NotSeenError(Exception):
-    """What a story waited for did not happen in time."""
+    """Something that the demo waited for did not happen in time."""
 
 
 @dataclass
 class View:
-    """What was seen at the last look."""
+    """The state at the last poll."""
 
     items: dict[str, Item] = field(default_factory=dict)
     statuses: dict[str, Item] = field(default_factory=dict)
@@ -46,21 +46,21 @@ class View:
 
 @dataclass
 class _Memory:
-    """What the report needs to know of one pool's status over time."""
+    """The history of a pool's status, for the report."""
 
     wanted: Series[int] = field(default_factory=list)
-    waiting: list[Waiting] = field(default_factory=list)
+    waiting: list[WaitPeriod] = field(default_factory=list)
 
 
 class Watcher:
-    """Looks at a cloud until stopped; use it in a ``with`` statement."""
+    """Polls a cloud until it is stopped. Use it in a ``with`` statement."""
 
     def __init__(self, cloud: LocalCloud) -> None:
         self.view = View()
         self.alarms: list[AlarmMessage] = []
         self.started = datetime.now(UTC)
         self._cloud = cloud
-        # The record tells of changes alone.
+        # The record has changes only.
         self._at_first: list[Entry] = [
             {**offering, "at": self.started.isoformat(), "what": "offering"}
             for offering in cloud.market.state()["offerings"]
@@ -81,11 +81,11 @@ class Watcher:
         self._thread.join(timeout=10)
 
     def status(self, pool: str) -> Item:
-        """A pool's PoolStatus as last seen; empty before there is one."""
+        """The PoolStatus of a pool at the last poll. Empty if there is none yet."""
         return self.view.statuses.get(pool, {})
 
     def until(self, condition: Callable[[], Found | None], what: str, *, seconds: float) -> Found:
-        """Look until the condition holds and answer what it found; raises NotSeenError saying what was waited for."""
+        """Wait until the condition holds and return its value. Raises NotSeenError, which names ``what``."""
         deadline = monotonic() + seconds
         while not (found := condition()):
             if monotonic() > deadline:
@@ -95,22 +95,21 @@ class Watcher:
         return found
 
     def alarm(self, name: str, *, since: datetime) -> AlarmMessage | None:
-        """The first message since then that an alarm whose name ends so rings."""
-        return next(
-            (one for one in self.alarms if one.name.endswith(name) and one.state == "ALARM" and one.at >= since), None
-        )
+        """The first ALARM message since then of an alarm whose name ends with ``name``."""
+        ringing = [alarm for alarm in self.alarms if alarm.state == "ALARM" and alarm.at >= since]
+        return next((alarm for alarm in ringing if alarm.name.endswith(name)), None)
 
     def record(self) -> list[Entry]:
-        """All that the market has recorded."""
+        """The market's whole record."""
         record: list[Entry] = self._cloud.market.ask("GET", "/market/record")["record"]
         return record
 
     def chapter(self, pool: str, about: str, *, types: list[str], cap: Decimal | None = None) -> PoolChapter:
-        """A pool's part of the report, from the market's record and from what was seen of its status."""
+        """A pool's part of the report, from the market's record and the pool's observed status."""
         record, memory = self.record(), self._pools[pool]
         offerings = {
-            name: one
-            for name, one in offering_timelines([*self._at_first, *record]).items()
+            name: offering
+            for name, offering in offering_timelines([*self._at_first, *record]).items()
             if name.partition(" ")[0] in types
         }
         return PoolChapter(
@@ -128,7 +127,7 @@ class Watcher:
             try:
                 self._look()
             except (BotoCoreError, ClientError, OSError):
-                log.exception("this look was lost")
+                log.exception("this poll failed")
             with self._looked:
                 self._looked.notify_all()
             self._stop.wait(LOOK_SECONDS)
@@ -173,9 +172,9 @@ def _follow(memory: _Memory, status: Item, now: datetime) -> None:
     waiting = status.get("waiting")
     if waiting is None:
         return
-    new = Waiting(start=now, end=now, reason=waiting["reason"], message=waiting["message"])
+    new = WaitPeriod(start=now, end=now, reason=waiting["reason"], message=waiting["message"])
     last = memory.waiting[-1] if memory.waiting else None
     if last and last.reason == new.reason and now - last.end < timedelta(seconds=8 * LOOK_SECONDS):
-        memory.waiting[-1] = Waiting(start=last.start, end=now, reason=new.reason, message=new.message)
+        memory.waiting[-1] = WaitPeriod(start=last.start, end=now, reason=new.reason, message=new.message)
     else:
         memory.waiting.append(new)

@@ -1,5 +1,5 @@
-"""The EC2 market: capacity, prices, interruptions and faults per offering, as one plain model behind several faces.
+"""The EC2 market: an emulated EC2 with capacity, prices, interruptions and faults for each offering.
 
-``model`` is the market itself. ``client`` shows it as a boto3 EC2 client in the same process, ``server`` as EC2 over
-HTTP with a control interface beside it, ``trace`` feeds it a recorded market. docs/market.md describes all of them.
+``model`` is the market itself, ``api`` carries out AWS's actions on it, and ``faces`` offers them: as a boto3 client in
+the same process, and as EC2 over HTTP with a control interface. docs/market.md describes them.
 """

@@ -1,1 +1,1 @@
-"""Measurements, each run by ``python -m``; they print and assert nothing."""
+"""Measurements, each started with ``python -m``. They print results and assert nothing."""

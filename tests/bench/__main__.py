@@ -1,6 +1,6 @@
-"""``python -m tests.bench``: how long the command takes for many pools, Python's start included, and what it asks.
+"""``python -m tests.bench``: measures the command with many pools: its time, with Python's start, and its calls.
 
-AWS is on this machine, so what the network adds is not in the times: count a round trip for each step in a row.
+AWS is on this machine, so the times do not include the network: add a round trip for each sequential call.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROUNDS = 5
 
 
 def main() -> None:
-    """Make the pools, run each command some times, print the median."""
+    """Create the pools, run each command several times, and print the median."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pools", type=int, default=200, help="default: %(default)s")
     asked = parser.parse_args()
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def _fill(site: Site, pools: int, file: Path) -> None:
-    """Pools with an instance each, some of which wait, and their decisions in the log."""
+    """Create pools with an instance each, some of them waiting, and their decisions in the log."""
     text = []
     for number in range(pools):
         cap = "0.01" if number % 4 == 0 else "2.5"

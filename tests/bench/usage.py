@@ -1,6 +1,6 @@
-"""What pools use of AWS: the functions' own handlers and adapters run, and what they ask and write is counted.
+"""Measures what pools use of AWS: it runs the functions' handlers and adapters and counts calls and output.
 
-DynamoDB is ministack's and EC2 the market, both in this process, as for hostile inputs; time is a clock that is moved.
+DynamoDB is ministack's and EC2 the market, both in this process, as for hostile inputs. The clock is a manual one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.hostile import site as hostile
 from tests.hostile.site import Site, due_body
 
 WARM_UP_MINUTES, MINUTES = 30, 120
-"""The first minutes are not counted, so that all is launched and pauses have grown; then these are."""
+"""Minutes before the measurement, until all is launched and backoffs have grown, and minutes of it."""
 
 MESSAGES_A_SEND = 10
 
@@ -35,7 +35,7 @@ AS_ON_AWS = SimpleNamespace(
     aws_request_id="c6af9ac6-7b61-11e6-9a41-93e8deadbeef",
 )
 TRACE = {"_X_AMZN_TRACE_ID": "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"}
-"""Log lines carry these, so they are as long as AWS's."""
+"""These names are in log lines, so they are as long as on AWS."""
 
 AT_SIZE = "at its size"
 POOL, CAP, ABOVE_CAP = "measured", "0.60", Decimal("0.75")
@@ -43,14 +43,14 @@ POOL, CAP, ABOVE_CAP = "measured", "0.60", Decimal("0.75")
 
 @dataclass
 class Usage:
-    """What was used. ``metrics`` are names with their dimensions, as CloudWatch bills them."""
+    """A usage. ``metrics`` are names with dimensions, as CloudWatch bills them."""
 
     ticks: int = 0
     others: int = 0
-    """Invocations that are no tick."""
+    """Invocations other than ticks."""
     log_bytes: int = 0
     reads: int = 0
-    """Read units of single items; those of the tick's scans depend on how many pools there are."""
+    """Read units of single items. Those of the tick's scans depend on the number of pools."""
     writes: int = 0
     messages: int = 0
     sends: int = 0
@@ -63,7 +63,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Measured:
-    """The usage of ``MINUTES`` without a pool, of one pool more by its state, and of one interruption."""
+    """The usage in ``MINUTES`` without a pool, of an additional pool by its state, and of an interruption."""
 
     fleet: Usage
     pools: Mapping[str, Usage]
@@ -73,7 +73,7 @@ class Measured:
 
 
 def measure() -> Measured:
-    """Run each, beside the two pools at their size that each site has."""
+    """Measure each, together with the two pools at their size that each site has."""
     with mock.patch.dict(os.environ, TRACE), mock.patch.object(hostile, "CONTEXT", AS_ON_AWS):
         with _meter() as meter:
             meter.minutes(WARM_UP_MINUTES)
@@ -81,27 +81,27 @@ def measure() -> Measured:
         with _meter() as meter:
             at_size = meter.extra_pool(two)
             sizes = meter.size(meter.site.pools), meter.size(meter.site.statuses)
-            (victim, *_) = meter.site.world.alive(POOL)
-            meter.interrupt(victim)
+            (instance, *_) = meter.site.world.alive(POOL)
+            meter.interrupt(instance)
             interruption = meter.minutes(MINUTES) - two - at_size
         with _meter() as meter:
             no_capacity = meter.extra_pool(two, capacity=0)
         with _meter() as meter:
             too_dear = meter.extra_pool(two, spot_price=ABOVE_CAP)
     fleet = two - at_size - at_size
-    fleet.metrics = {metric for metric in two.metrics if len(metric) == 1}  # those without a pool
+    fleet.metrics = {metric for metric in two.metrics if len(metric) == 1}  # metrics without a pool
     pools = {AT_SIZE: at_size, "NO_CAPACITY": no_capacity, "PRICE_ABOVE_MAX": too_dear}
     return Measured(fleet, pools, interruption, *sizes)
 
 
 class _Meter:
-    """A control plane whose every invocation is counted."""
+    """A control plane that counts every invocation."""
 
     def __init__(self) -> None:
         self.site, self.usage = Site(), Usage()
 
     def extra_pool(self, two: Usage, **market: Any) -> Usage:
-        """What a third pool uses, in this market, once it is as it stays."""
+        """The usage of a third pool in this market, once its state is steady."""
         self.site.world.set_all(**market)
         numbers = {name: {"N": value} for name, value in {"target_size": "3", "max_instances": "6"}.items()}
         types = {"instance_types": {"L": [{"S": "g5.xlarge"}]}, "spot_max_price": {"S": CAP}}
@@ -110,7 +110,7 @@ class _Meter:
         return self.minutes(MINUTES) - two
 
     def minutes(self, number: int) -> Usage:
-        """Let so many minutes pass, each with a tick and what it asks for; what was used since this was last asked."""
+        """Let minutes pass, each with a tick and its reconciles. Returns the usage since the last call."""
         for _ in range(number):
             self.site.world.clock.forward(60)
             self.hear()
@@ -119,14 +119,14 @@ class _Meter:
         return used
 
     def interrupt(self, instance_id: str) -> None:
-        """Give an instance its notice, as EC2 does."""
+        """Send an instance its notice, like EC2."""
         world = self.site.world
-        (victim,) = world.market.named_victims([instance_id])
-        world.market.notice(victim, world.clock(), cause="capacity")
+        (instance,) = world.market.live_spot_named([instance_id])
+        world.market.notice(instance, world.clock(), cause="capacity")
         self.hear()
 
     def hear(self) -> None:
-        """EC2's events, each by itself: on AWS some of one second come together."""
+        """Deliver EC2's events one by one. On AWS some events of the same second arrive together."""
         for event in self.site.world.market.advance():
             self.usage.messages += 1
             self.usage.sends += 1
@@ -134,8 +134,8 @@ class _Meter:
             self._run(partial(self.site.noticed, [json.dumps(event)]))
 
     def tick(self) -> None:
-        """One tick, and the reconciles that it asks for."""
-        tally(Metric.EC2_CALLS)  # as lambdas/wiring.py counts the answer to the listing
+        """Run a tick and the reconciles that it requests."""
+        tally(Metric.EC2_CALLS)  # as in lambdas/wiring.py, which counts the listing's answer
         self.usage.ticks += 1
         self._run(self.site.tick)
         names, self.site.world.queue.waiting = self.site.world.queue.waiting, []
@@ -146,15 +146,15 @@ class _Meter:
             self._run(partial(self.site.due, [due_body(name)]))
 
     def size(self, table: str) -> int:
-        """Bytes of the pool's item there."""
+        """The size of the pool's item in a table, in bytes."""
         item = self.site.dynamodb.get_item(TableName=table, Key={"pool_name": {"S": POOL}})["Item"]
         return size_of({"M": item})
 
     def answered(self, model: Any, parsed: Mapping[str, Any], **_: Any) -> None:
-        """DynamoDB has answered; an item is as large as it then is."""
+        """Count an answer of DynamoDB, with the item's size after it."""
         size = size_of({"M": parsed.get("Item") or parsed.get("Attributes") or {}})
         if model.name == "GetItem":
-            self.usage.reads += max(1, math.ceil(size / 4096))  # they are consistent reads
+            self.usage.reads += max(1, math.ceil(size / 4096))  # consistent reads
         elif model.name in ("UpdateItem", "PutItem", "DeleteItem"):
             self.usage.writes += max(1, math.ceil(size / 1024))
 
@@ -178,7 +178,7 @@ def _meter() -> Iterator[_Meter]:
 
 
 def _metrics(line: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """The metrics that a line of embedded metric format makes."""
+    """The metrics of a line in embedded metric format."""
     for told in line.get("_aws", {}).get("CloudWatchMetrics", ()):
         for names in told["Dimensions"]:
             for metric in told["Metrics"]:
@@ -186,7 +186,7 @@ def _metrics(line: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def size_of(attribute: Mapping[str, Any]) -> int:
-    """Bytes of a value in DynamoDB's own notation (Developer Guide, item sizes and formats)."""
+    """The size of a value in DynamoDB's notation, in bytes (Developer Guide, item sizes and formats)."""
     ((kind, value),) = attribute.items()
     match kind:
         case "M":

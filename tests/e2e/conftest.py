@@ -1,4 +1,4 @@
-"""One local cloud for all whole-path tests, watched; each test gets pools of its own."""
+"""One watched local cloud for all whole-path tests. Each test has its own pools."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TICK_SECONDS = 2.0
 
 @pytest.fixture(scope="package")
 def cloud() -> Iterator[LocalCloud]:
-    """The real stack on a cloud of its own, ticking every two seconds; it ends with the last test of this folder."""
+    """The real stack on its own cloud, with a tick every two seconds, until the last test of this folder."""
     with LocalCloud(family="test", tick_seconds=TICK_SECONDS) as started:
         yield started
 
@@ -28,7 +28,7 @@ def watcher(cloud: LocalCloud) -> Iterator[Watcher]:
 
 
 class Site:
-    """What a whole-path test does and sees."""
+    """The actions and observations of a whole-path test."""
 
     def __init__(self, cloud: LocalCloud, watcher: Watcher) -> None:
         self.cloud = cloud
@@ -37,26 +37,26 @@ class Site:
         self.pools: list[str] = []
 
     def put(self, pool: str, **attributes: Any) -> None:
-        """Write a pool item, as its owner would; None leaves an attribute out."""
+        """Write a pool item, like its owner. None leaves out an attribute."""
         self.pools.append(pool)
         item = {"pool_name": pool, "instance_types": ["m5.large"], **attributes}
         put_pool(self.cloud, {name: value for name, value in item.items() if value is not None})
 
     def status(self, pool: str) -> dict[str, Any]:
-        """PoolStatus as last seen."""
+        """PoolStatus at the last poll."""
         return dict(self.watcher.status(pool))
 
     def instances(self, pool: str, *states: str) -> list[dict[str, Any]]:
-        """The pool's instances as EC2 has them, of these states (running and pending unless told)."""
+        """The pool's instances in EC2 in these states (default: running and pending)."""
         of_interest = states or ("pending", "running")
         return [one for one in self.market.state()["instances"] if one["pool"] == pool and one["state"] in of_interest]
 
     def ever_launched(self, pool: str) -> list[str]:
-        """Ids of all instances the pool ever had."""
+        """Ids of all instances that the pool ever had."""
         return [one["instance_id"] for one in self.watcher.record() if one["what"] == "pending" and one["pool"] == pool]
 
     def until_running(self, pool: str, size: int, seconds: float = 30) -> None:
-        """Wait until PoolStatus says so and EC2 agrees."""
+        """Wait until PoolStatus and EC2 both show this number of running instances."""
         self.watcher.until(
             lambda: self.status(pool).get("running") == size and len(self.instances(pool, "running")) == size,
             f"{pool}: {size} running",

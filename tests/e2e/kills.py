@@ -1,8 +1,8 @@
-"""Kills functions' processes at a chosen or a drawn call: a gate stands between the functions and AWS, and sees each.
+"""Kills functions' processes at a chosen or random call. A gate between the functions and AWS sees each call.
 
-A call is a point of a function's work that a test can name: before it nothing of it has happened, after it all has, and
-the function does not know yet. The process at the other end of the call's connection gets SIGKILL there. The functions
-are told of the gate by their environment, as endpoints always are; their code is the deployed one.
+A call is a point of a function's work that a test can name. Before it, it had no effect; after it, it took effect, but
+the function does not know yet. There the process at the other end of the connection gets SIGKILL. The functions get the
+gate's address by their environment, like any endpoint. Their code is the deployed one.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from localcloud.processes import HOST
 When = Literal["before", "after"]
 
 HOP_HEADERS = {"connection", "transfer-encoding", "content-length", "keep-alive"}
-"""What concerns one connection alone; the gate has two."""
+"""Headers of a single connection. The gate has two connections per call."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call that a function makes."""
+    """A call that a function makes."""
 
     action: str
     body: str
@@ -39,7 +39,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Blow:
-    """A kill to come: at the first call that fits. ``late`` seconds after it, wherever the process is then."""
+    """A planned kill at the first call that fits, or ``late`` seconds after it."""
 
     name: str
     fits: Callable[[Call], bool]
@@ -61,9 +61,9 @@ class Kill:
 
 
 class Gate:
-    """Passes the functions' calls on to AWS and EC2, and kills as planned; use it in a ``with`` statement.
+    """Forwards the functions' calls to AWS and EC2, and kills as planned. Use it in a ``with`` statement.
 
-    It opens before its cloud starts and closes after that has ended, so that no function finds it gone.
+    It opens before its cloud starts and closes after the cloud has ended, so functions always reach it.
     """
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class Gate:
         self._undo.close()
 
     def guard(self, cloud: LocalCloud) -> None:
-        """From now on this cloud's functions reach AWS and EC2 through here."""
+        """Send this cloud's functions' calls to AWS and EC2 through the gate from now on."""
         self._functions = [value for key, value in cloud.outputs.items() if key.endswith("Function")]
         self._servers["AWS_ENDPOINT_URL"].upstream = urlsplit(cloud.endpoint_url).netloc
         self._servers["AWS_ENDPOINT_URL_EC2"].upstream = urlsplit(cloud.market.url).netloc
@@ -95,24 +95,24 @@ class Gate:
             )
 
     def start_over(self) -> None:
-        """Forget what was planned and done."""
+        """Forget all planned and past kills."""
         with self._lock:
             self._plan.clear()
             self.kills = []
 
     def plan(self, *blows: Blow) -> None:
-        """Strike once each, at the first call that fits."""
+        """Plan kills, each at the first call that fits."""
         with self._lock:
             self._plan.extend(blows)
 
     @property
     def planned(self) -> list[str]:
-        """The names of the blows that have not fallen yet."""
+        """The names of the planned kills that have not happened yet."""
         with self._lock:
             return [blow.name for blow in self._plan]
 
     def passing(self, call: Call, when: When, process: Callable[[], Process | None]) -> bool:
-        """Strike if it is time to; True if the process is dead."""
+        """Kill the process if planned. Returns whether the process is dead."""
         with self._lock:
             blow = next((one for one in self._plan if one.when == when and one.fits(call)), None)
             found = process() if blow else None
@@ -146,11 +146,11 @@ class _Server(ThreadingHTTPServer):
         self.gate, self.upstream = gate, ""
 
     def handle_error(self, *_: Any) -> None:
-        """A connection whose other end we have killed is no news."""
+        """Ignore errors of connections whose other end was killed."""
 
 
 class _Passage(BaseHTTPRequestHandler):
-    """One connection of a function: its calls one after the other."""
+    """A connection of a function, with its calls one after the other."""
 
     server: _Server
     protocol_version = "HTTP/1.1"
@@ -188,7 +188,7 @@ class _Passage(BaseHTTPRequestHandler):
         return process_behind(self.client_address[1])
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
 
 def _action(target: str, body: bytes) -> str:
@@ -197,13 +197,13 @@ def _action(target: str, body: bytes) -> str:
 
 @dataclass(frozen=True)
 class Process:
-    """A function's process, and what it was started with."""
+    """A function's process and its start arguments."""
 
     id: int
     command: str
 
     def kill(self) -> bool:
-        """Kill it outright; False if it has ended already."""
+        """Kill the process with SIGKILL. False if it has ended already."""
         if _command(Path(f"/proc/{self.id}")) != self.command:
             return False
         os.kill(self.id, signal.SIGKILL)
@@ -211,7 +211,7 @@ class Process:
 
 
 def process_behind(port: int) -> Process | None:
-    """The function's process whose connection to us comes from this port of the machine; None if it has ended."""
+    """The function's process whose connection comes from this port of the machine. None if it has ended."""
     local = f"0100007F:{port:04X}"
     rows = (line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:])
     sockets = {f"socket:[{row[9]}]" for row in rows if row[1] == local}
@@ -226,7 +226,7 @@ def _command(process: Path) -> str:
     try:
         return (process / "cmdline").read_bytes().decode()
     except OSError:
-        return ""  # it ended while we looked
+        return ""  # it has ended meanwhile
 
 
 def _files(process: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""A person at the command line of the local cloud: with what .localcloud/env says, and nothing else."""
+"""The command line on the local cloud, with only the variables of .localcloud/env."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.e2e.conftest import Site
 
 
 def run(site: Site, *words: str, status: int = 0) -> str:
-    """What the command prints."""
+    """Run the command and return its output."""
     done = subprocess.run(  # noqa: S603  our own command
         [sys.executable, "-m", "cli.main", *words],
         cwd=ROOT,
@@ -58,7 +58,7 @@ def test_a_pool_from_its_file_to_its_end(site: Site, tmp_path: Path) -> None:
     assert told(site, "get", "at-hand")["target_size"] == 0
 
 
-def test_a_pool_that_waits_says_why_and_what_to_do(site: Site) -> None:
+def test_a_waiting_pool_says_why_and_what_to_do(site: Site) -> None:
     site.market.fault(action="CreateFleet", error="MaxSpotInstanceCountExceeded", times=1000)
     site.put("short", target_size=1)
     site.watcher.until(lambda: "waiting" in site.status("short"), "short: waiting", seconds=30)

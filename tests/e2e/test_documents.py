@@ -1,4 +1,4 @@
-"""The commands of README.md and docs, one after the other, as a person on the local cloud would type them."""
+"""Runs the commands of README.md and docs on the local cloud, one after the other, like a user."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from tests.support.documents import ROOT, blocks, session
 pytestmark = pytest.mark.long
 
 MAY_FAIL = {"spotpools doctor": "functions"}
-"""The one check that may fail: of a busy machine doctor says that a function's first call ran out of time."""
+"""The only check that may fail: on a busy machine, a function's first call reaches its time limit."""
 
 Shell = Callable[[str], subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
 def own_cloud() -> Iterator[LocalCloud]:
-    """A cloud without what other tests leave behind."""
+    """A cloud without leftovers of other tests."""
     with LocalCloud(family="documents", tick_seconds=2) as started:
         yield started
 
 
 @pytest.fixture
 def shell(own_cloud: LocalCloud, tmp_path: Path) -> Shell:
-    """A shell in a folder that looks like a clone in which make local runs."""
+    """A shell in a folder like a clone in which make local runs."""
     binaries, state = tmp_path / ".venv" / "bin", tmp_path / ".localcloud"
     binaries.mkdir(parents=True)
     state.mkdir()
@@ -64,15 +64,15 @@ def shell(own_cloud: LocalCloud, tmp_path: Path) -> Shell:
 
 
 def test_each_command_of_the_documents_answers_as_it_should(own_cloud: LocalCloud, shell: Shell) -> None:
-    waiting = Watcher(own_cloud)  # it does not look: alarms stay in their queue for whoever the documents have ask
+    waiting = Watcher(own_cloud)  # it does not poll: the documents' commands read the alarm queue
     for command, says in session().items():
         waiting.until(partial(answered, shell, command, says), f"{command}: {says}", seconds=60)
 
 
 def answered(shell: Shell, command: str, says: str) -> bool:
-    """Whether it ends as it should and says what it should; what it is about may take its time."""
+    """Run a command until its exit status and output are as expected, because some effects take time."""
     done = shell(command)
-    sys.stdout.write(f"$ {command}\n{done.stdout}{done.stderr}")  # for whoever reads why it failed
+    sys.stdout.write(f"$ {command}\n{done.stdout}{done.stderr}")  # for the report of a failed test
     assert "Traceback" not in done.stderr
     failed = set(re.findall(r"^fail  *(.+?)  ", done.stdout, re.MULTILINE))
     excused = done.returncode == 1 and failed == {MAY_FAIL.get(command)}

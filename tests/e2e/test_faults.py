@@ -1,4 +1,4 @@
-"""What an operator sees of each fault: the right alarm, and ``explain`` with the cause and the runbook's own words."""
+"""What an operator sees of each fault: its alarm, and ``explain`` with the cause and the runbook's text."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ pytestmark = pytest.mark.long
 
 RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook.md"
 TYPE = "c7i.4xlarge"
-"""A type that no other test's pools have."""
+"""A type that pools of other tests do not use."""
 
 
 def told(site: Site, *words: str, status: int = 0) -> str:
-    """What a command says, without the spaces and breaks that a table puts between and within words."""
+    """A command's output without the spaces and line breaks of its tables."""
     command = [sys.executable, "-m", "cli.main", *words]
     environment = {"PATH": "", "COLUMNS": "5000", **site.cloud.exports()}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603  our own command
@@ -45,7 +45,7 @@ def no_capacity(site: Site) -> Iterator[None]:
 
 @contextmanager
 def nothing_laid(_: Site) -> Iterator[None]:
-    """The item itself is the fault."""
+    """Inject nothing: the item itself is the fault."""
     yield
 
 
@@ -92,7 +92,7 @@ FAULTS: dict[str, tuple[Callable[[Site], Any], dict[str, Any], str, Trouble, str
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_rings_its_alarm_and_is_explained(site: Site, name: str) -> None:
+def test_a_fault_sets_off_its_alarm_and_is_explained(site: Site, name: str) -> None:
     lay, attributes, alarm, trouble, cause = FAULTS[name]
     pool = f"fault-{name.replace(' ', '-').lower()}"
     until_quiet(site, alarm)
@@ -109,7 +109,7 @@ def test_a_fault_rings_its_alarm_and_is_explained(site: Site, name: str) -> None
 
 @contextmanager
 def schedule_disabled(site: Site) -> Iterator[str]:
-    """As somebody did in the console, and forgot; its name."""
+    """Disable the schedule, as a user might in the console. Yields its name."""
     scheduler = site.cloud.client("scheduler")
     resources = site.cloud.client("cloudformation").describe_stack_resources(StackName=site.cloud.stack)
     (name,) = [
@@ -126,8 +126,8 @@ def schedule_disabled(site: Site) -> Iterator[str]:
         scheduler.update_schedule(Name=name, State="ENABLED", **kept)
 
 
-def test_a_dead_tick_rings_and_is_explained(site: Site) -> None:
-    """The alarm takes its three minutes here too: what it measures is time."""
+def test_a_stopped_tick_sets_off_its_alarm_and_is_explained(site: Site) -> None:
+    """The alarm needs its three minutes here too, because it measures time."""
     until_quiet(site, "heartbeat-missing")
     since = datetime.now(UTC)
     site.put("unattended", instance_types=[TYPE], target_size=1)
@@ -153,7 +153,7 @@ def test_a_dead_tick_rings_and_is_explained(site: Site) -> None:
 
 
 def until_quiet(site: Site, alarm: str) -> None:
-    """Wait until the alarm does not ring for an earlier fault."""
+    """Wait until the alarm is not in alarm because of an earlier fault."""
     cloudwatch, name = site.cloud.client("cloudwatch"), f"{site.cloud.stack}-{alarm}"
     site.watcher.until(
         lambda: cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]["StateValue"] != "ALARM",

@@ -1,7 +1,7 @@
-"""Functions are killed at each step of their work while messages flow: nothing too many, nothing lost, none stuck.
+"""Functions are killed at each step of their work under load: no instance too many, none lost, no pool stuck.
 
-What is killed, when, and what goes on meanwhile comes from a seed that is printed; what the processes then do at the
-same time is real and differs from run to run. ``make kills KILLS=n SEED=m`` kills more, or otherwise.
+A printed seed decides what is killed, when, and what else happens. The concurrency of the processes is real and differs
+from run to run. ``make kills KILLS=n SEED=m`` does more kills, or others.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SEED = fresh_seed()
 KILLS = int(os.environ.get("KILLS") or 20)
 
 TICKS_TO_SETTLE = math.ceil(LOCAL.lease_seconds / TICK_SECONDS) + 6
-"""The lease of the dead runs out; then a tick finds the pool, EC2 is asked and boots, and a tick sees what runs."""
+"""Time for the dead function's lease to expire, a tick, a launch, a boot, and a tick that sees the instances."""
 
 WHEN: tuple[When, ...] = ("before", "after")
 LAUNCH = {
@@ -44,13 +44,13 @@ LAUNCH = {
     "record": ("UpdateItem", "controller.memory = :memory"),
     "release": ("UpdateItem", "controller.lease_until = :free"),
 }
-"""The calls of a pool's first reconcile: action, and what tells the call from others of that action."""
+"""The calls of a pool's first reconcile: the action, and a text that distinguishes the call from others."""
 
 STUCK_SECONDS = 150
 """On a busy machine a function's new process takes seconds to start."""
 
 MOST = 6
-"""max_instances of the pools that drawn kills hit."""
+"""max_instances of the pools in the test with random kills."""
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def standing_gate() -> Iterator[Gate]:
 
 @pytest.fixture(scope="module")
 def cloud(standing_gate: Gate) -> Iterator[LocalCloud]:
-    """A cloud of their own: what is killed here comes back from the queues for minutes."""
+    """A separate cloud: messages of killed functions come back from the queues for minutes."""
     with LocalCloud(family="kills", keeps_state=True) as started:
         standing_gate.guard(started)
         started.tick_every(TICK_SECONDS)
@@ -82,16 +82,16 @@ def gate(standing_gate: Gate) -> Gate:
 
 @dataclass
 class Ledger:
-    """What the pools' owner and the market have asked for, by pool."""
+    """What the pools' owner and the market requested, by pool."""
 
     site: Site
     wanted: dict[str, int | None] = field(default_factory=dict)
-    """Size in the end; None for a pool that was deleted."""
+    """The final size. None: the pool was deleted."""
     warranted: Counter[str] = field(default_factory=Counter)
-    """How many launches the edits and the interruptions so far account for."""
+    """The number of launches that edits and interruptions explain so far."""
     limit: dict[str, int] = field(default_factory=dict)
     lowered: set[str] = field(default_factory=set)
-    """Pools whose last edit wants fewer: a lost launch is not repeated there, and what it may bring is awaited."""
+    """Pools whose last edit reduced the size: a lost launch is not repeated there, but its result is awaited."""
 
     def put(self, pool: str, size: int, limit: int) -> None:
         """Write a pool item."""
@@ -100,7 +100,7 @@ class Ledger:
         self.warranted[pool] += size
 
     def resize(self, pool: str, size: int) -> None:
-        """Edit it."""
+        """Change a pool's size."""
         before = self.wanted[pool] or 0
         self.warranted[pool] += max(0, size - before)
         self.wanted[pool] = size
@@ -108,20 +108,20 @@ class Ledger:
         resize_pool(self.site.cloud, pool, size)
 
     def delete(self, pool: str) -> None:
-        """Delete it."""
+        """Delete a pool."""
         self.wanted[pool] = None
         self.lowered.add(pool)
         delete_pool(self.site.cloud, pool)
 
     def interrupt(self, pool: str, seconds: float) -> None:
-        """Give one of its instances notice, if it has one without."""
+        """Interrupt an instance of the pool, if one has no notice yet."""
         spared = [one["instance_id"] for one in self.site.instances(pool) if one["noticed_at"] is None]
         if spared:
             self.warranted[pool] += 1
             self.site.market.interrupt(spared[0], notice_seconds=seconds)
 
     def redeliver(self, pool: str) -> None:
-        """Have a message that asks for its reconcile delivered three times more."""
+        """Deliver a message for the pool's reconcile three more times."""
         body = json.dumps({"pool_name": pool, "why": "delivered again"})
         for _ in range(3):
             self.site.cloud.client("sqs").send_message(
@@ -129,7 +129,7 @@ class Ledger:
             )
 
     def settle(self, gate: Gate) -> int:
-        """Wait until EC2 and PoolStatus both show each pool as wanted; how many ticks that took after the last kill."""
+        """Wait until EC2 and PoolStatus show each pool as wanted. Returns the ticks since the last kill."""
         ticks, kills = self.site.cloud.ticks, -1
         assert ticks is not None
         first = ticks.count
@@ -147,7 +147,7 @@ class Ledger:
         return ticks.count - first
 
     def unsettled(self) -> list[str]:
-        """The pools that are not yet as wanted, each with what is seen of it."""
+        """The pools that are not yet as wanted, each with its state."""
         view = self.site.watcher.view
         running: Counter[str] = Counter()
         other: Counter[str] = Counter()
@@ -162,7 +162,7 @@ class Ledger:
         ]
 
     def check(self) -> None:
-        """Hold the promises against the market's own record."""
+        """Check the promises with the market's record."""
         record = self.site.watcher.record()
         launched = Counter(one["pool"] for one in record if one["what"] == "pending")
         assert None not in launched, "each instance belongs to a pool"
@@ -172,7 +172,7 @@ class Ledger:
 
 
 def _answered(status: Mapping[str, Any] | None, size: int | None, *, may_await: bool) -> bool:
-    """Whether a status says that its pool has what it wants, and that nothing is unknown but what it may await."""
+    """Whether a status shows the wanted size and nothing unknown, except launches that it may await."""
     if status is None:
         return size is None
     awaits = "attempt" in status["controller"]["memory"]
@@ -184,7 +184,7 @@ def _answered(status: Mapping[str, Any] | None, size: int | None, *, may_await: 
 
 
 def _said(status: Mapping[str, Any] | None) -> str:
-    """What a status tells of a pool, and what the control plane keeps in mind."""
+    """The public and the remembered part of a status, in short."""
     if status is None:
         return "no status"
     kept = status["controller"]
@@ -197,7 +197,7 @@ def _said(status: Mapping[str, Any] | None) -> str:
 
 
 def most_alive(record: Iterable[Mapping[str, Any]], pool: str) -> int:
-    """How many of a pool's instances were alive at the most."""
+    """The largest number of a pool's instances that were alive at the same time."""
     alive: set[str] = set()
     most = 0
     for one in record:
@@ -216,7 +216,7 @@ def test_a_function_killed_before_or_after_any_step_leaves_neither_too_many_nor_
     for when in WHEN:
         gate.plan(Blow(f"{when}-notice", at("UpdateItem", "SET controller.notices.#id", f"{when}-notice"), when))
         ledger.interrupt(f"{when}-notice", seconds=20)
-        # What comes in one batch with the killed one stays hidden with it.
+        # Messages in the same batch as the killed one stay hidden with it.
         site.watcher.until(lambda: not gate.planned, "the kill at the notice", seconds=STUCK_SECONDS)
     for when in WHEN:
         for step, call in LAUNCH.items():
@@ -229,7 +229,7 @@ def test_a_function_killed_before_or_after_any_step_leaves_neither_too_many_nor_
         ledger.delete(f"{when}-forget")
         gate.plan(Blow(f"{when}-edit", at("SendMessageBatch", "its item was edited", f"{when}-edit"), when))
         ledger.resize(f"{when}-edit", 4)
-        # A pool whose first reconcile was killed is due, so that the next tick has something to send.
+        # A pool whose first reconcile was killed is due, so the next tick has a message to send.
         gate.plan(Blow(f"{when}-tick", at("SendMessageBatch", "its item changed"), when))
     took = ledger.settle(gate)
     tell(gate, took)
@@ -239,7 +239,7 @@ def test_a_function_killed_before_or_after_any_step_leaves_neither_too_many_nor_
 
 
 def at(action: str, text: str, *marks: str) -> Callable[[Call], bool]:
-    """Whether a call is of this action, has this text in it, and is about the pool or an instance so named, if any."""
+    """Whether a call has this action and this text, and is about the pool or an instance with this name, if given."""
     return lambda call: call.action == action and text in call.body and any(one in call.body for one in marks or [""])
 
 
@@ -247,7 +247,7 @@ def test_functions_killed_at_random_and_aws_restarted_leave_neither_too_many_nor
     site: Site, gate: Gate
 ) -> None:
     sys.stdout.write(f"\nseed {SEED}\n")
-    chance = random.Random(SEED)  # noqa: S311  a test's chance is no secret
+    chance = random.Random(SEED)  # noqa: S311  random numbers of a test are not secrets
     redeliver_after(site.cloud, seconds=8)
     ledger = Ledger(site)
     pools = [f"random-{number}" for number in range(8)]
@@ -268,7 +268,7 @@ def test_functions_killed_at_random_and_aws_restarted_leave_neither_too_many_nor
 
 
 def redeliver_after(cloud: LocalCloud, seconds: int) -> None:
-    """Let what a killed function had in hand come back within the test, not after the stack's two minutes."""
+    """Redeliver a killed function's messages within the test, not after the stack's two minutes."""
     sqs = cloud.client("sqs")
     mappings = cloud.client("lambda").list_event_source_mappings()["EventSourceMappings"]
     for arn in (one["EventSourceArn"] for one in mappings if ":sqs:" in one["EventSourceArn"]):
@@ -277,7 +277,7 @@ def redeliver_after(cloud: LocalCloud, seconds: int) -> None:
 
 
 def happen(ledger: Ledger, chance: random.Random, pool: str) -> None:
-    """One thing that an owner, EC2 or SQS does."""
+    """Do one random thing of an owner, EC2 or SQS."""
     match chance.choice(("resize", "interrupt", "redeliver")):
         case "resize":
             ledger.resize(pool, chance.randint(0, MOST))
@@ -288,20 +288,20 @@ def happen(ledger: Ledger, chance: random.Random, pool: str) -> None:
 
 
 def drawn(chance: random.Random, name: str) -> Blow:
-    """A kill at one of the calls to come, whoever makes it; before it, after it, or soon after."""
+    """A kill at one of the next calls of any function: before it, after it, or soon after."""
     left = chance.randint(1, 20)  # calls, of which a tick makes about five and a reconcile about eight
 
     def counted_down(_: Call) -> bool:
         nonlocal left
         left -= 1
-        return left <= 0  # again at the next call, if this one was made by a process that is dead by now
+        return left <= 0  # again at the next call, if the process of this one is already dead
 
     when = chance.choice(WHEN)
     return Blow(name, counted_down, when, late=chance.choice((0, 0, chance.uniform(0.001, 0.05))))
 
 
 def tell(gate: Gate, took: int) -> None:
-    """Say what was done, for a run with -s or one that fails."""
+    """Print what was done, for a run with -s or a failed run."""
     summary = f"seed {SEED}: {len(gate.kills)} kills; settled {took} ticks after the last, of {TICKS_TO_SETTLE} allowed"
     sys.stdout.write("\n".join(["", summary, *map(str, gate.kills), ""]))
     assert took <= TICKS_TO_SETTLE, summary

@@ -1,4 +1,4 @@
-"""What ``make local`` promises a shell: the env file alone leads to this cloud, and to nothing else."""
+"""What ``make local`` promises: with the env file, a shell reaches this cloud and no other AWS."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ print(template["LaunchTemplateName"])
 """
 
 
-def test_the_env_file_is_all_that_a_shell_needs(cloud: LocalCloud) -> None:
+def test_a_shell_needs_only_the_env_file(cloud: LocalCloud) -> None:
     done = subprocess.run(  # noqa: S603  our own command
         ["/bin/sh", "-c", '. "$0" && exec "$1" -c "$2"', str(cloud.env_files[0]), sys.executable, VISITOR],
         env={},

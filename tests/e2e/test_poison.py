@@ -1,4 +1,4 @@
-"""Poison on the deployed stack: it ends with the dead letters, harms its own pool alone, and can be mended."""
+"""Poison messages on the deployed stack: they become dead letters, harm only their pool, and can be fixed."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.e2e.conftest import Site
 pytestmark = pytest.mark.long
 
 TRY_SECONDS = 20
-"""Between the tries of a message, for these tests: a function's time limit. The stack's own are six times as long."""
+"""Seconds between tries of a message in these tests: a function's time limit. The stack waits six times as long."""
 
 LARGEST_STATUS = 100_000
 
 
-def test_poison_in_both_queues_delays_nobody_and_rings(site: Site) -> None:
-    """Others have been served while it is still being tried; then it lies with the dead letters."""
+def test_poison_in_both_queues_delays_no_other_pool_and_sets_off_alarms(site: Site) -> None:
+    """Other pools are served while it is still tried. Then it is in the dead-letter queue."""
     sqs, since = site.cloud.client("sqs"), datetime.now(UTC)
     site.put("beside", target_size=2, max_instances=9)
     site.until_running("beside", 2, seconds=120)
@@ -44,8 +44,8 @@ def test_poison_in_both_queues_delays_nobody_and_rings(site: Site) -> None:
             assert sorted(taken(site, url)) == poison
 
 
-def test_a_dead_letter_is_redriven_once_its_cause_is_mended(site: Site) -> None:
-    """A status as a later version would write it: its pool is left alone, loudly; others go on; mended, so does it."""
+def test_a_dead_letter_is_redriven_once_its_cause_is_fixed(site: Site) -> None:
+    """The status is of a later version. Its pool is left alone, with an alarm, until the status is fixed."""
     since = datetime.now(UTC)
     site.put("later", target_size=1)
     site.put("same", target_size=1)
@@ -77,8 +77,8 @@ ODD_ITEMS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("odd", ODD_ITEMS)
-def test_an_odd_item_is_answered_and_others_are_untouched(site: Site, odd: str) -> None:
-    """Also when it is deleted again: nothing but its own is drained."""
+def test_an_invalid_item_gets_an_answer_and_others_are_unaffected(site: Site, odd: str) -> None:
+    """Also after its deletion: only its own instances are terminated."""
     name, attributes = ODD_ITEMS[odd]
     even = f"even-{list(ODD_ITEMS).index(odd)}"
     site.put(even, target_size=1)
@@ -97,7 +97,7 @@ def test_an_odd_item_is_answered_and_others_are_untouched(site: Site, odd: str) 
 
 @contextmanager
 def fast_tries(site: Site, queue: str) -> Iterator[tuple[str, str]]:
-    """Have failed messages tried again soon; gives the queue and its dead-letter queue, which is empty again after."""
+    """Retry failed messages soon. Yields the queue and its dead-letter queue, which is emptied afterwards."""
     sqs, url = site.cloud.client("sqs"), site.cloud.outputs[queue]
     asked = ["VisibilityTimeout", "RedrivePolicy"]
     attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=asked)["Attributes"]
@@ -113,19 +113,19 @@ def fast_tries(site: Site, queue: str) -> Iterator[tuple[str, str]]:
 
 
 def depth(site: Site, url: str) -> int:
-    """Messages in a queue, those that somebody has included."""
+    """The messages in a queue, including those in flight."""
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     told = site.cloud.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
     return sum(int(told[name]) for name in names)
 
 
 def has(site: Site, url: str, messages: int) -> bool:
-    """Whether a queue holds so many messages."""
+    """Whether a queue has this number of messages."""
     return depth(site, url) == messages
 
 
 def taken(site: Site, url: str) -> Iterator[str]:
-    """Take all messages out of a queue; their bodies."""
+    """Remove all messages from a queue. Returns their bodies."""
     sqs = site.cloud.client("sqs")
     while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
         for message in messages:
@@ -134,7 +134,7 @@ def taken(site: Site, url: str) -> Iterator[str]:
 
 
 def redrive(site: Site, dead_url: str, url: str) -> None:
-    """Send dead letters back, as the console does; where that is not served, by hand."""
+    """Redrive dead letters like the console, or by hand where that call is missing."""
     sqs = site.cloud.client("sqs")
     arn = sqs.get_queue_attributes(QueueUrl=dead_url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     try:
@@ -145,7 +145,7 @@ def redrive(site: Site, dead_url: str, url: str) -> None:
 
 
 def set_version(site: Site, pool: str, version: int) -> None:
-    """Change the version of what is remembered of a pool."""
+    """Change the version of a pool's remembered state."""
     site.cloud.client("dynamodb").update_item(
         TableName=site.cloud.outputs["StatusTable"],
         Key={"pool_name": {"S": pool}},

@@ -1,4 +1,4 @@
-"""Two stacks in one account and Region: each keeps its own pools and rings its own alarms; one can go alone."""
+"""Two stacks in one account and Region: each has its own pools and alarms, and one can be deleted."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tests.e2e.conftest import TICK_SECONDS, Site
 pytestmark = pytest.mark.long
 
 STACK = "spotpools-too"
-"""A name that begins with the other's, so that a prefix taken for a name would show."""
+"""A name that begins with the other's, to find code that compares only prefixes."""
 POOL = "twin"
-"""A pool of this name is in both."""
+"""Both stacks have a pool with this name."""
 
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    """The first stack, in a cloud without what other tests leave behind."""
+    """The first stack, in a cloud without leftovers of other tests."""
     with LocalCloud(family="stacks", tick_seconds=TICK_SECONDS) as cloud, Watcher(cloud) as watcher:
         yield Site(cloud, watcher)
 
 
 def alive(site: Site) -> set[str]:
-    """The instances that carry this stack's tag."""
+    """The instances with this stack's tag."""
     filters = [
         {"Name": "tag:spotpools:stack", "Values": [site.cloud.stack]},
         {"Name": "instance-state-name", "Values": ["pending", "running"]},
@@ -37,18 +37,18 @@ def alive(site: Site) -> set[str]:
 
 
 def until_alive(site: Site, size: int) -> set[str]:
-    """Wait until the twin has so many, and the stack no others."""
+    """Wait until EC2 and PoolStatus both show this many instances of the site's stack, and return them."""
     what = f"{site.cloud.stack}: {size} running"
     site.watcher.until(lambda: len(alive(site)) == size and site.status(POOL).get("running") == size, what, seconds=90)
     return alive(site)
 
 
 def rung(site: Site, alarm: str, since: datetime) -> list[str]:
-    """Names of the alarms of this kind, whosesoever, that this stack's subscribers have heard of."""
+    """Names of the alarms of this kind, of any stack, that this stack's subscribers got."""
     return [one.name for one in site.watcher.alarms if alarm in one.name and one.state == "ALARM" and one.at >= since]
 
 
-def test_two_stacks_work_side_by_side_and_one_goes_alone(site: Site) -> None:
+def test_two_stacks_work_side_by_side_and_one_can_be_deleted(site: Site) -> None:
     with site.cloud.beside(STACK) as other, Watcher(other) as watcher:
         second = Site(other, watcher)
         assert not set(site.cloud.outputs.values()) & set(other.outputs.values()) - {other.outputs["Version"]}

@@ -18,7 +18,7 @@ QUIET_LOOKS = 30
 
 
 def invoke_tick(cloud: LocalCloud) -> None:
-    """Tick once and wait for its end."""
+    """Run a tick and wait for its end."""
     answer = cloud.client("lambda").invoke(FunctionName=cloud.outputs["TickFunction"], Payload=b"{}")
     assert "FunctionError" not in answer, answer["Payload"].read()
 
@@ -35,7 +35,7 @@ def without_fast_ticks(cloud: LocalCloud) -> Iterator[None]:
 
 
 def workers_of(cloud: LocalCloud, function: str) -> list[int]:
-    """Process ids of a function's environments on this cloud."""
+    """Process ids of a function's execution environments on this cloud."""
     folder = str(cloud.directory)
     found = []
     for process in Path("/proc").iterdir():
@@ -43,14 +43,14 @@ def workers_of(cloud: LocalCloud, function: str) -> list[int]:
             try:
                 command = (process / "cmdline").read_bytes().decode()
             except OSError:
-                continue  # it ended while we looked
+                continue  # it has ended meanwhile
             if folder in command and function in command and "_worker.py" in command:
                 found.append(int(process.name))
     return found
 
 
 def test_twenty_steady_pools_cost_one_listing_a_tick_and_no_write(site: Site) -> None:
-    """First of all tests: what later ones make fail comes back from the queues for minutes."""
+    """This is the first test, because failed messages of later tests come back from the queues for minutes."""
     names = [f"steady-{number}" for number in range(20)]
     for name in names:
         site.put(name, target_size=1)
@@ -64,7 +64,7 @@ def test_twenty_steady_pools_cost_one_listing_a_tick_and_no_write(site: Site) ->
             invoke_tick(site.cloud)
         after = site.market.state()["calls"]
         made = {action: after[action] - calls.get(action, 0) for action in after if after[action] != calls.get(action)}
-        # Now and then a tick looks what the whole fleet costs. The schedule's own may fall in between.
+        # From time to time a tick computes the fleet's cost. A scheduled tick may come in between.
         assert made.keys() - {"DescribeSpotPriceHistory", "GetProducts"} == {"DescribeInstances"}
         assert made["DescribeInstances"] in (10, 11)
         assert made.get("DescribeSpotPriceHistory", 0) <= made["DescribeInstances"], "at most one price question a tick"
@@ -94,8 +94,8 @@ def test_an_invalid_item_is_answered_and_alarms_at_the_subscribed_queue(site: Si
     assert "spec_errors" in alarm.description
 
 
-def test_a_role_that_lacks_one_permission_fails_loudly(site: Site) -> None:
-    """So the enforcement is real: without UpdateItem nothing is launched, and an alarm says that the function fails."""
+def test_a_role_without_one_permission_fails_with_an_alarm(site: Site) -> None:
+    """So IAM is enforced: without UpdateItem nothing is launched, and an alarm says that the function fails."""
     cloudwatch, name = site.cloud.client("cloudwatch"), f"{site.cloud.stack}-on-pool-due-errors"
     site.watcher.until(
         lambda: cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]["StateValue"] != "ALARM",
@@ -154,7 +154,7 @@ def test_a_connection_lost_after_create_fleet_launches_once(site: Site) -> None:
 
 
 def until_quiet(site: Site) -> None:
-    """Wait until nothing is under way any more: two looks, as far apart as anything here takes, see the same calls."""
+    """Wait until nothing happens: two polls, longer apart than anything here takes, see the same calls."""
     looks = [site.market.state()["calls"]]
 
     def unchanged() -> bool:
@@ -165,14 +165,14 @@ def until_quiet(site: Site) -> None:
 
 
 def stored(cloud: LocalCloud, names: list[str]) -> dict[str, Any]:
-    """Status items byte for byte, lease and fence included."""
+    """Status items byte for byte, including lease and fence."""
     items = cloud.client("dynamodb").scan(TableName=cloud.outputs["StatusTable"], ConsistentRead=True)["Items"]
     return {item["pool_name"]["S"]: item for item in items if item["pool_name"]["S"] in names}
 
 
 @contextmanager
 def denied(cloud: LocalCloud, function: str, action: str) -> Iterator[None]:
-    """Take one action away from a function's role."""
+    """Remove an action from a function's role."""
     iam, functions = cloud.client("iam"), cloud.client("lambda")
     role = functions.get_function_configuration(FunctionName=function)["Role"].rsplit("/", 1)[-1]
     statement = {"Effect": "Deny", "Action": action, "Resource": "*"}

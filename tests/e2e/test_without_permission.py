@@ -1,4 +1,4 @@
-"""Each right that a function has over EC2 is needed, and its lack is told: the deployed policies, right by right."""
+"""Each EC2 right of a function is needed, and a missing one is reported: the deployed policies, right by right."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NEEDED_BY: dict[str, dict[str, Any]] = {
     "ec2:DescribeLaunchTemplates": INLINE,
     "ec2:GetInstanceTypesFromInstanceRequirements": BY_PROPERTIES,
 }
-"""Statements and actions that only pools of a kind need, with what makes a pool such."""
+"""Statements and actions that only some pools need, with the attributes of such a pool."""
 
 NO_LAUNCH = (
     LOOK,
@@ -48,14 +48,14 @@ NO_LAUNCH = (
     "ssm:SendCommand",
     "ssm:GetCommandInvocation",
 )
-"""Rights that a first launch does without; the tests below take them away one by one."""
+"""Rights that a first launch does not need. Tests below remove them one by one."""
 
 SOON = 60
-"""Seconds within which whatever is refused must be told."""
+"""Seconds in which a refusal must be reported."""
 
 
 class Role:
-    """A function's role as deployed."""
+    """A function's deployed role."""
 
     def __init__(self, cloud: LocalCloud, output: str) -> None:
         self.function = cloud.client("lambda").get_function_configuration(FunctionName=cloud.outputs[output])
@@ -66,7 +66,7 @@ class Role:
         self._document: dict[str, Any] = self._iam.get_role_policy(**asked)["PolicyDocument"]
 
     def rights(self) -> list[tuple[str, str]]:
-        """Each action on EC2 and what EC2 needs, with the statement that allows it."""
+        """Each action of EC2 and its helpers, with the statement that allows it."""
         return [
             (statement["Sid"], action)
             for statement in self._document["Statement"]
@@ -76,7 +76,7 @@ class Role:
 
     @contextmanager
     def without(self, sid: str, action: str) -> Iterator[None]:
-        """Take an action out of a statement, and with its last one the statement."""
+        """Remove an action from a statement, and the statement with its last action."""
         less = copy.deepcopy(self._document)
         for statement in less["Statement"]:
             if statement.get("Sid") == sid:
@@ -107,7 +107,7 @@ def both_without(roles: tuple[Role, ...], sid: str, action: str) -> Iterator[Non
 
 @pytest.fixture(scope="module")
 def reconcilers(cloud: LocalCloud) -> tuple[Role, Role]:
-    """The roles under which pools are reconciled: after an edit or a tick, and after a notice."""
+    """The roles that reconcile pools: after an edit or a tick, and after a notice."""
     return Role(cloud, "PoolDueFunction"), Role(cloud, "SpotNoticeFunction")
 
 
@@ -117,7 +117,7 @@ def statement_of(role: Role, action: str) -> str:
 
 
 def until_quiet(site: Site, *alarms: str) -> datetime:
-    """Wait until what earlier tests made fail rings no more, and answer the time."""
+    """Wait until no alarm of earlier tests is active, and return the time."""
     names = [f"{site.cloud.stack}-{alarm}" for alarm in alarms]
     cloudwatch = site.cloud.client("cloudwatch")
 
@@ -143,7 +143,7 @@ def until_rung(site: Site, alarm: str, *, since: datetime) -> None:
     site.watcher.until(lambda: site.watcher.alarm(alarm, since=since), f"the message of {alarm}", seconds=60)
 
 
-def test_without_any_one_right_to_launch_a_pool_waits_and_tells_which(
+def test_without_any_one_right_to_launch_a_pool_waits_and_names_the_right(
     site: Site, reconcilers: tuple[Role, Role]
 ) -> None:
     after_edits, after_notices = reconcilers
@@ -159,26 +159,26 @@ def test_without_any_one_right_to_launch_a_pool_waits_and_tells_which(
             assert site.status(pool)["waiting"]["reason"] == "CONFIG", (sid, action)
     until_rung(site, "launches-refused", since=since)
     kinds = {pool: kind_of(*lack) for pool, lack in zip(pools, lacks, strict=True)}
-    until_mended(site, kinds, max_instances=4)
+    until_fixed(site, kinds, max_instances=4)
     with standing_still(site.cloud, after_edits):
         for pool, (sid, action) in zip(pools, lacks, strict=True):
             if kinds[pool] is INLINE:
-                continue  # its template is there and known
+                continue  # its template exists and is visible
             with lacking(site.cloud, after_notices, sid, action):
                 (victim,) = site.instances(pool, "running")
                 site.market.interrupt(victim["instance_id"], notice_seconds=5)
                 until_told(site, pool, action, after_notices)
                 assert site.status(pool)["waiting"]["reason"] == "CONFIG", (sid, action)
-    until_mended(site, kinds, max_instances=5)
+    until_fixed(site, kinds, max_instances=5)
 
 
 def kind_of(sid: str, action: str) -> dict[str, Any]:
-    """What makes a pool need this right."""
+    """The attributes with which a pool needs this right."""
     return NEEDED_BY.get(sid, NEEDED_BY.get(action, {}))
 
 
-def until_mended(site: Site, kinds: dict[str, dict[str, Any]], max_instances: int) -> None:
-    """Edit the pools, which is tried at once, and wait until they have what they want."""
+def until_fixed(site: Site, kinds: dict[str, dict[str, Any]], max_instances: int) -> None:
+    """Edit the pools, so that they are tried at once, and wait until they have their size."""
     for pool, kind in kinds.items():
         site.put(pool, target_size=1, max_instances=max_instances, **kind)
     for pool in kinds:
@@ -195,7 +195,7 @@ def lacking(cloud: LocalCloud, role: Role, sid: str, action: str) -> Iterator[No
 
 @contextmanager
 def standing_still(cloud: LocalCloud, role: Role) -> Iterator[None]:
-    """Let one function read its queues no more: what is reconciled meanwhile, another does."""
+    """Stop a function from reading its queues, so that another one reconciles."""
     functions, name = cloud.client("lambda"), role.function["FunctionName"]
     mappings = functions.list_event_source_mappings(FunctionName=name)["EventSourceMappings"]
     for mapping in mappings:
@@ -208,13 +208,13 @@ def standing_still(cloud: LocalCloud, role: Role) -> Iterator[None]:
 
 
 def forget_spot_role(cloud: LocalCloud) -> None:
-    """Make this an account that has never launched a spot instance."""
+    """Make the account one that never launched a spot instance."""
     iam = cloud.client("iam")
     for role in iam.list_roles(PathPrefix=SPOT_ROLES)["Roles"]:
         iam.delete_service_linked_role(RoleName=role["RoleName"])
 
 
-def test_without_the_right_to_look_each_function_fails_loudly(site: Site, reconcilers: tuple[Role, Role]) -> None:
+def test_without_the_right_to_list_each_function_sets_off_an_alarm(site: Site, reconcilers: tuple[Role, Role]) -> None:
     tick = Role(site.cloud, "TickFunction")
     after_edits, after_notices = reconcilers
     site.put("watched", target_size=1)
@@ -231,7 +231,7 @@ def test_without_the_right_to_look_each_function_fails_loudly(site: Site, reconc
         site.watcher.until(
             lambda: f"{LOOK} on resource" in log_of(site.cloud, after_notices, since), "the error's log", seconds=SOON
         )
-        # On this cloud one function's error rings the alarms of all; that each failed is seen above.
+        # On this cloud an error of one function sets off the alarms of all. Above, each one failed.
         for alarm in alarms:
             until_rung(site, alarm, since=since)
         assert site.ever_launched("unseen") == []
@@ -244,7 +244,7 @@ def test_without_the_right_to_look_each_function_fails_loudly(site: Site, reconc
 
 
 def log_of(cloud: LocalCloud, role: Role, since: datetime) -> str:
-    """What a function has written since then."""
+    """The log lines of a function since then."""
     group = role.function["LoggingConfig"]["LogGroup"]
     pages = (
         cloud.client("logs")
@@ -254,7 +254,7 @@ def log_of(cloud: LocalCloud, role: Role, since: datetime) -> str:
     return "\n".join(event["message"] for page in pages for event in page["events"])
 
 
-def test_without_the_right_to_terminate_what_is_too_much_stays_and_alarms(
+def test_without_the_right_to_terminate_excess_instances_stay_and_an_alarm_says_so(
     site: Site, reconcilers: tuple[Role, Role]
 ) -> None:
     after_edits, after_notices = reconcilers
@@ -272,7 +272,7 @@ def test_without_the_right_to_terminate_what_is_too_much_stays_and_alarms(
     site.until_running("shrinking", 1, seconds=60)
 
 
-def test_without_the_rights_of_a_running_pool_each_lack_is_told(site: Site, reconcilers: tuple[Role, Role]) -> None:
+def test_each_missing_right_of_a_running_pool_is_reported(site: Site, reconcilers: tuple[Role, Role]) -> None:
     """Status checks, a changed description, a drain command and its result, the end of a pool's own template."""
     after_edits, _ = reconcilers
     item = {"max_instances": 4, "drain_command": "true", "update": "rolling"}
@@ -299,7 +299,7 @@ def test_without_the_rights_of_a_running_pool_each_lack_is_told(site: Site, reco
     with without("ec2:CreateLaunchTemplateVersion"):
         site.put("lives", target_size=1, user_data="#!/bin/sh\n: two\n", **item)
         until_one_tells("ec2:CreateLaunchTemplateVersion")
-        # Not at once: for a minute the refusal may be about a template that is too new to be seen everywhere.
+        # Not at once: for a minute the refusal may mean that the template is not visible everywhere yet.
         site.watcher.until(is_stopped, "its rollout stops", seconds=90)
     site.put("lives", target_size=1, user_data="#!/bin/sh\n: three\n", **item)
     site.watcher.until(lambda: "rollout" not in site.status("lives"), "it has rolled", seconds=90)
@@ -333,7 +333,7 @@ def test_iam_itself_protects_instances_of_others(site: Site, reconcilers: tuple[
             (ec2.terminate_instances, {"InstanceIds": [theirs]}),
             (ec2.terminate_instances, {"InstanceIds": [ours, theirs]}),
             (ec2.stop_instances, {"InstanceIds": [theirs]}),
-            # Nor can it be made ours first.
+            # It cannot be tagged as ours first, either.
             (ec2.create_tags, {"Resources": [theirs], "Tags": [{"Key": "spotpools:stack", "Value": site.cloud.stack}]}),
             (ec2.delete_tags, {"Resources": [theirs], "Tags": [{"Key": "spotpools:stack"}]}),
         ):

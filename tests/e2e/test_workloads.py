@@ -1,6 +1,6 @@
-"""Pools for real workloads on the deployed stack: templates, any of many types, updates, drains, calm sizes, fallback.
+"""Pools for real workloads on the deployed stack: templates, many types, updates, drains, schedules, fallback.
 
-A minute of a pool item lasts three seconds on the local cloud.
+A minute of a pool item takes three seconds on the local cloud.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def instances_of(site: Site, pool: str) -> list[dict[str, Any]]:
-    """Pending and running instances of a pool, as EC2 describes them."""
+    """Pending and running instances of a pool in EC2's description."""
     filters = [
         {"Name": "tag:spotpools:pool", "Values": [pool]},
         {"Name": "instance-state-name", "Values": ["pending", "running"]},
@@ -37,7 +37,7 @@ def until_ready(site: Site, pool: str, size: int, seconds: float = 45) -> None:
 
 
 def machine_tags(site: Site, pool: str) -> set[str]:
-    """The digests of the descriptions that made the pool's instances."""
+    """The machine digests of the pool's instances."""
     return {
         tag["Value"] for one in instances_of(site, pool) for tag in one["Tags"] if tag["Key"] == "spotpools:machine"
     }
@@ -85,7 +85,7 @@ def test_types_are_found_by_requirements_and_spread_over_zones(site: Site) -> No
     assert len(set(zones)) == 4
 
 
-def test_a_changed_description_rolls_and_never_too_many_are_missing(site: Site) -> None:
+def test_a_changed_description_is_rolled_out_and_never_too_many_are_missing(site: Site) -> None:
     item = {"target_size": 6, "max_instances": 8, "update": "rolling", "max_unavailable": 2}
     site.put("rolls", user_data="#!/bin/sh\n: one\n", **item)
     until_ready(site, "rolls", 6)
@@ -102,7 +102,7 @@ def test_a_changed_description_rolls_and_never_too_many_are_missing(site: Site) 
     assert "rollout" not in site.status("rolls")
 
 
-def test_a_broken_description_stops_and_leaves_the_old_fleet(site: Site) -> None:
+def test_a_broken_description_stops_the_rollout_and_the_old_instances_stay(site: Site) -> None:
     item = {"target_size": 3, "max_instances": 5, "update": "rolling", "ready_timeout_minutes": 5}
     site.put("breaks", user_data="#!/bin/sh\n: sound\n", **item)
     until_ready(site, "breaks", 3)
@@ -124,7 +124,7 @@ def test_a_broken_description_stops_and_leaves_the_old_fleet(site: Site) -> None
         site.market.boot_well()
 
 
-def test_what_never_tells_that_it_is_ready_is_replaced(site: Site) -> None:
+def test_an_instance_that_never_becomes_ready_is_replaced(site: Site) -> None:
     site.put("tells", target_size=1, max_instances=3, ready_tag="app=up", ready_timeout_minutes=3)
     first = site.watcher.until(lambda: site.ever_launched("tells"), "a launch", seconds=30)[0]
     second = site.watcher.until(
@@ -154,7 +154,7 @@ def test_an_instance_at_risk_is_replaced_first(site: Site) -> None:
 
 @pytest.fixture
 def announced(site: Site) -> Iterator[str]:
-    """A queue that hears of draining instances, as a user's own rule would have it."""
+    """A queue that gets the events of draining instances, by a rule like a user's own."""
     sqs, events = site.cloud.client("sqs"), site.cloud.client("events")
     url = sqs.create_queue(QueueName="draining")["QueueUrl"]
     arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:draining"
@@ -193,7 +193,7 @@ def test_a_smaller_size_waits_and_a_schedule_sets_it(site: Site) -> None:
     site.until_running("calm", 1, seconds=60)
 
 
-def test_spot_that_stays_away_is_bought_on_demand_and_given_back(site: Site) -> None:
+def test_on_demand_replaces_missing_spot_and_returns_to_spot(site: Site) -> None:
     site.market.offer("r6i.xlarge", "*", capacity=0)
     site.put(
         "lends",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lambdas.domain.model.status import Reason, Waiting
-from localcloud.market.model.offerings import Machine, Offering
+from localcloud.market.model.offerings import Hardware, Offering
 from tests.support.fakes import World, offering
 
 WEIGHTS = {"g5.xlarge": 1, "g5.2xlarge": 2, "g5.4xlarge": 4}
@@ -201,9 +201,9 @@ class TestFiftyTypesInSixZones:
 class TestRequirements:
     @staticmethod
     def world() -> World:
-        small, big = Machine(memory_mib=16 * 1024), Machine(memory_mib=64 * 1024)
-        arm = Machine(memory_mib=64 * 1024, architecture="arm64")
-        gpu = Machine(memory_mib=64 * 1024, gpus=1, gpu_name="a10g", gpu_manufacturer="nvidia")
+        small, big = Hardware(memory_mib=16 * 1024), Hardware(memory_mib=64 * 1024)
+        arm = Hardware(memory_mib=64 * 1024, architecture="arm64")
+        gpu = Hardware(memory_mib=64 * 1024, gpus=1, gpu_name="a10g", gpu_manufacturer="nvidia")
         made = {"m5.xlarge": small, "r5.2xlarge": big, "r6g.2xlarge": arm, "g5.4xlarge": gpu}
         found = []
         for name, machine in made.items():
@@ -249,7 +249,7 @@ class TestRequirements:
     def test_more_types_than_fit_into_a_call_are_cut_to_the_cheapest(self) -> None:
         found = [offering(f"m{number}.large", "us-east-1a", price=f"0.{number}") for number in range(100, 190)]
         for one in found:
-            one.machine = Machine(memory_mib=8192)
+            one.machine = Hardware(memory_mib=8192)
         world = World(*found)
         world.edit(target_size=1, instance_types=[], requirements={"vcpus": {"min": 1}})
         ((fleet, _),) = world.market.answered.values()

@@ -116,7 +116,7 @@ def queue(world: World) -> NoticesQueue:
 
 def noticed(world: World, instance_ids: Iterable[str]) -> list[dict[str, Any]]:
     """The market's interruption notices of these instances."""
-    for victim in world.market.named_victims(list(instance_ids)):
+    for victim in world.market.live_spot_named(list(instance_ids)):
         world.market.notice(victim, world.clock(), cause="capacity")
     return [one for one in world.market.advance() if "Interruption" in one["detail-type"]]
 

@@ -11,7 +11,7 @@ import pytest
 from lambdas.aws.launch_templates import LaunchTemplates
 from lambdas.domain.model.status import Reason, RolloutState
 from lambdas.reconcile import reconcile
-from localcloud.market.model.surroundings import LaunchTemplate, Template
+from localcloud.market.model.surroundings import LaunchTemplate, TemplateVersion
 from tests.flow.test_crashes import killed
 from tests.support.fakes import TEMPLATE, World
 
@@ -35,7 +35,7 @@ def own_template(world: World, pool_name: str = "p") -> LaunchTemplate:
     return world.surroundings.launch_template(template_id=None, name=f"test/{pool_name}")
 
 
-def launched_from(world: World, instance_id: str) -> Template:
+def launched_from(world: World, instance_id: str) -> TemplateVersion:
     found = world.market.instances[instance_id].template
     assert found is not None
     return found

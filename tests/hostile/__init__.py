@@ -1,1 +1,1 @@
-"""Hostile input: hypothesis attacks everything the product reads, through the functions' real entry points."""
+"""Hostile input: hypothesis attacks everything that the product reads, through the functions' real handlers."""

@@ -1,4 +1,4 @@
-"""``python -m tests.hostile``: meet many hostile inputs of every kind; print what became of them."""
+"""``python -m tests.hostile``: tests many hostile inputs of every kind and prints the results."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.hostile.run import Met, meet
 from tests.support.seeds import fresh_seed
 
 ROUND = 500
-"""Inputs of one seed: many seeds try more than one long run does, and two cores share them."""
+"""Inputs per seed. Many seeds find more than one long run, and two cores share them."""
 
 
 def main() -> int:
-    """Meet the inputs asked for; 1 if one was met badly."""
+    """Test the requested inputs. Returns 1 if one failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
     parser.add_argument("--inputs", type=int, default=5000, help="how many (default 5000)")
     parser.add_argument("--seed", type=int, help="the same inputs once more (default: inputs nobody has seen)")
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def _rounds(inputs: int, seed: int, kind: str | None) -> Iterator[tuple[str, int, int]]:
-    """Kind, number of inputs and seed of each round; the first round's seed is the one asked for."""
+    """The kind, number of inputs and seed of each round. The first round has the given seed."""
     for name in [kind] if kind else KINDS:
         left = inputs if kind else round(inputs * KINDS[name].share)
         for number, start in enumerate(range(0, left, ROUND)):
@@ -53,7 +53,7 @@ def _rounds(inputs: int, seed: int, kind: str | None) -> Iterator[tuple[str, int
 
 
 def table(met: list[Met], seconds: float) -> None:
-    """Print the rows: one a kind, and the sum."""
+    """Print a row for each kind, and the sum."""
     say(
         f"{'kind':<16}{'inputs':>9}"
         + "".join(f"{name:>24}" for name in OUTCOMES)

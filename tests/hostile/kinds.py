@@ -1,6 +1,6 @@
-"""One property a kind of input: no crash, nothing of others touched, and acted on or answered with a reason.
+"""A property for each kind of input: no crash, no effect on other pools, and an action or an answer with a reason.
 
-Each takes an input and says what became of it; what must not be raises.
+Each property takes an input and returns the outcome. It raises if the outcome is not allowed.
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ ACTED, REFUSED, IGNORED, BY_DYNAMODB = "acted on", "refused with a reason", "ign
 OUTCOMES = (ACTED, REFUSED, IGNORED, BY_DYNAMODB)
 
 PATIENCE_SECONDS = 20
-"""For one file: a bomb would take hours."""
+"""Time limit for a file. An expansion bomb would take hours."""
 
 
 class SilentDropError(AssertionError):
-    """An input was neither acted on nor answered."""
+    """An input led to neither an action nor an answer."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Inputs of one kind, their share of all, and the property."""
+    """A kind of input: its inputs, their share of all, and the property."""
 
     inputs: st.SearchStrategy[Any]
     share: float
@@ -68,7 +68,7 @@ class Kind:
 
 
 def pool_item(given: tuple[str, dict[str, Any]]) -> str:
-    """Edited, reconciled, ticked over, deleted and drained."""
+    """An item that is edited, reconciled, seen by a tick, deleted and wound down."""
     key, attributes = given
     with a_site() as site:
         try:
@@ -103,7 +103,7 @@ def pool_item(given: tuple[str, dict[str, Any]]) -> str:
 
 
 def status_item(faults: list[tuple[list[int], dict[str, Any] | None]]) -> str:
-    """A status changed by hand: its pool works or says why not, and mends as the error says."""
+    """A status changed by hand: its pool works or says why not, and the error's remedy helps."""
     with a_site() as site:
         site.put("p", strategies.SOUND | {"target_size": {"N": "2"}})
         site.due([due_body("p")])
@@ -137,13 +137,13 @@ def status_item(faults: list[tuple[list[int], dict[str, Any] | None]]) -> str:
             outcome = ACTED
         _others_untouched(site)
         if outcome is REFUSED:
-            _mends_when_made_anew(site)
+            _recovers_after_deletion(site)
         site.clear("p")
         return outcome
 
 
 def event(body: str) -> str:
-    """An event beside a sound one of a neighbour."""
+    """An event together with a valid one of a neighbour."""
     with a_site() as site:
         (ours,) = site.world.alive(NEIGHBOURS[0])
         (other,) = site.world.alive(NEIGHBOURS[1])
@@ -186,7 +186,7 @@ def due_message(body: str) -> str:
 
 
 def stream(records: list[Any]) -> str:
-    """Records of the stream, alone and as Lambda halves a batch that fails."""
+    """Records of the stream: alone, and as Lambda splits a failed batch."""
     sound = {"dynamodb": {"Keys": {"pool_name": {"S": NEIGHBOURS[0]}}}}
     with a_site() as site:
         try:
@@ -206,7 +206,7 @@ def stream(records: list[Any]) -> str:
 
 
 def file(data: bytes) -> str:
-    """A file for the spotpools command; what it calls valid is valid to the control plane too."""
+    """A file for the spotpools command. What it calls valid is valid for the control plane, too."""
     began = monotonic()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "pools.yaml")
@@ -249,7 +249,7 @@ def _sites() -> list[Site]:
 
 @contextmanager
 def a_site() -> Iterator[Site]:
-    """A site on which nothing but the neighbours is: that of the last input, if it left it so, else a new one."""
+    """A site with only the neighbours: that of the last input if it is clean, else a new one."""
     kept = _sites()
     site = kept.pop() if kept else Site()
     try:
@@ -271,7 +271,7 @@ def a_site() -> Iterator[Site]:
 
 
 def event_of(instance_id: str) -> str:
-    """EC2 says that an instance runs."""
+    """EC2's event that an instance runs."""
     return json.dumps(
         {
             "detail-type": "EC2 Instance State-change Notification",
@@ -282,7 +282,7 @@ def event_of(instance_id: str) -> str:
 
 
 def size_of(value: Any) -> int:
-    """An item's size much as DynamoDB counts it: names and texts in UTF-8."""
+    """An item's approximate size in DynamoDB: names and texts in UTF-8."""
     return len(json.dumps(value, ensure_ascii=False).encode())
 
 
@@ -295,7 +295,7 @@ def _others_untouched(site: Site) -> None:
 
 
 def _lasting(neighbourhood: dict[str, Any]) -> dict[str, Any]:
-    """Without what a reconcile that changes nothing leaves: a higher fence."""
+    """A status without the fence, which grows even if a reconcile changes nothing."""
     lasting = copy.deepcopy(neighbourhood)
     for one in lasting.values():
         del one["status"]["controller"]["M"]["fence"], one["status"]["controller"]["M"]["owner"]
@@ -328,7 +328,7 @@ class _Unreachable:
 
 
 def _is_listed(site: Site) -> None:
-    """The command shows every pool, those with a status that is none too."""
+    """Check that the command shows every pool, even one with an unreadable status."""
     here = {"SPOTPOOLS_POOLS_TABLE": site.pools, "SPOTPOOLS_STATUS_TABLE": site.statuses}
 
     def client(_: Deployment, service: str) -> Any:
@@ -343,8 +343,8 @@ def _is_listed(site: Site) -> None:
         raise SilentDropError(told.stdout)
 
 
-def _mends_when_made_anew(site: Site) -> None:
-    """What UnreadableStatusError says: ten minutes later the item may be deleted, and all is well."""
+def _recovers_after_deletion(site: Site) -> None:
+    """Check the remedy of UnreadableStatusError: delete the item after ten minutes."""
     site.world.clock.forward(600)
     site.dynamodb.delete_item(TableName=site.statuses, Key={"pool_name": {"S": "p"}})
     for _ in range(2):
@@ -356,7 +356,7 @@ def _mends_when_made_anew(site: Site) -> None:
 
 
 def _remember_much(site: Site) -> None:
-    """A status that holds one of everything."""
+    """A status with one entry of everything."""
     now = site.world.clock()
     pool = parse_pool(site.plane.pools.get("p") or {})
     assert isinstance(pool, Pool)
@@ -385,7 +385,7 @@ def _remember_much(site: Site) -> None:
 
 
 def _change(item: dict[str, Any], path: list[int], value: dict[str, Any] | None) -> None:
-    """Follow the path through maps as far as it goes; put the value there, or remove what is there."""
+    """Follow the path through maps as far as possible. Put the value there, or remove the old one."""
     here = item
     for step in path[:-1]:
         inner = [one["M"] for _, one in sorted(here.items()) if one.get("M")]

@@ -1,4 +1,4 @@
-"""Meets so many inputs of a kind, and says what became of them."""
+"""Tests a number of inputs of a kind and counts the outcomes."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from tests.hostile.kinds import KINDS, SilentDropError
 
 @dataclass
 class Met:
-    """What became of the inputs of one kind."""
+    """The outcomes of the inputs of a kind."""
 
     kind: str
     outcomes: Counter[str] = field(default_factory=Counter)
     crash: str = ""
-    """The first input that crashed, shrunk, with what it raised."""
+    """The first input that failed, shrunk, with its error."""
 
     drop: str = ""
     seconds: float = 0.0
 
     @property
     def inputs(self) -> int:
-        """How many were met."""
+        """The number of tested inputs."""
         return sum(self.outcomes.values())
 
 
 def meet(kind: str, inputs: int, seed: int | None = None) -> Met:
-    """Meet so many inputs; without a seed always the same ones. The first that is met badly is shrunk and ends it."""
+    """Test a number of inputs, without a seed always the same ones. The first failure is shrunk and ends the run."""
     met = Met(kind)
     began = monotonic()
     chosen = KINDS[kind]
@@ -43,7 +43,7 @@ def meet(kind: str, inputs: int, seed: int | None = None) -> Met:
         deadline=None,
         report_multiple_bugs=False,
         suppress_health_check=list(hypothesis.HealthCheck),
-        phases=set(hypothesis.Phase) - {hypothesis.Phase.explain},  # it traces each line, for hours
+        phases=set(hypothesis.Phase) - {hypothesis.Phase.explain},  # explaining traces each line and takes hours
     )
     @hypothesis.given(chosen.inputs)
     def one(given: object) -> None:
@@ -53,14 +53,14 @@ def meet(kind: str, inputs: int, seed: int | None = None) -> Met:
         (hypothesis.seed(seed)(one) if seed is not None else one)()
     except SilentDropError as error:
         met.drop = told(error)
-    except Exception as error:  # noqa: BLE001  whatever it is, it is what we look for
+    except Exception as error:  # noqa: BLE001  any error is a finding
         met.crash = told(error)
     met.seconds = monotonic() - began
     return met
 
 
 def told(error: Exception) -> str:
-    """An error with the input that hypothesis shrank."""
+    """An error with the shrunk input of hypothesis."""
     notes = "\n".join(getattr(error, "__notes__", []))
     frames = traceback.extract_tb(error.__traceback__)
     where = [

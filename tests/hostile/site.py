@@ -1,6 +1,6 @@
-"""The control plane's real handlers and adapters in one process, with healthy neighbours to watch.
+"""The control plane's real handlers and adapters in one process, with two healthy neighbour pools.
 
-DynamoDB is ministack's own service behind boto3's real client, called without a network; EC2 is the market's model.
+DynamoDB is ministack's service behind boto3's real client, without a network. EC2 is the market's model.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Item = Mapping[str, Any]
 NEIGHBOURS = ("neighbour-1", "neighbour-2")
 LARGEST_STATUS = 100_000
 DIMENSION = re.compile(r"[ -~]*[!-~][ -~]*")
-"""CloudWatch: ASCII without control characters, and not only spaces."""
+"""CloudWatch accepts ASCII without control characters, and not only spaces."""
 
 CONTEXT = SimpleNamespace(
     function_name="hostile", memory_limit_in_mb=512, invoked_function_arn="arn:aws:lambda:::", aws_request_id="1"
@@ -46,10 +46,10 @@ _numbers = count(1)
 
 @cache
 def dynamodb_client() -> Any:
-    """boto3's client of ministack's DynamoDB, both in this process."""
+    """boto3's client of ministack's DynamoDB. Both are in this process."""
     client = boto3.client(
         "dynamodb",
-        endpoint_url="http://127.0.0.1:9",  # never asked: the answer is there before the request is sent
+        endpoint_url="http://127.0.0.1:9",  # never called: the answer exists before the request is sent
         region_name="us-east-1",
         config=Config(signature_version=UNSIGNED),
     )
@@ -71,7 +71,7 @@ def _answered(request: AWSRequest, **_: Any) -> AWSResponse:
 
 
 class Site:
-    """Tables, market and handlers, with two pools that are well; and what was logged and measured."""
+    """Tables, market and handlers, with two healthy pools, and the output of the last invocation."""
 
     def __init__(self) -> None:
         self.world = World()
@@ -102,13 +102,13 @@ class Site:
         for _ in range(2):
             for name in NEIGHBOURS:
                 self.due([due_body(name)])
-            self.world.clock.forward(700)  # their launches are no longer recent, so nothing of them changes any more
+            self.world.clock.forward(700)  # their launches are no longer recent, so they do not change any more
         for name in NEIGHBOURS:
             self.due([due_body(name)])
         self.before = self.neighbourhood()
 
     def close(self) -> None:
-        """Give the tables back."""
+        """Delete the tables."""
         for table in (self.pools, self.statuses):
             self.dynamodb.delete_table(TableName=table)
 
@@ -121,7 +121,7 @@ class Site:
         self.dynamodb.delete_item(TableName=self.pools, Key={"pool_name": {"S": pool_name}})
 
     def clear(self, pool_name: str) -> None:
-        """Away with all that a pool has."""
+        """Delete everything of a pool."""
         for table in (self.pools, self.statuses):
             self.dynamodb.delete_item(TableName=table, Key={"pool_name": {"S": pool_name}})
         if instances := self.world.alive(pool_name):
@@ -135,39 +135,39 @@ class Site:
         return item
 
     def neighbourhood(self) -> dict[str, Any]:
-        """All that the neighbours have: statuses byte for byte, and instances."""
+        """The neighbours' statuses, byte for byte, and instances."""
         return {name: {"status": self.status(name), "instances": self.world.alive(name)} for name in NEIGHBOURS}
 
     def edited(self, records: Sequence[Any]) -> None:
-        """The stream brings records."""
+        """Deliver records of the stream."""
         self._invoke(on_pool_edit, {"Records": list(records)})
 
     def due(self, bodies: Sequence[str]) -> list[str]:
-        """The due queue brings messages; those that come back."""
+        """Deliver messages of the due queue. Returns the failed ones."""
         return self._batch(on_pool_due, bodies)
 
     def noticed(self, bodies: Sequence[str], receives: int = 1) -> list[str]:
-        """The notices queue brings events, for the so manieth time; those that come back."""
+        """Deliver events of the notices queue, for the given time. Returns the failed ones."""
         return self._batch(on_spot_notice, bodies, receives)
 
     def come_back(self, _receipt: str, _seconds: int) -> None:
-        """The notices queue gives a message out again: here whoever sent it does."""
+        """Nothing to do: here the sender delivers a message of the notices queue again."""
 
     def tick(self) -> dict[str, float]:
-        """A minute is over; the fleet's gauges."""
+        """Run a tick. Returns the fleet's gauges."""
         self._invoke(on_tick, {})
         (fleet,) = (line for line in self.measured() if "Heartbeat" in line and "Pool" not in line)
         return {name: value[0] for name, value in fleet.items() if name != "_aws"}
 
     def drain_queue(self) -> list[str]:
-        """Reconcile what was asked for; names of the pools, those that failed too."""
+        """Reconcile the requested pools. Returns their names, including those that failed."""
         names, self.world.queue.waiting = self.world.queue.waiting, []
         for name in names:
             self.due([due_body(name)])
         return names
 
     def logged(self, message: str) -> list[dict[str, Any]]:
-        """Log lines of that message, of the last invocation."""
+        """Log lines with this message, of the last invocation."""
         return [line for line in self.lines if line.get("message") == message]
 
     def measured(self) -> list[dict[str, Any]]:
@@ -193,7 +193,7 @@ class Site:
         return [bodies[int(one["itemIdentifier"])] for one in answer["batchItemFailures"]]
 
     def _invoke(self, module: Any, event: Any) -> Any:
-        """Call a handler as Lambda does, with an event that went through JSON and output that is UTF-8."""
+        """Call a handler like Lambda: the event is converted through JSON, and the output is UTF-8."""
         told = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
         made: dict[str, Any] = {
             "control_plane": lambda: self.plane,
@@ -220,7 +220,7 @@ def due_body(pool_name: str) -> str:
 
 @contextmanager
 def _logging_to(stream: io.TextIOWrapper) -> Iterator[None]:
-    """The functions' log on a stream; a line that cannot be written is no longer passed over."""
+    """The functions' log on a stream. A line that cannot be written is an error."""
 
     def fail(_: logging.LogRecord) -> None:
         raise  # noqa: PLE0704  logging calls this from its except clause
@@ -237,7 +237,7 @@ def _logging_to(stream: io.TextIOWrapper) -> Iterator[None]:
 
 
 def _check_metrics(lines: Sequence[Mapping[str, Any]]) -> None:
-    """CloudWatch would take each line: dimensions it accepts, values within its range."""
+    """Check that CloudWatch accepts each line: its dimensions, and values in range."""
     for line in lines:
         for metrics in line["_aws"]["CloudWatchMetrics"]:
             for name in (name for names in metrics["Dimensions"] for name in names):

@@ -1,4 +1,4 @@
-"""What hostile senders send: valid inputs with something nasty in them, and plain junk."""
+"""Hostile inputs: valid inputs with harmful parts, and random junk."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ NASTY_TEXTS = (
 
 
 def evenly(*ways: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Each of the ways as often as the others, however many it has itself."""
+    """One of the strategies, each with the same probability."""
     return st.sampled_from(range(len(ways))).flatmap(lambda number: ways[number])
 
 
 TEXTS = st.sampled_from(NASTY_TEXTS) | st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
-"""Text as UTF-8 can carry it."""
+"""Text that UTF-8 can encode."""
 
 LONE_HALVES = st.sampled_from(["\ud800", "a\udfffb"])
 
@@ -58,7 +58,7 @@ ATTRIBUTES = st.recursive(
     ),
     max_leaves=8,
 ) | st.sampled_from([_nested(31), {"S": "x" * 10_000}])
-"""Values in DynamoDB's notation, all of which it takes."""
+"""Values in DynamoDB's notation, all accepted by DynamoDB."""
 
 NAMES = st.sampled_from(["p", "gpu-1", "x" * 63])
 KEYS = evenly(NAMES, TEXTS.filter(lambda text: 0 < len(text.encode()) <= 2048) | st.just("k" * 2048))
@@ -81,7 +81,7 @@ PLAUSIBLE = st.fixed_dictionaries(
         "launch_template": st.just({"M": {"name": {"S": "test-default"}}}),
     },
 )
-"""What owners write, right or nearly."""
+"""Values that owners write: correct, or almost."""
 
 HUGE = st.sampled_from(
     [
@@ -100,7 +100,7 @@ POOL_ITEMS = st.tuples(
         HUGE,
     ),
 )
-"""Key, and attributes to put over those of a sound item."""
+"""A key, and attributes that replace those of a valid item."""
 
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), TEXTS, LONE_HALVES),
@@ -122,14 +122,14 @@ KINDS = (
     "EC2 Fleet Instance Change",
 )
 OURS = "i-00000000000000000"
-"""Stands for an instance of a neighbour, whose id is not known beforehand."""
+"""Stands for a neighbour's instance, whose id is not known in advance."""
 
 STRANGER = "i-0fedcba9876543210"
 
 
 @st.composite
 def ec2_events(draw: st.DrawFn) -> str:
-    """An event, as a rule of a known kind, of our instance or a stranger's, with up to two things wrong."""
+    """An event, mostly of a known kind, of our or another instance, with up to two faults."""
     event: dict[str, Any] = {
         "detail-type": draw(st.sampled_from(KINDS) | TEXTS),
         "source": "aws.ec2",
@@ -169,7 +169,7 @@ PATHS = st.lists(st.integers(0, 30), min_size=1, max_size=5)
 
 @st.composite
 def status_faults(draw: st.DrawFn) -> list[tuple[list[int], dict[str, Any] | None]]:
-    """One to three places of a status item, and what to put there; None removes it."""
+    """One to three places in a status item, each with its new value. None removes it."""
     return draw(st.lists(st.tuples(PATHS, st.none() | ATTRIBUTES | LIKELY), min_size=1, max_size=3))
 
 
@@ -180,7 +180,7 @@ LIKELY = st.sampled_from(
         {"N": "99999999999"},
     ]
 )  # fmt: skip
-"""What a hand edit or another version would leave there."""
+"""Values that a manual edit or another version could leave."""
 
 YAML_VALUES = (
     "5", "-1", "1e2", "1e+2", ".inf", ".nan", "NaN", "0x" + "f" * 5000, "9" * 5000, "2026-02-30", "12:30:45", "!!int x",
@@ -205,7 +205,7 @@ WHOLE_FILES = (
 
 @st.composite
 def files(draw: st.DrawFn) -> bytes:
-    """A file of pools, or something like it, in some encoding."""
+    """A file of pools, or something similar, in some encoding."""
     names = st.sampled_from([*FIELDS, "pool_name", "<<", "=", "5", "on", "?", "unknown", "pools"])
     lines = draw(st.lists(st.tuples(names, st.sampled_from(YAML_VALUES)), max_size=4))
     ours = "pool_name: p\ninstance_types: [g5.xlarge]\n" * draw(st.sampled_from([1, 1, 1, 0]))

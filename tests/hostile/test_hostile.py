@@ -1,4 +1,4 @@
-"""The bounded part of the hostile inputs that every test run has: always the same ones."""
+"""The hostile inputs of every test run: a fixed number, always the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ INPUTS = 600
 
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")  # large inputs are what we want
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_input_crashes_harms_others_or_is_dropped_in_silence(kind: str) -> None:
+def test_no_input_crashes_harms_others_or_is_dropped_silently(kind: str) -> None:
     met = meet(kind, round(INPUTS * KINDS[kind].share))
     assert not met.crash, met.crash
     assert not met.drop, met.drop

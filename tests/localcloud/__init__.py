@@ -1,1 +1,1 @@
-"""Tests of the local cloud's own parts; what it is for is under tests/e2e."""
+"""Tests of the local cloud's own parts. tests/e2e tests the stack on it."""

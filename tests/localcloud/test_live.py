@@ -1,4 +1,4 @@
-"""A story told without a terminal: plain lines, each once."""
+"""The demo's output without a terminal: plain lines without repetitions."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import cast
 
 from rich.console import Console
 
-from localcloud.demo.live import Stage
+from localcloud.demo.live import Screen
 from localcloud.demo.watch import Watcher
 
 
-def test_what_is_awaited_in_several_parts_is_said_once() -> None:
+def test_a_text_is_printed_once_in_a_row() -> None:
     page = io.StringIO()
-    stage = Stage(Console(file=page, width=80), cast("Watcher", None), [])  # only the live view looks at the cloud
+    screen = Screen(Console(file=page, width=80), cast("Watcher", None), [])  # only the live view looks at the cloud
     for text in ("first", "first", "second", "first"):
-        stage.doing(text)
+        screen.doing(text)
     assert page.getvalue().splitlines() == ["… first", "… second", "… first"]

@@ -1,4 +1,4 @@
-"""Children end with their parent, whatever happens to it; a port that is taken is said so in one line."""
+"""Children always end with their parent. A port in use is reported in one line."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def eventually(condition: Callable[[], object], seconds: float = 10) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits to be collected does not."""
+    """Whether a process runs. An ended process that was not collected does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -63,7 +63,7 @@ def test_stop_ends_the_command_and_what_it_started(tmp_path: Path) -> None:
     eventually(lambda: not alive(grandchild))
 
 
-def test_a_parent_that_is_killed_takes_its_children_along(tmp_path: Path) -> None:
+def test_children_of_a_killed_parent_end(tmp_path: Path) -> None:
     log = tmp_path / "log"
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(log), SLEEPER])  # noqa: S603  the code above
     eventually(lambda: last_line(log))
@@ -82,7 +82,7 @@ def test_a_command_that_fails_names_its_log(tmp_path: Path) -> None:
 
 
 def test_a_command_that_ends_before_it_is_ready_is_not_waited_for(tmp_path: Path) -> None:
-    with pytest.raises(LocalCloudError, match="ended at once"):
+    with pytest.raises(LocalCloudError, match="ended before it was ready"):
         child_of(tmp_path, "").wait_until(lambda: False, seconds=60)
 
 
@@ -93,7 +93,7 @@ def test_a_command_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     assert child.status is not None
 
 
-def test_a_free_port_is_found_and_a_taken_one_is_named() -> None:
+def test_a_free_port_is_found_and_a_port_in_use_is_named() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -104,7 +104,7 @@ def test_a_free_port_is_found_and_a_taken_one_is_named() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_make_local_on_a_taken_port_ends_with_one_line() -> None:
+def test_make_local_on_a_port_in_use_ends_with_one_line() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -1,4 +1,4 @@
-"""The relay against ministack itself: what a function logs becomes metrics, and silence and dead letters ring."""
+"""The relay with ministack: log lines become metrics, and missing data and dead letters set off alarms."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 
 def emf(values: dict[str, float], *, pool: str | None = None, at: datetime | None = None) -> str:
-    """A line as Powertools writes it."""
+    """A metric line in the form of Powertools."""
     names = ["Pool"] if pool else []
     metrics = [{"Name": name, "Unit": "Count"} for name in values]
     return json.dumps(
@@ -59,7 +59,7 @@ def emf(values: dict[str, float], *, pool: str | None = None, at: datetime | Non
 
 
 def write(client: Client, group: str, stream: str, *lines: str) -> None:
-    """Write one invocation's lines, as ministack does at its end."""
+    """Write the lines of an invocation, as ministack does at its end."""
     logs = client("logs")
     logs.create_log_stream(logGroupName=group, logStreamName=stream)
     now = int(datetime.now(UTC).timestamp() * 1000)
@@ -69,7 +69,7 @@ def write(client: Client, group: str, stream: str, *lines: str) -> None:
 
 
 def samples(client: Client, name: str, **dimensions: str) -> float:
-    """How many data a metric has got in the last minutes."""
+    """The number of data of a metric in the last minutes."""
     now = datetime.now(UTC)
     points = client("cloudwatch").get_metric_statistics(
         Namespace=NAMESPACE,
@@ -131,11 +131,11 @@ def test_several_dimension_sets_make_a_datum_each() -> None:
         'cut off: {"_aws": {"CloudWatchMetrics"',
     ],
 )
-def test_other_lines_are_no_metrics(line: str) -> None:
+def test_other_lines_are_not_metrics(line: str) -> None:
     assert metric_data(line) == []
 
 
-def test_an_unhandled_error_is_told_from_one_that_was_logged() -> None:
+def test_unhandled_errors_are_distinguished_from_logged_ones() -> None:
     assert failed(["START", "Traceback (most recent call last):", "  File", "END"])
     assert failed(["Task timed out after 20.00 seconds"])
     assert failed(["Worker process died"])
@@ -159,13 +159,13 @@ def test_each_invocation_is_read_once(client: Client) -> None:
     assert [lines for _, lines in reader.new_invocations()] == [["c"]]
 
 
-def test_a_function_never_called_has_nothing_to_read(client: Client) -> None:
+def test_a_function_that_was_never_called_has_no_lines(client: Client) -> None:
     assert LogReader(client("logs"), "no-such-group", FUNCTION).new_invocations() == []
 
 
 @pytest.fixture
 def group(client: Client, request: pytest.FixtureRequest) -> str:
-    """A log group of the test's own, as a function's."""
+    """A separate log group for the test, like that of a function."""
     name = str(request.node.name)
     client("logs").create_log_group(logGroupName=name)
     return name
@@ -177,7 +177,7 @@ def relay(client: Client, group: str, monkeypatch: pytest.MonkeyPatch) -> Relay:
     return Relay(client, [FUNCTION])
 
 
-def test_logged_metrics_arrive_once_and_ring_an_alarm(client: Client, relay: Relay, group: str) -> None:
+def test_logged_metrics_arrive_once_and_set_off_an_alarm(client: Client, relay: Relay, group: str) -> None:
     client("cloudwatch").put_metric_alarm(
         AlarmName="invalid",
         Namespace=NAMESPACE,
@@ -214,7 +214,7 @@ def test_a_failed_invocation_counts_as_an_error(client: Client, relay: Relay, gr
     step_until(relay, lambda: state(client, "errors") == "ALARM")
 
 
-def test_a_heartbeat_that_stops_rings_and_a_new_one_ends_it(client: Client, relay: Relay, group: str) -> None:
+def test_a_missing_heartbeat_sets_off_the_alarm_and_a_new_one_ends_it(client: Client, relay: Relay, group: str) -> None:
     client("cloudwatch").put_metric_alarm(
         AlarmName="heartbeat",
         Namespace=NAMESPACE,
@@ -232,7 +232,7 @@ def test_a_heartbeat_that_stops_rings_and_a_new_one_ends_it(client: Client, rela
     step_until(relay, lambda: state(client, "heartbeat") == "ALARM")
 
 
-def test_a_dead_letter_rings_its_own_queue_alone(client: Client, relay: Relay) -> None:
+def test_a_dead_letter_sets_off_only_the_alarm_of_its_queue(client: Client, relay: Relay) -> None:
     for name in ("dead-one", "dead-two"):
         client("sqs").create_queue(QueueName=name)
         client("cloudwatch").put_metric_alarm(
@@ -254,7 +254,7 @@ def test_a_dead_letter_rings_its_own_queue_alone(client: Client, relay: Relay) -
     step_until(relay, lambda: state(client, "dead-one") == "OK")
 
 
-def test_the_alarm_rings_at_the_topic(client: Client, relay: Relay) -> None:
+def test_the_alarm_sends_a_message_to_its_topic(client: Client, relay: Relay) -> None:
     may_send = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": "*"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [may_send]})
     queue = client("sqs").create_queue(QueueName="subscribed", Attributes={"Policy": policy})["QueueUrl"]

@@ -1,4 +1,4 @@
-"""The record becomes time series, and these a page that needs nothing else."""
+"""The record becomes time series, and these become a page that loads nothing else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from localcloud.demo.report import AlarmMessage, Check, PoolChapter, Report, Waiting, chart, render
+from localcloud.demo.report import chart, render
+from localcloud.demo.results import AlarmMessage, PoolChapter, Report, StepResult, WaitPeriod
 from localcloud.demo.timeline import (
     PoolTimeline,
     above_cap,
@@ -77,21 +78,21 @@ def test_the_share_of_time_counts_from_start_to_end() -> None:
     assert share_of_time(running, 3, at(4), at(7)) == pytest.approx(2 / 3)
 
 
-def test_a_series_can_begin_later_with_the_value_it_had_then() -> None:
+def test_a_series_cut_at_a_moment_begins_with_the_value_at_that_moment() -> None:
     series = [(at(1), 3), (at(5), 2)]
     assert since(series, at(4)) == [(at(4), 3), (at(5), 2)]
     assert since(series, at(5)) == [(at(5), 2)]
     assert since(series, at(0)) == series
 
 
-def test_prices_and_room_are_followed_where_they_change() -> None:
+def test_series_of_prices_and_capacity_have_the_changes() -> None:
     (timeline,) = offering_timelines(RECORD).values()
     assert [price for _, price in timeline.price] == [Decimal("0.918"), Decimal("0.95"), Decimal("0.918")]
     assert [room for _, room in timeline.capacity] == [4]
 
 
 class Page(HTMLParser):
-    """Checks that tags close in order, and collects what a browser would fetch."""
+    """Checks that tags close in order, and collects what a browser would load."""
 
     VOID = frozenset({"meta", "br", "link", "img"})
 
@@ -122,14 +123,14 @@ def report(**changes: Any) -> Report:
         timeline=pool_timeline(RECORD, "a"),
         offerings=offering_timelines(RECORD),
         cap=Decimal("0.918"),
-        waiting=[Waiting(at(10), at(13), "NO_CAPACITY", "no <capacity> & no hope")],
+        waiting=[WaitPeriod(at(10), at(13), "NO_CAPACITY", "no <capacity> & no hope")],
     )
     told: dict[str, Any] = {
         "title": "A story",
         "summary": "in short",
         "start": START,
         "end": at(30),
-        "checks": [Check("a. filled", "1 running", "1 running", passed=True, seconds=1.5, bound=8)],
+        "steps": [StepResult("a. filled", "1 running", "1 running", passed=True, seconds=1.5, bound=8)],
         "pools": [pool],
         "alarms": [AlarmMessage(at(12), "pool-below-target", "ALARM", "Threshold Crossed", "A pool has fewer.")],
         "notes": ["a note"],
@@ -137,7 +138,7 @@ def report(**changes: Any) -> Report:
     return Report(**{**told, **changes})
 
 
-def test_the_page_is_whole_and_fetches_nothing() -> None:
+def test_the_page_is_complete_and_loads_nothing() -> None:
     text = render(report())
     page = Page(text)
     assert page.open == []
@@ -146,7 +147,7 @@ def test_the_page_is_whole_and_fetches_nothing() -> None:
     assert "@import" not in text
     for said in ("A story", "1.5 s", "no <capacity> & no hope", "pool-below-target", "A pool has fewer.", "a note"):
         assert said in page.text
-    assert "Every step was seen to happen." in page.text
+    assert "All steps passed." in page.text
 
 
 def test_a_pools_chart_is_a_picture_by_itself() -> None:
@@ -158,18 +159,18 @@ def test_a_pools_chart_is_a_picture_by_itself() -> None:
     assert "interruption notice" in "".join(drawn.itertext())
 
 
-def test_a_failed_step_shows() -> None:
-    text = render(report(checks=[Check("a. filled", "1 running", "none", passed=False)]))
-    assert "Not every step was seen to happen." in text
+def test_a_failed_step_is_shown() -> None:
+    text = render(report(steps=[StepResult("a. filled", "1 running", "none", passed=False)]))
+    assert "Not all steps passed." in text
 
 
-def test_a_pool_of_which_nothing_is_known_is_drawn_all_the_same() -> None:
+def test_a_pool_without_data_is_drawn() -> None:
 
     empty = PoolChapter(name="b", about="", wanted=[], timeline=PoolTimeline(), offerings={})
     assert Page(render(report(pools=[empty], alarms=[]))).open == []
 
 
-def test_a_recorded_market_shows_each_zones_room() -> None:
+def test_a_recorded_market_shows_the_capacity_of_each_zone() -> None:
     (pool,) = report().pools
     pool.show_room, pool.max_instances = True, 5
     text = render(report(pools=[pool], speed=60))

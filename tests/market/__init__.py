@@ -1,1 +1,1 @@
-"""Tests of the EC2 market: one contract suite over both faces, the model, the control interface, events, replay."""
+"""Tests of the EC2 market: a contract suite for both faces, the model, the control interface, events and replays."""

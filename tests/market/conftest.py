@@ -1,4 +1,4 @@
-"""The two faces of the market as one parametrized fixture: ``face``."""
+"""The two faces of the market as a parametrized fixture: ``face``."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from tests.market.faces import Face, over_http
 
 
 def in_process() -> Face:
-    """Return the face for code that is given a client."""
+    """Return the face in the same process."""
     clock = ManualClock()
     surroundings = PlainSurroundings()
     surroundings.add_template("default")
@@ -46,7 +46,7 @@ def in_process() -> Face:
 
 
 def boto3_client(url: str, attempts: int = 1, service: str = "ec2") -> Any:
-    """Return a real client, of EC2 unless told; it sends a call so often at most."""
+    """Return a real client, by default of EC2, with a limited number of attempts."""
     return boto3.client(
         service,
         endpoint_url=url,
@@ -84,7 +84,7 @@ def served() -> Iterator[tuple[MarketServer, Face]]:
 
 @pytest.fixture(params=["in process", "over HTTP"])
 def face(request: pytest.FixtureRequest) -> Face:
-    """Return a fresh market's face: once in process, once over HTTP with a real boto3 client."""
+    """Return the face of a new market: in the same process, and over HTTP with a real boto3 client."""
     if request.param == "in process":
         return in_process()
     _, served_face = request.getfixturevalue("served")

@@ -1,4 +1,4 @@
-"""The market's two faces for the contract suite, with builders whose defaults ask for g4dn.metal in zones a to d."""
+"""The market's two faces for the contract suite, with builders that by default request g4dn.metal in zones a to d."""
 
 import json
 import socket
@@ -14,7 +14,7 @@ from localcloud.market.model.clock import ManualClock
 TYPE = "g4dn.metal"
 ZONES = ("us-east-1a", "us-east-1b", "us-east-1c", "us-east-1d")
 PRICE = "3.8338"
-"""The default offerings' spot price of g4dn.metal; their room is 8, 6, 6 and 4."""
+"""The default offerings' spot price of g4dn.metal. Their capacity is 8, 6, 6 and 4."""
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Face:
     pricing: Any = None
     ssm: Any = None
     add_subnet: Callable[[str], str] = str
-    """Makes a subnet in a zone, beside its default one, and returns its id."""
+    """Creates another subnet in a zone and returns its id."""
 
     def tell(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Make a control call that must succeed."""
@@ -37,11 +37,11 @@ class Face:
         return answer
 
     def offer(self, zone: str, instance_type: str = TYPE, **change: Any) -> None:
-        """Change an offering, or several by the sign *."""
+        """Change an offering, or several with *."""
         self.tell("PUT", f"/market/offerings/{instance_type}/{zone}", change)
 
     def settle(self, seconds: float = 2) -> None:
-        """Let what was launched come to run."""
+        """Wait until launched instances run."""
         self.clock.forward(seconds)
 
     def subnet(self, zone: str) -> str:
@@ -63,7 +63,7 @@ class Face:
         weights: Mapping[str, float] | None = None,
         strategy: str | None = None,
     ) -> dict[str, Any]:
-        """Build a CreateFleet request as the control plane sends it."""
+        """Build a CreateFleet request like those of the control plane."""
         overrides = [
             {"InstanceType": kind, "SubnetId": self.subnet(zone), "AvailabilityZone": zone}
             | ({"MaxPrice": max_price} if max_price else {})
@@ -135,14 +135,14 @@ def over_http(url: str, method: str, path: str, body: dict[str, Any] | None = No
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float, what: str) -> None:
-    """Wait for a condition of another process, looking every 50 ms; fail when it does not come."""
+    """Wait for a condition in another process, checked every 50 ms. Fail if it is not met in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"

@@ -1,4 +1,4 @@
-"""Commands to instances by SSM, on both faces of the market."""
+"""SSM commands to instances, on both faces of the market."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def test_a_command_is_in_progress_and_then_a_success(face: Face) -> None:
     assert (sent["command_id"], sent["commands"], sent["invocations"]) == (command, ["drain --now"], {one: "Success"})
 
 
-def test_what_comes_of_a_command_is_as_told(face: Face) -> None:
+def test_the_result_of_a_command_is_the_one_that_was_set(face: Face) -> None:
     one, two = running(face, 2)
     rule = {"contains": "drain", "status": "Failed", "response_code": 3, "output": "busy", "after_seconds": 5}
     face.tell("POST", "/market/commands", rule | {"instance_id": two})
@@ -53,7 +53,7 @@ def test_what_comes_of_a_command_is_as_told(face: Face) -> None:
     assert (result(face, other, two)[0], result(face, later, two)[0]) == ("Success", "Success")
 
 
-def test_an_instance_that_ends_first_is_never_heard_of_again(face: Face) -> None:
+def test_a_command_on_an_instance_that_ends_first_times_out(face: Face) -> None:
     (one,) = running(face)
     face.tell("POST", "/market/commands", {"after_seconds": 10})
     command = send(face, [one])
@@ -64,7 +64,7 @@ def test_an_instance_that_ends_first_is_never_heard_of_again(face: Face) -> None
     assert result(face, command, one) == ("TimedOut", -1, "")
 
 
-def test_a_script_whose_time_is_up_is_killed_and_keeps_its_output(face: Face) -> None:
+def test_a_script_at_its_time_limit_is_killed_and_keeps_its_output(face: Face) -> None:
     (one,) = running(face)
     face.tell("POST", "/market/commands", {"status": "TimedOut", "output": "so far", "after_seconds": 120})
     answer = face.ssm.send_command(
@@ -92,7 +92,7 @@ def test_a_script_whose_time_is_up_is_killed_and_keeps_its_output(face: Face) ->
         {"DocumentName": "no document"},
     ],
 )
-def test_what_the_service_model_rules_out_is_refused(face: Face, wrong: dict[str, Any]) -> None:
+def test_values_that_the_service_model_does_not_allow_are_refused(face: Face, wrong: dict[str, Any]) -> None:
     sound = {"DocumentName": "AWS-RunShellScript", "Parameters": {"commands": ["true"]}, "InstanceIds": running(face)}
     assert refused(face.ssm.send_command, **(sound | wrong)) == "ValidationException"
 
@@ -103,7 +103,7 @@ def refused(call: Any, **params: Any) -> str:
     return str(raised.value.response["Error"]["Code"])
 
 
-def test_only_running_instances_take_commands(face: Face) -> None:
+def test_only_running_instances_accept_commands(face: Face) -> None:
     (old,) = running(face)
     (young,) = launched(face.launch(1))
     request: dict[str, Any] = {"DocumentName": "AWS-RunShellScript", "Parameters": {"commands": ["true"]}}

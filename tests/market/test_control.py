@@ -1,4 +1,4 @@
-"""The control interface: what it answers, and how it refuses."""
+"""The control interface: its answers and its refusals."""
 
 from decimal import Decimal
 from typing import Any
@@ -15,7 +15,7 @@ def offering(face: Face, zone: str, instance_type: str = TYPE) -> dict[str, Any]
     return found
 
 
-def test_the_overview_shows_room_and_prices_as_strings(face: Face) -> None:
+def test_the_overview_shows_capacity_and_prices_as_strings(face: Face) -> None:
     (one,) = launched(face.launch(1))
     shown = offering(face, "us-east-1a")
     assert (shown["capacity"], shown["in_use"], shown["noticed"]) == (8, 1, 0)
@@ -47,7 +47,7 @@ def test_interrupting_a_pool_answers_the_ids(face: Face) -> None:
     assert sorted(face.states().values()) == ["running"] * 3 + ["shutting-down"] * 3
 
 
-def test_a_rebalance_recommendation_takes_nobody(face: Face) -> None:
+def test_a_rebalance_recommendation_ends_no_instance(face: Face) -> None:
     (one,) = launched(face.launch(1))
     face.settle()
     assert face.tell("POST", "/market/rebalance", {"instance_ids": [one]})["instance_ids"] == [one]
@@ -55,14 +55,14 @@ def test_a_rebalance_recommendation_takes_nobody(face: Face) -> None:
     assert face.states() == {one: "running"}
 
 
-def test_settings_are_turned_and_faults_are_listed_until_used(face: Face) -> None:
+def test_settings_are_changed_and_faults_are_listed_until_used(face: Face) -> None:
     assert face.tell("PUT", "/market/settings", {"notice_seconds": 7})["notice_seconds"] == 7
     fault = {"action": "CreateFleet", "error": "Unavailable", "times": 3}
     assert face.tell("POST", "/market/faults", fault)["faults"] == [fault]
     assert face.tell("DELETE", "/market/faults")["faults"] == []
 
 
-def test_the_record_is_read_from_where_it_was_left(face: Face) -> None:
+def test_the_record_is_read_from_the_last_position(face: Face) -> None:
     face.launch(1)
     first = face.tell("GET", "/market/record")
     face.settle()
@@ -81,7 +81,7 @@ def test_a_reset_is_an_empty_market_with_the_default_offerings(face: Face) -> No
     assert face.states() == {}
 
 
-def test_a_new_type_has_the_processor_that_its_name_tells_and_runs_its_images(face: Face) -> None:
+def test_a_new_type_has_the_processor_that_its_name_shows_and_runs_its_images(face: Face) -> None:
     face.offer("us-east-1a", "m7g.48xlarge", capacity=1, spot_price="1", on_demand_price="2")
     (made,) = (one for one in face.tell("GET", "/market")["offerings"] if one["instance_type"] == "m7g.48xlarge")
     assert (made["architecture"], made["cpu_manufacturer"]) == ("arm64", "amazon-web-services")
@@ -109,7 +109,7 @@ def test_a_new_type_has_the_processor_that_its_name_tells_and_runs_its_images(fa
         ("GET /market/nothing", None, 404, "docs/market.md"),
     ],
 )
-def test_what_cannot_be_done_is_refused_in_words(
+def test_an_impossible_call_is_refused_with_a_reason(
     face: Face, call: str, body: dict[str, Any] | None, status: int, says: str
 ) -> None:
     method, _, path = call.partition(" ")

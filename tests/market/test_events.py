@@ -1,4 +1,4 @@
-"""Delivery of events, against a real bus, queue and functions of the local AWS; and what of SSM is passed on to it."""
+"""Delivery of events to a bus, queue and functions of the local AWS, and SSM calls that are forwarded to it."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def warning(number: int = 1) -> dict[str, Any]:
 
 
 class Aws:
-    """A local AWS and short ways to what the tests need of it."""
+    """A local AWS with helpers for the tests."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -93,7 +93,7 @@ class Aws:
 
 @pytest.fixture(scope="module")
 def running_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
-    """Run ministack in a folder of its own."""
+    """Run ministack in a separate folder."""
     folder = tmp_path_factory.mktemp("aws")
     port = free_port()
     places = {"HOME": folder, "TMPDIR": folder, "STATE_DIR": folder / "state", "S3_DATA_DIR": folder / "s3"}
@@ -120,7 +120,7 @@ def aws(running_aws: Aws) -> Aws:
 
 @pytest.fixture
 def bus(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> EventBridge:
-    """Return the bus as the server makes it, from its environment."""
+    """Return the bus, created from the environment as in the server."""
     for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": aws.url}.items():
         monkeypatch.setenv(name, value)
     made = EventBridge.from_environment(REGION)
@@ -194,7 +194,7 @@ def test_a_function_is_invoked_with_the_event(aws: Aws, bus: EventBridge, tmp_pa
         {"Arn": "arn:aws:sqs:us-east-1:000000000000:absent"},
     ],
 )
-def test_what_cannot_be_delivered_is_counted_and_told(aws: Aws, bus: EventBridge, target: dict[str, str]) -> None:
+def test_failed_deliveries_are_counted_and_reported(aws: Aws, bus: EventBridge, target: dict[str, str]) -> None:
     aws.queue("here")
     aws.rule("broken", WARNING_RULE, target)
     bus.deliver([warning(), warning(2)])
@@ -203,7 +203,7 @@ def test_what_cannot_be_delivered_is_counted_and_told(aws: Aws, bus: EventBridge
     assert "broken" in counts["last_error"]
 
 
-def test_an_aws_that_is_gone_is_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_aws_is_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     bus = EventBridge(f"http://127.0.0.1:{free_port()}", REGION)
@@ -211,12 +211,12 @@ def test_an_aws_that_is_gone_is_counted_too(monkeypatch: pytest.MonkeyPatch) -> 
     assert bus.counts()["failed"] == 1
 
 
-# A market beside it
+# With a market
 
 
 @pytest.fixture
 def beside(bus: EventBridge) -> Iterator[Face]:
-    """Serve a market that knows the local AWS and sends it its events."""
+    """Serve a market that sends its events to the local AWS."""
     clock = ManualClock()
     surroundings = MotoSurroundings(REGION, Parameters(REGION))
     market = Market(clock=clock, offerings=default_offerings(), surroundings=surroundings)
@@ -227,7 +227,7 @@ def beside(bus: EventBridge) -> Iterator[Face]:
     server.stop()
 
 
-def test_what_of_ssm_the_market_does_not_play_the_local_aws_answers(beside: Face) -> None:
+def test_ssm_calls_that_the_market_does_not_support_go_to_the_local_aws(beside: Face) -> None:
     face = beside
     face.ssm.put_parameter(Name="/ours/image", Value="ami-42", Type="String")
     assert face.ssm.get_parameter(Name="/ours/image")["Parameter"]["Value"] == "ami-42"

@@ -1,4 +1,4 @@
-"""The Fleet contract: the production adapter over both faces of the market."""
+"""The contract of Fleet: the production adapter with both faces of the market."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_launch_gives_ids_with_their_offerings(fleet: Ec2Fleet) -> None:
     assert set(launched.instances.values()) <= launched.offerings
 
 
-def test_what_was_launched_is_listed_with_pool_and_state(fleet: Ec2Fleet, face: Face) -> None:
+def test_launched_instances_are_listed_with_pool_and_state(fleet: Ec2Fleet, face: Face) -> None:
     ids = set(launch(fleet, pool(), 2).instances)
     assert {(one.id, one.pool_name, one.state) for one in fleet.instances()} == {(i, "p", State.PENDING) for i in ids}
     face.clock.forward(5)
@@ -82,13 +82,13 @@ def test_unknown_ids_are_left_out_of_a_find(fleet: Ec2Fleet) -> None:
     assert fleet.find([]) == {}
 
 
-def test_a_find_tells_what_is_somebody_elses_from_what_is_unknown(fleet: Ec2Fleet, face: Face) -> None:
+def test_a_find_distinguishes_instances_of_others_from_unknown_ones(fleet: Ec2Fleet, face: Face) -> None:
     (id_,) = launch(fleet, pool(), 1).instances
     found = fleet_of(face, "t").find([id_, "i-0000000000000dead"])
     assert found == {id_: None}
 
 
-def test_more_is_asked_for_in_parts_as_ec2_takes_no_more_in_one_call(fleet: Ec2Fleet, face: Face) -> None:
+def test_a_large_request_is_sent_in_parts_of_the_size_that_ec2_accepts(fleet: Ec2Fleet, face: Face) -> None:
     ids = set(launch(fleet, pool(), 3).instances)
     others = {f"i-{number:017x}" for number in range(401)}
     face.clock.forward(10)
@@ -104,7 +104,7 @@ def test_more_is_asked_for_in_parts_as_ec2_takes_no_more_in_one_call(fleet: Ec2F
     }
 
 
-def test_an_instance_too_new_for_ec2_keeps_nobodys_health_back(fleet: Ec2Fleet, face: Face) -> None:
+def test_an_instance_too_new_for_ec2_does_not_hide_the_health_of_others(fleet: Ec2Fleet, face: Face) -> None:
     old = set(launch(fleet, pool(), 2).instances)
     face.clock.forward(20)
     face.tell("POST", "/market/faults", {"describe_lag_seconds": 10})
@@ -113,14 +113,14 @@ def test_an_instance_too_new_for_ec2_keeps_nobodys_health_back(fleet: Ec2Fleet, 
     assert fleet.healthy(new) == frozenset()
 
 
-def test_health_is_asked_of_a_hundred_at_a_time(fleet: Ec2Fleet, face: Face) -> None:
+def test_health_is_requested_for_a_hundred_instances_at_a_time(fleet: Ec2Fleet, face: Face) -> None:
     face.tell("PUT", "/market/offerings/t3.micro/us-east-1a", {"capacity": 2000, "spot_price": "0.01"})
     ids = list(launch(fleet, pool(instance_type="t3.micro", max_instances=500), 250).instances)
     face.clock.forward(20)
     assert fleet.healthy([*ids, *ids, "i-0000000000000dead"]) == set(ids)
 
 
-def test_health_that_ec2_refuses_to_tell_raises(fleet: Ec2Fleet, face: Face) -> None:
+def test_a_refused_health_request_raises(fleet: Ec2Fleet, face: Face) -> None:
     ids = set(launch(fleet, pool(), 2).instances)
     face.clock.forward(20)
     face.tell("POST", "/market/faults", {"action": "DescribeInstanceStatus", "error": "InvalidInstanceID.NotFound"})
@@ -134,7 +134,7 @@ def test_the_same_attempt_sent_twice_launches_once(fleet: Ec2Fleet) -> None:
     assert len(fleet.instances()) == 3
 
 
-def test_a_changed_request_under_the_same_token_is_no_answer(fleet: Ec2Fleet) -> None:
+def test_a_changed_request_with_the_same_token_is_not_an_answer(fleet: Ec2Fleet) -> None:
     launch(fleet, pool(), 3)
     launched = launch(fleet, pool(), 4)
     assert not launched.answered
@@ -156,7 +156,7 @@ def test_named_subnets_are_the_only_ones_offered(fleet: Ec2Fleet) -> None:
     assert [(one.zone, one.subnet_id) for one in offers] == [(first.zone, first.subnet_id)]
 
 
-def test_types_that_the_region_does_not_sell_are_named(fleet: Ec2Fleet, face: Face) -> None:
+def test_types_that_the_region_does_not_offer_are_named(fleet: Ec2Fleet, face: Face) -> None:
     misspelt = pool(instance_types=["g5.xlagre", "g4dn.metal", "g5.xlarge", "g5.huge"])
     assert fleet.unsold(misspelt) == ("g5.xlagre", "g5.huge")
     assert fleet.unsold(pool()) == ()
@@ -166,7 +166,7 @@ def test_types_that_the_region_does_not_sell_are_named(fleet: Ec2Fleet, face: Fa
         fleet.unsold(misspelt)
 
 
-def test_a_type_that_is_sold_on_demand_alone_has_no_spot_offer(fleet: Ec2Fleet, face: Face) -> None:
+def test_a_type_that_is_sold_only_on_demand_has_no_spot_offer(fleet: Ec2Fleet, face: Face) -> None:
     face.offer("*", "g4dn.metal", spot=False)
     try:
         item = pool(fallback={"after_minutes": 5})
@@ -186,7 +186,7 @@ def test_the_subnet_of_a_zone_with_the_most_free_addresses_is_offered(fleet: Ec2
         assert offered == {"us-east-1a": chosen, "us-east-1b": away}
 
 
-def test_a_subnet_without_addresses_is_told_by_its_name(fleet: Ec2Fleet, face: Face) -> None:
+def test_a_subnet_without_addresses_is_reported_by_its_id(fleet: Ec2Fleet, face: Face) -> None:
     subnet = face.subnet("us-east-1a")
     face.tell("PUT", f"/market/subnets/{subnet}", {"free_addresses": 2})
     launched = launch(fleet, pool(subnet_ids=[subnet]), 3)
@@ -197,7 +197,7 @@ def test_a_subnet_without_addresses_is_told_by_its_name(fleet: Ec2Fleet, face: F
     assert len(launch(fleet, pool(subnet_ids=[subnet]), 2, "attempt-2").instances) == 2, "they are free again"
 
 
-def test_no_capacity_is_told_per_offering(fleet: Ec2Fleet, face: Face) -> None:
+def test_no_capacity_is_reported_per_offering(fleet: Ec2Fleet, face: Face) -> None:
     for zone in "abcd":
         face.tell("PUT", f"/market/offerings/g4dn.metal/us-east-1{zone}", {"capacity": 0})
     launched = launch(fleet, pool(), 2)
@@ -207,12 +207,12 @@ def test_no_capacity_is_told_per_offering(fleet: Ec2Fleet, face: Face) -> None:
     assert {one.reason for one in launched.failures} == {Reason.NO_CAPACITY}
 
 
-def test_a_price_above_the_cap_is_price_and_not_capacity(fleet: Ec2Fleet) -> None:
+def test_a_price_above_the_cap_is_a_price_refusal_and_not_missing_capacity(fleet: Ec2Fleet) -> None:
     launched = launch(fleet, pool(spot_max_price="3.8337"), 1)
     assert {one.reason for one in launched.failures if not one.lasting} == {Reason.PRICE_ABOVE_MAX}
 
 
-def test_a_missing_template_is_for_the_owner(face: Face) -> None:
+def test_a_missing_template_is_a_fault_for_the_owner(face: Face) -> None:
     fleet = fleet_of(face, "s", template="absent")
     launched = launch(fleet, pool(), 1)
     assert [one.reason for one in launched.failures] == [Reason.CONFIG]
@@ -227,7 +227,7 @@ def test_whether_an_attempt_must_be_sent_again_depends_on_the_error(
     assert launch(fleet, pool(), 1).answered is answered
 
 
-def test_a_dropped_connection_is_no_answer(fleet: Ec2Fleet, face: Face) -> None:
+def test_a_dropped_connection_is_not_an_answer(fleet: Ec2Fleet, face: Face) -> None:
     face.tell("POST", "/market/faults", {"action": "CreateFleet", "drop_connection": True, "where": "after"})
     same = attempt(fleet, pool(), 2)
     assert not fleet.launch(same).answered
@@ -235,7 +235,7 @@ def test_a_dropped_connection_is_no_answer(fleet: Ec2Fleet, face: Face) -> None:
     assert len(fleet.instances()) == 2
 
 
-def test_terminating_ids_that_are_gone_does_not_keep_the_others(fleet: Ec2Fleet) -> None:
+def test_missing_ids_do_not_prevent_the_termination_of_others(fleet: Ec2Fleet) -> None:
     ids = set(launch(fleet, pool(), 2).instances)
     ended = fleet.terminate([*ids, "i-0000000000000dead"])
     assert set(ended.instance_ids) == ids
@@ -244,7 +244,7 @@ def test_terminating_ids_that_are_gone_does_not_keep_the_others(fleet: Ec2Fleet)
     assert not {one.state for one in fleet.instances()} & {State.PENDING, State.RUNNING}
 
 
-def test_a_protected_instance_is_told_of_and_keeps_nobody_else(fleet: Ec2Fleet, face: Face) -> None:
+def test_a_protected_instance_is_reported_and_does_not_prevent_other_terminations(fleet: Ec2Fleet, face: Face) -> None:
     face.tell("PUT", "/market/offerings/g4dn.metal/*", {"on_demand_capacity": 4})
     ids = list(launch(fleet, pool(spot=False, max_instances=20), 12).instances)
     protected = ids[0], ids[5], ids[11]
@@ -271,7 +271,7 @@ def test_many_protected_instances_cost_a_bounded_number_of_calls(fleet: Ec2Fleet
     assert face.tell("GET", "/market")["calls"]["TerminateInstances"] == len(ended.failures) == 21
 
 
-def test_what_is_too_new_for_ec2_to_know_has_not_gone(fleet: Ec2Fleet, face: Face) -> None:
+def test_an_instance_too_new_for_ec2_is_not_gone(fleet: Ec2Fleet, face: Face) -> None:
     face.tell("POST", "/market/faults", {"describe_lag_seconds": 60})
     face.tell("POST", "/market/faults", {"action": "TerminateInstances", "error": "InvalidInstanceID.NotFound"})
     ids = set(launch(fleet, pool(), 2).instances)
@@ -281,7 +281,7 @@ def test_what_is_too_new_for_ec2_to_know_has_not_gone(fleet: Ec2Fleet, face: Fac
     assert [one.code for one in Results(terminated=(ended,)).failures] == ["InvalidInstanceID.NotFound"]
 
 
-def test_one_that_the_role_may_not_terminate_keeps_nobody_else(fleet: Ec2Fleet, face: Face) -> None:
+def test_a_forbidden_termination_does_not_prevent_others(fleet: Ec2Fleet, face: Face) -> None:
     ids = sorted(launch(fleet, pool(), 3).instances)
     message = (
         f"You are not authorized to perform: ec2:TerminateInstances on resource: arn:aws:ec2:r:1:instance/{ids[0]}"
@@ -293,7 +293,7 @@ def test_one_that_the_role_may_not_terminate_keeps_nobody_else(fleet: Ec2Fleet, 
     assert [(one.code, ids[0] in one.message) for one in ended.failures] == [("UnauthorizedOperation", True)]
 
 
-def test_a_forbidden_termination_is_told(fleet: Ec2Fleet, face: Face) -> None:
+def test_a_forbidden_termination_is_reported(fleet: Ec2Fleet, face: Face) -> None:
     ids = set(launch(fleet, pool(), 2).instances)
     face.tell("POST", "/market/faults", {"action": "TerminateInstances", "error": "UnauthorizedOperation"})
     ended = fleet.terminate(ids)
@@ -310,7 +310,7 @@ def test_a_termination_never_raises_so_that_a_launch_before_it_is_remembered(fle
     assert [one.code for one in ended.failures] == ["Unavailable"]
 
 
-def test_a_question_without_an_answer_raises(fleet: Ec2Fleet, face: Face) -> None:
+def test_a_call_without_an_answer_raises(fleet: Ec2Fleet, face: Face) -> None:
     face.tell("POST", "/market/faults", {"action": "DescribeInstances", "error": "RequestLimitExceeded"})
     with pytest.raises(FleetError) as told:
         fleet.instances()

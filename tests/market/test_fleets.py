@@ -1,4 +1,4 @@
-"""CreateFleet by weights, strategies and limits, on both faces of the market."""
+"""CreateFleet with weights, strategies and limits, on both faces of the market."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def test_a_target_counts_units_and_instances_are_rounded_up(face: Face) -> None:
     assert by_type(answer) == {M5_XLARGE: 3}
 
 
-def test_what_one_type_leaves_is_counted_in_the_units_of_the_next(face: Face) -> None:
+def test_the_rest_is_counted_in_units_of_the_next_type(face: Face) -> None:
     face.offer("us-east-1a", M5_XLARGE, capacity=2, spot_price="0.01")
     face.offer("us-east-1a", M5, capacity=2)
     weights = {M5_XLARGE: 4, M5: 2, C5: 3}
@@ -57,7 +57,7 @@ def test_prices_are_compared_per_unit(face: Face) -> None:
     assert by_type(face.launch(8, **both, weights={M5: 1, M5_XLARGE: 2})) == {M5_XLARGE: 4}
 
 
-def test_where_one_instance_is_more_than_enough_its_whole_price_counts(face: Face) -> None:
+def test_if_one_instance_is_more_than_enough_its_whole_price_counts(face: Face) -> None:
     face.offer("us-east-1a", M5, spot_price="0.03")
     face.offer("us-east-1a", M5_XLARGE, spot_price="0.05")
     answer = face.launch(1, zones=ZONE, types=(M5, M5_XLARGE), weights={M5: 2, M5_XLARGE: 4})
@@ -72,7 +72,7 @@ def test_where_one_instance_is_more_than_enough_its_whole_price_counts(face: Fac
         ("price-capacity-optimized", {"us-east-1c": 6}),
     ],
 )
-def test_each_strategy_has_its_own_way(face: Face, strategy: str, zones: dict[str, int]) -> None:
+def test_each_strategy_chooses_by_its_own_rule(face: Face, strategy: str, zones: dict[str, int]) -> None:
     for zone, capacity, price in (("a", 2, "0.01"), ("b", 4, "0.02"), ("c", 10, "0.03"), ("d", 20, "0.04")):
         face.offer(f"us-east-1{zone}", M5, capacity=capacity, spot_price=price)
     assert by_zone(face.launch(6, types=(M5,), strategy=strategy)) == zones

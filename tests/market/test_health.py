@@ -1,4 +1,4 @@
-"""Status checks, and machines that fare badly after their launch, on both faces of the market."""
+"""Status checks, and machines that fail after their launch, on both faces of the market."""
 
 import base64
 from typing import Any
@@ -11,7 +11,7 @@ from tests.market.test_templates import create
 
 
 def statuses(face: Face, **params: Any) -> dict[str, str]:
-    """Return the two checks of each instance that DescribeInstanceStatus shows: system/instance."""
+    """Return the two status checks of each visible instance, as system/instance."""
     answer = face.ec2.describe_instance_status(**params)
     return {
         one["InstanceId"]: f"{one['SystemStatus']['Status']}/{one['InstanceStatus']['Status']}"
@@ -24,7 +24,7 @@ def launch(face: Face, wanted: int = 1, **data: Any) -> list[str]:
     return launched(face.launch(wanted, zones=("us-east-1a",), template=template))
 
 
-def test_checks_are_made_once_an_instance_runs(face: Face) -> None:
+def test_status_checks_begin_when_an_instance_runs(face: Face) -> None:
     face.tell("PUT", "/market/settings", {"status_check_seconds": 60})
     (one,) = launched(face.launch(1))
     assert statuses(face) == {}
@@ -52,7 +52,7 @@ def test_statuses_are_found_by_filters_and_come_in_pages(face: Face) -> None:
     assert [len(page["InstanceStatuses"]) for page in pages] == [5, 3]
 
 
-def test_what_cannot_be_asked_is_an_error(face: Face) -> None:
+def test_an_invalid_request_is_an_error(face: Face) -> None:
     (one,) = launched(face.launch(1))
     for params, code in (
         ({"InstanceIds": ["i-0123456789abcdef0"]}, "InvalidInstanceID.NotFound"),
@@ -69,7 +69,7 @@ def test_what_cannot_be_asked_is_an_error(face: Face) -> None:
         assert raised.value.response["Error"]["Code"] == code
 
 
-def test_statuses_lag_as_descriptions_do(face: Face) -> None:
+def test_statuses_lag_like_descriptions(face: Face) -> None:
     (one,) = launched(face.launch(1))
     face.clock.forward(100)
     face.tell("POST", "/market/faults", {"describe_lag_seconds": 98})
@@ -92,7 +92,7 @@ def test_machines_of_a_bad_image_die_after_their_launch(face: Face) -> None:
     assert shown["StateTransitionReason"].startswith("Client.InternalError")
 
 
-def test_a_machine_may_die_before_it_runs_for_a_reason_that_is_told(face: Face) -> None:
+def test_a_machine_may_die_before_it_runs_and_shows_the_reason(face: Face) -> None:
     code = "Server.InsufficientInstanceCapacity"
     face.tell("POST", "/market/boots", {"image_id": "ami-bad", "outcome": "dies", "code": code, "message": "No room"})
     (one,) = launch(face, ImageId="ami-bad")
@@ -118,7 +118,7 @@ def test_machines_with_bad_user_data_are_impaired_or_never_ready(face: Face) -> 
     assert statuses(face)[ids[2]] == "ok/impaired"
 
 
-def test_boots_are_forgotten_when_told(face: Face) -> None:
+def test_failing_boots_end_on_request(face: Face) -> None:
     face.tell("POST", "/market/boots", {"image_id": "ami-1", "outcome": "dies"})
     face.tell("DELETE", "/market/boots")
     (one,) = launched(face.launch(1))

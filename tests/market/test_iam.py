@@ -1,4 +1,4 @@
-"""The market before ministack's IAM: who calls, what of a request is asked for, and how EC2 says no."""
+"""The market with ministack's IAM: who calls, which rights a request needs, and how EC2 refuses."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ EVERYTHING: Statement = {"Effect": "Allow", "Action": "*", "Resource": "*"}
 
 
 class Site:
-    """A ministack and a market that asks it, and in them one function with a role of its own."""
+    """A ministack, a market that asks its IAM, and a function with its own role."""
 
     def __init__(self, aws_url: str, market_url: str) -> None:
         self.iam, functions = client_of("iam", aws_url), client_of("lambda", aws_url)
@@ -80,7 +80,7 @@ class Site:
         self.subnets = {one["AvailabilityZone"]: one["SubnetId"] for one in subnets}
 
     def may(self, *statements: Statement) -> None:
-        """Let the function's role allow just this; IAM takes no policy without a statement."""
+        """Let the function's role allow only this. IAM accepts no policy without a statement."""
         if not statements:
             self.iam.delete_role_policy(RoleName=ROLE, PolicyName="policy")
             return
@@ -89,7 +89,7 @@ class Site:
     def fleet(
         self, *, template: str = "plain", lifecycle: str = "spot", zones: str = "a", who: Any = None, **override: str
     ) -> Any:
-        """Launch one instance, with tags on all that can carry them."""
+        """Launch an instance, with tags on all resources that can have tags."""
         tags = {TAG: "ours"}
         overrides = [
             {"InstanceType": "m5.large", "SubnetId": self.subnets[f"us-east-1{zone}"], **override}
@@ -106,7 +106,7 @@ class Site:
         )
 
     def an_instance(self, *, stack: str = "ours") -> str:
-        """One that an administrator has launched, with this tag."""
+        """An instance with this tag, launched by an administrator."""
         instance_id: str = self.fleet(who=self.admin)["Instances"][0]["InstanceIds"][0]
         self.admin.create_tags(Resources=[instance_id], Tags=[{"Key": TAG, "Value": stack}])
         return instance_id
@@ -160,7 +160,7 @@ def _site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture
 def site(_site: Site) -> Site:
-    """A market without instances, an account that has launched spot before, a role that may do everything."""
+    """A market without instances, an account that launched spot before, and a role with all rights."""
     _site.market.reset()
     _site.may(EVERYTHING)
     _site.fleet()
@@ -209,7 +209,7 @@ def test_an_administrator_may_do_everything(site: Site) -> None:
     assert site.fleet(who=site.admin)["Errors"] == []
 
 
-def test_a_key_that_is_nobodys_is_refused(site: Site) -> None:
+def test_an_unknown_access_key_is_refused(site: Site) -> None:
     stranger = ec2_as({**site.function, "FunctionArn": f"{site.function['FunctionArn']}-other"}, site.market_url)
     with pytest.raises(ClientError) as caught:
         stranger.describe_instances()
@@ -217,7 +217,7 @@ def test_a_key_that_is_nobodys_is_refused(site: Site) -> None:
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 401
 
 
-def test_managed_policies_count_and_a_boundary_bounds(site: Site) -> None:
+def test_managed_policies_count_and_a_boundary_limits_them(site: Site) -> None:
     site.may()
     arn = site.iam.create_policy(
         PolicyName=BOUNDARY,
@@ -236,7 +236,7 @@ def test_managed_policies_count_and_a_boundary_bounds(site: Site) -> None:
     site.ec2.describe_subnets()
 
 
-def test_what_the_table_of_actions_does_not_know_is_refused_rather_than_let_through(site: Site) -> None:
+def test_actions_that_are_not_in_the_table_are_refused(site: Site) -> None:
     site.may({"Effect": "Allow", "Action": "*", "Resource": f"{EC2}*"})
     assert "ec2:CreateSecurityGroup on resource: * " in refused(
         site.ec2.create_security_group, GroupName="g", Description="d"
@@ -244,7 +244,7 @@ def test_what_the_table_of_actions_does_not_know_is_refused_rather_than_let_thro
 
 
 @pytest.mark.parametrize("key", ["aws:RequestedRegion", "ec2:Region"])
-def test_questions_can_be_bound_to_a_region(site: Site, key: str) -> None:
+def test_read_calls_can_be_limited_to_a_region(site: Site, key: str) -> None:
     site.may(EVERYTHING, deny("ec2:Describe*", StringNotEquals={key: "us-east-1"}))
     site.ec2.describe_spot_price_history()
     site.may(EVERYTHING, deny("ec2:Describe*", StringEquals={key: "us-east-1"}))
@@ -263,7 +263,7 @@ OURS = {
 
 
 @pytest.mark.parametrize("key", [f"aws:ResourceTag/{TAG}", f"ec2:ResourceTag/{TAG}"])
-def test_only_what_carries_the_tag_can_be_terminated(site: Site, key: str) -> None:
+def test_only_instances_with_the_tag_can_be_terminated(site: Site, key: str) -> None:
     ours, theirs = site.an_instance(), site.an_instance(stack="theirs")
     site.may({**OURS, "Condition": {"StringEquals": {key: "ours"}}})
     assert theirs in refused(site.ec2.terminate_instances, InstanceIds=[ours, theirs])
@@ -272,12 +272,12 @@ def test_only_what_carries_the_tag_can_be_terminated(site: Site, key: str) -> No
     assert site.state(ours) == "shutting-down"
 
 
-def test_an_instance_that_is_gone_has_no_tag_to_allow_its_termination(site: Site) -> None:
+def test_a_missing_instance_has_no_tag_that_allows_its_termination(site: Site) -> None:
     site.may(OURS)
     refused(site.ec2.terminate_instances, InstanceIds=["i-0123456789abcdef0"])
 
 
-def test_an_instance_cannot_be_made_ones_own_by_a_right_to_tag_at_launch(site: Site) -> None:
+def test_the_right_to_tag_at_launch_does_not_allow_tagging_an_existing_instance(site: Site) -> None:
     theirs = site.an_instance(stack="theirs")
     at_launch = {"StringEquals": {"ec2:CreateAction": ["CreateFleet", "RunInstances"]}}
     site.may({"Effect": "Allow", "Action": "ec2:CreateTags", "Resource": "*", "Condition": at_launch})
@@ -286,7 +286,7 @@ def test_an_instance_cannot_be_made_ones_own_by_a_right_to_tag_at_launch(site: S
     site.ec2.create_tags(Resources=[theirs], Tags=[{"Key": TAG, "Value": "ours"}])
 
 
-def test_launch_templates_are_asked_for_by_their_tags(site: Site) -> None:
+def test_launch_templates_are_checked_with_their_tags(site: Site) -> None:
     data = {"ImageId": "ami-1"}
     tagged = {"StringEquals": {f"aws:RequestTag/{TAG}": "mine"}}
     site.may(
@@ -323,7 +323,7 @@ def test_launch_templates_are_asked_for_by_their_tags(site: Site) -> None:
         ("ec2:CreateTags", "fleet/*"),
     ],
 )
-def test_a_fleet_that_is_not_allowed_is_an_error(site: Site, action: str, resource: str) -> None:
+def test_a_forbidden_fleet_is_an_error(site: Site, action: str, resource: str) -> None:
     site.may(EVERYTHING, deny(action, resource))
     assert f"{action} on resource: " in refused(site.fleet)
 
@@ -348,7 +348,7 @@ def test_a_fleet_that_is_not_allowed_is_an_error(site: Site, action: str, resour
         ("with-role", "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{PROFILE}"),
     ],
 )
-def test_a_launch_that_is_not_allowed_is_an_entry_of_the_fleets_errors(
+def test_a_forbidden_launch_is_an_entry_of_the_fleets_errors(
     site: Site, template: str, action: str, resource: str
 ) -> None:
     assert site.fleet(template=template)["Errors"] == [], "allowed before"
@@ -376,7 +376,7 @@ def test_a_launch_that_is_not_allowed_is_an_entry_of_the_fleets_errors(
         ("iam:PassRole", "iam:PassedToService", "ec2.amazonaws.com"),
     ],
 )
-def test_a_condition_sees_what_ec2_supplies(site: Site, action: str, key: str, value: str) -> None:
+def test_a_condition_sees_the_keys_that_ec2_supplies(site: Site, action: str, key: str, value: str) -> None:
     def refusals(unwanted: str) -> list[str]:
         site.may(EVERYTHING, deny(action, StringEquals={key: unwanted}))
         try:
@@ -400,14 +400,14 @@ def test_a_condition_sees_all_tag_keys_and_the_launch_template(site: Site) -> No
     assert "spot-instances-request" in site.fleet(template="tagging-requests")["Errors"][0]["ErrorMessage"]
 
 
-def test_one_subnet_that_is_not_allowed_leaves_the_others(site: Site) -> None:
+def test_a_forbidden_subnet_does_not_prevent_launches_in_others(site: Site) -> None:
     site.may(EVERYTHING, deny("ec2:RunInstances", f"subnet/{site.subnets['us-east-1a']}"))
     answer = site.fleet(zones="a b")
     assert [one["ErrorCode"] for one in answer["Errors"]] == ["UnauthorizedOperation"]
     assert [one["AvailabilityZone"] for one in answer["Instances"]] == ["us-east-1b"]
 
 
-def test_an_overrides_own_image_is_what_is_asked_for(site: Site) -> None:
+def test_the_image_of_an_override_is_the_one_that_is_checked(site: Site) -> None:
     site.may(EVERYTHING, deny("ec2:RunInstances", "arn:aws:ec2:us-east-1::image/ami-2"))
     assert site.fleet()["Errors"] == []
     assert "image/ami-2 with an explicit deny" in site.fleet(ImageId="ami-2")["Errors"][0]["ErrorMessage"]
@@ -418,12 +418,12 @@ def test_an_on_demand_launch_makes_no_spot_request(site: Site) -> None:
     assert site.fleet(lifecycle="on-demand")["Errors"] == []
 
 
-def test_an_unknown_instance_profile_is_no_question_of_rights(site: Site) -> None:
+def test_an_unknown_instance_profile_is_not_an_authorization_error(site: Site) -> None:
     (error,) = site.fleet(template="with-unknown-role")["Errors"]
     assert error["ErrorCode"] == "InvalidParameterValue"
 
 
-def test_the_first_spot_launch_makes_the_accounts_service_role_if_it_may(site: Site) -> None:
+def test_the_first_spot_launch_creates_the_accounts_service_role_if_allowed(site: Site) -> None:
     (role,) = site.iam.list_roles(PathPrefix=SPOT_ROLES)["Roles"]
     site.iam.delete_service_linked_role(RoleName=role["RoleName"])
     site.may(EVERYTHING, deny("iam:CreateServiceLinkedRole"))
@@ -443,7 +443,7 @@ OF_AN_IMAGE = ("kms:DescribeKey", "kms:Decrypt", "kms:ReEncryptFrom", "kms:ReEnc
 
 
 def dies_by_its_key(site: Site, **fleet: Any) -> bool:
-    """Launch one: EC2 takes it in any case; whether it ends by itself."""
+    """Launch an instance, which EC2 always accepts, and return whether it ends by itself."""
     answer = site.fleet(**fleet)
     assert answer["Errors"] == []
     (instance_id,) = answer["Instances"][0]["InstanceIds"]
@@ -458,7 +458,7 @@ def dies_by_its_key(site: Site, **fleet: Any) -> bool:
 
 @pytest.fixture
 def encrypted(site: Site) -> Site:
-    """An account whose volumes are encrypted with a key of its own, with spot's grant, on a clock ten times as fast."""
+    """An account that encrypts volumes with its own key, with a grant for spot, on a clock ten times as fast."""
     site.market.account(volume_key=KEY, spot_key_grants=[KEY])
     site.market.settings(pace=10)
     return site
@@ -466,7 +466,7 @@ def encrypted(site: Site) -> Site:
 
 @pytest.mark.parametrize("lifecycle", ["spot", "on-demand"])
 @pytest.mark.parametrize("action", NEEDED)
-def test_without_a_right_on_its_volumes_key_an_instance_is_launched_and_dies(
+def test_without_a_right_to_its_volumes_key_an_instance_is_launched_and_ends(
     encrypted: Site, lifecycle: str, action: str
 ) -> None:
     assert not dies_by_its_key(encrypted, lifecycle=lifecycle)
@@ -477,7 +477,7 @@ def test_without_a_right_on_its_volumes_key_an_instance_is_launched_and_dies(
 
 
 @pytest.mark.parametrize("action", OF_AN_IMAGE)
-def test_an_encrypted_image_needs_more(encrypted: Site, action: str) -> None:
+def test_an_encrypted_image_needs_more_rights(encrypted: Site, action: str) -> None:
     encrypted.market.account(volume_key="", image_keys={"ami-1": KEY})
     assert not dies_by_its_key(encrypted)
     encrypted.may(EVERYTHING, deny(action, KEY))

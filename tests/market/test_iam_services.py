@@ -1,4 +1,4 @@
-"""What the price list and SSM's commands ask of IAM, before ministack's own IAM."""
+"""The rights that calls of the price list and of SSM need, with ministack's IAM."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ def test_a_command_needs_the_right_to_its_document_and_to_each_instance(site: Si
 
 
 @pytest.mark.parametrize("key", ["ssm:resourceTag/spotpools:stack", "aws:ResourceTag/spotpools:stack"])
-def test_commands_may_be_bound_to_instances_with_a_tag(site: Site, key: str) -> None:  # noqa: F811  # the fixture
+def test_commands_can_be_limited_to_instances_with_a_tag(site: Site, key: str) -> None:  # noqa: F811  # the fixture
     ours, theirs = site.an_instance(), site.an_instance(stack="theirs")
     ids = [ours, theirs]
     site.admin.get_waiter("instance_running").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 20})

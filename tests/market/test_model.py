@@ -1,4 +1,4 @@
-"""The market's own working: events, time that jumps, pace, victims, limits, and what holds whatever happens."""
+"""The market's model: events, time that jumps, pace, interruptions, limits, and invariants."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ from localcloud.market.model.clock import ManualClock
 from localcloud.market.model.errors import ControlError
 from localcloud.market.model.limits import TokenBucket, quota_group
 from localcloud.market.model.market import Market
-from localcloud.market.model.offerings import Offering, default_offerings, machine_of
+from localcloud.market.model.offerings import Offering, default_offerings, hardware_of
 from localcloud.market.model.settings import Settings
 from localcloud.market.model.surroundings import PlainSurroundings
 
@@ -25,7 +25,7 @@ KEY = ("m5.large", "us-east-1a")
 
 
 class World:
-    """A market with little in it, on a clock that stands still, and a client that asks for m5.large."""
+    """A small market on a manual clock, and a client that requests m5.large."""
 
     def __init__(self, *, capacity: int = 5, zones: tuple[str, ...] = ("us-east-1a",), **turned: Any) -> None:
         self.clock = ManualClock()
@@ -60,7 +60,7 @@ def kinds(events: list[dict[str, Any]]) -> list[str]:
     return [event["detail"].get("state", event["detail-type"]) for event in events]
 
 
-def test_a_life_sends_an_event_for_each_change() -> None:
+def test_each_state_change_of_an_instance_sends_an_event() -> None:
     world = World()
     (one,) = world.launch(1)
     world.clock.forward(10)
@@ -77,7 +77,7 @@ def test_a_life_sends_an_event_for_each_change() -> None:
     assert [event["time"][14:19] for event in events] == ["00:00", "00:01", "00:10", "02:10", "02:12"]
 
 
-def test_the_warning_is_shaped_as_aws_shapes_it() -> None:
+def test_the_interruption_warning_has_the_form_of_aws() -> None:
     world = World()
     (one,) = world.launch(1)
     world.notice(one)
@@ -95,7 +95,7 @@ def test_the_warning_is_shaped_as_aws_shapes_it() -> None:
     }
 
 
-def test_a_second_notice_is_the_same_event_and_moves_no_deadline() -> None:
+def test_a_second_notice_is_the_same_event_and_does_not_change_the_deadline() -> None:
     world = World()
     (one,) = world.launch(1)
     world.notice(one)
@@ -107,7 +107,7 @@ def test_a_second_notice_is_the_same_event_and_moves_no_deadline() -> None:
     assert kinds(world.market.advance()) == ["shutting-down"]
 
 
-def test_an_instance_ended_by_its_owner_is_not_taken_later() -> None:
+def test_an_instance_that_its_owner_ended_is_not_interrupted_later() -> None:
     world = World()
     (one,) = world.launch(1)
     world.notice(one)
@@ -116,7 +116,7 @@ def test_an_instance_ended_by_its_owner_is_not_taken_later() -> None:
     assert kinds(world.market.advance()).count("shutting-down") == 1
 
 
-def test_the_next_due_moment_is_known() -> None:
+def test_the_market_knows_when_something_is_due_next() -> None:
     world = World()
     assert world.market.next_due() is None
     world.launch(1)
@@ -132,30 +132,30 @@ def test_pace_shortens_every_duration() -> None:
     assert kinds(world.market.advance())[-2:] == ["shutting-down", "terminated"]
 
 
-def test_tags_of_the_template_come_along() -> None:
+def test_instances_get_the_tags_of_the_template() -> None:
     world = World()
     (one,) = world.launch(1)
     assert world.market.instances[one].tags["from"] == "template"
 
 
-def test_one_seed_gives_one_world() -> None:
+def test_one_seed_always_gives_the_same_market() -> None:
     assert World().launch(3) == World().launch(3)
 
 
-def test_a_pools_victims_come_from_the_offering_that_holds_most_of_it() -> None:
+def test_interruptions_of_a_pool_begin_in_the_offering_with_most_of_its_instances() -> None:
     world = World(zones=("us-east-1a", "us-east-1b"))
     world.launch(2, zone="us-east-1a")
     most = world.launch(3, zone="us-east-1b")
     world.launch(1, zone="us-east-1a", pool="other")
     world.clock.forward(2)
     world.market.advance()
-    assert [one.id for one in world.market.pool_victims("p", 2)] == most[:2]
-    assert [one.zone for one in world.market.pool_victims("p", 4)] == ["us-east-1b"] * 3 + ["us-east-1a"]
+    assert [one.id for one in world.market.running_spot_of("p", 2)] == most[:2]
+    assert [one.zone for one in world.market.running_spot_of("p", 4)] == ["us-east-1b"] * 3 + ["us-east-1a"]
     with pytest.raises(ControlError, match="5 running"):
-        world.market.pool_victims("p", 6)
+        world.market.running_spot_of("p", 6)
 
 
-def test_the_record_tells_price_and_cap_of_each_launch() -> None:
+def test_the_record_has_price_and_cap_of_each_launch() -> None:
     world = World()
     (one,) = world.launch(1)
     entry = next(entry for entry in world.market.record if entry["what"] == "pending")
@@ -175,7 +175,7 @@ def candidate(number: int, offering: str, price: str) -> Candidate:
     return Candidate(number, ("m5.large", offering), Decimal(price), vcpus=2, quota_group="standard")
 
 
-def test_allocation_fills_up_from_the_cheapest_when_none_holds_it_all() -> None:
+def test_allocation_begins_with_the_cheapest_if_no_offering_has_room_for_all() -> None:
     candidates = [candidate(0, "a", "0.3"), candidate(1, "b", "0.1"), candidate(2, "c", "0.2")]
     room = Room({("m5.large", "a"): 4, ("m5.large", "b"): 1, ("m5.large", "c"): 3})
     allocation = allocate(5, candidates, "price-capacity-optimized", room)
@@ -239,7 +239,7 @@ def carry_out(world: World, action: str, number: int) -> None:
 
 @given(steps)
 @settings(max_examples=60, deadline=None)
-def test_whatever_happens_no_launch_goes_beyond_room_or_price_and_no_life_runs_backwards(
+def test_no_launch_ever_exceeds_capacity_or_price_and_no_state_goes_back(
     actions: list[tuple[str, int]],
 ) -> None:
     world = World(capacity=3)
@@ -255,25 +255,25 @@ def test_whatever_happens_no_launch_goes_beyond_room_or_price_and_no_life_runs_b
         assert life == sorted(set(life), key=order.index)
 
 
-def test_what_machines_a_type_has_is_told_by_its_name_unless_it_is_said() -> None:
+def test_a_types_name_shows_its_hardware_unless_it_is_given() -> None:
     names = {"m7g.4xlarge": "arm64", "a1.large": "arm64", "g5g.xlarge": "arm64", "im4gn.large": "arm64",
              "p6e-gb200.36xlarge": "arm64", "m7i.large": "x86_64", "gr6.4xlarge": "x86_64", "g4ad.xlarge": "x86_64",
              "p6-b200.48xlarge": "x86_64", "u-6tb1.metal": "x86_64"}  # fmt: skip
-    assert {name: machine_of(name).architecture for name in names} == names
-    assert (machine_of("c5ad.large").cpu_manufacturer, machine_of("m7g.large").cpu_manufacturer) == (
+    assert {name: hardware_of(name).architecture for name in names} == names
+    assert (hardware_of("c5ad.large").cpu_manufacturer, hardware_of("m7g.large").cpu_manufacturer) == (
         "amd",
         "amazon-web-services",
     )
-    said = replace(machine_of("m7i.large"), architecture="arm64")
+    said = replace(hardware_of("m7i.large"), architecture="arm64")
     assert Offering("m7i.large", "us-east-1a", 1, Decimal(1), Decimal(2), machine=said).machine is said
 
 
-def test_it_is_what_the_product_takes_it_for_of_every_type_that_botocore_knows() -> None:
+def test_market_and_product_agree_on_the_architecture_of_every_type_of_botocore() -> None:
     types = Loader().load_service_model("ec2", "service-2")["shapes"]["InstanceType"]["enum"]
     assert len(types) > 500
-    assert not [name for name in types if architectures([name]) != {machine_of(name).architecture}]
+    assert not [name for name in types if architectures([name]) != {hardware_of(name).architecture}]
 
 
-def test_the_default_offerings_have_what_their_names_tell() -> None:
+def test_the_default_offerings_have_the_hardware_that_their_names_show() -> None:
     stated = {one.instance_type: one.machine for one in default_offerings()}
-    assert not [name for name, one in stated.items() if one.architecture != machine_of(name).architecture]
+    assert not [name for name, one in stated.items() if one.architecture != hardware_of(name).architecture]

@@ -59,7 +59,7 @@ def test_what_the_market_does_not_sell_has_no_price(face: Face, field: str, valu
     assert products(face, **(LINUX | {field: value})) == []
 
 
-def test_several_types_are_asked_for_at_once(face: Face) -> None:
+def test_several_types_can_be_requested_at_once(face: Face) -> None:
     among = {"Type": "ANY_OF", "Field": "instanceType", "Value": "m5.large,c5.xlarge"}
     answer = face.pricing.get_products(ServiceCode="AmazonEC2", Filters=[*filters(**LINUX), among])
     found = [json.loads(one)["product"]["attributes"]["instanceType"] for one in answer["PriceList"]]
@@ -74,7 +74,7 @@ def test_products_come_in_pages(face: Face) -> None:
     assert (sizes[0], sum(sizes)) == (20, len(types))
 
 
-def test_what_cannot_be_asked_is_an_error(face: Face) -> None:
+def test_an_invalid_request_is_an_error(face: Face) -> None:
     for params, code in (
         ({"ServiceCode": "AmazonS3"}, "NotFoundException"),
         ({"ServiceCode": "AmazonEC2", "Filters": filters(instancetype="m5.large")}, "InvalidParameterException"),
@@ -85,7 +85,7 @@ def test_what_cannot_be_asked_is_an_error(face: Face) -> None:
         assert raised.value.response["Error"]["Code"] == code
 
 
-def test_the_price_list_fails_as_it_is_told_to_and_its_calls_are_counted(face: Face) -> None:
+def test_the_price_list_has_injected_faults_and_its_calls_are_counted(face: Face) -> None:
     face.tell("POST", "/market/faults", {"action": "GetProducts", "error": "ThrottlingException"})
     with pytest.raises(ClientError) as raised:
         products(face, **LINUX)

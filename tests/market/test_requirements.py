@@ -1,4 +1,4 @@
-"""Types found by what they must have, on both faces of the market."""
+"""Instance types by requirements, on both faces of the market."""
 
 from typing import Any
 
@@ -38,17 +38,17 @@ def found(face: Face, *architectures: str, **requirements: Any) -> list[str]:
         ({"AcceleratorCount": {"Max": 0}, "CpuManufacturers": ["amd"]}, set()),
     ],
 )  # fmt: skip
-def test_types_are_found_by_what_they_must_have(face: Face, requirements: dict[str, Any], types: set[str]) -> None:
+def test_types_are_found_by_requirements(face: Face, requirements: dict[str, Any], types: set[str]) -> None:
     assert set(found(face, **requirements)) == types
 
 
-def test_architectures_are_told_apart(face: Face) -> None:
+def test_architectures_are_distinguished(face: Face) -> None:
     small = {"VCpuCount": {"Min": 2, "Max": 2}}
     assert found(face, "arm64", **small) == ["c7g.large", "m7g.large"]
     assert set(found(face, "arm64", "x86_64", **small)) > {"c7g.large", "c7i.large"}
 
 
-def test_bare_metal_and_burstable_types_are_left_out_unless_asked_for(face: Face) -> None:
+def test_bare_metal_and_burstable_types_are_left_out_unless_requested(face: Face) -> None:
     assert not {"g4dn.metal", "t3.micro"} & set(found(face))
     assert {"g4dn.metal", "t3.micro"} < set(found(face, BareMetal="included", BurstablePerformance="included"))
 
@@ -66,7 +66,7 @@ def test_types_come_in_pages(face: Face) -> None:
     assert [one for page in listed for one in page] == found(face)
 
 
-def test_a_new_type_is_what_it_is_said_to_be_in_all_its_zones(face: Face) -> None:
+def test_attributes_of_a_new_type_hold_in_all_its_zones(face: Face) -> None:
     told = {"capacity": 3, "spot_price": "9", "on_demand_price": "20", "vcpus": 192, "memory_mib": 2097152}
     for zone in ("us-east-1a", "us-east-1b"):
         face.offer(zone, "p6.48xlarge", **told, gpus=8, gpu_name="l40s", gpu_manufacturer="nvidia")
@@ -76,13 +76,13 @@ def test_a_new_type_is_what_it_is_said_to_be_in_all_its_zones(face: Face) -> Non
     assert found(face, AcceleratorCount={"Min": 1}, VCpuCount={"Min": 192}) == ["p5.48xlarge"]
 
 
-def test_what_is_found_can_be_launched(face: Face) -> None:
+def test_types_that_are_found_can_be_launched(face: Face) -> None:
     types = tuple(found(face, VCpuCount={"Min": 4, "Max": 4}, AcceleratorCount={"Max": 0}))
     answer = face.launch(2, zones=("us-east-1a",), types=types)
     assert by_type(answer) == {"m5.xlarge": 2}
 
 
-def test_what_cannot_be_asked_is_an_error(face: Face) -> None:
+def test_an_invalid_request_is_an_error(face: Face) -> None:
     for requirements, code in (
         ({"AllowedInstanceTypes": ["m5.*"], "ExcludedInstanceTypes": ["c5.*"]}, "InvalidParameterCombination"),
         ({"LocalStorage": "required"}, "UnsupportedOperation"),

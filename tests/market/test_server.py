@@ -1,4 +1,4 @@
-"""The server as a process of its own: its command line, its end, retries of boto3, time that passes by itself."""
+"""The server as a separate process: its command line, its end, boto3's retries, and time that passes by itself."""
 
 import socket
 import subprocess
@@ -41,7 +41,7 @@ def command(*options: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
         process.wait()
 
 
-def test_the_command_says_where_it_serves_and_ends_with_its_standard_input() -> None:
+def test_the_command_prints_its_url_and_ends_with_its_standard_input() -> None:
     with command("--notice-seconds", "9", "--pending-seconds", "0.5") as (process, url):
         status, market = over_http(url, "GET", "/market")
         assert (status, market["settings"]["notice_seconds"], market["settings"]["pending_seconds"]) == (200, 9, 0.5)
@@ -77,7 +77,7 @@ def test_the_command_refuses_in_one_line() -> None:
 
 @pytest.fixture
 def live() -> Iterator[tuple[Face, list[Any], threading.Event]]:
-    """Serve a market whose time passes by itself; its events are gathered as they come."""
+    """Serve a market whose time passes by itself, and collect its events."""
     settings = Settings(pending_seconds=0.05, notice_seconds=0.1, shutting_down_seconds=0.05)
     market = Market(
         clock=system_clock, offerings=default_offerings(), settings=settings, surroundings=MotoSurroundings("us-east-1")
@@ -104,7 +104,7 @@ def live() -> Iterator[tuple[Face, list[Any], threading.Event]]:
     server.stop()
 
 
-def test_time_passes_by_itself_and_events_of_one_moment_come_together(
+def test_time_passes_by_itself_and_events_of_one_moment_arrive_together(
     live: tuple[Face, list[Any], threading.Event],
 ) -> None:
     face, heard, all_gone = live
@@ -118,7 +118,7 @@ def test_time_passes_by_itself_and_events_of_one_moment_come_together(
     assert [seen.count(state) for state in ("pending", "running", "shutting-down", "terminated")] == [3, 3, 3, 3]
 
 
-def test_boto3_tries_again_when_throttled_or_cut_off(live: tuple[Face, list[Any], threading.Event]) -> None:
+def test_boto3_retries_after_throttling_and_dropped_connections(live: tuple[Face, list[Any], threading.Event]) -> None:
     face, *_ = live
     face.tell("POST", "/market/faults", {"action": "CreateFleet", "error": "RequestLimitExceeded"})
     face.tell("POST", "/market/faults", {"action": "CreateFleet", "drop_connection": True, "where": "after"})
@@ -127,7 +127,7 @@ def test_boto3_tries_again_when_throttled_or_cut_off(live: tuple[Face, list[Any]
     assert (market["calls"]["CreateFleet"], len(market["instances"])) == (3, 2)
 
 
-def test_what_the_market_does_not_sell_moto_answers_and_instances_by_another_way_are_refused(
+def test_moto_answers_other_actions_and_other_ways_to_launch_are_refused(
     live: tuple[Face, list[Any], threading.Event],
 ) -> None:
     face, *_ = live
@@ -142,7 +142,7 @@ def test_what_the_market_does_not_sell_moto_answers_and_instances_by_another_way
             call()
 
 
-def test_many_callers_at_once_never_take_more_than_there_is(live: tuple[Face, list[Any], threading.Event]) -> None:
+def test_many_callers_launch_no_more_than_the_capacity(live: tuple[Face, list[Any], threading.Event]) -> None:
     face, *_ = live
     face.offer("*", capacity=1)
     requests = [face.request(1) for _ in range(8)]

@@ -1,4 +1,4 @@
-"""Tags that EC2 refuses, on both faces of the market: by key, by number, and those that metadata cannot show."""
+"""Tags that EC2 refuses, on both faces of the market: by key, by number, or because metadata cannot show them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def on_instances(*keys: str) -> dict[str, Any]:
 
 
 def with_tags(face: Face, template: dict[str, str], *keys: str) -> dict[str, Any]:
-    """The answer to a launch whose request puts tags on its instances."""
+    """The answer to a launch with tags for its instances."""
     request = face.request(1, zones=("us-east-1a",), template={**template, "Version": "$Latest"})
     return dict(face.ec2.create_fleet(**{**request, **on_instances(*keys)}))
 
@@ -41,14 +41,14 @@ def test_the_templates_own_tags_count_too(face: Face) -> None:
     assert codes(launch(face, create(face, **on_instances("a/b")))) == []
 
 
-def test_the_accounts_default_holds_where_a_template_says_nothing(face: Face) -> None:
+def test_the_accounts_default_holds_if_a_template_does_not_say(face: Face) -> None:
     face.tell("PUT", "/market/account", {"instance_metadata_tags": "enabled"})
     assert codes(with_tags(face, create(face), "a/b")) == ["InvalidParameterValue"]
     assert codes(with_tags(face, create(face, **HIDDEN), "a/b")) == []
 
 
 @pytest.mark.parametrize("key", UNSHOWABLE)
-def test_nor_can_such_a_tag_be_put_on_a_running_instance(face: Face, key: str) -> None:
+def test_such_a_tag_cannot_be_added_to_a_running_instance_either(face: Face, key: str) -> None:
     shown, hidden = (launched(launch(face, create(face, **data)))[0] for data in (SHOWN, HIDDEN))
     assert refused(face.ec2.create_tags, Resources=[hidden, shown], Tags=tags("team", key)) == "InvalidParameterValue"
     face.ec2.create_tags(Resources=[hidden], Tags=tags(key))
@@ -66,7 +66,7 @@ def test_more_than_fifty_tags_are_refused_and_aws_own_do_not_count(face: Face) -
 
 
 @pytest.mark.parametrize("tag", [("aws:x", "1"), ("k" * 128, "1"), ("k", "v" * 257), ("", "1")])
-def test_tags_that_nothing_may_carry_are_refused_everywhere(face: Face, tag: tuple[str, str]) -> None:
+def test_tags_that_no_resource_may_have_are_refused_everywhere(face: Face, tag: tuple[str, str]) -> None:
     (one,) = launched(launch(face, create(face)))
     wrong = [{"Key": tag[0], "Value": tag[1]}]
     assert refused(face.ec2.create_tags, Resources=[one], Tags=wrong) == "InvalidParameterValue"

@@ -1,4 +1,4 @@
-"""Launch templates and what a launch takes from them, on both faces of the market."""
+"""Launch templates and launches from them, on both faces of the market."""
 
 import base64
 from itertools import count
@@ -13,7 +13,7 @@ _numbers = count(1)
 
 
 def create(face: Face, name: str | None = None, **data: Any) -> dict[str, str]:
-    """Create a template and return how a request names it."""
+    """Create a template and return its reference for requests."""
     name = name or f"template-{next(_numbers)}"
     face.ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData={"ImageId": "ami-1", **data})
     return {"LaunchTemplateName": name}
@@ -47,7 +47,7 @@ def refused(call: Any, **params: Any) -> str:
     return str(raised.value.response["Error"]["Code"])
 
 
-def test_a_template_is_created_once_under_its_name(face: Face) -> None:
+def test_a_name_of_a_template_is_used_once(face: Face) -> None:
     name = f"template-{next(_numbers)}"
     request = {"LaunchTemplateName": name, "LaunchTemplateData": {"ImageId": "ami-1"}, "ClientToken": name}
     first = face.ec2.create_launch_template(**request)["LaunchTemplate"]
@@ -60,7 +60,7 @@ def test_a_template_is_created_once_under_its_name(face: Face) -> None:
     assert refused(face.ec2.create_launch_template, **other) == "InvalidLaunchTemplateName.AlreadyExistsException"
 
 
-def test_a_version_is_created_once_under_its_token(face: Face) -> None:
+def test_a_repeated_token_creates_one_version(face: Face) -> None:
     template = create(face)
     request = {**template, "LaunchTemplateData": {"ImageId": "ami-2"}, "ClientToken": template["LaunchTemplateName"]}
     assert [face.ec2.create_launch_template_version(**request)["LaunchTemplateVersion"]["VersionNumber"]] * 2 == [2, 2]
@@ -70,7 +70,7 @@ def test_a_version_is_created_once_under_its_token(face: Face) -> None:
     assert refused(face.ec2.create_launch_template_version, **request) == "IdempotentParameterMismatch"
 
 
-def test_a_version_takes_over_what_its_source_has(face: Face) -> None:
+def test_a_version_inherits_from_its_source(face: Face) -> None:
     template = create(face, KeyName="mine", InstanceType="m5.large")
     face.ec2.create_launch_template_version(**template, SourceVersion="1", LaunchTemplateData={"KeyName": "yours"})
     (one,) = face.ec2.describe_launch_template_versions(**template, Versions=["2"])["LaunchTemplateVersions"]
@@ -123,7 +123,7 @@ def test_templates_come_in_pages(face: Face) -> None:
         ({"LaunchTemplateId": "lt-0123456789abcdef0"}, "InvalidLaunchTemplateId.NotFound"),
     ],
 )
-def test_what_is_not_there_has_its_code(face: Face, which: dict[str, str], code: str) -> None:
+def test_missing_templates_and_versions_have_their_error_codes(face: Face, which: dict[str, str], code: str) -> None:
     data = {"LaunchTemplateData": {"ImageId": "ami-1"}}
     assert refused(face.ec2.create_launch_template_version, **which, **data) == code
     assert refused(face.ec2.describe_launch_template_versions, **which) == code
@@ -135,7 +135,7 @@ def test_what_is_not_there_has_its_code(face: Face, which: dict[str, str], code:
     assert missing == "InvalidLaunchTemplateId.VersionNotFound"
 
 
-def test_versions_are_listed_newest_first_by_number_and_by_sign(face: Face) -> None:
+def test_versions_are_listed_newest_first_by_number_and_by_alias(face: Face) -> None:
     template = create(face)
     add(face, template)
     add(face, template)
@@ -180,7 +180,7 @@ def test_a_deleted_number_is_not_used_again_and_the_default_version_stays(face: 
         (["2", "x"], "Invalid value for version: x"),
     ],
 )
-def test_the_default_version_or_what_is_none_fails_the_whole_deletion(
+def test_the_default_version_or_an_invalid_one_fails_the_whole_deletion(
     face: Face, versions: list[str], text: str
 ) -> None:
     template = create(face)
@@ -213,11 +213,11 @@ def test_a_token_is_used_up_by_new_versions_and_by_deletion(face: Face) -> None:
         ({"Versions": ["0"]}, "InvalidParameterValue"),
     ],
 )
-def test_a_question_for_versions_that_makes_no_sense_is_refused(face: Face, asked: dict[str, Any], code: str) -> None:
+def test_an_inconsistent_request_for_versions_is_refused(face: Face, asked: dict[str, Any], code: str) -> None:
     assert refused(face.ec2.describe_launch_template_versions, **create(face), **asked) == code
 
 
-def test_what_does_not_exist_is_warned_of_and_kept(face: Face) -> None:
+def test_references_to_missing_things_are_kept_with_a_warning(face: Face) -> None:
     face.tell("PUT", "/market/missing", {"ids": ["sg-gone", "key-gone", "ami-gone"]})
     name = f"template-{next(_numbers)}"
     data = {"ImageId": "ami-gone", "KeyName": "key-gone", "InstanceType": "not-real", "SecurityGroupIds": ["sg-gone"]}
@@ -235,7 +235,7 @@ def test_what_does_not_exist_is_warned_of_and_kept(face: Face) -> None:
     assert "Warning" not in answer
 
 
-def test_new_templates_and_versions_are_shown_after_the_lag(face: Face) -> None:
+def test_new_templates_and_versions_are_visible_after_the_lag(face: Face) -> None:
     name = f"template-{next(_numbers)}"
     tags = [{"ResourceType": "launch-template", "Tags": [{"Key": "lag", "Value": name}]}]
     by_tag = {"Filters": [{"Name": "tag:lag", "Values": [name]}]}
@@ -260,7 +260,7 @@ def test_new_templates_and_versions_are_shown_after_the_lag(face: Face) -> None:
     assert len(launched(face.ec2.create_fleet(**request))) == 1
 
 
-def test_data_that_is_wrong_in_itself_is_refused(face: Face) -> None:
+def test_invalid_template_data_are_refused(face: Face) -> None:
     def code(**data: Any) -> str:
         name = f"template-{next(_numbers)}"
         return refused(face.ec2.create_launch_template, LaunchTemplateName=name, LaunchTemplateData=data)
@@ -273,7 +273,7 @@ def test_data_that_is_wrong_in_itself_is_refused(face: Face) -> None:
     assert code(TagSpecifications=wrong) == "InvalidParameterValue"
 
 
-def test_each_sign_launches_its_version(face: Face) -> None:
+def test_each_version_alias_launches_its_version(face: Face) -> None:
     template = create(face, ImageId="ami-1")
     add(face, template, ImageId="ami-2")
     add(face, template, ImageId="ami-3")
@@ -288,7 +288,7 @@ def test_each_sign_launches_its_version(face: Face) -> None:
     assert tags["aws:ec2launchtemplate:version"] == "2"
 
 
-def test_an_instance_is_what_its_template_says_and_the_requests_tags_win(face: Face) -> None:
+def test_an_instance_follows_its_template_and_the_requests_tags_win(face: Face) -> None:
     tags = [{"Key": "spotpools:pool", "Value": "template's"}, {"Key": "team", "Value": "vision"}]
     template = create(
         face,
@@ -316,7 +316,7 @@ def test_an_override_may_name_another_image(face: Face) -> None:
     assert shown(face, face.ec2.create_fleet(**request))["ImageId"] == "ami-9"
 
 
-def test_a_parameter_stands_for_an_image(face: Face) -> None:
+def test_a_parameter_can_name_an_image(face: Face) -> None:
     face.tell("PUT", "/market/parameters", {"parameters": {"/mine": "ami-7", "/wrong": "snap-1"}})
     public = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-"
     types = {"/mine": "m5.large", public + "x86_64": "m5.large", public + "arm64": "m7g.large"}
@@ -353,7 +353,7 @@ def test_a_type_of_another_architecture_than_the_image_fails_alone(face: Face) -
         ({"KeyName": "key-gone"}, "InvalidKeyPair.NotFound"),
     ],
 )
-def test_what_a_template_names_and_is_not_there_is_an_entry_for_each_override(
+def test_missing_references_of_a_template_are_an_error_entry_for_each_override(
     face: Face, data: dict[str, Any], code: str
 ) -> None:
     template = {**create(face, **data), "Version": "1"}
@@ -375,7 +375,7 @@ def test_more_security_groups_than_the_account_allows_are_refused(face: Face, in
     assert len(launched(launch(face, template))) == 1
 
 
-def test_groups_beside_interfaces_are_refused(face: Face) -> None:
+def test_security_groups_together_with_interfaces_are_refused(face: Face) -> None:
     interface = {"DeviceIndex": 0, "AssociatePublicIpAddress": True}
     answer = launch(face, create(face, SecurityGroupIds=["sg-1"], NetworkInterfaces=[interface]))
     assert (codes(answer), launched(answer)) == (["InvalidParameterCombination"], [])

@@ -1,4 +1,4 @@
-"""How long things take: quick for tests, or as on a real account, drawn for each instance."""
+"""Durations: short for tests, or as on a real account, drawn for each instance."""
 
 from collections import Counter
 
@@ -33,7 +33,7 @@ def test_a_profile_is_set_in_one_go_and_changed_from_there(face: Face) -> None:
         assert face.control("PUT", "/market/settings", wrong)[0] == 400
 
 
-def test_new_ids_are_seen_after_up_to_six_seconds_by_each_action_for_itself(slow: Face) -> None:
+def test_each_action_sees_new_ids_after_up_to_six_seconds(slow: Face) -> None:
     face = slow
     ids = launched(face.launch(MANY))
     first: dict[str, dict[str, int]] = {"describe_instances": {}, "describe_instance_status": {}}
@@ -52,7 +52,7 @@ def test_new_ids_are_seen_after_up_to_six_seconds_by_each_action_for_itself(slow
     assert by_listing != by_status
 
 
-def test_what_is_launched_runs_within_seconds_is_checked_within_minutes_and_ends_in_half_of_one(slow: Face) -> None:
+def test_instances_run_within_seconds_pass_checks_within_minutes_and_end_within_half_a_minute(slow: Face) -> None:
     face = slow
     ids = launched(face.launch(MANY))
     face.clock.forward(16)
@@ -70,7 +70,7 @@ def test_what_is_launched_runs_within_seconds_is_checked_within_minutes_and_ends
     assert seen(face) == {"terminated": MANY}
 
 
-def test_a_state_may_step_back_for_a_moment(slow: Face) -> None:
+def test_a_state_may_go_back_for_a_moment(slow: Face) -> None:
     face = slow
     ids = launched(face.launch(MANY))
     face.clock.forward(60)
@@ -86,7 +86,7 @@ def test_a_state_may_step_back_for_a_moment(slow: Face) -> None:
     assert {states[-1] for states in history.values()} == {"terminated"}
 
 
-def test_an_ending_instance_has_no_network_any_more(face: Face) -> None:
+def test_an_ending_instance_shows_no_network(face: Face) -> None:
     (one,) = launched(face.launch(1))
     face.settle()
     assert instances(face.ec2.describe_instances())[0]["SubnetId"] == face.subnet("us-east-1a")
@@ -97,7 +97,7 @@ def test_an_ending_instance_has_no_network_any_more(face: Face) -> None:
     assert shown["NetworkInterfaces"] == []
 
 
-def test_an_instance_takes_commands_once_its_agent_is_up(slow: Face) -> None:
+def test_an_instance_accepts_commands_once_its_agent_runs(slow: Face) -> None:
     face = slow
     ids = launched(face.launch(1))
     face.clock.forward(9)
@@ -108,7 +108,7 @@ def test_an_instance_takes_commands_once_its_agent_is_up(slow: Face) -> None:
     face.ssm.send_command(**request)
 
 
-def test_a_pool_keeps_its_size_at_these_times() -> None:
+def test_a_pool_keeps_its_size_with_these_times() -> None:
     world = World()
     world.market.settings = Settings.aws()
     world.edit(target_size=6, max_instances=12, drain_command=SAVE)

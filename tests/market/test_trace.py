@@ -1,4 +1,4 @@
-"""Recorded markets: reading them, the best any policy could have had, and playing them."""
+"""Recorded markets: how they are read and played, and the best result that a policy could reach."""
 
 import gzip
 import os
@@ -28,7 +28,7 @@ time,type,zone,available,price
 2023-01-01T06:00:00Z,p3.2xlarge,us-east-1d,1,1.30
 2023-01-01T00:00:00Z,p3.2xlarge,us-west-2a,1,0.50
 """
-"""Ten hours: c is open for the first four; d opens at two and costs more than 1.20 from six on."""
+"""Ten hours: zone c is open for four hours; d opens after two and costs more than 1.20 after six."""
 
 P3 = "spot-availability/p3.2xlarge_9az_2023-02-16_195s.csv.gz"
 
@@ -45,13 +45,13 @@ def recorded(zones: str) -> Trace:
     return read_trace(Path(folder) / P3, zones=zones)
 
 
-def test_a_trace_keeps_the_changes_of_the_zones_asked_for() -> None:
+def test_a_trace_keeps_the_changes_of_the_requested_zones() -> None:
     trace = hand_written()
     assert {key[1]: len(points) for key, points in trace.series.items()} == {"us-east-1c": 2, "us-east-1d": 3}
     assert (trace.start.hour, trace.end.hour) == (0, 10)
 
 
-def test_a_window_starts_with_what_held_then() -> None:
+def test_a_window_starts_with_the_state_at_its_start() -> None:
     window = hand_written().window(datetime(2023, 1, 1, 3, tzinfo=UTC), hours=2)
     assert [(point.at.hour, point.available) for point in window.series["p3.2xlarge", "us-east-1c"]] == [
         (3, True),
@@ -75,7 +75,7 @@ def test_the_best_share_counts_the_time_in_which_enough_zones_are_open(cap: str,
     assert best_share(hand_written(), Decimal(cap), wanted=wanted) == Decimal(share)
 
 
-def test_a_gzipped_trace_reads_alike(tmp_path: Path) -> None:
+def test_a_gzipped_trace_is_read_the_same_way(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv.gz"
     path.write_bytes(gzip.compress(HAND_WRITTEN.encode()))
     assert read_trace(path, zones="us-east-1") == hand_written()
@@ -91,26 +91,26 @@ def test_a_gzipped_trace_reads_alike(tmp_path: Path) -> None:
         ("time,type,zone,available,price", "no row"),
     ],
 )
-def test_what_is_no_trace_is_refused_with_its_line(wrong: str, says: str) -> None:
+def test_an_invalid_trace_is_refused_with_its_line(wrong: str, says: str) -> None:
     with pytest.raises(TraceError, match=says):
         parse_trace(wrong.splitlines())
 
 
 @pytest.mark.parametrize(("zones", "share"), [("us-east-1", "0.715"), ("us-east-2", "0.808"), ("us-west-2", "0.961")])
 def test_the_best_share_of_the_recorded_markets_is_the_share_stated_with_them(zones: str, share: str) -> None:
-    # It was stated by ticks; by time, which the ticks divide unevenly, it differs in the fourth place.
+    # The stated share counts ticks, which are not equally long. By time the fourth digit differs.
     assert abs(best_share(recorded(zones), Decimal("3.06")) - Decimal(share)) < Decimal("0.001")
 
 
-def test_a_cap_of_1_20_halves_what_can_be_had_in_us_east_1() -> None:
+def test_a_cap_of_1_20_halves_the_best_share_in_us_east_1() -> None:
     trace = recorded("us-east-1")
     capped, uncapped = best_share(trace, Decimal("1.20")), best_share(trace, Decimal("3.06"))
     assert Decimal(0) < capped < uncapped
 
 
-def test_playing_follows_availability_and_price_and_interrupts_whom_they_hit() -> None:
+def test_a_replay_follows_availability_and_price_and_interrupts_instances() -> None:
     face = in_process()
-    market = face.ec2._market  # noqa: SLF001  # the test plays the server's part
+    market = face.ec2._market  # noqa: SLF001  # the test acts as the server
     play(market, hand_written(), speed=3600)
     two = launched(face.launch(2, zones=("us-east-1c",), types=("p3.2xlarge",), max_price="1.20"))
     assert len(two) == 2
@@ -125,7 +125,7 @@ def test_playing_follows_availability_and_price_and_interrupts_whom_they_hit() -
     assert [entry["cause"] for entry in notices] == ["capacity", "capacity", "price"]
 
 
-def test_playing_closes_the_zones_that_the_trace_does_not_cover() -> None:
+def test_a_replay_closes_zones_that_the_trace_does_not_cover() -> None:
     market = Market(clock=ManualClock(), offerings=default_offerings())
     play(market, hand_written(), speed=1)
     rooms = {zone: one.capacity for (kind, zone), one in market.offerings.items() if kind == "p3.2xlarge"}
@@ -141,7 +141,7 @@ def test_a_type_new_to_the_market_needs_its_on_demand_price() -> None:
     assert len(market.offerings) == 2
 
 
-def test_a_recorded_day_plays_in_minutes_and_tells_where_it_is(tmp_path: Path) -> None:
+def test_a_recorded_day_plays_in_minutes_and_shows_its_position(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
     path.write_text(HAND_WRITTEN)
     face = in_process()

@@ -1,4 +1,4 @@
-"""Volumes that a launch template asks for and EC2 does not make, on both faces of the market."""
+"""Volumes of launch templates that EC2 refuses, on both faces of the market."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def root(**ebs: Any) -> list[dict[str, Any]]:
         ({"VolumeType": "gp2", "VolumeSize": 8, "Iops": 100}, "InvalidParameterCombination", "not supported for gp2"),
     ],
 )
-def test_a_volume_that_cannot_be_made_is_an_entry_of_the_launch(
+def test_a_volume_that_cannot_be_created_is_an_error_entry_of_the_launch(
     face: Face, ebs: dict[str, Any], code: str, text: str
 ) -> None:
     answer = launch(face, create(face, BlockDeviceMappings=root(**ebs)))
@@ -49,5 +49,5 @@ def test_a_volume_that_cannot_be_made_is_an_entry_of_the_launch(
         [{"DeviceName": "/dev/sdf", "VirtualName": "ephemeral0"}],
     ],
 )
-def test_what_ec2_makes_is_launched(face: Face, mappings: list[dict[str, Any]]) -> None:
+def test_a_volume_that_ec2_creates_is_launched(face: Face, mappings: list[dict[str, Any]]) -> None:
     assert len(launched(launch(face, create(face, BlockDeviceMappings=mappings)))) == 1

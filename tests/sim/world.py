@@ -34,7 +34,7 @@ from lambdas.tick import tick
 from localcloud.market.model.clock import ManualClock
 from localcloud.market.model.instances import Instance, ending_by_itself
 from localcloud.market.model.market import Market
-from localcloud.market.model.offerings import Machine, Offering
+from localcloud.market.model.offerings import Hardware, Offering
 from localcloud.market.model.settings import Boot
 from localcloud.market.model.settings import Settings as MarketSettings
 from localcloud.market.model.surroundings import PlainSurroundings
@@ -654,9 +654,9 @@ class World:
         self.market.settings = self.market.settings.changed({"describe_lag_seconds": seconds})
 
 
-def _machine(instance_type: str) -> Machine:
+def _machine(instance_type: str) -> Hardware:
     _, gib, gpus, gpu_name = TYPES[instance_type]
-    return Machine(
+    return Hardware(
         memory_mib=gib * 1024, architecture="arm64" if instance_type == ARM else "x86_64", gpus=gpus, gpu_name=gpu_name
     )
 

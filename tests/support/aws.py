@@ -1,4 +1,4 @@
-"""``python -m tests.support.aws``: as much of the AWS CLI as the documents use, so that tests need no other program.
+"""``python -m tests.support.aws``: the part of the AWS CLI that the documents use, so that tests need no other program.
 
 Services, operations and options are looked up in botocore's models, as the AWS CLI does.
 """
@@ -16,12 +16,12 @@ import jmespath  # type: ignore[import-untyped]  # jmespath ships no types
 from botocore import xform_name
 
 RENAMED = {"notification-endpoint": "endpoint"}
-"""Options that have another name than their parameter, since the AWS CLI has an option of that name itself."""
+"""Options whose name differs from their parameter, because the AWS CLI itself has an option of that name."""
 PAIR = re.compile(r"(\w+)=([^=]*)(?:,(?=\w+=)|$)")
 
 
 def main(service: str, operation: str, *words: str) -> None:
-    """Call it and print the answer; a service, operation or option that does not exist is an error."""
+    """Make the call and print the answer. An unknown service, operation or option is an error."""
     client: Any = boto3.client(service)
     names = {xform_name(name, "-"): name for name in client.meta.service_model.operation_names}
     shape = client.meta.service_model.operation_model(names[operation]).input_shape
@@ -31,11 +31,11 @@ def main(service: str, operation: str, *words: str) -> None:
     named = {members[RENAMED.get(name, name)]: given for name, given in told.items()}
     asked = {name: value(shape.members[name], given) for name, given in named.items()}
     answer = getattr(client, xform_name(names[operation]))(**asked)
-    print(json.dumps(jmespath.search(query, answer) if query else answer, default=str, indent=2))  # noqa: T201  its answer
+    print(json.dumps(jmespath.search(query, answer) if query else answer, default=str, indent=2))  # noqa: T201  the answer
 
 
 def options(words: tuple[str, ...]) -> dict[str, list[str]]:
-    """Each option with the words that follow it."""
+    """Each option with its words."""
     found: dict[str, list[str]] = {}
     for is_name, several in groupby(words, key=lambda word: word.startswith("--")):
         if is_name:
@@ -46,7 +46,7 @@ def options(words: tuple[str, ...]) -> dict[str, list[str]]:
 
 
 def value(shape: Any, given: list[str]) -> Any:
-    """The words of an option as its shape takes them: JSON, Name=Value pairs, or plain."""
+    """The value of an option for its shape, from JSON, Name=Value pairs, or plain words."""
     if not given:
         return True
     if given[0].startswith(("{", "[")):

@@ -1,4 +1,4 @@
-"""EC2 as one of the functions sees it: a client with the credentials under which the local cloud runs the function."""
+"""EC2 as a function sees it: a client with the credentials that the local cloud gives the function."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ministack.core.lambda_runtime import execution_credentials
 
 
 def ec2_as(function: Mapping[str, Any], url: str) -> Any:
-    """An EC2 client of a function, given by its configuration as Lambda tells it; it repeats nothing."""
+    """An EC2 client of a function, from the function's configuration in Lambda. It does not retry."""
     return client_as(function, url, "ec2")
 
 
 def client_as(function: Mapping[str, Any], url: str, service: str) -> Any:
-    """The same of any service."""
+    """The same for any service."""
     with patch.object(app, "AUTH", new=True):  # as in the cloud: without it functions have no credentials of their own
         credentials = execution_credentials(dict(function))
     return boto3.client(

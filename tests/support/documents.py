@@ -1,4 +1,4 @@
-"""The code blocks of README.md and docs, and what becomes of each command in them.
+"""The code blocks of README.md and docs, and how each command in them is tested.
 
 A command is either tried on the local cloud (tests/e2e/test_documents.py) or named here with the reason why it is not.
 """
@@ -56,9 +56,9 @@ aws cloudformation describe-stack-resources --stack-name spotpools \
   --query "StackResources[?ResourceType=='AWS::SQS::Queue'].[LogicalResourceId,PhysicalResourceId]" --output text
   QueuesTickDead
 """
-"""What is tried on the local cloud in this order, and below each command what its answer must hold.
+"""The commands that are tried on the local cloud, in this order, each with what its answer must contain.
 
-The shell has read .localcloud/env and has the README's pool.yaml beside it; POOL stands for that pool.
+The shell has read .localcloud/env, and the README's pool.yaml is in its folder. POOL stands for that pool.
 """
 
 ELSEWHERE = {
@@ -82,7 +82,7 @@ ELSEWHERE = {
 
 @dataclass(frozen=True)
 class Block:
-    """One code block and where it stands."""
+    """A code block and its place."""
 
     document: str
     line: int
@@ -104,7 +104,7 @@ def blocks() -> Iterator[Block]:
 
 
 def commands(text: str) -> list[str]:
-    """The commands of a block without comments, each on one line; where some have a prompt the rest is output."""
+    """The commands of a block, one a line, without comments. If some have a prompt, the rest is output."""
     lines = [COMMENT.sub("", line).rstrip() for line in _joined(text)]
     if any(line.startswith("$ ") for line in lines):
         return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
@@ -112,7 +112,7 @@ def commands(text: str) -> list[str]:
 
 
 def session() -> dict[str, str]:
-    """What is tried, and what its answer must hold."""
+    """Each command to try, with what its answer must contain."""
     tried: dict[str, str] = {}
     for line in filter(None, _joined(SESSION)):
         if line.startswith("  "):

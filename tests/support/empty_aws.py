@@ -1,4 +1,4 @@
-"""An AWS that behaves and holds nothing yet: ministack as a process of this machine."""
+"""An empty AWS: ministack as a process of this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AW
 
 @contextmanager
 def empty_aws(folder: Path, **more: str) -> Iterator[str]:
-    """Start one, with ``more`` in its environment; its URL."""
+    """Start it, with ``more`` in its environment. Yields its URL."""
     port = port_to_use(0)
     url = f"http://{HOST}:{port}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
@@ -40,7 +40,7 @@ def empty_aws(folder: Path, **more: str) -> Iterator[str]:
 
 
 def client_of(service: str, url: str) -> Any:
-    """A client of a service there."""
+    """A client of a service of it."""
     return boto3.client(
         service, endpoint_url=url, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
     )
@@ -48,7 +48,7 @@ def client_of(service: str, url: str) -> Any:
 
 def answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=1) as answer:  # noqa: S310  the server just started
+        with urllib.request.urlopen(url, timeout=1) as answer:  # noqa: S310  our own server
             return bool(answer.status == 200)
     except OSError:
         return False

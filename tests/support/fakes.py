@@ -1,4 +1,4 @@
-"""In-memory tables and queue that keep the ports' contracts, as tests/contract checks, and the market behind them."""
+"""In-memory tables and queue that keep the ports' contracts (checked by tests/contract), and a world with a market."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from localcloud.market.model.settings import Settings as MarketSettings
 from localcloud.market.model.surroundings import PlainSurroundings
 
 ITEM_LIMIT = 400 * 1024
-"""Bytes of an item that DynamoDB takes."""
+"""DynamoDB's limit for an item, in bytes."""
 
 EXPRESSION_LIMIT = 4 * 1024
-"""Bytes of an expression that DynamoDB takes."""
+"""DynamoDB's limit for an expression, in bytes."""
 
 STACK = "test"
 TEMPLATE = "test-default"
@@ -61,7 +61,7 @@ class MemoryPools:
 
 
 class MemoryStatuses:
-    """Statuses in a dict, with the lease, the fence and the dirty mark of the real table; counts its writes."""
+    """Statuses in a dict, with the lease, the fence and the dirty mark of the real table. It counts writes."""
 
     def __init__(self, clock: ManualClock, lease_seconds: int = 75) -> None:
         self.clock = clock
@@ -134,7 +134,7 @@ class MemoryStatuses:
         self._put(lease.pool_name, after.model_copy(update={"notices": notices}))
 
     def _put(self, pool_name: str, status: Status) -> None:
-        """Through JSON, as the real table: what it does not keep, or not take, must not survive here either."""
+        """Convert through JSON, so that values that the real table loses or refuses are lost or refused here too."""
         written = status.model_dump_json(exclude_none=True)
         if len(written.encode()) > ITEM_LIMIT:
             raise _refused("Item size to update has exceeded the maximum allowed size")
@@ -163,11 +163,11 @@ def _refused(text: str) -> ClientError:
 
 
 LARGEST_EVENTS = 1_000_000
-"""Bytes that PutEvents takes in one call."""
+"""PutEvents' limit for a call, in bytes."""
 
 
 class MemoryBus:
-    """EventBridge's default bus as a list of details; ``refusing`` makes it refuse every entry."""
+    """EventBridge's default bus as a list of details. With ``refusing`` it refuses every entry."""
 
     def __init__(self) -> None:
         self.details: list[dict[str, Any]] = []
@@ -183,7 +183,7 @@ class MemoryBus:
 
 
 class MemoryQueue:
-    """The due queue as a list of names; what is to come later is another one, with its moments."""
+    """The due queue as a list of names. Delayed messages are in another list, with their times."""
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
@@ -198,7 +198,7 @@ class MemoryQueue:
 
 
 def offering(instance_type: str, zone: str, capacity: int = 10, price: str = "0.5", on_demand: str = "2") -> Offering:
-    """An offering with room and a price."""
+    """An offering with capacity and a price."""
     return Offering(
         instance_type=instance_type,
         zone=zone,
@@ -210,13 +210,13 @@ def offering(instance_type: str, zone: str, capacity: int = 10, price: str = "0.
 
 
 def fleet_of(client: Any, clock: Any, pricing: Any = None, **settings: Any) -> Ec2Fleet:
-    """The real adapter over a client of the market."""
+    """The real adapter with a client of the market."""
     offerings = Offerings(client, pricing, default_subnets=(), region="us-east-1", clock=clock)
     return Ec2Fleet(client, stack=STACK, default_launch_template=TEMPLATE, offerings=offerings, **settings)
 
 
 class World:
-    """The control plane on a market, in one process, on a clock that moves when told."""
+    """The control plane with a market, in one process, on a manual clock."""
 
     def __init__(self, *offerings: Offering, zones: str = "abc", **settings: Any) -> None:
         self.clock = ManualClock()
@@ -251,12 +251,12 @@ class World:
         )
 
     def edit(self, pool_name: str = "p", **attributes: Any) -> None:
-        """Put an item, as a user would, and reconcile it."""
+        """Write an item, like a user, and reconcile its pool."""
         self.put(pool_name, **attributes)
         reconcile(pool_name, self.plane)
 
     def put(self, pool_name: str = "p", **attributes: Any) -> None:
-        """Put an item whose edit nobody hears of; a type is given unless the item names one."""
+        """Write an item without an event. If the item has no type, it gets one."""
         typed = {"instance_types": ["g5.xlarge"]} if "instance_type" not in attributes else {}
         self.pools.items[pool_name] = {"pool_name": pool_name, **typed, **attributes}
 
@@ -266,14 +266,14 @@ class World:
         reconcile(pool_name, self.plane)
 
     def tick(self) -> None:
-        """One tick, and a reconcile of every pool that it found due."""
+        """Run a tick, and reconcile every pool that it found due."""
         tick(self.plane)
         due, self.queue.waiting = self.queue.waiting, []
         for pool_name in due:
             reconcile(pool_name, self.plane)
 
     def forward(self, seconds: float, *, deliver: bool = True) -> None:
-        """Let time pass; EC2's events arrive unless they are to be lost, and so does what is due by the queue."""
+        """Let time pass. EC2's events arrive unless they are set to be lost, and so do due messages of the queue."""
         end = self.clock() + timedelta(seconds=seconds)
         while deliver and self.queue.delayed and min(self.queue.delayed)[0] <= end:
             at, pool_name = min(self.queue.delayed)
@@ -287,13 +287,13 @@ class World:
         self.hear(self.market.advance() if deliver else [])
 
     def minutes(self, number: int) -> None:
-        """Let so many minutes pass, with a tick at the end of each."""
+        """Let minutes pass, with a tick at the end of each."""
         for _ in range(number):
             self.forward(60)
             self.tick()
 
     def hear(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """Take events as the notices function does."""
+        """Handle events as the notices function does."""
         parsed = [parse_ec2_event(json.dumps(event)) for event in events]
         seen = whose(parsed, self.plane)
         touched: dict[str, None] = {}
@@ -303,13 +303,13 @@ class World:
             reconcile(pool_name, self.plane)
 
     def recommend_rebalance(self, *instance_ids: str) -> None:
-        """Tell of instances that they are at risk."""
-        for victim in self.market.named_victims(instance_ids):
-            self.market.recommend_rebalance(victim)
+        """Send rebalance recommendations for instances."""
+        for instance in self.market.live_spot_named(instance_ids):
+            self.market.recommend_rebalance(instance)
         self.hear(self.market.advance())
 
     def announce_maintenance(self, *instance_ids: str, **told: Any) -> list[str]:
-        """Have AWS Health tell of maintenance of instances; the ARNs of its events."""
+        """Let AWS Health announce maintenance of instances. Returns the ARNs of its events."""
         code, then = "AWS_EC2_INSTANCE_REBOOT_MAINTENANCE_SCHEDULED", self.clock() + timedelta(days=14)
         arns = [
             self.market.announce_maintenance(one, code, "scheduledChange", then, **told)
@@ -319,13 +319,13 @@ class World:
         return arns
 
     def interrupt(self, *instance_ids: str) -> None:
-        """Give instances their two-minute notice."""
-        for victim in self.market.named_victims(instance_ids):
-            self.market.notice(victim, self.clock(), cause="capacity")
+        """Send two-minute interruption notices to instances."""
+        for instance in self.market.live_spot_named(instance_ids):
+            self.market.notice(instance, self.clock(), cause="capacity")
         self.hear(self.market.advance())
 
     def fault(self, **fault: Any) -> None:
-        """Lay a fault in the way of the next calls."""
+        """Inject a fault into the next calls."""
         self.market.faults.append(Fault(**fault))
 
     def set_all(self, **changes: Any) -> None:
@@ -334,7 +334,7 @@ class World:
             self.market.set_offering(instance_type, zone, **changes)
 
     def alive(self, pool_name: str = "p") -> list[str]:
-        """Ids of the pool's instances that EC2 has pending or running."""
+        """Ids of the pool's pending and running instances in EC2."""
         self.market.catch_up()
         return [
             one.id
@@ -343,7 +343,7 @@ class World:
         ]
 
     def ready(self, pool_name: str = "p") -> list[str]:
-        """Ids of the pool's instances that do their work by the market's own books: running, all checks passed."""
+        """Ids of the pool's instances that are ready by the market's own state: running, with all checks passed."""
         alive = [self.market.instances[id_] for id_ in self.alive(pool_name)]
         return [one.id for one in alive if health(self.market, one, one.state, self.clock()) == ("ok", "ok")]
 
@@ -358,6 +358,6 @@ class World:
 
 
 def apart_from_costs(calls: Counter[str]) -> Counter[str]:
-    """The calls without those by which a tick looks what the whole fleet costs, at most one in five minutes."""
+    """The calls without those for the cost of the whole fleet, which a tick makes at most every five minutes."""
     assert calls["DescribeSpotPriceHistory"] <= calls["DescribeInstances"] / COST_EVERY
     return Counter({name: n for name, n in calls.items() if name not in ("DescribeSpotPriceHistory", "GetProducts")})

@@ -1,7 +1,7 @@
-"""``python -m tests.support.first_contact`` (``make first-contact``): the first minutes of somebody new, timed.
+"""``python -m tests.support.first_contact`` (``make first-contact``): times the first minutes of a new user.
 
-In a fresh clone of what is committed, with nothing installed: the demo, the local cloud, a first pool that cannot be
-filled, and the reason why. Each step must succeed; what a person reads and types in between is not in the times.
+In a new clone of the last commit, with nothing installed: the demo, the local cloud, a first pool that cannot be
+filled, and the reason why. Each step must succeed. The times do not include reading and typing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ INSTALLS = "installing everything, deploying and playing the story"
 
 
 def main() -> None:
-    """Take the steps; raises CalledProcessError or TimeoutError at the first that fails."""
+    """Do the steps. Raises CalledProcessError or TimeoutError at the first that fails."""
     begun = monotonic()
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "spotpools"
@@ -32,9 +32,7 @@ def main() -> None:
             subprocess.run(["/usr/bin/env", "git", "clone", "--quiet", str(ROOT), str(clone)], check=True)  # noqa: S603  our own repository
         with timed(f"make demo: {INSTALLS}"):
             played = shell("make demo", clone)
-        sys.stdout.writelines(
-            f"{'':11}{line}\n" for line in played.splitlines() if line.endswith((" s.", " s in all."))
-        )
+        sys.stdout.writelines(f"{'':11}{line}\n" for line in played.splitlines() if line.endswith(" s."))
         with timed("make local: until it says Ready"):
             local = started(clone)
         try:
@@ -44,14 +42,14 @@ def main() -> None:
             with timed(f"spotpools explain mine: until it says {REASON}"):
                 until_told(clone)
         finally:
-            os.killpg(local.pid, signal.SIGTERM)  # Ctrl-C is ignored by what was started in the background
+            os.killpg(local.pid, signal.SIGTERM)  # processes in the background ignore Ctrl-C
             local.communicate()
     say(monotonic() - begun, "in all")
 
 
 @contextmanager
 def timed(what: str) -> Iterator[None]:
-    """Say how long it took."""
+    """Print how long the step took."""
     begun = monotonic()
     yield
     say(monotonic() - begun, what)
@@ -63,7 +61,7 @@ def say(seconds: float, what: str) -> None:
 
 
 def shell(command: str, folder: Path) -> str:
-    """What a command prints; if it fails, all that it said goes to standard error."""
+    """Run a command and return its output. If it fails, all output goes to standard error."""
     done = subprocess.run(  # noqa: S603  the commands above
         ["/bin/bash", "-c", command],
         cwd=folder,
@@ -80,7 +78,7 @@ def shell(command: str, folder: Path) -> str:
 
 
 def started(folder: Path) -> subprocess.Popen[str]:
-    """``make local`` once it is ready, in a process group of its own."""
+    """Start ``make local`` in its own process group, and wait until it is ready."""
     local = subprocess.Popen(
         ["/usr/bin/env", "make", "local"],
         cwd=folder,
@@ -97,7 +95,7 @@ def started(folder: Path) -> subprocess.Popen[str]:
 
 
 def until_told(folder: Path) -> None:
-    """Ask why the pool waits until the answer has the reason."""
+    """Call explain until its answer has the reason."""
     deadline = monotonic() + PATIENCE_SECONDS
     while REASON not in shell(". .localcloud/env; .venv/bin/spotpools explain mine", folder):
         if monotonic() > deadline:
@@ -105,7 +103,7 @@ def until_told(folder: Path) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Of a person who has set up nothing yet."""
+    """The environment of a user who has set up nothing yet."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SPOTPOOLS_", "VIRTUAL"))}
     return kept | {"PYTHON": getattr(sys, "_base_executable", sys.executable)}
 

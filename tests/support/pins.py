@@ -1,7 +1,7 @@
-"""``python -m tests.support.pins`` (``make pins``): writes below each pinned requirement the hashes of all its files.
+"""``python -m tests.support.pins`` (``make pins``): adds the hashes of all files to each pinned requirement.
 
-pip then installs nothing else under that name and version, whatever its index says. Change a version in a requirements
-file first; the rest of the file stays as it is.
+pip then installs only these files for that name and version. To update, first change a version in a requirements file;
+the rest of the file stays unchanged.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ def bare(text: str) -> str:
 
 
 def renewed(text: str, hashes: Mapping[str, str]) -> str:
-    """The file with these hashes, by requirement in uv's spelling."""
+    """The file with these hashes, which are given by requirement in uv's spelling."""
     return PIN.sub(lambda pin: pin[0] + hashes[spelt(pin)].rstrip("\n"), bare(text))
 
 
 def spelt(pin: re.Match[str]) -> str:
-    """A requirement as packaging tools spell its name."""
+    """A requirement with its name in the normal form of packaging tools."""
     return f"{re.sub(r'[-_.]+', '-', pin['name']).lower()}=={pin['version']}"
 
 
 def hashes_of(text: str) -> dict[str, str]:
-    """The hashes of all files of each requirement, as lines of a requirements file; uv asks the index for them."""
+    """The hashes of all files of each requirement, as lines of a requirements file. uv reads them from the index."""
     command = ["-m", "uv", "pip", "compile", "--quiet", "--no-deps", "--universal", "--python-version", OLDEST_PYTHON]
     command += ["--generate-hashes", "--no-header", "--no-annotate", "--no-emit-index-url", "-"]
     pins = "\n".join(pin[0] for pin in PIN.finditer(bare(text)))

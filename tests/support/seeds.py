@@ -1,4 +1,4 @@
-"""Seeds that nobody has seen: code is mended until those that one knows are green, so those show nothing any more."""
+"""Fresh seeds. Code is fixed until known seeds pass, so only new ones can show new faults."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ import secrets
 
 
 def fresh_seed(variable: str = "SEED") -> int:
-    """Another one each time, or what the environment variable of this name asks to repeat."""
+    """A new seed each time, or the one in the environment variable of this name, to repeat a run."""
     return int(os.environ.get(variable) or secrets.randbelow(10**9))

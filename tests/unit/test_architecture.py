@@ -1,4 +1,4 @@
-"""docs/architecture.md and CONTRIBUTING.md name files and functions: each of them exists."""
+"""Each file and function that docs/architecture.md and CONTRIBUTING.md name exists."""
 
 from __future__ import annotations
 

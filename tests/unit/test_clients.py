@@ -1,4 +1,4 @@
-"""From where the price list is asked, for each partition that AWS has."""
+"""The Region of the price list, for each partition of AWS."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ from lambdas.aws.clients import price_list_region
         ("us-gov-west-1", None),
     ],
 )
-def test_the_price_list_is_asked_in_its_own_partition_if_that_has_one(region: str, served_from: str | None) -> None:
+def test_the_price_list_of_the_own_partition_is_used_if_there_is_one(region: str, served_from: str | None) -> None:
     assert price_list_region(region) == served_from

@@ -1,4 +1,4 @@
-"""The decision, case by case: what it launches, lets go, and says."""
+"""The decision, case by case: what it launches, terminates and reports."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_instances_on_their_way_out_do_not_count(state: State) -> None:
     assert isinstance(decide(snapshot(pool(target_size=1), instance(1, state))).steps[0], Launch)
 
 
-def test_stopped_instances_are_replaced_and_let_go() -> None:
+def test_stopped_instances_are_replaced_and_terminated() -> None:
     plan = decide(snapshot(pool(target_size=1), instance(1, State.STOPPED)))
     assert plan.steps == (
         Launch(1, OFFERS, why="1 wanted, 0 there"),
@@ -105,19 +105,19 @@ class TestNotices:
         assert plan.blocker is not None
         assert plan.blocker.reason is Reason.MAX_INSTANCES
 
-    def test_it_is_never_a_victim(self) -> None:
+    def test_it_is_never_terminated_to_scale_in(self) -> None:
         plan = decide(snapshot(pool(target_size=0), instance(1), instance(2), status=self.STATUS))
         assert [step.instance_ids for step in plan.steps if isinstance(step, Terminate)] == [("i-00000002",)]
 
 
 class TestVictims:
-    def test_starting_ones_go_before_running_ones_and_old_before_young(self) -> None:
+    def test_starting_instances_go_before_running_ones_and_old_before_new(self) -> None:
         several = (instance(1), instance(2), instance(3, State.PENDING))
         (step,) = decide(snapshot(pool(target_size=1), *several)).steps
         assert isinstance(step, Terminate)
         assert step.instance_ids == ("i-00000003", "i-00000001")
 
-    def test_protected_ones_never_go(self) -> None:
+    def test_protected_instances_are_never_terminated(self) -> None:
         (step,) = decide(
             snapshot(pool(target_size=0), instance(1, tags={"spotpools:protect": "true"}), instance(2))
         ).steps
@@ -126,13 +126,13 @@ class TestVictims:
 
 
 class TestPauses:
-    def test_an_offering_in_back_off_is_left_out(self) -> None:
+    def test_an_offering_in_backoff_is_left_out(self) -> None:
         memory = Memory(backoff={"g5.xlarge/us-east-1a": Backoff(until=LATER, failures=1)})
         (step,) = decide(snapshot(pool(target_size=1), status=Status(memory=memory))).steps
         assert isinstance(step, Launch)
         assert step.offers == OFFERS[1:]
 
-    def test_all_in_back_off_waits_for_the_first_of_them(self) -> None:
+    def test_with_all_offerings_in_backoff_the_pool_waits_for_the_first(self) -> None:
         until = {offer.offering: LATER + timedelta(minutes=n) for n, offer in enumerate(OFFERS)}
         memory = Memory(backoff={key: Backoff(until=at, failures=1) for key, at in until.items()})
         plan = decide(snapshot(pool(target_size=1), status=Status(memory=memory)))
@@ -149,7 +149,7 @@ class TestPauses:
 
 class TestPrice:
     @pytest.mark.parametrize(("cap", "launches"), [("0.4", True), ("0.400", True), ("0.399999", False)])
-    def test_equal_is_enough_and_a_hair_less_is_not(self, cap: str, launches: bool) -> None:
+    def test_a_cap_equal_to_the_price_is_enough_and_any_lower_cap_is_not(self, cap: str, launches: bool) -> None:
         plan = decide(snapshot(pool(target_size=1, spot_max_price=Decimal(cap))))
         assert bool(plan.steps) is launches
 
@@ -197,7 +197,7 @@ class TestOpenAttempt:
         plan = decide(snapshot(item, instance(1, tags={"spotpools:attempt": "a"}), status=status))
         assert isinstance(plan.steps[0], Resend)
 
-    def test_it_is_dropped_once_whatever_it_launched_must_show(self) -> None:
+    def test_it_is_dropped_once_ec2_must_show_all_that_it_launched(self) -> None:
         item = pool(target_size=2)
         plan = decide(snapshot(item, status=Status(memory=Memory(attempt=self.attempt(item, minutes=10)))))
         assert (plan.steps, plan.drop_attempt) == ((), True)
@@ -209,7 +209,7 @@ def test_a_launch_is_bounded() -> None:
     assert step.count == 100
 
 
-def test_where_no_spot_is_sold_it_waits_and_can_fall_back() -> None:
+def test_without_spot_offers_it_waits_and_can_fall_back() -> None:
     item = pool(target_size=1, fallback={"after_minutes": 0})
     plan = decide(snapshot(item).offered(()))
     assert plan.blocker is not None

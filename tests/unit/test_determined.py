@@ -1,4 +1,4 @@
-"""Determined's resource pools: what is taken over, what is named as not applied, what is refused."""
+"""Determined's resource pools: what is converted, what is named as not applied, and what is refused."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def determined(**provider: Any) -> dict[str, Any]:
     return {"pool_name": "p", "provider": {"type": "aws", **provider}}
 
 
-def test_the_documents_fragment_is_accepted_as_it_stands() -> None:
+def test_the_fragment_in_the_document_is_accepted_unchanged() -> None:
     (entry,) = read_entries(FRAGMENT)
     pool = parse_pool(entry.item)
     assert isinstance(pool, Pool)
@@ -103,7 +103,7 @@ def test_an_absent_spot_means_on_demand() -> None:
     assert import_pool(determined()).item["spot"] is False
 
 
-def test_an_absent_disk_and_address_are_as_determined_has_them() -> None:
+def test_a_missing_disk_or_address_has_determineds_default() -> None:
     imported = import_pool(determined(image_id="ami-0abc"))
     assert imported.item["root_volume_size_gib"] == 200
     assert imported.item["associate_public_ip"] is True
@@ -122,8 +122,8 @@ def test_an_absent_disk_and_address_are_as_determined_has_them() -> None:
     assert import_pool(said).item["associate_public_ip"] is False
 
 
-def test_a_disk_goes_where_determined_puts_it_and_where_our_own_image_has_it() -> None:
-    """Determined maps /dev/sda1, the root of its images; on Amazon Linux, ours, it is a second disk."""
+def test_a_disk_is_attached_where_determined_and_our_image_expect_it() -> None:
+    """Determined maps /dev/sda1, the root of its images. On Amazon Linux, our image, it is a second disk."""
     item = import_pool(determined(image_id="ami-0abc", root_volume_size=300)).item
     assert (item["root_device_name"], item["root_volume_type"]) == ("/dev/sda1", "gp2")
     without_image = import_pool(determined(root_volume_size=300))
@@ -132,7 +132,7 @@ def test_a_disk_goes_where_determined_puts_it_and_where_our_own_image_has_it() -
 
 
 @pytest.mark.parametrize("none", ["OnDemand", "", None])
-def test_each_word_for_no_price_cap_is_none(none: str | None) -> None:
+def test_each_word_for_no_price_cap_means_no_cap(none: str | None) -> None:
     assert "spot_max_price" not in import_pool(determined(spot=True, spot_max_price=none)).item
 
 
@@ -146,12 +146,12 @@ def test_each_word_for_no_price_cap_is_none(none: str | None) -> None:
         {"custom_tags": [{"key": "token", "value": "********"}]},
     ],
 )
-def test_a_masked_value_is_refused_and_not_taken_for_the_value(masked: dict[str, Any]) -> None:
+def test_a_masked_value_is_refused_and_not_used_as_the_value(masked: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"^provider\.\w+(\.\w+)?: \*{8} is what Determined prints"):
         import_pool(determined(**masked))
 
 
-def test_what_is_masked_and_serves_determineds_master_is_left_out_as_ever() -> None:
+def test_masked_values_for_determineds_master_are_left_out() -> None:
     assert (
         "provider.container_startup_script" in import_pool(determined(container_startup_script="********")).not_applied
     )
@@ -163,7 +163,7 @@ def test_a_subnet_becomes_subnet_ids() -> None:
     assert (item["subnet_ids"], item["security_group_ids"], item["associate_public_ip"]) == ("subnet-1", "sg-1", True)
 
 
-def test_a_machine_is_taken_over_in_our_words() -> None:
+def test_a_machine_is_converted_to_our_attributes() -> None:
     imported = import_pool(
         determined(
             image_id="ami-0abc",
@@ -203,21 +203,21 @@ def test_durations_become_whole_minutes(duration: str, minutes: int) -> None:
         {"custom_tags": [{"team": "ml"}]},
     ],
 )
-def test_what_determined_would_refuse_is_refused(wrong: dict[str, Any]) -> None:
+def test_values_that_determined_would_refuse_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         import_pool(determined(**wrong))
 
 
-def test_texts_that_are_empty_are_absent_as_they_are_to_determined() -> None:
+def test_empty_texts_count_as_missing_as_in_determined() -> None:
     assert "iam_instance_profile" not in import_pool(determined(iam_instance_profile_arn="")).item
 
 
 SAMPLES = {"custom_tags": [{"key": "x", "value": "x"}], "max_agent_starting_period": "7m"}
-"""Values of fields that take no text of one's own."""
+"""Values of fields that do not accept free text."""
 
 
 @pytest.mark.parametrize("name", sorted({*PROVIDER_FIELDS} - {"type", "network_interface"}))
-def test_every_provider_field_is_taken_over_or_named(name: str) -> None:
+def test_every_provider_field_is_converted_or_named(name: str) -> None:
     imported = import_pool(determined(**{name: SAMPLES.get(name, "x")}))
     taken_over = imported.item != import_pool(determined()).item
     assert taken_over != (f"provider.{name}" in imported.not_applied)
@@ -228,7 +228,7 @@ def test_every_pool_field_is_named(name: str) -> None:
     assert list(import_pool({**determined(), name: "x"}).not_applied) == [name]
 
 
-def test_a_misspelt_price_cap_is_refused_and_not_taken_for_none() -> None:
+def test_a_misspelt_price_cap_is_refused_and_not_ignored() -> None:
     with pytest.raises(ValueError, match="did you mean spot_max_price"):
         import_pool(determined(spot_max_pric="0.3"))
 
@@ -239,7 +239,7 @@ def test_other_clouds_are_refused() -> None:
     assert "provider.type must be aws" in fault.message
 
 
-# As `det master config` prints it: every field, absent ones as null or empty, secrets masked.
+# The output of `det master config`: every field, missing ones as null or empty, secrets masked.
 PRINTED = """
 resource_manager:
   type: agent
@@ -322,7 +322,7 @@ additional_resource_managers:
 
 
 def names(text: str) -> tuple[list[str], list[str]]:
-    """The pools that a file makes, all of them valid, and those that it skips."""
+    """The pools of a file, all valid, and those that are skipped."""
     entries = read_entries(text)
     assert [fault for entry in entries for fault in entry.faults] == []
     return [one.name for one in entries if not one.skipped], [one.name for one in entries if one.skipped]
@@ -339,11 +339,11 @@ def names(text: str) -> tuple[list[str], list[str]]:
         ("db: {host: db}\ncheckpoint_storage: {type: s3}\n" + FRAGMENT, ["aws-spot-g4dn-metal"], []),
     ],
 )
-def test_each_form_of_a_configuration_is_accepted_as_it_stands(text: str, made: list[str], skipped: list[str]) -> None:
+def test_each_form_of_a_configuration_is_accepted_unchanged(text: str, made: list[str], skipped: list[str]) -> None:
     assert names(text) == (made, skipped)
 
 
-def test_a_pool_of_the_oldest_form_is_one_like_others_and_its_faults_have_their_lines() -> None:
+def test_a_pool_of_the_oldest_form_is_converted_and_its_faults_have_line_numbers() -> None:
     (entry,) = read_entries(OLDEST)
     assert (entry.item["instance_types" if "instance_types" in entry.item else "instance_type"]) == "p2.8xlarge"
     assert {"provider.num_retries", "provider.error_timeout", "provider.max_idle_agent_period"} == set(
@@ -353,7 +353,7 @@ def test_a_pool_of_the_oldest_form_is_one_like_others_and_its_faults_have_their_
     assert [(fault.line, "no such field" in fault.message) for fault in broken.faults] == [(9, True)]
 
 
-def test_why_a_pool_is_skipped_is_told_by_what_it_runs_on() -> None:
+def test_the_reason_for_skipping_a_pool_names_its_provider() -> None:
     told = {entry.name: entry.skipped for entry in read_entries(SEVERAL) if entry.skipped}
     assert "no provider" in told["static"]
     assert "on gcp" in told["on-gcp"]
@@ -362,7 +362,7 @@ def test_why_a_pool_is_skipped_is_told_by_what_it_runs_on() -> None:
 
 
 @pytest.mark.parametrize("text", ["resource_manager: {type: kubernetes}", "resource_pools: []", "provisioner: x"])
-def test_a_masters_configuration_without_pools_is_told_as_such(text: str) -> None:
+def test_a_masters_configuration_without_pools_is_reported(text: str) -> None:
     with pytest.raises(FileFaultError, match="without resource_pools"):
         read_entries(text)
 
@@ -373,7 +373,7 @@ def test_a_price_in_a_file_does_not_pass_through_a_float() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "7", "[]", "[1]", "resource_pools: 7", "a: [", "\t"])
-def test_a_file_without_pools_is_told_in_one_line(text: str) -> None:
+def test_a_file_without_pools_is_reported_in_one_line(text: str) -> None:
     with pytest.raises(FileFaultError) as told:
         read_entries(text)
     assert "\n" not in str(told.value)

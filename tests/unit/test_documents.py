@@ -1,4 +1,4 @@
-"""Every code block of the documents is valid, and every command in one is either tried or known not to be."""
+"""Every code block of the documents is valid, and every command in it is tried or listed with a reason."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def of(language: str) -> list[Block]:
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
-def test_a_block_says_what_it_is_and_commands_are_in_console_blocks(block: Block) -> None:
+def test_each_block_names_its_language_and_commands_are_in_console_blocks(block: Block) -> None:
     assert block.language in LANGUAGES
     assert block.language == "console" or not LOOKS_LIKE_A_COMMAND.search(block.text) or _is_usage(block)
 
 
 def _is_usage(block: Block) -> bool:
-    """A form to fill in, which is no command yet."""
+    """Whether it is a usage pattern and not a command."""
     return block.language == "text" and bool(re.search(r"\[[A-Z-]", block.text))
 
 
@@ -41,7 +41,7 @@ def test_a_command_is_tried_on_the_local_cloud_or_named_with_the_reason_why_not(
     assert not unknown, "say in tests/support/documents.py what becomes of it"
 
 
-def test_nothing_is_known_that_no_document_says() -> None:
+def test_every_known_command_is_in_a_document() -> None:
     assert set(KNOWN) <= {one for block in of("console") for one in commands(block.text)}
     assert not [one for one, times in Counter(KNOWN).items() if times > 1]
 
@@ -57,7 +57,7 @@ def test_pools_in_yaml_are_valid(block: Block, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("block", of("python"), ids=str)
-def test_python_runs_as_it_stands_and_does_what_it_says(block: Block) -> None:
+def test_python_blocks_run_and_do_what_they_say(block: Block) -> None:
     names: dict[str, Any] = {}
     exec(block.text, names)  # noqa: S102  what our own documents say
     (instance_id,) = names["fleet"]["Instances"][0]["InstanceIds"]

@@ -1,4 +1,4 @@
-"""The catalogue of AWS's rules: each has a source, and each place and test that it names exists."""
+"""The catalogue of AWS's rules: each rule has a source, and each place and test that it names exists."""
 
 from __future__ import annotations
 

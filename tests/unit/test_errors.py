@@ -1,4 +1,4 @@
-"""Error codes and their meaning: those of the table, those of a family, our own; and how long a message may be."""
+"""The meaning of error codes (of the table, of a family, our own), and the length of messages."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_no_code_is_in_two_places() -> None:
     assert len(codes) == len(set(codes))
 
 
-def test_each_code_of_our_own_is_known_with_the_reason_it_is_raised_with() -> None:
+def test_each_code_of_our_own_has_the_reason_that_it_is_raised_with() -> None:
     raised: dict[str, str] = {}
     for path in LAMBDAS.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -72,7 +72,7 @@ def test_each_code_of_our_own_is_known_with_the_reason_it_is_raised_with() -> No
             if len(node.args) > 1 and isinstance(node.args[0], ast.Attribute):
                 assert isinstance(node.args[1], ast.Constant), f"{path.name}:{node.lineno}"
                 raised[str(node.args[1].value)] = node.args[0].attr
-    raised.pop("")  # what has no code is told in words alone
+    raised.pop("")  # without a code there is only the message
     assert len(raised) > 3, "they are found"
     assert {code: reason_of(code).name for code in raised} == raised
 
@@ -89,7 +89,7 @@ def test_a_long_message_is_cut_and_its_remedy_stays() -> None:
     assert len(Failure(Reason.UNKNOWN, "c" * 10_000, "y" * 10_000).message) == 1000
 
 
-def test_what_comes_of_a_long_refusal_stays_small_in_the_status() -> None:
+def test_a_long_refusal_stays_small_in_the_status() -> None:
     world = World()
     message = f"{REFUSAL} Encoded authorization failure message: {'Q' * 60_000}"
     world.fault(action="CreateFleet", error="UnauthorizedOperation", message=message, times=9)
@@ -102,7 +102,7 @@ def test_what_comes_of_a_long_refusal_stays_small_in_the_status() -> None:
 
 
 @pytest.mark.parametrize("code", ["500", "502", "503", "504", "RequestTimeout"])
-def test_after_an_answer_that_is_not_ec2s_own_the_attempt_stays_open(code: str) -> None:
+def test_after_an_answer_that_is_not_from_ec2_the_attempt_stays_open(code: str) -> None:
     assert code in NO_ANSWER
     world = World()
     world.fault(action="CreateFleet", error=code, where="after")

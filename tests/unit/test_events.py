@@ -1,4 +1,4 @@
-"""Messages from outside: real shapes are read, strange ones ignored, malformed ones refused with a reason."""
+"""Messages from outside: known forms are read, others ignored, malformed ones refused with a reason."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def event(kind: str, **detail: Any) -> str:
         (event("AWS API Call via CloudTrail"), Ignored),
     ],
 )
-def test_each_kind_is_told_apart(body: str, kind: type) -> None:
+def test_each_kind_is_recognised(body: str, kind: type) -> None:
     assert isinstance(parse_ec2_event(body), kind)
 
 
@@ -65,7 +65,7 @@ def test_each_kind_is_told_apart(body: str, kind: type) -> None:
         event("EC2 Instance Rebalance Recommendation").replace("2026-11-23T12:00:00Z", "yesterday"),
     ],
 )
-def test_a_malformed_event_says_where_and_what(body: str) -> None:
+def test_a_malformed_event_is_refused_with_place_and_reason(body: str) -> None:
     with pytest.raises(MalformedEventError, match=r"malformed EventBridge event: .+got"):
         parse_ec2_event(body)
 
@@ -86,13 +86,13 @@ def health(**detail: Any) -> HealthEvent:
         *((odd, datetime(2026, 11, 23, 12, tzinfo=UTC)) for odd in (None, 7, "", "yesterday", "Mon, 99 Nov 2026")),
     ],
 )
-def test_a_health_event_stands_as_it_says_since_its_last_update_else_since_it_was_sent(
+def test_the_time_of_a_health_event_is_its_last_update_or_else_when_it_was_sent(
     updated_at: object, at: datetime
 ) -> None:
     assert health(lastUpdatedTime=updated_at).at == at
 
 
-def test_an_entity_that_is_odd_leaves_the_others_as_they_are() -> None:
+def test_an_invalid_entity_does_not_affect_the_others() -> None:
     one, two = "i-0123456789abcdef0", "i-0123456789abcdef1"
     entities = [{"entityValue": one, "status": 7}, {"entityValue": 7}, {}, {"entityValue": two, "status": "RESOLVED"}]
     heard = health(affectedEntities=entities, statusCode=None)

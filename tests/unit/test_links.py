@@ -1,4 +1,4 @@
-"""Every link, heading, file, make target and module that a document names exists. External links are only looked at."""
+"""Every link, heading, file, make target and module in a document exists. External links are not opened."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(enco
 
 
 def faults(text: str, folder: Path) -> list[str]:
-    """What a document in this folder names and is not there."""
+    """What a document in this folder names and does not exist."""
     plain = FENCE.sub("", text)
     code = [*(block for _, block in FENCE.findall(text)), *SPAN.findall(plain)]
     return [*_dead_links(SPAN.sub("", plain), text, folder), *_not_there("\n".join(code))]
@@ -61,7 +61,7 @@ def _runs(module: str) -> bool:
 
 
 def headings(text: str) -> set[str]:
-    """The anchors that GitHub gives a document's headings: the second of the same name ends in -1."""
+    """GitHub's anchors of a document's headings. The second with the same name ends in -1."""
     seen: Counter[str] = Counter()
     anchors = set()
     for title in HEADING.findall(FENCE.sub("", text)):
@@ -72,7 +72,7 @@ def headings(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_whatever_a_document_names_is_there(path: Path) -> None:
+def test_everything_that_a_document_names_exists(path: Path) -> None:
     assert faults(path.read_text(encoding="utf-8"), path.parent) == []
 
 

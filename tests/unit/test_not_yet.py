@@ -1,4 +1,4 @@
-"""docs/not-yet-on-aws.md: what is called seen names the capture that shows it, and what is not does not."""
+"""docs/not-yet-on-aws.md: each row marked seen names its capture, and no other row does."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ CAPTURE = re.compile(r"`[a-z0-9]+/[a-z0-9_]+\.json`")
 
 
 @pytest.mark.parametrize("thing", SEEN, ids=lambda thing: thing[:40])
-def test_what_is_seen_names_its_capture(thing: str) -> None:
+def test_each_row_marked_seen_names_its_capture(thing: str) -> None:
     assert CAPTURE.search(thing)
 
 
 @pytest.mark.parametrize("thing", UNSEEN, ids=lambda thing: thing[:40])
-def test_what_is_not_seen_yet_claims_none(thing: str) -> None:
+def test_rows_that_are_not_seen_yet_name_no_capture(thing: str) -> None:
     assert not CAPTURE.search(thing)

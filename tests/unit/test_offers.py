@@ -1,4 +1,4 @@
-"""Which offerings may be asked, how many units in one call, and what is left for the next."""
+"""The offerings of a launch, the units in one call, and the rest for the next call."""
 
 from __future__ import annotations
 
@@ -41,14 +41,12 @@ class TestChoice:
         assert choice.usable == (offer("b"),)
 
     @pytest.mark.parametrize(("kind", "usable"), [(NoticeKind.REBALANCE, "b"), (NoticeKind.MAINTENANCE, "ab")])
-    def test_so_does_a_recommendation_but_maintenance_says_nothing_of_capacity(
-        self, kind: NoticeKind, usable: str
-    ) -> None:
+    def test_so_does_a_recommendation_but_maintenance_does_not(self, kind: NoticeKind, usable: str) -> None:
         notice = Notice(at=NOW, offering="g5.xlarge/a", kind=kind)
         choice = choose(pool(), Market.SPOT, [offer("a"), offer("b")], Status(notices={"i-1": notice}), NOW)
         assert "".join(one.zone for one in choice.usable) == usable
 
-    def test_a_refusal_by_name_holds_its_offering_alone(self) -> None:
+    def test_a_refusal_by_name_holds_only_its_offering(self) -> None:
         quota = Backoff(until=LATER, failures=1, reason=Reason.QUOTA, message="used up")
         status = Status(memory=Memory(backoff={"g5.xlarge/a": quota}))
         choice = choose(pool(), Market.SPOT, [offer("a"), offer("b")], status, NOW)
@@ -65,19 +63,19 @@ class TestChoice:
         choice = choose(pool(spot_max_price="60%"), Market.SPOT, [offer("a"), known], Status(), NOW)
         assert (choice.usable, choice.unpriced) == ((known,), (offer("a"),))
 
-    def test_one_that_was_taken_is_avoided_until_its_time(self) -> None:
+    def test_a_recently_interrupted_offering_is_avoided_for_a_time(self) -> None:
         status = Status(memory=Memory(taken={"g5.xlarge/a": LATER}))
         offers = [offer("a"), offer("b")]
         assert choose(pool(), Market.SPOT, offers, status, NOW).usable == (offer("b"),)
         assert choose(pool(), Market.SPOT, offers, status, LATER).usable == (offer("a"), offer("b"))
 
-    def test_one_that_was_taken_is_better_than_none(self) -> None:
+    def test_a_recently_interrupted_offering_is_better_than_none(self) -> None:
         status = Status(
             memory=Memory(taken={"g5.xlarge/a": LATER}, backoff={"g5.xlarge/b": Backoff(until=LATER, failures=1)})
         )
         assert choose(pool(), Market.SPOT, [offer("a"), offer("b")], status, NOW).usable == (offer("a"),)
 
-    def test_markets_are_apart(self) -> None:
+    def test_the_markets_are_separate(self) -> None:
         on_demand = offer("a", market=Market.ON_DEMAND)
         status = Status(memory=Memory(backoff={"g5.xlarge/a": Backoff(until=LATER, failures=1)}))
         assert choose(pool(), Market.ON_DEMAND, [offer("a"), on_demand], status, NOW).usable == (on_demand,)
@@ -90,9 +88,9 @@ class TestCap:
             ("0.4", "0.4", 1, False),
             ("0.4", "0.400001", 1, True),
             ("0.6", "0.6", 4, False),
-            ("0.5", "0.5", 3, False),  # though a third of it is none that EC2 could be told
+            ("0.5", "0.5", 3, False),  # although a third of it cannot be written exactly for EC2
             ("0.5", "0.500001", 3, True),
-            ("0.7", "0.1", 768, True),  # EC2 takes no cap of a tenth of a cent or less for a unit
+            ("0.7", "0.1", 768, True),  # EC2 accepts no cap of a tenth of a cent or less for a unit
         ],
     )
     def test_in_dollars(self, cap: str, price: str, units: int, above: bool) -> None:
@@ -103,18 +101,18 @@ class TestCap:
         assert not above_cap(capped, offer(price="0.6", on_demand_price=Decimal(1)))
         assert above_cap(capped, offer(price="0.6", on_demand_price=Decimal("0.99")))
 
-    def test_a_share_of_an_unknown_price_is_no_cap_to_pass(self) -> None:
+    def test_a_share_of_an_unknown_price_is_not_passed_as_a_cap(self) -> None:
         with pytest.raises(ValueError, match="not known"):
             above_cap(pool(spot_max_price="60%"), offer(price="0.6"))
 
 
 class TestAsk:
-    def test_what_is_missing_in_one_call_up_to_a_hundred_instances(self) -> None:
+    def test_one_call_asks_for_all_missing_up_to_a_hundred_instances(self) -> None:
         one_each = ask(pool(), 250, 1000, [offer()], stock())
         assert one_each is not None
         assert one_each.count == 100
 
-    def test_with_weights_the_hundred_are_of_the_lightest(self) -> None:
+    def test_with_weights_the_hundred_are_counted_in_the_lightest_type(self) -> None:
         heavy = ask(pool(), 1000, 1000, [offer(units=4), offer("b", units=8)], stock())
         assert heavy is not None
         assert heavy.count == 400
@@ -122,22 +120,22 @@ class TestAsk:
     @pytest.mark.parametrize(
         ("weights", "count", "headroom", "asked", "used"),
         [
-            ((1, 8), 8, 8, 1, {1, 8}),  # with ones the rest can always be filled
-            ((2, 4), 8, 8, 5, {2, 4}),  # six or eight come, and two more fill the rest
-            ((2, 3), 4, 4, 3, {2}),  # a three would leave one, which nothing fills
+            ((1, 8), 8, 8, 1, {1, 8}),  # with weight 1 the rest can always be filled
+            ((2, 4), 8, 8, 5, {2, 4}),  # EC2 gives six or eight, and two more fill the rest
+            ((2, 3), 4, 4, 3, {2}),  # three units would leave one, which no type fills
             ((3, 8), 9, 9, 7, {3}),
             ((8,), 16, 18, 11, {8}),
-            ((3,), 10, 10, 8, {3}),  # nine is the most there can be
+            ((3,), 10, 10, 8, {3}),  # nine is the maximum
         ],
     )
-    def test_whatever_ec2_chooses_the_rest_can_be_filled(
+    def test_the_rest_can_be_filled_whatever_ec2_chooses(
         self, weights: tuple[int, ...], count: int, headroom: int, asked: int, used: set[int]
     ) -> None:
         call = ask(pool(), count, headroom, [offer(str(units), units=units) for units in weights], stock())
         assert call is not None
         assert (call.count, {one.units for one in call.offers}) == (asked, used)
 
-    def test_a_price_that_a_division_would_cut_off_is_asked_for_in_instances(self) -> None:
+    def test_a_cap_that_cannot_be_divided_exactly_is_requested_in_instances(self) -> None:
         at_the_cap = offer(price="0.5", units=3)
         call = ask(pool(spot_max_price="0.5"), 7, 100, [at_the_cap], stock())
         assert call == Ask(9, (at_the_cap,), weight=3)
@@ -150,7 +148,7 @@ class TestAsk:
         assert tight is not None
         assert tight.count + 8 - 1 <= 10
 
-    def test_none_that_is_heavier_than_the_room_is_asked(self) -> None:
+    def test_types_heavier_than_the_room_are_not_requested(self) -> None:
         left = ask(pool(), 3, 3, [offer(units=2), offer("b", units=8)], stock())
         assert left is not None
         assert left.offers == (offer(units=2),)
@@ -173,7 +171,7 @@ class TestAsk:
             ("ddd", 3, "a", 1),  # a zone that is not offered any more does not count
         ],
     )
-    def test_spread_brings_the_emptiest_zone_level(self, have: str, count: int, zone: str, share: int) -> None:
+    def test_spread_fills_the_emptiest_zone_first(self, have: str, count: int, zone: str, share: int) -> None:
         spread = ask(pool(spread_zones=True), count, 1000, [offer(z) for z in "abc"], stock(*have))
         assert spread is not None
         assert ({one.zone for one in spread.offers}, spread.count) == ({zone}, share)

@@ -1,4 +1,4 @@
-"""A pool item: what is accepted, and how each fault is told."""
+"""A pool item: what is accepted, and how each fault is reported."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_an_item_needs_only_a_name_and_a_type() -> None:
 
 
 @pytest.mark.parametrize("six", [6, "6", Decimal(6), Decimal("6.0"), "6.0"])
-def test_numbers_come_as_numbers_or_as_numeric_texts(six: object) -> None:
+def test_numbers_may_be_numbers_or_numeric_texts(six: object) -> None:
     assert pool(target_size=six, max_instances="10").target_size == 6
 
 
@@ -59,11 +59,11 @@ def test_a_share_of_the_on_demand_price_is_a_cap_of_its_type(share: str, on_dema
     assert pool(spot_max_price=share).cap(Decimal(on_demand)) == Decimal(cap)
 
 
-def test_a_cap_that_is_a_share_is_cut_and_never_rounded_up() -> None:
+def test_a_cap_that_is_a_share_is_rounded_down() -> None:
     assert pool(spot_max_price="33.333333%").cap(Decimal("0.000019")) == Decimal("0.000006")
 
 
-def test_a_share_of_an_unknown_price_is_no_cap() -> None:
+def test_a_share_of_an_unknown_price_is_not_a_cap() -> None:
     with pytest.raises(ValueError, match="not known"):
         pool(spot_max_price="60%").cap(None)
 
@@ -71,7 +71,7 @@ def test_a_share_of_an_unknown_price_is_no_cap() -> None:
 @pytest.mark.parametrize(
     "wrong", ["0", "0.001", "-1", "free", 0.918, True, "NaN", "1e999999999", "0.9180001", [], "0.5%", "101%", "%"]
 )
-def test_a_price_that_is_none_is_refused(wrong: object) -> None:
+def test_an_invalid_price_is_refused(wrong: object) -> None:
     assert "spot_max_price" in faults(spot_max_price=wrong)
 
 
@@ -84,9 +84,7 @@ def test_a_price_that_is_none_is_refused(wrong: object) -> None:
         ("0.002", {"g5.xlarge": 2}, "above 0.002"),
     ],
 )
-def test_a_cap_too_low_for_a_unit_is_refused_naming_cap_and_weight(
-    cap: str, weights: dict[str, int], named: str
-) -> None:
+def test_a_cap_too_low_for_a_unit_is_refused_with_cap_and_weight(cap: str, weights: dict[str, int], named: str) -> None:
     fault = faults(spot_max_price=cap, weights=weights, instance_types=["g5.xlarge", "g4dn.metal"])["spot_max_price"]
     assert fault.value == cap
     assert named in f"{fault.rule}; {fault.remedy}"
@@ -95,7 +93,7 @@ def test_a_cap_too_low_for_a_unit_is_refused_naming_cap_and_weight(
 @pytest.mark.parametrize(
     "attributes", [{"spot_max_price": "0.769"}, {"spot_max_price": "60%"}, {"spot_max_price": "0.70", "spot": False}]
 )
-def test_a_cap_that_ec2_takes_for_a_unit_is_accepted(attributes: dict[str, Any]) -> None:
+def test_a_cap_that_ec2_accepts_for_a_unit_is_accepted(attributes: dict[str, Any]) -> None:
     item = pool(weights={"g5.xlarge": 768}, **attributes)
     if item.spot and not item.share:
         assert item.unit_cap(None, 768) == Decimal("0.001001")
@@ -111,7 +109,7 @@ def test_instance_type_is_short_for_a_list_of_one() -> None:
     assert parsed.instance_types == ("g4dn.metal",)
 
 
-def test_a_fault_in_instance_type_is_told_under_that_name() -> None:
+def test_a_fault_in_instance_type_is_reported_under_that_name() -> None:
     parsed = parse_pool({"pool_name": "p", "instance_type": "metal"})
     assert not isinstance(parsed, Pool)
     assert [fault.field for fault in parsed] == ["instance_type"]
@@ -149,7 +147,7 @@ def test_both_spellings_at_once_are_refused() -> None:
     ],
     ids=str,
 )
-def test_one_fault_is_told_once(attributes: dict[str, Any]) -> None:
+def test_one_fault_is_reported_once(attributes: dict[str, Any]) -> None:
     item = {name: value for name, value in {**SOUND, **attributes}.items() if value is not None}
     found = parse_pool(item)
     assert not isinstance(found, Pool)
@@ -162,7 +160,7 @@ def test_as_many_security_groups_as_ec2_can_allow_at_most() -> None:
     assert "security_group_ids" in faults(security_group_ids=groups)
 
 
-def test_all_faults_are_told_at_once_with_value_rule_and_remedy() -> None:
+def test_all_faults_are_reported_at_once_with_value_rule_and_remedy() -> None:
     found = faults(max_instnaces=10, min_instances=-1, target_size="99")
     assert set(found) == {"max_instnaces", "min_instances", "target_size"}
     assert found["target_size"].value == "99"
@@ -171,7 +169,7 @@ def test_all_faults_are_told_at_once_with_value_rule_and_remedy() -> None:
     assert found["max_instnaces"].remedy == "Did you mean max_instances? Rename it."
 
 
-def test_an_unlike_name_is_answered_with_the_known_ones() -> None:
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     assert all(name in faults(zzz=1)["zzz"].remedy for name in KNOWN_NAMES)
 
 
@@ -203,7 +201,7 @@ def test_a_launch_template_has_an_id_or_a_name(template: dict[str, Any]) -> None
         "lt-1",
     ],
 )
-def test_a_launch_template_that_names_none_or_two_is_refused(wrong: object) -> None:
+def test_a_launch_template_with_both_id_and_name_or_neither_is_refused(wrong: object) -> None:
     assert any(field.startswith("launch_template") for field in faults(launch_template=wrong))
 
 
@@ -228,7 +226,7 @@ def test_wanted_is_the_target_within_the_bounds(sizes: tuple[int, int, int], wan
 
 
 @pytest.mark.parametrize("utc", ["2026-11-23T07:30:00+00:00", "2026-07-23T06:30:00+00:00"])
-def test_a_schedule_is_read_by_its_own_clock(utc: str) -> None:
+def test_a_schedule_is_read_in_its_own_time_zone(utc: str) -> None:
     entries = [
         {"cron": "0 8 * * MON-FRI", "timezone": "Europe/Berlin", "target_size": 4, "min_instances": 1},
         {"cron": "0 20 * * *", "timezone": "Europe/Berlin", "target_size": 0},
@@ -255,7 +253,7 @@ def test_a_wrong_schedule_is_refused(entry: dict[str, Any]) -> None:
     assert any(field.startswith("schedule") for field in faults(schedule=[entry]))
 
 
-def test_types_of_two_architectures_share_no_image() -> None:
+def test_types_of_two_architectures_cannot_share_an_image() -> None:
     assert "instance_types" in faults(instance_types=["m7g.large", "m7i.large"])
     assert pool(instance_types=["m7g.large", "im4gn.large"]).architecture == "arm64"
     assert pool(instance_types=["g5.xlarge", "gr6.4xlarge"]).architecture == "x86_64"
@@ -292,7 +290,7 @@ def test_user_data_has_ec2s_limit_in_bytes() -> None:
     assert "user_data" in faults(user_data="ü" * 8_193)
 
 
-def test_what_makes_a_machine_different_changes_its_digest_and_nothing_else_does() -> None:
+def test_only_attributes_of_the_machine_change_its_digest() -> None:
     same = pool(target_size=3, spot_max_price="1", subnet_ids=["subnet-1"], instance_types=["g4dn.xlarge"])
     assert same.machine_digest == pool().machine_digest
     others = [pool(user_data="x"), pool(image_id="ami-1"), pool(launch_template={"name": "mine"})]
@@ -304,12 +302,12 @@ def test_a_pool_on_demand_needs_no_fallback() -> None:
     assert "fallback" in faults(spot=False, fallback={"after_minutes": 5})
 
 
-def test_sizes_and_pause_are_no_terms_of_a_launch() -> None:
+def test_sizes_and_pause_are_not_terms_of_a_launch() -> None:
     assert pool(target_size=1, paused=True).launch_terms == pool(target_size=2).launch_terms
     assert pool(spot_max_price="1").launch_terms != pool(spot_max_price="2").launch_terms
 
 
-def test_thousands_of_faults_are_told_briefly() -> None:
+def test_thousands_of_faults_are_reported_briefly() -> None:
     parsed = parse_pool({**SOUND, **{f"x{number}": "y" * 1000 for number in range(10_000)}})
     assert not isinstance(parsed, Pool)
     assert len(parsed) == 21

@@ -1,4 +1,4 @@
-"""Who gives way to others, how many run beyond the wanted size meanwhile, and when an old one may go."""
+"""Which instances are replaced, how many run beyond the wanted size, and when an old one is terminated."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def groups(item: Pool, some: Stock, memory: Memory | None = None) -> tuple[Repla
 
 
 def go(item: Pool, some: Stock, **kind: Any) -> list[str]:
-    """Ids of those that can go now."""
+    """Ids of the instances that can be terminated now."""
     return ids(one for one, _ in replaced(some, swaps(item, some), some.wanted, **kind))
 
 
@@ -82,11 +82,11 @@ class TestDrift:
             ({"market": Market.ON_DEMAND}, True),
         ],
     )
-    def test_what_the_item_would_not_have_made_so(self, attributes: dict[str, Any], drifted: bool) -> None:
+    def test_what_the_item_would_not_make_now_is_outdated(self, attributes: dict[str, Any], drifted: bool) -> None:
         spot = pool(subnet_ids=("subnet-1",))
         assert bool(outdated(spot, stock(instance("i-1", **attributes)))) is drifted
 
-    def test_an_instance_without_a_digest_is_older_than_digests_and_left_alone(self) -> None:
+    def test_an_instance_without_a_digest_is_left_alone(self) -> None:
         assert outdated(pool(image_id="ami-1"), stock(instance("i-1"))) == []
 
     def test_in_an_on_demand_pool_spot_is(self) -> None:
@@ -97,13 +97,13 @@ class TestDrift:
         both = stock(*several(3), instance("i-od", market=Market.ON_DEMAND))
         assert len(outdated(pool(on_demand_base=2), both)) == 1
 
-    def test_what_is_missing_fills_the_base_before_any_spot_one_gives_way(self) -> None:
+    def test_missing_instances_fill_the_base_before_a_spot_instance_is_replaced(self) -> None:
         assert outdated(pool(on_demand_base=2), stock(*several(3), wanted=4)) == outdated(
             pool(on_demand_base=1), stock(*several(3))
         )
 
     def test_beyond_the_base_is_what_is_replaced_anyway_and_not_its_successor(self) -> None:
-        """Or the successor would have one too, and so on."""
+        """Otherwise the replacement would be replaced too, and so on."""
         old, new = instance("i-0", tags=OLD), instance("i-1")
         both = [replace(one, market=Market.ON_DEMAND) for one in (old, new)]
         of_both = stock(*both, wanted=1, unready=frozenset({"i-1"}))
@@ -116,11 +116,11 @@ class TestDrift:
         both = stock(*(replace(one, market=Market.ON_DEMAND) for one in (kept, other)), wanted=1)
         assert ids(outdated(pool(on_demand_base=1), both)) == ["i-1"]
 
-    def test_for_the_base_an_unprotected_spot_one_gives_way(self) -> None:
+    def test_for_the_base_an_unprotected_spot_instance_is_replaced(self) -> None:
         both = stock(instance("i-0", tags=PROTECTED), instance("i-1"))
         assert ids(outdated(pool(on_demand_base=1), both)) == ["i-1"]
 
-    def test_with_a_fallback_on_demand_is_lent_not_drifted(self) -> None:
+    def test_with_a_fallback_on_demand_is_temporary_and_not_outdated(self) -> None:
         lent = pool(fallback={"after_minutes": 5})
         assert outdated(lent, stock(instance("i-1", market=Market.ON_DEMAND))) == []
 
@@ -128,54 +128,54 @@ class TestDrift:
 class TestRolling:
     NEW = instance("i-new")
 
-    def test_on_replace_replaces_none(self) -> None:
+    def test_on_replace_replaces_no_instance(self) -> None:
         assert groups(pool(), stock(*several(3, tags=OLD))) == ()
 
-    def test_one_is_tried_first_and_nothing_is_given_up_for_it(self) -> None:
+    def test_one_replacement_is_tried_first_and_nothing_is_terminated_for_it(self) -> None:
         some = stock(*several(20, tags=OLD))
         (roll,) = groups(rolling(max_unavailable=4), some)
         assert (swaps(rolling(max_unavailable=4), some).surge, roll.spare) == (1, 0)
 
-    def test_once_one_is_ready_max_unavailable_at_a_time(self) -> None:
+    def test_once_one_is_ready_max_unavailable_are_replaced_at_a_time(self) -> None:
         some = stock(*several(20, tags=OLD), self.NEW, wanted=20)
         (roll,) = groups(rolling(max_unavailable=4), some)
         assert (roll.surge, roll.spare) == (4, 4)
         assert swaps(rolling(max_unavailable=4), some).surge == 3, "one is there already"
 
-    def test_one_that_is_not_ready_yet_proves_nothing(self) -> None:
+    def test_a_replacement_that_is_not_ready_yet_proves_nothing(self) -> None:
         some = stock(*several(20, tags=OLD), self.NEW, wanted=20, unready=frozenset({"i-new"}))
         (roll,) = groups(rolling(max_unavailable=4), some)
         assert (swaps(rolling(max_unavailable=4), some).surge, roll.spare) == (0, 0)
 
-    def test_at_the_limit_the_oldest_gives_way_to_the_trial(self) -> None:
+    def test_at_the_limit_the_oldest_instance_is_terminated_for_the_trial(self) -> None:
         (roll,) = groups(rolling(max_unavailable=4), stock(*several(20, tags=OLD), limit=20))
         assert (ids(roll.instances), roll.surge, roll.spare) == (["i-old-00"], 0, 4)
 
     @pytest.mark.parametrize("memory", [Memory(failed_starts=1), Memory(holds={Market.SPOT: REFUSED})])
-    def test_after_a_refusal_no_other_gives_way(self, memory: Memory) -> None:
+    def test_after_a_refusal_no_other_instance_is_terminated(self, memory: Memory) -> None:
         some = stock(*several(20, tags=OLD), limit=20)
         found = plan_swaps(rolling(max_unavailable=4), some, memory, NOW, some.wanted)
         assert (found.surge, [one.spare for one in found.groups]) == (0, [0])
 
-    def test_a_refusal_that_is_past_hinders_nothing(self) -> None:
+    def test_an_old_refusal_has_no_effect(self) -> None:
         past = REFUSED.model_copy(update={"until": NOW})
         some = stock(*several(20, tags=OLD), limit=20)
         (roll,) = groups(rolling(), some, Memory(holds={Market.SPOT: past}))
         assert ids(roll.instances) == ["i-old-00"]
 
-    def test_while_the_trial_is_under_way_no_other_gives_way(self) -> None:
+    def test_during_the_trial_no_other_instance_is_terminated(self) -> None:
         some = stock(*several(19, tags=OLD), wanted=20, limit=20, in_flight=1)
         (roll,) = groups(rolling(), some)
         assert roll.spare == 0
 
-    def test_protected_ones_are_left(self) -> None:
+    def test_protected_instances_are_not_replaced(self) -> None:
         some = stock(*several(2, tags=OLD), *several(2, "i-kept", tags=OLD | PROTECTED))
         (roll,) = groups(rolling(), some)
         assert ids(roll.instances) == ["i-old-00", "i-old-01"]
 
 
 class TestWholeInstances:
-    """Who goes, what must come, and whether it fits: half a successor is none."""
+    """Which instances go, what must be launched, and whether it fits: there are no half instances."""
 
     MIXED: ClassVar[dict[str, Any]] = {
         "instance_types": ("c5.large", "c5.2xlarge"),
@@ -188,7 +188,7 @@ class TestWholeInstances:
         ("limit", "surge", "why"),
         [(12, 0, "8 and is not replaced"), (15, 0, "max_instances (15, 7 left)"), (16, 8, "")],
     )
-    def test_a_successor_that_does_not_fit_is_not_begun_and_said(self, limit: int, surge: int, why: str) -> None:
+    def test_a_replacement_that_does_not_fit_waits_with_a_message(self, limit: int, surge: int, why: str) -> None:
         heavy = instance("i-1", instance_type="c5.2xlarge", units=8)
         for item, some in (
             (pool(on_rebalance="replace_first", **self.MIXED), stock(heavy, limit=limit, at_risk=frozenset({"i-1"}))),
@@ -203,7 +203,7 @@ class TestWholeInstances:
             assert bool(found.stuck) is bool(why)
 
     def test_what_was_launched_beside_one_that_cannot_go_is_too_many(self) -> None:
-        """It is no surge: it would stay for ever."""
+        """It is not a surge, because it would stay forever."""
         some = stock(
             instance("i-1", instance_type="c5.2xlarge", units=8),
             *several(4, "i-small", instance_type="c5.large"),
@@ -213,7 +213,7 @@ class TestWholeInstances:
         )
         assert swaps(pool(on_rebalance="replace_first", **self.MIXED), some).going == frozenset()
 
-    def test_a_surge_that_came_in_part_is_finished(self) -> None:
+    def test_a_partial_surge_is_completed(self) -> None:
         some = stock(
             instance("i-1", instance_type="c5.2xlarge", units=8),
             *several(3, "i-small", instance_type="c5.large"),
@@ -230,12 +230,12 @@ class TestWholeInstances:
         proven = stock(instance("i-new", units=8), *several(1, tags=OLD, units=8), limit=18)
         assert go(item, proven) == ["i-old-00"]
 
-    def test_what_max_unavailable_does_not_allow_is_said(self) -> None:
+    def test_a_replacement_that_max_unavailable_forbids_is_reported(self) -> None:
         found = swaps(rolling(weights={"g5.xlarge": 8}), stock(*several(2, tags=OLD, units=8), limit=18))
         assert (found.groups, found.surge) == ((), 0)
         assert ["max_unavailable" in why for _, why in found.stuck] == [True]
 
-    def test_light_ones_make_way_together_for_a_heavier_type(self) -> None:
+    def test_light_instances_are_replaced_together_by_a_heavier_type(self) -> None:
         item = rolling(weights={"g5.xlarge": 4}, max_unavailable=4)
         some = stock(*several(5, tags=OLD, instance_type="g4dn.xlarge"), limit=6)
         assert go(item, some) == ["i-old-00", "i-old-01", "i-old-02"], "with one free unit, room for four"
@@ -247,13 +247,13 @@ class TestWholeInstances:
         assert (roll.surge, roll.spare) == (8, 2)
         assert go(rolling(max_unavailable=2, weights={"g5.xlarge": 8}), heavy) == []
 
-    def test_what_a_heavy_instance_is_too_much_replaces_nothing(self) -> None:
+    def test_the_excess_of_a_heavy_instance_replaces_nothing(self) -> None:
         heavy = stock(instance("i-old", tags=OLD, units=2), wanted=1)
         assert swaps(rolling(weights={"g5.xlarge": 2}), heavy).surge == 1
 
 
 class TestKinds:
-    def test_the_most_urgent_come_first_and_none_is_surged_for_twice(self) -> None:
+    def test_the_most_urgent_are_replaced_first_and_none_twice(self) -> None:
         spot = pool(update="rolling", on_rebalance="replace_first", fallback={"after_minutes": 5})
         some = stock(
             *several(2, tags=OLD),
@@ -271,7 +271,7 @@ class TestKinds:
         some = stock(instance("i-new"), *several(3, "i-lent", market=Market.ON_DEMAND, tags=OLD), limit=4)
         assert go(spot, some) == ["i-lent-00"]
 
-    def test_what_is_at_risk_or_lent_is_never_given_up_before_its_replacement(self) -> None:
+    def test_instances_at_risk_or_temporary_ones_stay_until_they_are_replaced(self) -> None:
         spot = pool(on_rebalance="replace_first", fallback={"after_minutes": 5})
         some = stock(instance("i-risk"), instance("i-lent", market=Market.ON_DEMAND), at_risk=frozenset({"i-risk"}))
         assert [(one.surge, one.spare) for one in groups(spot, some)] == [(1, 0), (1, 0)]
@@ -280,16 +280,16 @@ class TestKinds:
     def test_ignored_risks_replace_nothing(self) -> None:
         assert groups(pool(), stock(instance("i-1"), at_risk=frozenset({"i-1"}))) == ()
 
-    def test_a_pool_at_its_limit_takes_none_away_where_others_make_room(self) -> None:
+    def test_a_pool_at_its_limit_terminates_nothing_if_others_make_room(self) -> None:
         lent = several(2, "i-then-lent", tags=OLD, market=Market.ON_DEMAND)
         some = stock(*several(4, tags=OLD), *lent, wanted=4, limit=6)
         assert go(rolling(fallback={"after_minutes": 5}), some) == ids(lent)
 
-    def test_where_those_that_stay_are_enough_nothing_is_launched_for_those_that_go(self) -> None:
+    def test_if_enough_instances_stay_nothing_is_launched_for_the_others(self) -> None:
         some = stock(*several(3, tags=OLD), *several(2, "i-new"), wanted=2)
         assert swaps(rolling(), some).surge == 0
 
-    def test_a_type_that_is_excluded_now_has_drifted_and_wider_requirements_roll_nothing(self) -> None:
+    def test_a_newly_excluded_type_is_outdated_and_wider_requirements_replace_nothing(self) -> None:
         before = pool(instance_types=(), requirements={"vcpus": {"min": 4}})
         made = {MACHINE_TAG: before.machine_digest}
         some = stock(instance("i-1", tags=made))
@@ -300,7 +300,7 @@ class TestKinds:
 
 
 class TestRecommendedAgain:
-    """An offering whose every instance EC2 warns of is not emptied and filled again and again."""
+    """If EC2 warns about every instance of an offering, it is not emptied and filled repeatedly."""
 
     ITEM = pool(on_rebalance="replace_first")
     SERIES = Series(since=NOW, tries=1, until=NOW + timedelta(minutes=10), attempts=("in-place",))
@@ -308,12 +308,12 @@ class TestRecommendedAgain:
     def some(self, attempt: str) -> Stock:
         return stock(instance("i-1", tags={ATTEMPT_TAG: attempt}), at_risk=frozenset({"i-1"}))
 
-    def test_a_replacement_that_is_at_risk_itself_waits_and_that_is_said(self) -> None:
+    def test_a_replacement_that_is_itself_at_risk_waits_with_a_message(self) -> None:
         again = swaps(self.ITEM, self.some("in-place"), Memory(risks=self.SERIES))
         assert (again.surge, again.groups) == (0, ())
         assert ["the next try is at 00:10 UTC" in why for _, why in again.stuck] == [True]
 
-    def test_one_that_was_there_before_does_not_wait(self) -> None:
+    def test_an_instance_from_before_does_not_wait(self) -> None:
         assert swaps(self.ITEM, self.some("earlier"), Memory(risks=self.SERIES)).surge == 1
 
     def test_after_the_pause_it_is_tried_once_more(self) -> None:
@@ -322,12 +322,12 @@ class TestRecommendedAgain:
 
 
 class TestReturningAtTheLimit:
-    """On demand that has no room for its successor beside it makes way for spot, one at a time, when spot is calm."""
+    """Without room for a replacement, on-demand instances return to spot one at a time, if spot has no refusals."""
 
     ITEM = pool(fallback={"after_minutes": 30}, max_instances=3)
     FULL = stock(*several(1), *several(2, "i-lent", market=Market.ON_DEMAND), limit=3)
 
-    def test_one_makes_way(self) -> None:
+    def test_one_on_demand_instance_makes_room(self) -> None:
         found = swaps(self.ITEM, self.FULL)
         assert found.returning
         assert go(self.ITEM, self.FULL) == ["i-lent-00"]
@@ -356,7 +356,7 @@ class TestReturningAtTheLimit:
         ],
         ids=["one is not ready", "one is missing", "one is taken", "an answer is open"],
     )
-    def test_not_while_anything_else_is_amiss(self, changes: dict[str, Any]) -> None:
+    def test_not_during_any_other_trouble(self, changes: dict[str, Any]) -> None:
         assert not swaps(self.ITEM, replace(self.FULL, **changes)).returning
 
     def test_with_room_beside_it_the_successor_comes_first(self) -> None:
@@ -365,22 +365,22 @@ class TestReturningAtTheLimit:
 
 
 class TestLettingGo:
-    def test_as_many_as_are_made_up_for_by_ready_ones(self) -> None:
+    def test_as_many_return_as_ready_instances_replace(self) -> None:
         some = stock(*several(4, tags=OLD), *several(2, "i-new"), wanted=4)
         assert go(rolling(max_unavailable=1), some) == ["i-old-00", "i-old-01", "i-old-02"]
 
-    def test_those_that_are_not_ready_go_first_and_cost_nothing(self) -> None:
+    def test_instances_that_are_not_ready_go_first_at_no_cost(self) -> None:
         some = stock(*several(4, tags=OLD), instance("i-new"), wanted=4, unready=frozenset({"i-old-03"}))
         assert go(rolling(), some)[0] == "i-old-03"
 
-    def test_none_goes_without_a_successor_while_more_is_held_than_wanted(self) -> None:
+    def test_none_goes_without_a_replacement_while_there_are_more_than_wanted(self) -> None:
         some = stock(*several(4, tags=OLD), *several(2, "i-new"), wanted=2)
         calm = swaps(rolling(), some, held=6)
         assert replaced(some, calm, 6) == []
         assert len(replaced(some, swaps(rolling(), some), 2)) == 4
 
-    def test_whatever_the_pool_looks_like_enough_are_left(self) -> None:
-        dice = random.Random(11)  # noqa: S311  cases, no secrets
+    def test_in_any_pool_enough_instances_are_left(self) -> None:
+        dice = random.Random(11)  # noqa: S311  random cases, not secrets
         moved = 0
         for _ in range(2000):
             spot = pool(

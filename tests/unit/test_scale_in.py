@@ -1,4 +1,4 @@
-"""The order in which instances are let go is total: any listing of the same instances names the same ones."""
+"""The order of termination is total: any listing of the same instances gives the same result."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def chosen(several: Stock, excess: int, **details: Any) -> tuple[str, ...]:
     return scale_in_candidates(several, several.members, excess, **details)
 
 
-def test_not_ready_before_outdated_before_dear_before_crowded_before_old() -> None:
+def test_not_ready_before_outdated_before_expensive_before_crowded_before_old() -> None:
     several = stock(
         instance("i-plain", zone="c", minute=9),
         instance("i-old", zone="c", minute=1),
@@ -71,7 +71,7 @@ def test_equals_go_by_id() -> None:
     assert chosen(stock(*(instance(f"i-{n}") for n in "cab")), 2) == ("i-a", "i-b")
 
 
-def test_the_fullest_zone_is_counted_anew_after_each() -> None:
+def test_the_fullest_zone_is_counted_again_after_each() -> None:
     several = stock(*(instance(f"i-{zone}{n}", zone=zone) for zone, size in (("a", 4), ("b", 2)) for n in range(size)))
     gone = chosen(several, 4)
     left = [one.zone for one in several.members if one.id not in gone]
@@ -89,7 +89,7 @@ def test_any_order_of_the_listing_names_the_same() -> None:
     assert len({chosen(stock(*some), 3) for some in permutations(five)}) == 1
 
 
-def test_letting_go_in_two_steps_names_no_others_than_in_one() -> None:
+def test_scaling_in_by_two_steps_names_the_same_instances_as_by_one() -> None:
     dice = random.Random(7)  # noqa: S311  cases, no secrets
     for _ in range(200):
         several = stock(
@@ -100,18 +100,18 @@ def test_letting_go_in_two_steps_names_no_others_than_in_one() -> None:
         assert {*first, *chosen(rest, 4)} == set(chosen(several, 7))
 
 
-def test_protected_and_unseen_ones_never_go() -> None:
+def test_protected_and_unseen_instances_are_never_terminated() -> None:
     several = stock(protected("i-1"), instance("i-2"), unseen=(instance("i-3", state=State.PENDING),))
     assert chosen(several, 3) == ("i-2",)
 
 
-def test_a_ready_one_that_is_wanted_waits_for_a_heavy_one_to_be_ready() -> None:
+def test_a_ready_instance_stays_until_a_heavy_one_is_ready() -> None:
     rounded_up = stock(instance("i-1"), instance("i-2", units=2), unready=frozenset({"i-2"}))
     assert chosen(replace(rounded_up, wanted=2), 1) == ()
     assert chosen(replace(rounded_up, wanted=2, unready=frozenset()), 1) == ("i-1",)
 
 
-def test_none_goes_in_place_of_one_that_ec2_does_not_show_yet() -> None:
+def test_none_is_terminated_for_an_instance_that_ec2_does_not_show_yet() -> None:
     several = stock(instance("i-1"), instance("i-2"), unseen=(instance("i-3", state=State.PENDING),))
     assert chosen(several, 1) == ()
     assert chosen(several, 2) == ("i-1",)
@@ -130,13 +130,13 @@ def test_any_other_word_protects_nothing(value: str) -> None:
 class TestOnDemand:
     FOUR = stock(*(instance(f"i-{n}", market=Market.ON_DEMAND if n < 3 else Market.SPOT) for n in range(4)))
 
-    def test_beyond_the_base_it_is_the_dearest_and_up_to_it_the_last(self) -> None:
+    def test_on_demand_beyond_the_base_goes_first_and_the_base_goes_last(self) -> None:
         assert chosen(self.FOUR, 3, offers=[offer("a", "99")], on_demand_base=1) == ("i-0", "i-1", "i-3")
 
-    def test_without_a_base_all_of_it_goes_before_spot(self) -> None:
+    def test_without_a_base_all_on_demand_goes_before_spot(self) -> None:
         assert chosen(self.FOUR, 3) == ("i-0", "i-1", "i-2")
 
-    def test_the_base_does_not_go_because_spot_is_too_heavy(self) -> None:
+    def test_the_base_stays_even_if_spot_is_too_heavy(self) -> None:
         """It would be bought again, and be too much again."""
         rounded_up = stock(
             instance("i-base", market=Market.ON_DEMAND), instance("i-1", units=3), instance("i-2", units=3)
@@ -145,7 +145,7 @@ class TestOnDemand:
 
 
 class TestWeights:
-    def test_none_heavier_than_the_excess_goes(self) -> None:
+    def test_no_instance_heavier_than_the_excess_is_terminated(self) -> None:
         several = stock(
             instance("i-heavy", units=4), instance("i-light", minute=1), instance("i-keep", units=2, minute=2)
         )
@@ -153,7 +153,7 @@ class TestWeights:
         assert chosen(several, 3) == ("i-light", "i-keep")
         assert chosen(several, 4) == ("i-heavy",)
 
-    def test_never_below_what_is_wanted(self) -> None:
+    def test_never_below_the_wanted_size(self) -> None:
         dice = random.Random(3)  # noqa: S311  cases, no secrets
         for _ in range(200):
             several = stock(*(instance(f"i-{n}", units=dice.choice((1, 2, 4, 8))) for n in range(8)))
@@ -162,5 +162,5 @@ class TestWeights:
             gone = set(chosen(several, excess))
             assert sum(one.units for one in several.members if one.id in gone) <= excess
 
-    def test_all_go_if_none_is_wanted(self) -> None:
+    def test_all_are_terminated_if_none_is_wanted(self) -> None:
         assert len(chosen(stock(instance("i-1", units=8), instance("i-2", units=4)), 12)) == 2

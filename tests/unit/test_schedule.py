@@ -1,4 +1,4 @@
-"""Sizes by time of day through changes of clocks: what has come stays come, in every zone, over years."""
+"""Sizes by time of day across clock changes: an entry in force stays in force, in every time zone, over years."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def at(text: str) -> datetime:
         ("Antarctica/Troll", "30 1 * * *", "2026-10-25T01:00"),
     ],
 )
-def test_a_clock_that_is_set_back_takes_nothing_back(zone: str, cron: str, change: str) -> None:
+def test_a_clock_that_is_set_back_does_not_undo_an_entry(zone: str, cron: str, change: str) -> None:
     pool = Pool(
         pool_name="p",
         instance_types=("g5.xlarge",),
@@ -57,14 +57,14 @@ def test_a_clock_that_is_set_back_takes_nothing_back(zone: str, cron: str, chang
     assert set(sizes) == {10}, "it came yesterday, and comes again today"
 
 
-def test_a_skipped_moment_comes_when_the_clock_goes_on() -> None:
+def test_a_skipped_time_counts_when_the_clock_jumps_over_it() -> None:
     skipped = entry("30 2 * * *", "Europe/Berlin")
     assert skipped.last_came(at("2026-03-29T00:59")) == at("2026-03-28T01:30")
     assert skipped.last_came(at("2026-03-29T01:00")) == at("2026-03-29T01:00")
     assert skipped.last_came(at("2026-03-30T00:29")) == at("2026-03-29T01:00")
 
 
-def test_a_repeated_moment_comes_once_and_that_of_every_hour_twice() -> None:
+def test_a_repeated_time_counts_once_and_an_hourly_one_twice() -> None:
     after = at("2026-10-25T01:40")
     assert entry("30 2 * * *", "Europe/Berlin").last_came(after) == at("2026-10-25T00:30")
     assert entry("30 * * * *", "Europe/Berlin").last_came(after) == at("2026-10-25T01:30")
@@ -87,7 +87,7 @@ def test_two_entries_keep_their_order_through_the_repeated_hour() -> None:
 
 
 def changes(zone: str) -> Iterator[datetime]:
-    """Hours around each change of the zone's clocks, over years."""
+    """The hours around each clock change of the time zone, over years."""
     moment, tz = at("2011-01-01T00:00"), ZoneInfo(zone)
     while moment < at("2030-01-01T00:00"):
         later = moment + timedelta(hours=6)
@@ -97,7 +97,7 @@ def changes(zone: str) -> Iterator[datetime]:
 
 
 @pytest.mark.parametrize("zone", ODD_ZONES)
-def test_what_came_last_never_goes_back_in_time(zone: str) -> None:
+def test_the_last_entry_never_goes_back_in_time(zone: str) -> None:
     entries = [entry(cron, zone) for cron in CRONS]
     for change in list(changes(zone))[-6:]:
         before: dict[str, Any] = {}
@@ -112,7 +112,7 @@ def test_what_came_last_never_goes_back_in_time(zone: str) -> None:
 
 
 @pytest.mark.parametrize("zone", ODD_ZONES)
-def test_away_from_changes_it_is_what_the_clock_shows(zone: str) -> None:
+def test_away_from_clock_changes_the_entry_is_the_one_that_the_clock_shows(zone: str) -> None:
     tz = ZoneInfo(zone)
     for now in (at("2026-01-20T12:34"), at("2026-07-20T12:34")):
         came = entry("30 2 * * *", zone).last_came(now)
@@ -122,5 +122,5 @@ def test_away_from_changes_it_is_what_the_clock_shows(zone: str) -> None:
         assert came == (expected if expected <= shown else expected - timedelta(days=1))
 
 
-def test_an_entry_that_has_not_come_for_a_year_does_not_hold() -> None:
+def test_an_entry_that_was_not_due_for_a_year_does_not_hold() -> None:
     assert entry("0 0 29 2 *", "Europe/Berlin").last_came(at("2026-01-20T12:34")) is None

@@ -1,4 +1,4 @@
-"""User data: what is base64 already is refused, what will not run is warned of, and the rest is left alone."""
+"""User data: base64 is refused, a script that will not run gets a warning, and the rest is accepted."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def wrapped(text: str) -> str:
         encoded(gzip.compress(SCRIPT.encode())),
     ],
 )
-def test_base64_is_refused_with_what_to_write_instead(text: str) -> None:
+def test_base64_is_refused_with_a_remedy(text: str) -> None:
     found = parsed(text)
     assert not isinstance(found, Pool)
     (fault,) = found
@@ -64,7 +64,7 @@ def test_base64_is_refused_with_what_to_write_instead(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", [*RUNS, '[settings.motd]\nx = "y"\n', '{"ignition": {"version": "3.4.0"}}'])
-def test_what_runs_is_accepted_without_a_word(text: str) -> None:
+def test_user_data_that_run_are_accepted_without_a_warning(text: str) -> None:
     assert warnings_of(accepted(text)) == ()
 
 
@@ -79,13 +79,13 @@ def test_what_runs_is_accepted_without_a_word(text: str) -> None:
         ("", "will not run"),
     ],
 )
-def test_what_will_not_run_is_accepted_with_a_warning(text: str, words: str) -> None:
+def test_user_data_that_will_not_run_are_accepted_with_a_warning(text: str, words: str) -> None:
     (warning,) = warnings_of(accepted(text))
     assert warning.startswith("user_data")
     assert words in warning
 
 
-def test_the_digest_that_stands_for_it_in_memory_is_no_user_data() -> None:
+def test_the_stored_digest_is_not_accepted_as_user_data() -> None:
     found = parsed(kept("0123456789ab"))
     assert not isinstance(found, Pool)
     (fault,) = found
@@ -94,7 +94,7 @@ def test_the_digest_that_stands_for_it_in_memory_is_no_user_data() -> None:
 
 @pytest.mark.parametrize("name", ["user_data", "userdata"])
 @pytest.mark.parametrize("text", [encoded("#!/bin/sh\nexport TOKEN=hunter2\n" * 9), "hunter2" * 5000])
-def test_no_fault_quotes_it(name: str, text: str) -> None:
+def test_no_fault_quotes_user_data(name: str, text: str) -> None:
     faults = parse_pool({"pool_name": "p", "instance_type": "c5.large", name: text})
     assert isinstance(faults, tuple)
     assert f"({len(text)} characters)" in {one.value for one in faults}
@@ -112,7 +112,7 @@ def test_a_remembered_item_has_the_digest_of_the_item_itself() -> None:
     assert warnings_of(again) == ()
 
 
-def test_an_item_as_an_earlier_version_remembered_it_is_read() -> None:
+def test_an_item_that_an_earlier_version_stored_is_read() -> None:
     pool = accepted("#!/bin/sh\ndate\n")
     again = recalled(pool.model_dump(mode="json", exclude_defaults=True))
     assert again == pool

@@ -1,4 +1,4 @@
-"""Root volumes: an item is accepted exactly when EC2 can make what it asks for."""
+"""Root volumes: an item is accepted exactly if EC2 can create the volume."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lambdas.domain.item.faults import SpecError, parse_pool
 from lambdas.domain.item.pool import Pool
 from lambdas.domain.item.volumes import TYPES
 from localcloud.market.api.volumes import refusal_of
-from localcloud.market.model.surroundings import Template
+from localcloud.market.model.surroundings import TemplateVersion
 
 SOUND: dict[str, Any] = {"pool_name": "p", "instance_types": ["g5.xlarge"]}
 
@@ -30,7 +30,7 @@ def fault(**volume: Any) -> SpecError:
 
 
 def ec2_makes(pool: Pool) -> bool:
-    template = Template(id="lt-1", name="t", version=1, data=template_data(pool))
+    template = TemplateVersion(id="lt-1", name="t", version=1, data=template_data(pool))
     return all(refusal_of(ebs, root=root) is None for root, ebs in template.volumes)
 
 
@@ -43,7 +43,7 @@ IOPS = [None, *around(100, 300, 3_000, 4_000, 64_000, 80_000, 256_000)]
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_what_is_accepted_ec2_makes_and_what_ec2_makes_is_accepted(kind: str) -> None:
+def test_an_item_is_accepted_exactly_if_ec2_creates_its_volume(kind: str) -> None:
     for gib, iops, mibps in product(SIZES, IOPS, (None, *around(125, 750, 2_000))):
         found = parsed(type=kind, size_gib=gib, iops=iops, throughput_mibps=mibps)
         asked = {"VolumeType": kind, "VolumeSize": gib, "Iops": iops, "Throughput": mibps}
@@ -78,7 +78,7 @@ def test_a_size_beyond_its_type_names_type_and_bounds(kind: str, gib: int) -> No
 
 
 @pytest.mark.parametrize("volume", [{"iops": 4_000}, {"throughput_mibps": 200}, {"type": "io2", "iops": 4_000}])
-def test_iops_without_a_size_would_be_passed_over_and_are_refused(volume: dict[str, Any]) -> None:
+def test_iops_without_a_size_would_be_ignored_and_are_refused(volume: dict[str, Any]) -> None:
     assert "root_volume_size_gib" in fault(**volume).rule
 
 

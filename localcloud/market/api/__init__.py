@@ -1,1 +1,1 @@
-"""EC2's actions and what each refuses."""
+"""AWS's actions on the market: what each does and what it refuses."""

@@ -1,6 +1,6 @@
-"""The EC2 actions that the market itself answers: requests and answers as dictionaries in boto3's form.
+"""The EC2 actions that the market answers. Requests and answers are dictionaries in boto3's form.
 
-What a request asks beyond what the market can play is refused with ``UnsupportedOperation`` rather than passed over.
+The market refuses what it does not support with ``UnsupportedOperation``. It never ignores a part of a request.
 """
 
 import copy
@@ -36,7 +36,7 @@ _MOST_TERMINATIONS = 1000
 def carry_out(
     market: Market, action: str, params: Params, fault: Fault | None = None, permit: Permit = anything
 ) -> Answer:
-    """Carry out an action and return its answer (the caller's own copy); ``EC2Error``: an error."""
+    """Carry out an action and return its answer, a copy. Raises ``EC2Error``."""
     market.catch_up()
     asked = copy.deepcopy({key: value for key, value in params.items() if key != "DryRun"})
     service = next(name for name, actions in SERVICES.items() if action in actions)
@@ -49,7 +49,7 @@ def carry_out(
 
 
 def describe_instances(market: Market, params: Params) -> Answer:
-    """Instances by id or by filters, in the order of their launch, as they were ``describe_lag_seconds`` ago."""
+    """List instances by id or filters, in the order of their launch, as they were ``describe_lag_seconds`` ago."""
     refuse_unknown("DescribeInstances", params, {"InstanceIds", "Filters", "MaxResults", "NextToken"})
     if params.get("InstanceIds"):
         if params.get("MaxResults"):
@@ -91,9 +91,9 @@ def describe_instances(market: Market, params: Params) -> Answer:
 
 
 def terminate_instances(market: Market, params: Params) -> Answer:
-    """All of the named instances or, when one is unknown, none; naming one that is ending already is harmless.
+    """Terminate all named instances or, if one is unknown, none. Naming an ending instance is no error.
 
-    One that is protected is an error that names it: it and all others of its zone stay, those of other zones go.
+    A protected instance is an error that names it: all instances of its zone stay, those of other zones are terminated.
     """
     refuse_unknown("TerminateInstances", params, {"InstanceIds"})
     if len(params["InstanceIds"]) > _MOST_TERMINATIONS:
@@ -101,8 +101,8 @@ def terminate_instances(market: Market, params: Params) -> Answer:
     changes = []
     named = [instance for instance, _ in visible_or_error(market, "TerminateInstances", params["InstanceIds"])]
     protected = [one for one in named if one.protected and one.live]
-    victims = [one for one in named if one.zone not in {each.zone for each in protected}]
-    for instance in victims:
+    allowed = [one for one in named if one.zone not in {each.zone for each in protected}]
+    for instance in allowed:
         before = instance.state
         market.end(instance, BY_USER, market.clock())
         changes.append(
@@ -112,7 +112,7 @@ def terminate_instances(market: Market, params: Params) -> Answer:
                 "PreviousState": described_state(before),
             }
         )
-    market.note_call("TerminateInstances", instance_ids=[one.id for one in victims])
+    market.note_call("TerminateInstances", instance_ids=[one.id for one in allowed])
     if protected:
         raise EC2Error(
             "OperationNotPermitted",
@@ -123,7 +123,7 @@ def terminate_instances(market: Market, params: Params) -> Answer:
 
 
 def modify_instance_attribute(market: Market, params: Params) -> Answer:
-    """Protect an on-demand instance from termination by a call, or no longer; no other attribute is played."""
+    """Switch an on-demand instance's termination protection. No other attribute is supported."""
     refuse_unknown("ModifyInstanceAttribute", params, {"InstanceId", "DisableApiTermination"})
     ((instance, _),) = visible_or_error(market, "ModifyInstanceAttribute", [params["InstanceId"]])
     if instance.lifecycle == "spot":
@@ -149,7 +149,7 @@ def create_tags(market: Market, params: Params) -> Answer:
 
 
 def delete_tags(market: Market, params: Params) -> Answer:
-    """Take tags off; one named with a value goes only if it has it; none named: all but AWS's own."""
+    """Remove tags. A tag named with a value is removed only if it has this value. No names: all but AWS's own."""
     refuse_unknown("DeleteTags", params, {"Resources", "Tags"})
     for tags in _tags_of_all(market, params["Resources"]):
         named = params.get("Tags") or [{"Key": key} for key in tags if not key.startswith("aws:")]
@@ -161,17 +161,17 @@ def delete_tags(market: Market, params: Params) -> Answer:
 
 
 def _tags_of_all(market: Market, resource_ids: list[str]) -> list[dict[str, str]]:
-    """Return the tags of instances and launch templates, to be changed; an error when one does not exist."""
+    """Return the tags of instances and launch templates, for changes. An error if one does not exist."""
     templates = [one for one in resource_ids if one.startswith("lt-")]
-    for one in templates:
-        if one not in market.surroundings.templates:
-            raise template_not_found(one, None)
+    for resource_id in templates:
+        if resource_id not in market.surroundings.templates:
+            raise template_not_found(resource_id, None)
     instances = visible_or_error(market, "CreateTags", [one for one in resource_ids if one not in templates])
     return [market.surroundings.templates[one].tags for one in templates] + [one.tags for one, _ in instances]
 
 
 def describe_spot_price_history(market: Market, params: Params) -> Answer:
-    """Spot prices, newest first: each series' price at ``StartTime`` and every change from then to ``EndTime``."""
+    """List spot prices, newest first: for each offering the price at ``StartTime`` and all changes to ``EndTime``."""
     refuse_unknown(
         "DescribeSpotPriceHistory",
         params,
@@ -187,7 +187,7 @@ def describe_spot_price_history(market: Market, params: Params) -> Answer:
         },
     )
     now = market.clock()
-    # Of a start in the future EC2 gives what holds now; so does the market.
+    # For a start in the future, EC2 returns the current price, and so does the market.
     start = min(now, max(_utc(params.get("StartTime")) or now - _PRICE_HISTORY, now - _PRICE_HISTORY))
     end = _utc(params.get("EndTime")) or now
     filters = filters_of(params, {"instance-type", "availability-zone", "product-description"})
@@ -215,7 +215,7 @@ def describe_spot_price_history(market: Market, params: Params) -> Answer:
     rows.sort(key=lambda row: row["Timestamp"], reverse=True)
     numbered = list(enumerate(rows, 1))
     page, token = page_of(numbered, params, key=lambda pair: pair[0])
-    # This action, unlike others, ends its paging with an empty token.
+    # Unlike other actions, this one ends with an empty token.
     return {"SpotPriceHistory": [row for _, row in page], "NextToken": token or ""}
 
 
@@ -234,15 +234,14 @@ def _prices(offering: Offering, start: datetime, end: datetime) -> list[tuple[da
 
 
 def describe_instance_type_offerings(market: Market, params: Params) -> Answer:
-    """Which types are sold in the Region, or in which of its zones; on spot or not is not said."""
+    """List the types sold in the Region or in its zones. It does not say whether they are sold as spot."""
     refuse_unknown("DescribeInstanceTypeOfferings", params, {"LocationType", "Filters", "MaxResults", "NextToken"})
     where = params.get("LocationType", "region")
     if where not in ("region", "availability-zone"):
-        raise EC2Error("UnsupportedOperation", f"This market does not play the location type {where}.")
+        raise EC2Error("UnsupportedOperation", f"This market does not support the location type {where}.")
     filters = filters_of(params, {"instance-type", "location"}, tags=False)
-    sold = sorted(
-        {(one.instance_type, market.region if where == "region" else one.zone) for one in market.offerings.values()}
-    )
+    in_region = where == "region"
+    sold = sorted({(name, market.region if in_region else zone) for name, zone in market.offerings})
     fits = matching(filters)
     page, token = page_of(
         enumerate(sold, 1),
@@ -259,7 +258,7 @@ def describe_instance_type_offerings(market: Market, params: Params) -> Answer:
 
 
 def describe_subnets(market: Market, params: Params) -> Answer:
-    """Subnets by id or by filters."""
+    """List subnets by id or filters."""
     refuse_unknown("DescribeSubnets", params, {"SubnetIds", "Filters", "MaxResults", "NextToken"})
     subnets = {subnet.id: subnet for subnet in market.surroundings.subnets()}
     for subnet_id in params.get("SubnetIds") or []:
@@ -318,10 +317,10 @@ ACTIONS: Actions = {
     "GetInstanceTypesFromInstanceRequirements": get_instance_types_from_instance_requirements,
     **TEMPLATE_ACTIONS,
 }
-"""EC2's."""
+"""Actions of EC2."""
 
 SERVICES: dict[str, Actions] = {"ec2": ACTIONS, "pricing": PRICING_ACTIONS, "ssm": SSM_ACTIONS}
-"""What the market plays of each service, by botocore's name for it."""
+"""The supported actions of each service, by botocore's name of the service."""
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -1,7 +1,7 @@
-"""CreateFleet of type instant: checks the request, prices and allocates its overrides, launches, answers.
+"""CreateFleet of type instant: checks the request, allocates its overrides, launches and answers.
 
-A request that is wrong as a whole is an error and uses up nothing. All else is an answer, even with no instance in it:
-it uses up the client token, and ``Errors`` says for each override that failed why it did.
+A request that is wrong as a whole is an error and does not use up its client token. Any other request has an answer,
+even without instances, and uses up the token. ``Errors`` says why each failed override failed.
 """
 
 import re
@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from localcloud.market.api import template_view
-from localcloud.market.api.checks import Launch, Permit, anything
+from localcloud.market.api.checks import Permit, PlannedLaunch, anything
 from localcloud.market.api.tags import check_number, check_shown, check_tags
 from localcloud.market.api.volumes import refusal_of
 from localcloud.market.model.allocation import Candidate, Refusal, allocate
@@ -21,7 +21,7 @@ from localcloud.market.model.market import POOL_TAG, Market
 from localcloud.market.model.offerings import Offering
 from localcloud.market.model.requests import Answer, Params, refuse_unknown, tags_by_kind
 from localcloud.market.model.settings import FAULT_TEXT, Fault
-from localcloud.market.model.surroundings import RESOLVE, Subnet, Template, architecture_in
+from localcloud.market.model.surroundings import RESOLVE, Subnet, TemplateVersion, architecture_in
 
 _TAGGABLE = {"fleet", "instance", "volume", "network-interface"}
 _LEAST_MAX_PRICE = Decimal("0.001")
@@ -30,7 +30,7 @@ _MOST_TOKEN_CHARACTERS = 64
 _MOST_UNITS = 10_000
 _MOST_CONFIGS = 50
 _MOST_OVERRIDES = 300
-"""What AWS states for other types of fleet; of instant ones it says only that the body may be too large."""
+"""AWS's number for other types of fleet. For instant ones AWS says only that the body may be too large."""
 _STRATEGIES = {
     "spot": {"price-capacity-optimized", "capacity-optimized", "lowest-price"},
     "on-demand": {"lowest-price", "prioritized"},
@@ -45,10 +45,10 @@ _NO_SPOT = (
 
 @dataclass(frozen=True)
 class _Order:
-    """What the request asks of all its overrides together."""
+    """The part of the request that is common to all overrides."""
 
     wanted: int
-    """Units, which are instances unless overrides have a weight."""
+    """Units. One instance is one unit unless overrides have a weight."""
     lifecycle: Lifecycle
     strategy: str
     tags: dict[str, dict[str, str]]
@@ -57,11 +57,11 @@ class _Order:
 
 @dataclass(frozen=True)
 class _Launchable:
-    """One override of the request in one zone: what to launch, where, for at most how much."""
+    """An override in a zone: what to launch, where, and the maximum price."""
 
     echo: dict[str, Any]
-    """The override as the answer repeats it."""
-    template: Template
+    """The override as in the answer."""
+    template: TemplateVersion
     image_id: str
     weight: Decimal
     max_price: Decimal | None
@@ -69,12 +69,12 @@ class _Launchable:
     subnet: Subnet
     offering: Offering
     key_refused: bool = False
-    """Whether the root volume's key may not be used; EC2 launches all the same."""
+    """Whether the root volume's key may not be used. EC2 launches the instance nevertheless."""
 
 
 @dataclass(frozen=True)
 class _Failed:
-    """An override that cannot be launched, with EC2's error code and text."""
+    """An override that cannot be launched: EC2's error code and text."""
 
     echo: dict[str, Any]
     code: str
@@ -85,9 +85,9 @@ _Override = _Launchable | _Failed
 
 
 def create_fleet(market: Market, params: Params, fault: Fault | None = None, permit: Permit = anything) -> Answer:
-    """Launch up to the target capacity now and say what came and what did not.
+    """Launch up to the target capacity now. Return what was launched and what failed.
 
-    ``permit`` is asked of each override that could be launched: whatever it raises is that override's failure.
+    ``permit`` is called for each override that could be launched. What it raises is the failure of that override.
     """
     token = params.get("ClientToken")
     if token and (len(token) > _MOST_TOKEN_CHARACTERS or not token.isascii()):
@@ -137,7 +137,7 @@ def _order(params: Params) -> _Order:
     )
     if params.get("Type") != "instant":
         raise EC2Error(
-            "UnsupportedOperation", "This market plays fleets of type instant only; EC2's default is maintain."
+            "UnsupportedOperation", "This market supports only fleets of type instant; EC2's default is maintain."
         )
     target = params["TargetCapacitySpecification"]
     refuse_unknown("TargetCapacitySpecification", target, {"TotalTargetCapacity", "DefaultTargetCapacityType"})
@@ -154,7 +154,7 @@ def _order(params: Params) -> _Order:
         raise EC2Error("InvalidParameterValue", "An instant fleet's interrupted instances can only be terminated")
     strategy = (spot if lifecycle == "spot" else on_demand).get("AllocationStrategy", "lowest-price")
     if strategy not in _STRATEGIES[lifecycle]:
-        raise EC2Error("UnsupportedOperation", f"This market does not play the strategy {strategy} for {lifecycle}.")
+        raise EC2Error("UnsupportedOperation", f"This market does not support the strategy {strategy} for {lifecycle}.")
     return _Order(wanted=wanted, lifecycle=lifecycle, strategy=strategy, tags=_tags(params))
 
 
@@ -184,7 +184,7 @@ def _overrides(market: Market, params: Params, lifecycle: Lifecycle) -> list[_Ov
         template_id, name = specification.get("LaunchTemplateId"), specification.get("LaunchTemplateName")
         if bool(template_id) == bool(name) or "Version" not in specification:
             raise EC2Error(
-                "InvalidParameterValue", "State a launch template's id or its name, not both, and its version"
+                "InvalidParameterValue", "Give a launch template's id or its name, not both, and its version"
             )
         template = template_view.template(market, template_id=template_id, name=name, version=specification["Version"])
         repeated = {"LaunchTemplateId": template.id, "Version": specification["Version"]}
@@ -207,13 +207,14 @@ def _overrides(market: Market, params: Params, lifecycle: Lifecycle) -> list[_Ov
 
 
 def _refuse_duplicates(market: Market, params: Params) -> None:
-    """A type may be named once for a zone, through whichever subnet."""
+    """Refuse a type that is named twice for a zone, even with different subnets."""
     zones = {subnet.id: subnet.zone for subnet in market.surroundings.subnets()}
     asked = [override for config in params["LaunchTemplateConfigs"] for override in config.get("Overrides") or []]
     placed = [
-        (one.get("InstanceType"), zones.get(one.get("SubnetId", ""), one.get("AvailabilityZone"))) for one in asked
+        (override.get("InstanceType"), zones.get(override.get("SubnetId", ""), override.get("AvailabilityZone")))
+        for override in asked
     ]
-    pools = [one for one in placed if None not in one]
+    pools = [pool for pool in placed if None not in pool]
     if len(pools) > len(set(pools)):
         raise EC2Error("InvalidFleetConfig", "The fleet configuration contains duplicate instance pools.")
 
@@ -223,7 +224,7 @@ def _permitted(market: Market, override: _Override, order: _Order, permit: Permi
         return override
     template, account = override.template, market.surroundings.account
     root_key = template.root_key(override.image_id, account)
-    launch = Launch(
+    launch = PlannedLaunch(
         template=template,
         image=override.echo["Overrides"].get("ImageId") or template.image_id,
         subnet=override.subnet,
@@ -244,13 +245,13 @@ def _permitted(market: Market, override: _Override, order: _Order, permit: Permi
     return replace(override, key_refused=not (may_use_key and granted))
 
 
-def _tags_of(kind: str, order: _Order, template: Template) -> dict[str, str]:
-    """Return the tags of what is launched: the template's and, above them, the request's."""
+def _tags_of(kind: str, order: _Order, template: TemplateVersion) -> dict[str, str]:
+    """Return the tags of what is launched: the template's, overridden by the request's."""
     return template.launch_tags.get(kind, {}) | order.tags.get(kind, {})
 
 
 def _weight(asked: dict[str, Any]) -> Decimal:
-    # By way of its text, since over the wire it is a floating-point number.
+    # By its text, because over HTTP it is a floating-point number.
     weight = Decimal(str(asked.get("WeightedCapacity", 1)))
     if not 0 < weight < Decimal("Infinity"):
         raise EC2Error("InvalidParameterValue", f"WeightedCapacity must be above 0, not {weight}")
@@ -258,7 +259,7 @@ def _weight(asked: dict[str, Any]) -> Decimal:
 
 
 def _max_price(asked: dict[str, Any], weight: Decimal) -> Decimal | None:
-    """Return the cap per instance-hour; the request states it per unit-hour."""
+    """Return the cap per instance-hour. The request has it per unit-hour."""
     text = asked.get("MaxPrice")
     if text is None:
         return None
@@ -270,9 +271,9 @@ def _max_price(asked: dict[str, Any], weight: Decimal) -> Decimal | None:
 
 
 def _placed(
-    market: Market, echo: dict[str, Any], template: Template, image_id: str, lifecycle: Lifecycle
+    market: Market, echo: dict[str, Any], template: TemplateVersion, image_id: str, lifecycle: Lifecycle
 ) -> list[_Override]:
-    """Return an override once for each subnet it allows: the named one, else the default one of its zone or of all."""
+    """Return an override once per allowed subnet: the named one, or the default ones of its zone or of all zones."""
     asked = echo["Overrides"]
     instance_type, weight = _type(asked, template), _weight(asked)
     max_price = _max_price(asked, weight)
@@ -307,7 +308,7 @@ def _placed(
     return placed
 
 
-def _type(asked: dict[str, Any], template: Template) -> str:
+def _type(asked: dict[str, Any], template: TemplateVersion) -> str:
     instance_type = asked.get("InstanceType") or template.instance_type
     if not instance_type:
         raise EC2Error("InvalidParameterValue", "Neither the override nor the launch template names an instance type")
@@ -323,14 +324,14 @@ def _subnets(market: Market, instance_type: str, subnet_id: str | None, zone: st
         if (subnet.id == subnet_id if subnet_id else subnet.default_for_az and zone in (None, subnet.zone))
     ]
     if subnet_id is None and zone is None:
-        # Left to choose the zone, EC2 does not complain about zones without the type, unless there is no other.
+        # If EC2 chooses the zone, it ignores zones without the type, unless there is no other.
         offered = [subnet for subnet in subnets if (instance_type, subnet.zone) in market.offerings]
         return offered or subnets[:1]
     return subnets
 
 
 def _other_architecture(offering: Offering, image: str) -> str:
-    """Return what EC2 says when a type cannot run an image, as far as the image's name tells; nothing when it can."""
+    """Return EC2's text if a type cannot run an image, judged by the image's name. Empty if it can."""
     ours, needed = offering.machine.architecture, architecture_in(image)
     if needed in (None, ours):
         return ""
@@ -340,8 +341,8 @@ def _other_architecture(offering: Offering, image: str) -> str:
     )
 
 
-def _lacking(market: Market, template: Template, named: str, resolved: str | None) -> tuple[str, str] | None:
-    """Return EC2's code and text for what a launch refers to and is not there; None: it is all there."""
+def _lacking(market: Market, template: TemplateVersion, named: str, resolved: str | None) -> tuple[str, str] | None:
+    """Return EC2's code and text if something that a launch refers to does not exist. None: all exists."""
     if not named:
         return "MissingParameter", "The request must contain the parameter ImageId"
     missing = market.surroundings.missing
@@ -368,7 +369,7 @@ def _lacking(market: Market, template: Template, named: str, resolved: str | Non
 
 
 def _too_expensive(offering: Offering, max_price: Decimal | None, weight: Decimal) -> str:
-    """Return what EC2 says when the spot price is above what would be paid; nothing when it is not."""
+    """Return EC2's text if the spot price is above the maximum price. Empty if it is not."""
     would_pay = offering.on_demand_price if max_price is None else max_price
     if offering.spot_price <= would_pay:
         return ""
@@ -379,25 +380,25 @@ def _too_expensive(offering: Offering, max_price: Decimal | None, weight: Decima
 
 
 def _text(price: Decimal) -> str:
-    """Write a price as a plain decimal number, without the noughts and digits that a division brings."""
+    """Write a price as a plain decimal number, without the extra digits of a division."""
     return f"{price.quantize(_SMALLEST_PRICE).normalize():f}"
 
 
 def _launch(market: Market, order: _Order, overrides: list[_Override], fault: Fault | None) -> Answer:
     wanted, lifecycle = order.wanted, order.lifecycle
-    launchable = {number: one for number, one in enumerate(overrides) if isinstance(one, _Launchable)}
+    launchable = {number: override for number, override in enumerate(overrides) if isinstance(override, _Launchable)}
     candidates = [
         Candidate(
             number=number,
-            offering=one.offering.key,
-            price=one.offering.spot_price if lifecycle == "spot" else one.offering.on_demand_price,
-            vcpus=one.offering.vcpus,
-            quota_group=quota_group(one.offering.instance_type),
-            subnet=one.subnet.id,
-            weight=one.weight,
-            priority=Decimal(str(one.echo["Overrides"].get("Priority", "Infinity"))),
+            offering=override.offering.key,
+            price=override.offering.spot_price if lifecycle == "spot" else override.offering.on_demand_price,
+            vcpus=override.offering.vcpus,
+            quota_group=quota_group(override.offering.instance_type),
+            subnet=override.subnet.id,
+            weight=override.weight,
+            priority=Decimal(str(override.echo["Overrides"].get("Priority", "Infinity"))),
         )
-        for number, one in launchable.items()
+        for number, override in launchable.items()
     ]
     failures = {number: (one.code, one.text) for number, one in enumerate(overrides) if isinstance(one, _Failed)}
     room = market.room(lifecycle, {one.offering for one in candidates})

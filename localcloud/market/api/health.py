@@ -1,4 +1,4 @@
-"""DescribeInstanceStatus: how the status checks of instances stand, as far as EC2's lagging view shows them."""
+"""DescribeInstanceStatus: the status checks of instances, as EC2's lagging view shows them."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -18,7 +18,7 @@ _REACHABILITY: dict[Health, str] = {"initializing": "initializing", "ok": "passe
 
 
 def describe_instance_status(market: Market, params: Params) -> Answer:
-    """Status checks of running instances, or with ``IncludeAllInstances`` of all, by id or by filters, in pages."""
+    """List the status checks of running instances, or with ``IncludeAllInstances`` of all, by id or filters."""
     known = {"InstanceIds", "Filters", "MaxResults", "NextToken", "IncludeAllInstances"}
     refuse_unknown("DescribeInstanceStatus", params, known)
     if ids := params.get("InstanceIds"):
@@ -26,7 +26,7 @@ def describe_instance_status(market: Market, params: Params) -> Answer:
             raise EC2Error(
                 "InvalidParameterCombination", "The parameter instancesSet cannot be used with the parameter maxResults"
             )
-        if len(ids) > _MOST_IDS:  # the same one twice counts as two
+        if len(ids) > _MOST_IDS:  # a repeated id counts twice
             raise EC2Error(
                 "InvalidRequest",
                 f"{len(ids)} exceeds the maximum number of instance IDs that can be specificied ({_MOST_IDS}). Please "
@@ -36,13 +36,13 @@ def describe_instance_status(market: Market, params: Params) -> Answer:
     else:
         chosen = list(all_visible(market, _ACTION))
     if not params.get("IncludeAllInstances"):
-        chosen = [(one, state) for one, state in chosen if state == "running"]
+        chosen = [(instance, state) for instance, state in chosen if state == "running"]
     filters = filters_of(
         params,
         {"availability-zone", "instance-state-name", "instance-status.status", "system-status.status"},
         tags=False,
     )
-    rows = [(one.number, _described(market, one, state)) for one, state in chosen]
+    rows = [(instance.number, _described(market, instance, state)) for instance, state in chosen]
     fits = matching(filters)
     rows = [row for row in rows if fits(_attributes(row[1]))]
     rows.sort(key=lambda row: row[0])
@@ -52,7 +52,7 @@ def describe_instance_status(market: Market, params: Params) -> Answer:
 
 
 def health(market: Market, instance: Instance, state: State, at: datetime) -> tuple[Health, Health]:
-    """Return the status of the system and of the instance at a moment at which it was in this state."""
+    """Return the system status and the instance status at a moment, for an instance in this state."""
     running_at = instance.running_at()
     if state != "running" or running_at is None:
         return "not-applicable", "not-applicable"

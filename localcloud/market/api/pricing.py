@@ -1,7 +1,7 @@
-"""GetProducts of AWS's price list: what the market's types cost on demand, in the price list's own shape.
+"""GetProducts of AWS's price list: the on-demand prices of the market's types, in the price list's form.
 
-As on AWS there is, of each type, a row for each status of capacity: used, reserved and used (nothing more to pay), and
-reserved and not used. Of operating systems, tenancies and the like the market sells Linux on shared machines only.
+As on AWS, each type has a row for each status of capacity: used, reserved and used (no further cost), and reserved but
+not used. The market sells only Linux with shared tenancy.
 """
 
 import json
@@ -20,7 +20,7 @@ from localcloud.market.model.requests import Actions, Answer, Params, refuse_unk
 _SERVICE = "AmazonEC2"
 _MOST_RESULTS = 100
 _MIB_PER_GIB = 1024
-# AWS's codes for the term "on demand" and for its rate per hour.
+# AWS's codes of the term "on demand" and of its rate per hour.
 _TERM, _RATE = "JRTCKXETXF", "6YS6EN2CT7"
 _STATUSES = {
     "Used": "BoxUsage",
@@ -38,16 +38,16 @@ _COMPARE: dict[str, Callable[[str, str], bool]] = {
 
 
 def get_products(market: Market, params: Params) -> Answer:
-    """Products that pass all filters, by type, in pages; each is a JSON document of its own."""
+    """List the products that match all filters, by type, in pages. Each is a JSON document."""
     refuse_unknown("GetProducts", params, {"ServiceCode", "Filters", "FormatVersion", "MaxResults", "NextToken"})
     if params["ServiceCode"] != _SERVICE:
         raise EC2Error("NotFoundException", f"The service code {params['ServiceCode']} is not known to this market")
     types: dict[str, Offering] = {}
-    for one in market.offerings.values():
-        # A type has one price in a region: should its zones differ, the highest.
-        known = types.setdefault(one.instance_type, one)
-        if one.on_demand_price > known.on_demand_price:
-            types[one.instance_type] = one
+    for offering in market.offerings.values():
+        # A type has one price in a Region. If its zones differ, the highest counts.
+        known = types.setdefault(offering.instance_type, offering)
+        if offering.on_demand_price > known.on_demand_price:
+            types[offering.instance_type] = offering
     every = [(one, _product(market, one, status)) for _, one in sorted(types.items()) for status in _STATUSES]
     products = [product for one, product in every if one.machine.listed]
     fields = set(_attributes(every[0][1])) if every else set()
@@ -55,12 +55,12 @@ def get_products(market: Market, params: Params) -> Answer:
         if wanted["Field"] not in fields:
             raise EC2Error("InvalidParameterException", f"The market's products have no attribute {wanted['Field']}")
         compare = _COMPARE[wanted["Type"]]
-        products = [one for one in products if compare(_attributes(one)[wanted["Field"]], wanted["Value"])]
+        products = [product for product in products if compare(_attributes(product)[wanted["Field"]], wanted["Value"])]
     try:
         page, token = page_of(list(enumerate(products, 1)), params, key=lambda pair: pair[0], most=_MOST_RESULTS)
     except EC2Error as error:
         raise EC2Error("InvalidNextTokenException", error.message) from None
-    listed = [json.dumps(one, separators=(",", ":")) for _, one in page]
+    listed = [json.dumps(product, separators=(",", ":")) for _, product in page]
     answer: Answer = {"FormatVersion": "aws_v1", "PriceList": listed}
     return {**answer, "NextToken": token} if token else answer
 

@@ -1,4 +1,4 @@
-"""GetInstanceTypesFromInstanceRequirements: which of the market's types have the attributes that are asked for."""
+"""GetInstanceTypesFromInstanceRequirements: the market's types that have the requested attributes."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -16,7 +16,7 @@ _BURSTABLE = ("t1.", "t2.", "t3.", "t3a.", "t4g.")
 
 
 def get_instance_types_from_instance_requirements(market: Market, params: Params) -> Answer:
-    """Types that meet all requirements, by name, in pages; neither price nor room is looked at."""
+    """List the types that meet all requirements, by name, in pages. Prices and capacity do not count."""
     refuse_unknown(
         "GetInstanceTypesFromInstanceRequirements",
         params,
@@ -33,13 +33,13 @@ def get_instance_types_from_instance_requirements(market: Market, params: Params
         raise EC2Error(
             "InvalidParameterCombination", "AllowedInstanceTypes and ExcludedInstanceTypes exclude each other"
         )
-    types = {one.instance_type: one for one in market.offerings.values()}
+    types = {offering.instance_type: offering for offering in market.offerings.values()}
     fitting = [
         name
-        for name, one in sorted(types.items())
-        if one.machine.architecture in params["ArchitectureTypes"]
-        and "hvm" in params["VirtualizationTypes"]  # the market sells no other
-        and _meets(one, asked)
+        for name, offering in sorted(types.items())
+        if offering.machine.architecture in params["ArchitectureTypes"]
+        and "hvm" in params["VirtualizationTypes"]  # the market has no other
+        and _meets(offering, asked)
     ]
     page, token = page_of(list(enumerate(fitting, 1)), params, key=lambda pair: pair[0])
     answer: Answer = {"InstanceTypes": [{"InstanceType": name} for _, name in page]}
@@ -60,8 +60,12 @@ def _included(wanted: str, *, of_the_kind: bool) -> bool:
     return {"included": True, "required": of_the_kind, "excluded": not of_the_kind}[wanted]
 
 
+def _gib_per_vcpu(offering: Offering) -> Decimal:
+    return Decimal(offering.machine.memory_mib) / _MIB_PER_GIB / offering.vcpus
+
+
 def _within(value: Decimal | int, bounds: dict[str, Any]) -> bool:
-    """Say whether a value is within Min and Max, of which each may be missing; Max 0 is a bound like any other."""
+    """Say whether a value is within Min and Max. Each may be missing. A Max of 0 is a bound, too."""
     least, most = bounds.get("Min"), bounds.get("Max")
     return (least is None or value >= Decimal(str(least))) and (most is None or value <= Decimal(str(most)))
 
@@ -71,16 +75,16 @@ def _named(instance_type: str, patterns: list[str]) -> bool:
 
 
 _REQUIREMENTS: dict[str, Callable[[Offering, Any], bool]] = {
-    "VCpuCount": lambda one, wanted: _within(one.vcpus, wanted),
-    "MemoryMiB": lambda one, wanted: _within(one.machine.memory_mib, wanted),
-    "MemoryGiBPerVCpu": lambda one, wanted: _within(Decimal(one.machine.memory_mib) / _MIB_PER_GIB / one.vcpus, wanted),
-    "CpuManufacturers": lambda one, wanted: one.machine.cpu_manufacturer in wanted,
-    "InstanceGenerations": lambda one, wanted: one.machine.generation in wanted,
-    "AcceleratorCount": lambda one, wanted: _within(one.machine.gpus, wanted),
-    "AcceleratorTypes": lambda one, wanted: one.machine.gpus > 0 and "gpu" in wanted,
-    "AcceleratorNames": lambda one, wanted: one.machine.gpu_name in wanted,
-    "AcceleratorManufacturers": lambda one, wanted: one.machine.gpu_manufacturer in wanted,
-    "AllowedInstanceTypes": lambda one, wanted: _named(one.instance_type, wanted),
-    "ExcludedInstanceTypes": lambda one, wanted: not _named(one.instance_type, wanted),
+    "VCpuCount": lambda offering, wanted: _within(offering.vcpus, wanted),
+    "MemoryMiB": lambda offering, wanted: _within(offering.machine.memory_mib, wanted),
+    "MemoryGiBPerVCpu": lambda offering, wanted: _within(_gib_per_vcpu(offering), wanted),
+    "CpuManufacturers": lambda offering, wanted: offering.machine.cpu_manufacturer in wanted,
+    "InstanceGenerations": lambda offering, wanted: offering.machine.generation in wanted,
+    "AcceleratorCount": lambda offering, wanted: _within(offering.machine.gpus, wanted),
+    "AcceleratorTypes": lambda offering, wanted: offering.machine.gpus > 0 and "gpu" in wanted,
+    "AcceleratorNames": lambda offering, wanted: offering.machine.gpu_name in wanted,
+    "AcceleratorManufacturers": lambda offering, wanted: offering.machine.gpu_manufacturer in wanted,
+    "AllowedInstanceTypes": lambda offering, wanted: _named(offering.instance_type, wanted),
+    "ExcludedInstanceTypes": lambda offering, wanted: not _named(offering.instance_type, wanted),
 }
-"""Whether a type meets what is wanted, for each requirement that the market plays beside those of two kinds."""
+"""For each supported requirement, whether a type meets it. BareMetal and BurstablePerformance are in ``_meets``."""

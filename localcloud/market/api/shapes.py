@@ -1,7 +1,7 @@
-"""What AWS's own service models allow: a value that they rule out is refused for every action, as AWS would.
+"""Refuses values that AWS's service models do not allow, for every action, as AWS does.
 
-botocore checks the types of a request and its least lengths and numbers before it sends it; the rest is left to AWS:
-the greatest ones, patterns, and the values of enumerations.
+Before it sends a request, botocore checks types and the minimum of lengths and numbers. AWS checks the rest: the
+maximum, patterns, and the values of enumerations.
 """
 
 import re
@@ -16,7 +16,7 @@ from localcloud.market.model.errors import EC2Error
 from localcloud.market.model.requests import Params
 
 _GROWING = frozenset({"InstanceType"})
-"""Enumerations to which AWS adds so often that a model never has them all."""
+"""Enumerations that AWS extends so often that no model has all values."""
 
 _SHOWN = 80
 
@@ -33,7 +33,7 @@ def _service(service: str) -> ServiceModel:
 
 
 def refuse_beyond_model(service: str, action: str, params: Params) -> None:
-    """Raise AWS's error for the first value of a request that the model of its action rules out."""
+    """Raise AWS's error for the first value of a request that the action's model does not allow."""
     shape = operation(service, action).input_shape
     for path, value, rule in _faults(shape, params, "") if shape else ():
         shown = str(value)[:_SHOWN]
@@ -46,7 +46,7 @@ def refuse_beyond_model(service: str, action: str, params: Params) -> None:
 
 
 def _faults(shape: Shape, value: Any, path: str) -> Iterator[tuple[str, Any, str]]:
-    """Yield where in a value something is ruled out, what it is, and the rule."""
+    """Yield each forbidden part of a value: its path, the part, and the rule."""
     if rule := _broken(shape, value):
         yield path, value, rule
     if shape.type_name == "structure":
@@ -54,15 +54,15 @@ def _faults(shape: Shape, value: Any, path: str) -> Iterator[tuple[str, Any, str
             if value.get(name) is not None:
                 yield from _faults(member, value[name], f"{path}.{name}" if path else name)
     elif shape.type_name == "list":
-        for number, one in enumerate(value, 1):
-            yield from _faults(shape.member, one, f"{path}.{number}")
+        for number, member in enumerate(value, 1):
+            yield from _faults(shape.member, member, f"{path}.{number}")
     elif shape.type_name == "map":
-        for key, one in value.items():
-            yield from _faults(shape.value, one, f"{path}.{key}")
+        for key, member in value.items():
+            yield from _faults(shape.value, member, f"{path}.{key}")
 
 
 def _broken(shape: Shape, value: Any) -> str:
-    """Return the rule of a shape that a value breaks; nothing when it breaks none."""
+    """Return the rule of a shape that a value breaks. Empty if it breaks none."""
     sized = isinstance(value, str | list | dict)
     size = len(value) if sized else value
     most = shape.metadata.get("max")
@@ -79,5 +79,5 @@ def _broken(shape: Shape, value: Any) -> str:
 
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    # Classes of Unicode, which Python's patterns do not know, stand only where the market plays no parameter.
+    # Python does not know Unicode classes. They occur only in parameters that the market does not support.
     return re.compile(re.sub(r"\\p\{\w+\}", r"\\w", pattern))

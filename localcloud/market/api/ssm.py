@@ -1,7 +1,7 @@
 """SSM's SendCommand and GetCommandInvocation for the market's instances.
 
-An instance takes commands while it runs. One that ends before a command is through leaves it in progress until the
-script's time is up, as EC2's silence would.
+A running instance accepts commands. If it ends before a command has finished, the command stays in progress until the
+script's time limit, as on AWS when an instance no longer answers.
 """
 
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ _DETAILS = {"TimedOut": "ExecutionTimedOut"}
 
 
 def send_command(market: Market, params: Params) -> Answer:
-    """Send lines of shell script to running instances: to all of them or, when one is none, to none."""
+    """Send a shell script to running instances. If one of them is not running, no instance gets it."""
     refuse_unknown("SendCommand", params, {"DocumentName", "InstanceIds", "Parameters", "TimeoutSeconds", "Comment"})
     if params["DocumentName"] != DOCUMENT:
         raise EC2Error("InvalidDocument", f"The document {params['DocumentName']} is not known to this market")
@@ -70,7 +70,7 @@ def send_command(market: Market, params: Params) -> Answer:
 
 
 def get_command_invocation(market: Market, params: Params) -> Answer:
-    """Say what has come of a command on one instance by now."""
+    """Return the current result of a command on an instance."""
     refuse_unknown("GetCommandInvocation", params, {"CommandId", "InstanceId"})
     command = market.commands.get(params["CommandId"])
     instance_id = params["InstanceId"]
@@ -101,32 +101,32 @@ def get_command_invocation(market: Market, params: Params) -> Answer:
 
 
 def describe_commands(market: Market) -> list[dict[str, Any]]:
-    """Return all commands, oldest first, and what has come of them, for the control interface."""
+    """Return all commands, oldest first, with their results, for the control interface."""
     return [
         {
-            "command_id": one.id,
-            "sent_at": iso(one.sent_at),
-            "commands": one.lines,
-            "comment": one.comment,
+            "command_id": command.id,
+            "sent_at": iso(command.sent_at),
+            "commands": command.lines,
+            "comment": command.comment,
             "invocations": {
                 instance_id: result.status if market.clock() >= ended_at else "InProgress"
-                for instance_id in one.results
-                for ended_at, result in [_end(market, one, instance_id)]
+                for instance_id in command.results
+                for ended_at, result in [_end(market, command, instance_id)]
             },
         }
-        for one in market.commands.values()
+        for command in market.commands.values()
     ]
 
 
 def _end(market: Market, command: Command, instance_id: str) -> tuple[datetime, CommandResult]:
-    """Return when a command is through on an instance, and what has come of it then."""
+    """Return when a command ends on an instance, and its result."""
     result = command.results[instance_id]
     ended_at = command.sent_at + market.lasting(result.after_seconds)
     (instance,) = (one for one in command.instances if one.id == instance_id)
     gone_at = next((step.at for step in instance.transitions if step.state == "terminated"), None)
     if gone_at is None or ended_at <= gone_at:
         return ended_at, result
-    # Nobody is left to report an exit code.
+    # A terminated instance cannot report an exit code.
     given_up_at = command.sent_at + market.lasting(_execution_seconds(command))
     return given_up_at, CommandResult(status="TimedOut", response_code=-1)
 
@@ -136,7 +136,7 @@ def _execution_seconds(command: Command) -> float:
 
 
 def _takes_commands(market: Market, instance_id: str) -> bool:
-    """Say whether an instance runs and its agent has come up."""
+    """Say whether an instance is running and its agent has started."""
     instance = market.instances.get(instance_id)
     running_at = instance.running_at() if instance and instance.state == "running" else None
     return running_at is not None and market.clock() >= running_at + market.drawn(

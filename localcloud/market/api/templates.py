@@ -1,8 +1,8 @@
-"""EC2's actions on launch templates: requests and answers as dictionaries in boto3's form.
+"""EC2's actions on launch templates. Requests and answers are dictionaries in boto3's form.
 
-A version never changes and its number is never used again; the default version cannot be deleted. Requests that create
-or modify may carry a client token: sent again, they get their first answer. Rules and texts are those that captures of
-a real account show (docs/ec2-rules.md).
+A version never changes, and its number is never used again. The default version cannot be deleted. Requests that create
+or modify may have a client token: a repeated request gets the first answer. Rules and texts come from captures of a
+real account (docs/ec2-rules.md).
 """
 
 import base64
@@ -38,7 +38,7 @@ _Action = Callable[[Market, Params], Answer]
 
 
 def _once(action: _Action) -> _Action:
-    """Give a request that is sent again under its client token its first answer."""
+    """Answer a request that is repeated with its client token with the first answer."""
 
     @wraps(action)
     def carry_out(market: Market, params: Params) -> Answer:
@@ -61,7 +61,7 @@ def _once(action: _Action) -> _Action:
 
 
 def _overtaken(market: Market, answer: Answer) -> bool:
-    """Say whether a launch template that was created has since been deleted, or has got versions."""
+    """Say whether a launch template was deleted, or got new versions, since the answer that created it."""
     created = answer.get("LaunchTemplate")
     if created is None:
         return False
@@ -71,7 +71,7 @@ def _overtaken(market: Market, answer: Answer) -> bool:
 
 @_once
 def create_launch_template(market: Market, params: Params) -> Answer:
-    """Create a launch template with its first version, which is the default one."""
+    """Create a launch template with its first version, which is the default version."""
     refuse_unknown(
         "CreateLaunchTemplate",
         params,
@@ -101,7 +101,7 @@ def create_launch_template(market: Market, params: Params) -> Answer:
 
 @_once
 def create_launch_template_version(market: Market, params: Params) -> Answer:
-    """Add a version; what it leaves out comes from ``SourceVersion``, if that is named."""
+    """Add a version. Missing parts come from ``SourceVersion``, if that is given."""
     refuse_unknown(
         "CreateLaunchTemplateVersion",
         params,
@@ -120,7 +120,7 @@ def create_launch_template_version(market: Market, params: Params) -> Answer:
 
 @_once
 def modify_launch_template(market: Market, params: Params) -> Answer:
-    """Make another version the default one."""
+    """Change the default version."""
     refuse_unknown("ModifyLaunchTemplate", params, {*_WHICH, "DefaultVersion"})
     template = _named(market, params)
     if "DefaultVersion" not in params:
@@ -131,7 +131,7 @@ def modify_launch_template(market: Market, params: Params) -> Answer:
 
 
 def describe_launch_templates(market: Market, params: Params) -> Answer:
-    """Launch templates by id, by name or by filters, in pages."""
+    """List launch templates by id, name or filters, in pages."""
     refuse_unknown(
         "DescribeLaunchTemplates",
         params,
@@ -143,8 +143,8 @@ def describe_launch_templates(market: Market, params: Params) -> Answer:
         raise EC2Error("InvalidLaunchTemplateId.Malformed", text)
     for name, attribute in (("LaunchTemplateIds", "id"), ("LaunchTemplateNames", "name")):
         if wanted := params.get(name):
-            for one in wanted:
-                if not any(getattr(template, attribute) == one for template in chosen):
+            for identifier in wanted:
+                if not any(getattr(template, attribute) == identifier for template in chosen):
                     raise EC2Error(
                         _NOT_FOUND[attribute],
                         "At least one of the launch templates specified in the request does not exist.",
@@ -159,7 +159,7 @@ def describe_launch_templates(market: Market, params: Params) -> Answer:
 
 
 def describe_launch_template_versions(market: Market, params: Params) -> Answer:
-    """Versions of one template, newest first; or, of all templates, the latest or the default ones."""
+    """List the versions of a template, newest first, or the latest or default versions of all templates."""
     refuse_unknown(
         "DescribeLaunchTemplateVersions",
         params,
@@ -179,14 +179,14 @@ def describe_launch_template_versions(market: Market, params: Params) -> Answer:
         chosen = [(template, template.versions[number]) for number in sorted(numbers, reverse=True)]
     elif wanted and set(wanted) <= {"$Latest", "$Default"}:
         chosen = [
-            (one, one.versions[number])
-            for one in template_view.shown(market)
-            for number in sorted({one.version(text).number for text in wanted}, reverse=True)
+            (template, template.versions[number])
+            for template in template_view.shown(market)
+            for number in sorted({template.version(text).number for text in wanted}, reverse=True)
         ]
     else:
         raise EC2Error(
             "MissingParameter",
-            "State a launch template's id or name, or of Versions none but $Latest and $Default for all templates.",
+            "Give a launch template's id or name, or only $Latest and $Default as Versions for all templates.",
         )
     page, token = page_of(list(enumerate(chosen, 1)), params, key=lambda pair: pair[0], most=_MOST_RESULTS)
     resolve = bool(params.get("ResolveAlias"))
@@ -197,7 +197,7 @@ def describe_launch_template_versions(market: Market, params: Params) -> Answer:
 
 
 def delete_launch_template_versions(market: Market, params: Params) -> Answer:
-    """Delete versions, unless the default one or what is no version is among them; unknown numbers are told of."""
+    """Delete versions. The default version, or a text that is no version, is an error; unknown numbers are listed."""
     refuse_unknown("DeleteLaunchTemplateVersions", params, {*_WHICH, "Versions"})
     if len(params["Versions"]) > _MOST_RESULTS:
         raise EC2Error("InvalidParameterValue", f"At most {_MOST_RESULTS} versions can be deleted in one call")
@@ -233,7 +233,7 @@ def _to_delete(template: LaunchTemplate, text: str) -> int:
 
 
 def delete_launch_template(market: Market, params: Params) -> Answer:
-    """Delete a launch template with all its versions; what it launched stays."""
+    """Delete a launch template with all its versions. Its instances stay."""
     refuse_unknown("DeleteLaunchTemplate", params, _WHICH)
     template = _named(market, params)
     answer = {"LaunchTemplate": _described(market, template)}
@@ -261,7 +261,7 @@ def _named(market: Market, params: Params, find: Callable[..., LaunchTemplate] |
             "Either provide launch template ID or launch template name to modify the template.",
         )
     if not (template_id or name):
-        raise EC2Error("MissingParameter", "State a launch template's id or its name.")
+        raise EC2Error("MissingParameter", "Give a launch template's id or its name.")
     if find:
         return find(market, template_id=template_id, name=name)
     return market.surroundings.launch_template(template_id=template_id, name=name)
@@ -283,7 +283,7 @@ def _number(text: str) -> int:
 
 
 def _checked(data: Params | None) -> Params:
-    """Return a template's data or raise EC2's error for what it refuses at once; all else shows at a launch."""
+    """Return a template's data, or raise EC2's error for what EC2 refuses at once. Other faults show at a launch."""
     if not data:
         raise EC2Error(
             "MissingParameter",
@@ -311,7 +311,7 @@ def _checked(data: Params | None) -> Params:
 
 
 def _warning(market: Market, template: LaunchTemplate, version: Version) -> Answer:
-    """Return what EC2 says of a version that it keeps all the same: types and security groups that do not exist."""
+    """Return EC2's warning for types and security groups that do not exist. EC2 keeps the version nevertheless."""
     missing = market.surroundings.missing
     launched = of_version(template, str(version.number))
     type_ = launched.instance_type
@@ -320,9 +320,9 @@ def _warning(market: Market, template: LaunchTemplate, version: Version) -> Answ
         text = f"The following supplied instance types do not exist: [{type_}]"
         errors.append({"Code": "InvalidInstanceType", "Message": text})
     errors += [
-        {"Code": "InvalidSecurityGroupID.NotFound", "Message": f"The security group '{one}' does not exist"}
-        for one in launched.security_groups
-        if one in missing
+        {"Code": "InvalidSecurityGroupID.NotFound", "Message": f"The security group '{group}' does not exist"}
+        for group in launched.security_groups
+        if group in missing
     ]
     return {"Warning": {"Errors": errors}} if errors else {}
 

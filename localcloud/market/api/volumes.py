@@ -1,9 +1,9 @@
-"""What EC2 says of a volume that cannot be made: by type, size, IOPS and throughput."""
+"""EC2's refusals of volumes: by type, size, IOPS and throughput."""
 
 from dataclasses import dataclass
 from typing import Any
 
-Refusal = tuple[str, str]
+VolumeRefusal = tuple[str, str]
 """EC2's code and text."""
 
 
@@ -13,7 +13,7 @@ class _Type:
     most_gib: int
     least_iops: int = 0
     most_iops: int = 0
-    """0: it takes none."""
+    """0: the type has no IOPS parameter."""
     iops_per_gib: int = 0
     boots: bool = True
 
@@ -27,25 +27,25 @@ _TYPES = {
     "st1": _Type(125, 16_384, boots=False),
     "sc1": _Type(125, 16_384, boots=False),
 }
-"""As the service model has it (EbsBlockDevice); the ratios are the EBS User Guide's."""
+"""From the service model (EbsBlockDevice). The ratios come from the EBS User Guide."""
 
 _FREE_IOPS = 3_000
 _MOST_MIBPS_PER_IOPS = 0.25
 
 
-def refusal_of(ebs: dict[str, Any], *, root: bool) -> Refusal | None:
-    """Return what EC2 says of a volume with these parameters (Ebs of a block device mapping); None: it is made."""
+def refusal_of(ebs: dict[str, Any], *, root: bool) -> VolumeRefusal | None:
+    """Return EC2's refusal of a volume with these parameters (Ebs of a block device mapping). None: no refusal."""
     kind = ebs.get("VolumeType", "gp2")
     if kind not in _TYPES:
         return "UnknownVolumeType", f"Unknown volume type: {kind}"
     known = _TYPES[kind]
     if root and not known.boots:
-        # Of a type that cannot boot, EC2 speaks of the IOPS that it takes over from the image (aws/aws-sdk#542).
+        # For a type that cannot boot, EC2's error is about the IOPS of the image (aws/aws-sdk#542).
         return "InvalidParameterCombination", f"The parameter iops is not supported for {kind} volumes."
     return _of_size(kind, known, ebs) or _of_iops(kind, known, ebs) or _of_throughput(kind, ebs)
 
 
-def _of_size(kind: str, known: _Type, ebs: dict[str, Any]) -> Refusal | None:
+def _of_size(kind: str, known: _Type, ebs: dict[str, Any]) -> VolumeRefusal | None:
     gib = ebs.get("VolumeSize")
     if gib is None or known.least_gib <= gib <= known.most_gib:
         return None
@@ -59,7 +59,7 @@ def _of_size(kind: str, known: _Type, ebs: dict[str, Any]) -> Refusal | None:
     return "InvalidParameterValue", text
 
 
-def _of_iops(kind: str, known: _Type, ebs: dict[str, Any]) -> Refusal | None:
+def _of_iops(kind: str, known: _Type, ebs: dict[str, Any]) -> VolumeRefusal | None:
     iops, gib = ebs.get("Iops"), ebs.get("VolumeSize")
     if iops is None and kind in ("io1", "io2"):
         return "InvalidParameterCombination", f"The parameter iops must be specified for {kind} volumes."
@@ -77,7 +77,7 @@ def _of_iops(kind: str, known: _Type, ebs: dict[str, Any]) -> Refusal | None:
     return ("InvalidParameterValue", text) if text else None
 
 
-def _of_throughput(kind: str, ebs: dict[str, Any]) -> Refusal | None:
+def _of_throughput(kind: str, ebs: dict[str, Any]) -> VolumeRefusal | None:
     mibps = ebs.get("Throughput")
     if mibps is None:
         return None
@@ -90,6 +90,6 @@ def _of_throughput(kind: str, ebs: dict[str, Any]) -> Refusal | None:
             "per iops"
         )
         return "InvalidParameterValue", text
-    if not 125 <= mibps <= 2_000:  # noqa: PLR2004  the model's own numbers
+    if not 125 <= mibps <= 2_000:  # noqa: PLR2004  numbers of the service model
         return "InvalidParameterValue", f"Volume throughput of {mibps} MiBps is out of range; it is 125 to 2000."
     return None

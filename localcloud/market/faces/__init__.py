@@ -1,1 +1,1 @@
-"""How the market is reached: in process, over HTTP, by events and by its control page."""
+"""The ways to reach the market: in the same process, over HTTP, by events and by the control interface."""

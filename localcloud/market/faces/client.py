@@ -1,8 +1,8 @@
-"""The market as a boto3 client in the same process, for fast tests and simulations of code that is given a client.
+"""The market as a boto3 client in the same process, for fast tests and simulations of code that takes a client.
 
-It is a client of EC2, of the price list or of SSM. Method names, keyword arguments, answers and errors are boto3's, and
-arguments are checked against botocore's own service model, so what passes here is what boto3 would send. Nothing is
-retried: each fault reaches the caller.
+It is a client of EC2, of the price list or of SSM, with boto3's methods, keywords, answers and errors. It checks
+arguments against botocore's service model, so only what boto3 would send passes. There are no retries: each fault
+reaches the caller.
 """
 
 import threading
@@ -25,11 +25,11 @@ from localcloud.market.model.market import Market
 from localcloud.market.model.requests import Answer
 
 _METHODS = {service: {xform_name(action): action for action in actions} for service, actions in SERVICES.items()}
-"""Methods of a client and their actions, by service."""
+"""The methods of a client and their actions, by service."""
 
 
 class MarketClient:
-    """A client of one market; ``sleep`` passes the delays of faults (by default they take no time)."""
+    """A client of a market. ``sleep`` carries out the delays of faults (by default they take no time)."""
 
     def __init__(
         self,
@@ -45,14 +45,14 @@ class MarketClient:
         self._lock = lock or threading.RLock()
 
     def __getattr__(self, name: str) -> Callable[..., Answer]:
-        """Return the method that carries out an action, such as ``create_fleet``; each takes boto3's keywords."""
+        """Return the method of an action, such as ``create_fleet``. It takes boto3's keywords."""
         action = None if name.startswith("_") else _METHODS[self._service].get(name)
         if action is None:
             raise AttributeError(f"the market's client has no {name}")
         return lambda **params: self._call(action, params)
 
     def get_paginator(self, operation_name: str) -> Paginator:
-        """Return boto3's paginator over one of the methods."""
+        """Return boto3's paginator of a method."""
         action = _METHODS[self._service][operation_name]
         pages = _paginators(self._service).get_paginator(action)
         return Paginator(getattr(self, operation_name), pages, operation(self._service, action))

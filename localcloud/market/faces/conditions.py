@@ -1,4 +1,4 @@
-"""Control calls about what machines meet at and after their launch: what is missing, and how they fare."""
+"""Control calls about launches: what does not exist, which machines fail, and results of commands."""
 
 import json
 from decimal import Decimal
@@ -14,7 +14,7 @@ from localcloud.market.model.settings import Boot, Seconds
 
 
 class Body(BaseModel):
-    """The body of a control call; what it does not know is an error."""
+    """The body of a control call. Unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -25,14 +25,14 @@ class Missing(Body):
     ids: list[str]
 
 
-class Parameters(Body):
-    """Body of ``PUT /market/parameters``: what ``resolve:ssm:`` finds by name."""
+class ParameterValues(Body):
+    """Body of ``PUT /market/parameters``: values by name, for ``resolve:ssm:``."""
 
     parameters: dict[str, str]
 
 
 class Addresses(Body):
-    """Body of ``PUT /market/subnets/{id}``: how many addresses a subnet has left now."""
+    """Body of ``PUT /market/subnets/{id}``: the number of free addresses."""
 
     free_addresses: Annotated[int, Field(ge=0)]
 
@@ -47,11 +47,11 @@ class Maintenance(Body):
     status: Literal["upcoming", "open", "closed"] = "upcoming"
     entity_status: Literal["PENDING", "RESOLVED", "IMPAIRED", "UNIMPAIRED", "UNKNOWN"] = "PENDING"
     event_arn: str | None = None
-    """Of an event that was announced before, which goes on to this status."""
+    """The ARN of an earlier event, which gets this status."""
 
 
 def change_conditions(market: Market, method: str, path: list[str], body: dict[str, Any]) -> Any:
-    """Carry out a control call and answer it; ``ControlError`` when there is none such."""
+    """Carry out a control call and return its answer. ``ControlError`` if there is no such call."""
     answer: Any
     match method, path:
         case "POST", ["boots"]:
@@ -84,7 +84,7 @@ def _change_surroundings(market: Market, what: str, which: list[str], body: dict
             surroundings.missing = set(Missing.model_validate(body).ids)
             return {"missing": sorted(surroundings.missing)}
         case "parameters", []:
-            surroundings.parameters = Parameters.model_validate(body).parameters
+            surroundings.parameters = ParameterValues.model_validate(body).parameters
             return {"parameters": surroundings.parameters}
         case "account", []:
             surroundings.account = surroundings.account.changed(body)
@@ -112,7 +112,7 @@ def _announce(market: Market, wanted: Maintenance) -> dict[str, Any]:
     starts_at = market.clock() + market.lasting(wanted.starts_in_seconds)
     arns = [
         market.announce_maintenance(
-            one,
+            instance,
             wanted.event_type_code,
             wanted.category,
             starts_at,
@@ -120,18 +120,18 @@ def _announce(market: Market, wanted: Maintenance) -> dict[str, Any]:
             entity_status=wanted.entity_status,
             event_arn=wanted.event_arn,
         )
-        for one in affected
+        for instance in affected
     ]
-    return {"instance_ids": [one.id for one in affected], "event_arns": arns}
+    return {"instance_ids": [instance.id for instance in affected], "event_arns": arns}
 
 
 def described_boots(market: Market) -> list[dict[str, Any]]:
-    """Return how some machines fare, as JSON."""
+    """Return the failing starts as JSON."""
     return [one.model_dump(exclude_none=True) for one in market.boots]
 
 
 def json_of(body: bytes) -> dict[str, Any]:
-    """Return the object that a body holds, money as decimals; an empty body holds an empty one."""
+    """Return the JSON object in a body, with numbers as decimals. An empty body is an empty object."""
     parsed = json.loads(body or b"{}", parse_float=Decimal)
     if not isinstance(parsed, dict):
         raise ControlError(400, "the body must be a JSON object")

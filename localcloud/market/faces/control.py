@@ -1,7 +1,7 @@
-"""The market's control interface: what tests and people do to the market, as JSON over HTTP (docs/market.md).
+"""The market's control interface: JSON over HTTP, with which tests and people change the market (docs/market.md).
 
-Money comes and goes as decimal strings. What cannot be done is answered with a status of 4xx and ``{"error": "..."}``;
-nothing is then half done.
+Amounts of money are decimal strings. A call that fails has a status of 4xx and ``{"error": "..."}``, and changes
+nothing.
 """
 
 import json
@@ -26,7 +26,7 @@ Capacity = Annotated[int, Field(ge=0)]
 
 
 class MachineChange(Body):
-    """What of a type's machines is stated in ``PUT /market/offerings/{type}/{zone}``."""
+    """Hardware attributes in ``PUT /market/offerings/{type}/{zone}``."""
 
     memory_mib: Annotated[int, Field(ge=1)] | None = None
     architecture: Literal["x86_64", "arm64"] | None = None
@@ -49,8 +49,8 @@ class OfferingChange(MachineChange):
     vcpus: Annotated[int, Field(ge=1)] | None = None
 
 
-class Victims(Body):
-    """Body of ``POST /market/interrupt`` and ``/market/rebalance``: instances by id, or so many of a pool."""
+class SpotInstances(Body):
+    """Body of ``POST /market/interrupt`` and ``/market/rebalance``: instances by id, or a number of a pool."""
 
     instance_ids: Annotated[list[str], Field(min_length=1)] | None = None
     pool: str | None = None
@@ -58,14 +58,14 @@ class Victims(Body):
     notice_seconds: Seconds | None = None
 
     @model_validator(mode="after")
-    def _one_way(self) -> "Victims":
+    def _one_way(self) -> "SpotInstances":
         if (self.instance_ids is None) == (self.pool is None) or (self.pool is None) != (self.count is None):
-            raise ValueError('state either "instance_ids", or "pool" and "count"')
+            raise ValueError('give either "instance_ids", or "pool" and "count"')
         return self
 
 
 class DescribeLag(Body):
-    """Body of ``POST /market/faults`` that lets EC2's descriptions lag."""
+    """Body of ``POST /market/faults`` that makes EC2's descriptions lag."""
 
     action: Literal["DescribeInstances"] = "DescribeInstances"
     describe_lag_seconds: Seconds
@@ -84,7 +84,7 @@ class ReplayOrder(Body):
 
 
 class Control:
-    """Carries control calls out on a market; the caller holds the market's lock meanwhile."""
+    """Carries out control calls on a market. The caller holds the market's lock."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class Control:
         self._event_counts = event_counts
 
     def handle(self, method: str, path: str, query: Mapping[str, str], body: bytes) -> tuple[int, Any]:
-        """Answer one control call: HTTP status and JSON."""
+        """Answer a control call: HTTP status and JSON."""
         self.market.catch_up()
         try:
             return 200, self._answer(method, path.strip("/").split("/")[1:], query, body)
@@ -125,9 +125,9 @@ class Control:
                 self.market.settings = self.market.settings.changed(json_of(body))
                 answer = self.market.settings.model_dump()
             case "POST", ["interrupt" | "rebalance" as what]:
-                answer = self._notify(what, Victims.model_validate(json_of(body)))
+                answer = self._notify(what, SpotInstances.model_validate(json_of(body)))
             case "POST", ["faults"]:
-                answer = self._lay_fault(json_of(body))
+                answer = self._inject_fault(json_of(body))
             case "DELETE", ["faults"]:
                 self.market.faults.clear()
                 self.market.settings = self.market.settings.changed({"describe_lag_seconds": 0})
@@ -190,25 +190,25 @@ class Control:
         if "*" in (instance_type, zone):
             keys = [key for key in self.market.offerings if instance_type in ("*", key[0]) and zone in ("*", key[1])]
             if not keys:
-                raise ControlError(404, f"no offering is {instance_type} in {zone}")
+                raise ControlError(404, f"there is no offering {instance_type} in {zone}")
         machine = change.model_dump(include=set(MachineChange.model_fields), exclude_none=True)
         rest = change.model_dump(exclude=set(MachineChange.model_fields))
         changed = [self.market.set_offering(*key, machine=machine, **rest) for key in keys]
         return {"offerings": [self._offering(one) for one in changed]}
 
-    def _notify(self, what: str, wanted: Victims) -> dict[str, Any]:
+    def _notify(self, what: str, wanted: SpotInstances) -> dict[str, Any]:
         if wanted.instance_ids is not None:
-            victims = self.market.named_victims(wanted.instance_ids)
+            chosen = self.market.live_spot_named(wanted.instance_ids)
         else:
-            victims = self.market.pool_victims(wanted.pool or "", wanted.count or 0)
-        for instance in victims:
+            chosen = self.market.running_spot_of(wanted.pool or "", wanted.count or 0)
+        for instance in chosen:
             if what == "rebalance":
                 self.market.recommend_rebalance(instance)
             else:
                 self.market.notice(instance, seconds=wanted.notice_seconds)
-        return {"instance_ids": [one.id for one in victims], "instances": [_instance(one) for one in victims]}
+        return {"instance_ids": [one.id for one in chosen], "instances": [_instance(one) for one in chosen]}
 
-    def _lay_fault(self, body: dict[str, Any]) -> dict[str, Any]:
+    def _inject_fault(self, body: dict[str, Any]) -> dict[str, Any]:
         if "describe_lag_seconds" in body:
             lag = DescribeLag.model_validate(body)
             self.market.settings = self.market.settings.changed({"describe_lag_seconds": lag.describe_lag_seconds})
@@ -217,10 +217,10 @@ class Control:
         return {"faults": [one.model_dump(exclude_defaults=True) for one in self.market.faults]}
 
     def _start_replay(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Begin to play a trace now; what the body leaves out is as the command line had it."""
+        """Start to play a trace now. Missing fields of the body come from the command line."""
         order = ReplayOrder.model_validate({**self._replay_defaults, **body})
         if self.replay and not self.replay.describe(self.market.clock())["ended"]:
-            raise ControlError(409, "a replay is running; POST /market/reset ends it")
+            raise ControlError(409, "a replay is running; POST /market/reset stops it")
         try:
             trace = read_trace(order.trace, zones=order.zones).window(order.start, order.hours)
         except (OSError, TraceError) as error:

@@ -1,9 +1,8 @@
-"""Delivers the market's events as EventBridge would: to the targets of every deployed rule that the event matches.
+"""Delivers the market's events as EventBridge does: to the targets of every deployed rule that matches.
 
-AWS's own events cannot be put on a bus by a customer (sources ``aws.*`` are refused), and the local AWS refuses them as
-well. So each event is held against each enabled rule of the default bus by TestEventPattern, the service's own matcher,
-and sent to the matching rules' targets. docs/market.md lists what this leaves out. A delivery that fails is counted and
-logged, never passed over.
+A customer cannot put AWS's own events on a bus (AWS refuses sources ``aws.*``, and so does the local AWS). So
+TestEventPattern, the service's own matcher, compares each event with each enabled rule of the default bus, and this
+module sends it to the targets. docs/market.md lists what is missing. A failed delivery is counted and logged.
 """
 
 import json
@@ -27,11 +26,11 @@ _log = logging.getLogger("localcloud.market.faces.events")
 
 
 class UnplayedTargetError(Exception):
-    """A rule's target is of a kind, or asks something, that is not played here."""
+    """A rule's target is of a kind, or has an option, that is not supported here."""
 
 
 class EventBridge:
-    """The default event bus of the AWS at an endpoint, as far as events of EC2 go."""
+    """The default event bus of the AWS at an endpoint, for events of EC2."""
 
     def __init__(self, endpoint_url: str, region: str) -> None:
         settings = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
@@ -43,28 +42,28 @@ class EventBridge:
         self._rules: list[tuple[str, str, list[dict[str, Any]]]] = []
         self._rules_read_at = float("-inf")
         self._windows: dict[str, int] = {}
-        """Queue -> batching window of its consumer in seconds, as read with the rules."""
+        """Queue -> the batching window of its consumer in seconds. Read together with the rules."""
         self._counts: Counter[str] = Counter()
         self._last_error: str | None = None
         self._lock = threading.Lock()
 
     @classmethod
     def from_environment(cls, region: str) -> "EventBridge | None":
-        """Return the bus of the AWS at ``AWS_ENDPOINT_URL``; None, said in the log, when that is not set."""
+        """Return the bus of the AWS at ``AWS_ENDPOINT_URL``. None, with a warning in the log, if that is not set."""
         endpoint_url = os.environ.get("AWS_ENDPOINT_URL")
         if not endpoint_url:
-            _log.warning("AWS_ENDPOINT_URL is not set: events are delivered to nobody")
+            _log.warning("AWS_ENDPOINT_URL is not set: events are not delivered")
             return None
         return cls(endpoint_url, region)
 
     def counts(self) -> dict[str, Any]:
-        """Return how many events were seen, matched by a rule, delivered to a target, and not delivered, and why."""
+        """Return how many events were seen, matched, delivered and failed, and the last error."""
         with self._lock:
             numbers = {name: self._counts[name] for name in ("seen", "matched", "delivered", "failed")}
             return {"to": self._endpoint_url, **numbers, "last_error": self._last_error}
 
     def deliver(self, events: list[Event]) -> None:
-        """Send the events of one moment to the targets of the rules they match; never raises."""
+        """Send the events of a moment to the targets of matching rules. Never raises."""
         self._count("seen", len(events))
         try:
             rules = self._current_rules()
@@ -110,10 +109,10 @@ class EventBridge:
             self._count("delivered", len(events) - len(failed))
 
     def _to_queue(self, target: dict[str, Any], events: list[Event]) -> list[str]:
-        """Send events together, to be seen after the batching window of the queue's consumer; return what failed.
+        """Send events together, with the batching window of the queue's consumer as delay. Return the failures.
 
-        The local AWS has no batching window, so the messages wait for its length in the queue instead: whatever comes
-        together is taken together, as AWS's window would gather it.
+        The local AWS has no batching window. Because of the delay, messages that arrive together are received together,
+        as with AWS's window.
         """
         *_, account, name = target["Arn"].split(":")
         sqs = self._clients["sqs"]
@@ -130,7 +129,7 @@ class EventBridge:
         return failed
 
     def _window(self, queue_arn: str) -> int:
-        """Return for how many seconds the function that reads a queue gathers messages."""
+        """Return the batching window, in seconds, of the function that reads a queue."""
         if queue_arn not in self._windows:
             mappings = self._clients["lambda"].list_event_source_mappings(EventSourceArn=queue_arn)
             windows = [one.get("MaximumBatchingWindowInSeconds", 0) for one in mappings["EventSourceMappings"]]
@@ -156,16 +155,16 @@ class EventBridge:
 
 
 def refuse_unplayed(target: dict[str, Any]) -> None:
-    """Raise when a target asks for something that would have to be passed over in silence."""
+    """Raise if a target has an option that would otherwise be ignored."""
     if target["Arn"].split(":")[2] not in ("sqs", "lambda"):
-        raise UnplayedTargetError("only queues and functions are played as targets")
+        raise UnplayedTargetError("only queues and functions are supported as targets")
     for name in ("InputTransformer", "InputPath", "SqsParameters"):
         if target.get(name):
-            raise UnplayedTargetError(f"{name} is not played")
+            raise UnplayedTargetError(f"{name} is not supported")
 
 
 def body_of(target: dict[str, Any], event: Event) -> str:
-    """Return what a target receives of an event: its constant input, or else the event."""
+    """Return what a target receives for an event: its constant input, or the event."""
     constant = target.get("Input")
     return constant if isinstance(constant, str) else json.dumps(event)
 

@@ -1,7 +1,7 @@
-"""Asks the local cloud's IAM what a caller of EC2 may do: whose key it is, and what that role's policies say now.
+"""Asks the local cloud's IAM what a caller of EC2 may do: the role of its key, and the policies of that role.
 
-Keys, policies and the rules of their evaluation are ministack's. A change holds from the next request on: policies are
-read anew for every request, only that requests which wait for one reading share the next.
+Keys, policies and their evaluation are ministack's. A change holds from the next request on: policies are read for
+every request; requests that wait for a reading share the next one.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from ministack.core.iam_evaluator import (
 )
 from ministack.core.lambda_runtime import execution_credentials
 
-from localcloud.market.api.checks import SPOT, UNAUTHORIZED, Check
+from localcloud.market.api.checks import SPOT, UNAUTHORIZED, IamCheck
 from localcloud.market.model.errors import EC2Error
 
 Policies = list[list[ParsedStatement]]
 
 _ENCODED = f". Encoded authorization failure message: {'-0aB' * 200}"
-"""EC2's refusals to change something end so, far longer than what they say."""
+"""The end of EC2's refusals to change something. It is much longer than the message."""
 
 _WHY = {
     "Deny": "with an explicit deny in an identity-based policy",
@@ -39,36 +39,36 @@ _WHY = {
 
 
 @dataclass(frozen=True)
-class Function:
-    """A function that calls EC2, and the role it does so under."""
+class CallerFunction:
+    """A function that calls EC2, and its role."""
 
     name: str
     role: str
-    """Its name."""
+    """The role's name."""
 
 
 class Iam:
-    """IAM and Lambda of the local cloud, asked with an administrator's credentials."""
+    """IAM and Lambda of the local cloud, called with an administrator's credentials."""
 
     def __init__(self, region: str, url: str) -> None:
         session: Any = boto3.Session(region_name=region)
         self.client = session.client("iam", endpoint_url=url)
         self.region = region
         self._lambda = session.client("lambda", endpoint_url=url)
-        self._functions: dict[str, Function] = {}
-        """By access key, which changes with the role."""
+        self._functions: dict[str, CallerFunction] = {}
+        """By access key. A function with another role has another key."""
         self._read: dict[str, tuple[float, RoleRights]] = {}
-        """By access key: when the last reading began, and what it found."""
+        """By access key: when the last reading began, and its result."""
         self._reading = threading.Lock()
 
     @classmethod
     def from_environment(cls, region: str) -> Self | None:
-        """Return the IAM at ``AWS_ENDPOINT_URL`` if it enforces (``AUTH=true``, as for ministack itself), else None."""
+        """Return the IAM at ``AWS_ENDPOINT_URL`` if it is enforced (``AUTH=true``, as for ministack), else None."""
         url = os.environ.get("AWS_ENDPOINT_URL")
         return cls(region, url) if url and os.environ.get("AUTH", "").lower() == "true" else None
 
     def rights(self, access_key: str) -> RoleRights | None:
-        """Return what the holder of a key may do; None: everything, as an administrator. ``EC2Error``: nobody's key."""
+        """Return the rights of a key. None: all, as an administrator. ``EC2Error``: unknown key."""
         if is_root_access_key(access_key):
             return None
         asked = monotonic()
@@ -79,7 +79,7 @@ class Iam:
                 self._read[access_key] = began, rights
             return rights
 
-    def _function(self, access_key: str) -> Function:
+    def _function(self, access_key: str) -> CallerFunction:
         if access_key not in self._functions:
             self._functions = self._read_functions()
         function = self._functions.get(access_key)
@@ -87,21 +87,21 @@ class Iam:
             raise EC2Error("AuthFailure", "AWS was not able to validate the provided access credentials")
         return function
 
-    def _read_functions(self) -> dict[str, Function]:
+    def _read_functions(self) -> dict[str, CallerFunction]:
         pages = self._lambda.get_paginator("list_functions").paginate()
+        made = (each for page in pages for each in page["Functions"])
+        functions = {execution_credentials(each)["AWS_ACCESS_KEY_ID"]: each for each in made}
         return {
-            execution_credentials(one)["AWS_ACCESS_KEY_ID"]: Function(one["FunctionName"], one["Role"].split("/")[-1])
-            for page in pages
-            for one in page["Functions"]
+            key: CallerFunction(each["FunctionName"], each["Role"].split("/")[-1]) for key, each in functions.items()
         }
 
 
 class RoleRights:
-    """What one function's role allows at this moment."""
+    """What a function's role allows at this moment."""
 
-    def __init__(self, iam: Iam, function: Function) -> None:
+    def __init__(self, iam: Iam, function: CallerFunction) -> None:
         self._iam = iam
-        # One answer tells of all roles, so that no policy changes between two questions.
+        # One answer has all roles, so that no policy changes between two calls.
         account = iam.client.get_account_authorization_details(Filter=["Role", "LocalManagedPolicy"])
         self._roles: list[dict[str, Any]] = account["RoleDetailList"]
         (role,) = (one for one in self._roles if one["RoleName"] == function.role)
@@ -115,7 +115,7 @@ class RoleRights:
         boundary = iam.client.get_role(RoleName=function.role)["Role"].get("PermissionsBoundary")
         self._limits = [[self._managed(boundary["PermissionsBoundaryArn"], managed)]] if boundary else []
 
-    def demand(self, checks: Iterable[Check]) -> None:
+    def demand(self, checks: Iterable[IamCheck]) -> None:
         """Raise ``EC2Error`` for the first check that the caller's policies do not allow."""
         for check in checks:
             decision = self._decision(check)
@@ -128,12 +128,12 @@ class RoleRights:
                     f"{_WHY[decision].format(action=check.action)}{_ENCODED if encoded else ''}",
                 )
 
-    def allow(self, checks: Iterable[Check]) -> bool:
-        """Return whether the caller's policies allow all of this."""
+    def allow(self, checks: Iterable[IamCheck]) -> bool:
+        """Return whether the caller's policies allow all checks."""
         return all(self._decision(check) == "Allow" for check in checks)
 
     def roles_of_profile(self, profile: str) -> list[str]:
-        """Return the ARNs of an instance profile's roles (named by name or ARN); ``EC2Error`` if there is none."""
+        """Return the ARNs of an instance profile's roles, by its name or ARN. ``EC2Error`` if there is none."""
         name = profile.rsplit("/", maxsplit=1)[-1]
         found = [
             role["Arn"]
@@ -145,15 +145,15 @@ class RoleRights:
             raise EC2Error("InvalidParameterValue", text)
         return found
 
-    def demand_spot_role(self, check: Check) -> None:
-        """Create the account's service-linked role for spot unless it is there: ``EC2Error`` if the caller may not."""
+    def demand_spot_role(self, check: IamCheck) -> None:
+        """Create the account's service-linked role for spot if it is missing. ``EC2Error`` if the caller may not."""
         if not any(role["Path"] == f"/aws-service-role/{SPOT}/" for role in self._roles):
             self.demand([check])
             with suppress(self._iam.client.exceptions.EntityAlreadyExistsException):  # another launch was first
                 self._iam.client.create_service_linked_role(AWSServiceName=SPOT)
 
     def _managed(self, arn: str, of_the_account: Mapping[str, Mapping[str, Any]]) -> list[ParsedStatement]:
-        """Read a managed policy; AWS's own are not among the account's."""
+        """Read a managed policy: one of the account, or one of AWS."""
         if arn in of_the_account:
             versions = of_the_account[arn]["PolicyVersionList"]
             (document,) = (one["Document"] for one in versions if one["IsDefaultVersion"])
@@ -163,7 +163,7 @@ class RoleRights:
             document = answer["PolicyVersion"]["Document"]
         return list(parse_policy_document(document))
 
-    def _decision(self, check: Check) -> str:
+    def _decision(self, check: IamCheck) -> str:
         context = EvalContext(
             principal_arn=self._caller,
             principal_type="AssumedRole",
@@ -176,8 +176,8 @@ class RoleRights:
         return str(evaluate(context, self._policies, *self._limits).decision)
 
 
-def _context(check: Check, region: str) -> dict[str, Any]:
-    """Return the condition keys of a request, in small letters, as the evaluator looks them up."""
+def _context(check: IamCheck, region: str) -> dict[str, Any]:
+    """Return the condition keys of a request in lower case, as the evaluator expects them."""
     keys: Mapping[str, Any] = {
         "ec2:Region": region,
         "aws:TagKeys": list(check.request_tags) or None,

@@ -1,6 +1,6 @@
-"""Services of AWS beside EC2 that the market plays over HTTP, by AWS JSON 1.1: the price list, and commands of SSM.
+"""Other AWS services of the market over HTTP, with AWS JSON 1.1: the price list, and SSM's commands.
 
-All else of SSM is sent on to the SSM at ``AWS_ENDPOINT_URL``, so that a function may have one address for both.
+Other SSM calls are forwarded to the SSM at ``AWS_ENDPOINT_URL``, so that a function needs only one address.
 """
 
 import http.client
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from werkzeug.wrappers import Request, Response
 
-from localcloud.market.api.checks import Check
+from localcloud.market.api.checks import IamCheck
 from localcloud.market.api.pricing import PRICING_ACTIONS
 from localcloud.market.api.ssm import DOCUMENT, SSM_ACTIONS
 from localcloud.market.model.errors import EC2Error
@@ -28,22 +28,22 @@ _REFUSAL = "AccessDeniedException"
 
 
 def action_of(request: Request) -> str | None:
-    """Return the action that a JSON request asks of the market; None: it is one to be sent on."""
+    """Return the action of a JSON request. None: the request must be forwarded."""
     service, _, action = request.headers["X-Amz-Target"].partition(".")
     if service not in _TARGETS:
-        raise EC2Error("UnknownOperationException", f"This market does not play {service}.")
+        raise EC2Error("UnknownOperationException", f"This market does not support {service}.")
     if action in _TARGETS[service]:
         return action
     if service != "AmazonSSM":
-        raise EC2Error("UnknownOperationException", f"This market does not play {action} of {service}.")
+        raise EC2Error("UnknownOperationException", f"This market does not support {action} of {service}.")
     return None
 
 
-def rights_needed(market: Market, action: str, params: Params) -> Iterator[Check]:
-    """Yield what IAM is asked before one of these actions."""
+def rights_needed(market: Market, action: str, params: Params) -> Iterator[IamCheck]:
+    """Yield the checks for one of these actions."""
     if action != "SendCommand":
         service = "pricing" if action in PRICING_ACTIONS else "ssm"
-        yield Check(f"{service}:{action}", refusal=_REFUSAL)
+        yield IamCheck(f"{service}:{action}", refusal=_REFUSAL)
         return
     resources: list[tuple[str, dict[str, str]]] = [(f"arn:aws:ssm:{market.region}::document/{DOCUMENT}", {})]
     for instance_id in params.get("InstanceIds") or []:
@@ -52,11 +52,11 @@ def rights_needed(market: Market, action: str, params: Params) -> Iterator[Check
         resources.append((arn, instance.tags if instance else {}))
     for arn, tags in resources:
         keys = {f"ssm:resourceTag/{key}": value for key, value in tags.items()}
-        yield Check("ssm:SendCommand", arn, resource_tags=tags, keys=keys, refusal=_REFUSAL)
+        yield IamCheck("ssm:SendCommand", arn, resource_tags=tags, keys=keys, refusal=_REFUSAL)
 
 
 def json_answer(answer: Answer) -> Response:
-    """Write an answer; times are seconds since 1970."""
+    """Write an answer. Times are seconds since 1970."""
     return Response(json.dumps(answer, default=_seconds), content_type=_CONTENT_TYPE)
 
 
@@ -67,10 +67,10 @@ def json_error(error: EC2Error) -> Response:
 
 
 def forward(request: Request, body: bytes) -> Response:
-    """Send a request on as it came and return what comes back."""
+    """Forward a request unchanged and return the answer."""
     url = urlsplit(os.environ.get("AWS_ENDPOINT_URL", ""))
     if not url.hostname:
-        raise EC2Error("UnknownOperationException", "This market knows no AWS to ask: AWS_ENDPOINT_URL is not set.")
+        raise EC2Error("UnknownOperationException", "This market cannot forward the call: AWS_ENDPOINT_URL is not set.")
     connection = http.client.HTTPConnection(url.hostname, url.port or 80, timeout=_FORWARD_SECONDS)
     try:
         headers = {name: request.headers[name] for name in _FORWARDED if name in request.headers}
@@ -84,4 +84,4 @@ def forward(request: Request, body: bytes) -> Response:
 def _seconds(value: Any) -> float:
     if isinstance(value, datetime):
         return value.timestamp()
-    raise TypeError(f"{value!r} has no place in an answer")
+    raise TypeError(f"{value!r} cannot be written into an answer")

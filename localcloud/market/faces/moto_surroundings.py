@@ -1,7 +1,7 @@
-"""The market's surroundings on moto's EC2 backend: the subnets that were made over HTTP.
+"""The market's surroundings on moto's EC2 backend, with the subnets that were created over HTTP.
 
-Launch templates are the market's own here too: moto's know neither client tokens nor deletion of versions, and put a
-template's own tags on what it launches.
+Launch templates are the market's own here, too: moto's have no client tokens and no deletion of versions, and moto adds
+a template's own tags to what it launches.
 """
 
 import os
@@ -15,11 +15,11 @@ from localcloud.market.model.surroundings import Subnet, Surroundings
 
 
 class MotoSurroundings(Surroundings):
-    """Looks into moto's EC2 of a region, so that the market and moto never disagree."""
+    """Reads moto's EC2 of a Region, so that the market and moto always agree."""
 
     def __init__(self, region: str, parameter: Callable[[str], str | None] = lambda _: None) -> None:
         super().__init__(parameter)
-        # The same rule as moto's own for whose resources a request is about.
+        # moto finds the account of a request by the same rule.
         self._ec2: Any = ec2_backends[os.environ.get("MOTO_ACCOUNT_ID", DEFAULT_ACCOUNT_ID)][region]
 
     def subnets(self) -> list[Subnet]:

@@ -1,4 +1,4 @@
-"""The parameters of the local cloud's SSM, for launches whose image is named ``resolve:ssm:``."""
+"""Parameters of the local cloud's SSM, for launches with an image ``resolve:ssm:``."""
 
 import os
 from typing import Any
@@ -11,18 +11,18 @@ from localcloud.market.model.surroundings import PUBLIC_PARAMETERS
 
 
 class Parameters:
-    """Looks parameters up in the AWS at ``AWS_ENDPOINT_URL``; without one there are none."""
+    """Looks up parameters in the AWS at ``AWS_ENDPOINT_URL``. If that is not set, there are none."""
 
     def __init__(self, region: str) -> None:
         self._client: Any = None
         self._public: dict[str, str | None] = {}
-        """AWS's own, which nobody changes while the cloud runs."""
+        """AWS's own parameters, which do not change while the cloud runs."""
         if url := os.environ.get("AWS_ENDPOINT_URL"):
             settings = Config(connect_timeout=5, read_timeout=5)
             self._client = boto3.client("ssm", endpoint_url=url, region_name=region, config=settings)
 
     def __call__(self, name: str) -> str | None:
-        """Return a parameter's value; None: there is none of this name."""
+        """Return a parameter's value. None: there is no such parameter."""
         if self._client is None:
             return None
         if not name.startswith(PUBLIC_PARAMETERS):

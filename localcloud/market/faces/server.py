@@ -1,8 +1,8 @@
-"""EC2 over HTTP with the market in it, and the market's control interface beside it under ``/market``.
+"""The market as EC2 over HTTP, with its control interface under ``/market``.
 
-Requests are read and answers written by botocore's own service model (through moto's parser and serializer), so what
-passes is what boto3 really sends. The market answers its own actions, moto's EC2 backend all others; actions on
-instances that the market does not play are refused, since moto would answer them from a world without the market's.
+moto's parser and serializer read requests and write answers by botocore's service model, so they are what boto3 really
+sends and expects. The market answers its own actions, and moto's EC2 backend the others. Other actions on instances are
+refused, because moto does not know the market's instances.
 """
 
 import json
@@ -64,10 +64,10 @@ RightsOf = Callable[[str], Rights | None]
 
 
 class MarketServer:
-    """Serves one market on a port of this machine, moves its time on, and hands its events to a sink.
+    """Serves a market on a port of this machine, advances its time, and passes its events to a sink.
 
-    ``sink`` is called, on a thread of its own, with the events of one moment, oldest first. ``rights`` says what the
-    holder of an access key may do; None: everything.
+    ``sink`` is called in its own thread with the events of a moment, oldest first. ``rights`` returns what the holder
+    of an access key may do. None: everything.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class MarketServer:
         self._ec2 = get_service_model("ec2")
         self._moto = create_backend_app("ec2")
         self._server = make_server(HOST, port, self._answer, threaded=True, request_handler=_QuietHandler)
-        self._server.daemon_threads = True  # type: ignore[attr-defined]  # an attribute of the threaded kind of server
+        self._server.daemon_threads = True  # type: ignore[attr-defined]  # only the threaded server has it
         self._threads = [
             threading.Thread(target=work, daemon=True)
             for work in (self._server.serve_forever, self._tick, self._deliver)
@@ -97,16 +97,16 @@ class MarketServer:
 
     @property
     def url(self) -> str:
-        """Return where it is served."""
+        """Return the URL."""
         return f"http://{HOST}:{self._server.server_port}"
 
     def start(self) -> None:
-        """Serve from now on, in the background."""
+        """Start serving in the background."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Serve no more; returns when the events sent so far have been delivered, or after 10 s."""
+        """Stop serving. Returns when all events are delivered, or after 10 s."""
         self._server.shutdown()
         self._server.server_close()
         with self._changed:
@@ -175,7 +175,7 @@ class MarketServer:
             return self._error(error)
 
     def _played(self, action: str, request: Request, effect: Callable[[Fault | None], Response]) -> Response:
-        """Count a call, let it through its fault, and log it."""
+        """Count a call, apply its fault, and log it."""
         began = time.monotonic()
         outcome = "answered"
         try:
@@ -195,13 +195,13 @@ class MarketServer:
     def _effect(
         self, action: str, values: Mapping[str, str], body: bytes, request: Request, fault: Fault | None
     ) -> Response:
-        rights = self._rights(_access_key(request))  # outside the lock: IAM is asked over HTTP
+        rights = self._rights(_access_key(request))  # outside the lock: this calls IAM over HTTP
         params = self._params(action, values) if rights or action in ACTIONS else {}
         if rights:
             with self._changed:
                 rights.demand(of_request(self._market, action, params))
         if action in _REFUSED:
-            raise EC2Error("UnsupportedOperation", f"This market does not play {action}; it launches by CreateFleet.")
+            raise EC2Error("UnsupportedOperation", f"This market does not support {action}; use CreateFleet to launch.")
         if action not in ACTIONS or not _about_ours(action, values):
             return Response.from_app(self._moto, {**request.environ, "wsgi.input": BytesIO(body)}, buffered=True)
         with self._changed:
@@ -215,36 +215,34 @@ class MarketServer:
 
     def _params(self, action: str, values: Mapping[str, str]) -> Params:
         parser = EC2QueryParser(self._ec2.operation_model(action), timestamp_parser=parse_timestamp)
-        # Of the request the parser for this protocol reads the form's values alone.
+        # The parser of this protocol reads only the form's values.
         return dict(parser.parse(cast("RequestDict", {"values": values})))
 
     def _error(self, error: EC2Error) -> Response:
-        # Any action's model will do: EC2's errors have one form.
+        # Any action's model: all EC2 errors have the same form.
         serializer = EC2Serializer(operation_model=self._ec2.operation_model("DescribeInstances"))
         serialized = serializer.serialize(EC2ClientError(error.code, error.message))
         return Response(serialized["body"], status=error.status, headers=serialized["headers"])
 
 
 class _QuietHandler(WSGIRequestHandler):
-    """Logs no line per request: calls of EC2 are logged by name above."""
+    """Logs no line per request. Calls are logged by name above."""
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Say nothing."""
+        """Do nothing."""
 
 
 def _access_key(request: Request) -> str:
-    """Return the key that a request is signed with, which is not verified; of an unsigned one nothing."""
+    """Return the key of a request's signature, which is not verified. Empty if it is not signed."""
     signed = re.search(r"Credential=([^/,\s]+)", request.headers.get("Authorization", ""))
     return signed[1] if signed else ""
 
 
 def _about_ours(action: str, values: Mapping[str, str]) -> bool:
-    """Say whether a call is about what the market has itself, which only tagging may not be."""
+    """Say whether a call is about resources of the market. Only tagging may be about others."""
     if action not in ("CreateTags", "DeleteTags"):
         return True
     about = {value.startswith(("i-", "lt-")) for name, value in values.items() if name.startswith("ResourceId.")}
     if about == {True, False}:
-        raise EC2Error(
-            "UnsupportedOperation", "This market tags what it has itself and other resources in separate calls only."
-        )
+        raise EC2Error("UnsupportedOperation", "This market tags its own and other resources only in separate calls.")
     return True in about

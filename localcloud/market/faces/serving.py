@@ -1,4 +1,4 @@
-"""What the command line does: builds a market from its options and serves it until told to stop."""
+"""The command line's work: it creates a market from the options and serves it until it is stopped."""
 
 import argparse
 import os
@@ -23,9 +23,9 @@ _REPLAY = ("trace", "speed", "start", "hours", "zones", "capacity_when_available
 
 
 def serve(arguments: argparse.Namespace) -> int:
-    """Serve; print the URL as the first line of standard output as soon as it answers."""
-    told = {name: value for name in TIMES if (value := getattr(arguments, name)) is not None}
-    settings = PROFILES[arguments.profile]().changed(told)
+    """Serve the market. The first line of standard output is the URL, printed as soon as it answers."""
+    times = {name: value for name in TIMES if (value := getattr(arguments, name)) is not None}
+    settings = PROFILES[arguments.profile]().changed(times)
     market = Market(
         clock=system_clock,
         seed=arguments.seed if arguments.seed is not None else int.from_bytes(os.urandom(8)),
@@ -55,7 +55,7 @@ def serve(arguments: argparse.Namespace) -> int:
             rights=iam.rights if iam else lambda _: None,
         )
     except SystemExit:
-        return 1  # werkzeug has said that the port is in use
+        return 1  # werkzeug has printed that the port is in use
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -1,4 +1,4 @@
-"""What every face of the market does around a call: count it, throttle it, and let a fault fall before or after it."""
+"""Applies an injected fault to a call. Every face of the market uses it."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,9 +10,9 @@ Reply = TypeVar("Reply")
 
 
 def through(fault: Fault | None, effect: Callable[[], Reply], sleep: Callable[[float], None]) -> Reply:
-    """Let a call take effect and return its answer, unless its fault has it otherwise.
+    """Let a call take effect and return its answer, except where its fault changes this.
 
-    ``sleep`` passes the fault's delay, in seconds of real time. Raises ``EC2Error`` or ``ConnectionDroppedError``.
+    ``sleep`` carries out the fault's delay, in seconds of real time. Raises ``EC2Error`` or ``ConnectionDroppedError``.
     """
     if fault is None:
         return effect()

@@ -1,4 +1,4 @@
-"""What an account has of its own: quotas and defaults that decide what may be launched in it."""
+"""The settings of an AWS account: quotas and defaults that decide what may be launched in it."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Account(BaseModel):
-    """As AWS makes it, unless the control interface says otherwise."""
+    """AWS's defaults, unless the control interface changes them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -14,15 +14,15 @@ class Account(BaseModel):
     """A quota, which AWS raises to 16 on request."""
 
     instance_metadata_tags: Literal["enabled", "disabled"] = "disabled"
-    """The Region's default for instances whose launch does not say whether their metadata shows their tags."""
+    """The Region's default for launches that do not say whether the metadata shows the instance's tags."""
 
     volume_key: str = ""
-    """ARN of the customer's key that encrypts volumes which name none; empty: a key of AWS's own."""
+    """ARN of the customer's key for volumes that name no key. Empty: a key of AWS."""
     image_keys: dict[str, str] = Field(default_factory=dict)
-    """ARNs of the customers' keys with which images are encrypted, by image."""
+    """ARNs of the customers' keys that encrypt images, by image."""
     spot_key_grants: tuple[str, ...] = ()
     """ARNs of the keys that the account's service-linked role of EC2 Spot may use."""
 
     def changed(self, changes: dict[str, Any]) -> Self:
-        """Return it with some of it changed; unknown names and impossible values raise ``ValidationError``."""
+        """Return a changed copy. Unknown names and invalid values raise ``ValidationError``."""
         return type(self).model_validate({**self.model_dump(), **changes})

@@ -1,13 +1,13 @@
-"""How a fleet's wanted units are spread over its overrides: the market's own, written-down rule.
+"""Spreads a fleet's units over its overrides, by a rule of the market.
 
-EC2 does not publish the exact working of its strategies. The market's ``price-capacity-optimized`` goes through the
-overrides that have room: first those that can hold all that is still wanted, cheapest first; when none can, the
-cheapest of the rest; ties go to the offering with more room, then to the order of the request. ``lowest-price`` looks
-at the price alone, ``capacity-optimized`` at the room alone, ``prioritized`` at the overrides' own priorities. Prices
-are compared per unit, as EC2 documents it: an instance counts its override's weight, and its price is divided by that,
-unless every weight is above the target, which one instance then fills. Addresses of subnets are not looked at when it
-is chosen: what its subnet has no address for an override cannot give. An override that could not give what was asked
-of it is refused with a reason, also when another then filled the gap; one that was never asked is not.
+EC2 does not publish how exactly its strategies work. The market's ``price-capacity-optimized`` prefers overrides with
+room for all missing units, and of these the cheapest. If there is none, it takes the cheapest with any room. Ties go to
+the offering with more room, then to the order of the request. ``lowest-price`` looks only at the price,
+``capacity-optimized`` only at the room, ``prioritized`` only at the priorities. Prices are compared per unit, as EC2
+documents: the price is divided by the override's weight, unless every weight is above the target, so that one instance
+fills it. The choice ignores free addresses; an override gives no more instances than its subnet has addresses. An
+override that gave fewer instances than asked is refused with a reason, even if another one filled the gap. An override
+that was not asked is not refused.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from localcloud.market.model.offerings import type_and_zone
 
 
 class Refusal(Enum):
-    """Why an override gave fewer instances than were asked of it."""
+    """Why an override gave fewer instances than asked."""
 
     CAPACITY = auto()
     QUOTA = auto()
@@ -29,7 +29,7 @@ class Refusal(Enum):
 
 @dataclass(frozen=True)
 class Candidate:
-    """An override that may be launched: its place in the request, its offering, its price per instance-hour."""
+    """An override that may be launched: its place in the request, offering and price per instance-hour."""
 
     number: int
     offering: type_and_zone
@@ -38,23 +38,23 @@ class Candidate:
     quota_group: str
     subnet: str = ""
     weight: Decimal = Decimal(1)
-    """Units that one instance counts."""
+    """The units of one instance."""
     priority: Decimal = Decimal("Infinity")
-    """The lowest is launched first by ``prioritized``; without one an override comes last."""
+    """``prioritized`` launches the lowest first. An override without priority comes last."""
 
     @property
     def unit_price(self) -> Decimal:
-        """Return its price per unit-hour."""
+        """Return the price per unit-hour."""
         return self.price / self.weight
 
     def instances_for(self, units: Decimal) -> int:
-        """Return how many instances it takes to have so many units, rounded up."""
+        """Return how many instances give this many units, rounded up."""
         return int((units / self.weight).to_integral_value(ROUND_CEILING))
 
 
 @dataclass
 class Room:
-    """What there is to give: free room per offering; where there is a limit, vCPUs, addresses and launches left."""
+    """What can still be launched: room per offering and, where limited, vCPUs, addresses and launches."""
 
     free: dict[type_and_zone, int]
     vcpus: dict[str, int] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Room:
     launches: int | None = None
 
     def take(self, candidate: Candidate, wanted: int) -> tuple[int, Refusal | None]:
-        """Take up to ``wanted`` instances; return how many there were and, when fewer, which limit stopped it."""
+        """Take up to ``wanted`` instances. Return their number and, if there are fewer, the limit that was reached."""
         limits = [(self.free[candidate.offering], Refusal.CAPACITY)]
         if candidate.quota_group in self.vcpus:
             limits.append((self.vcpus[candidate.quota_group] // candidate.vcpus, Refusal.QUOTA))
@@ -86,14 +86,14 @@ class Room:
 
 @dataclass
 class Allocation:
-    """What each candidate gives, in the order taken, and what was refused."""
+    """The instances that each candidate gives, in the order taken, and the refusals."""
 
     taken: list[tuple[Candidate, int]] = field(default_factory=list)
     refused: list[tuple[Candidate, Refusal]] = field(default_factory=list)
 
 
 Preference = Callable[[Candidate, int, Decimal], tuple[Decimal | int, ...]]
-"""(candidate, its free room, units still wanted) -> a sort key: the smallest is asked next."""
+"""(candidate, its room, missing units) -> a sort key. The smallest is next."""
 
 STRATEGIES: dict[str, Preference] = {
     "price-capacity-optimized": lambda candidate, free, wanted: (
@@ -109,9 +109,9 @@ STRATEGIES: dict[str, Preference] = {
 
 
 def allocate(units: Decimal | int, candidates: list[Candidate], strategy: str, room: Room) -> Allocation:
-    """Spread ``units`` over the candidates, whole instances at a time; ``room`` is used up on the way.
+    """Spread ``units`` over the candidates in whole instances, and subtract them from ``room``.
 
-    There is never an instance more than is needed, so the units launched are less than one weight above the target.
+    No instance is unnecessary, so the launched units are less than one weight above the target.
     """
     preference = STRATEGIES[strategy]
     wanted = Decimal(units)
@@ -119,10 +119,9 @@ def allocate(units: Decimal | int, candidates: list[Candidate], strategy: str, r
     by_instance = all(one.weight > wanted for one in candidates)
     waiting = [replace(one, price=one.price * one.weight) if by_instance else one for one in candidates]
     while wanted > 0 and waiting:
-        # An offering without room sorts last, so that it is asked, and refused, only when nothing else is left.
-        best = min(
-            waiting, key=lambda one: (room.free[one.offering] == 0, *preference(one, room.free[one.offering], wanted))
-        )
+        # An offering without room sorts last: it is asked, and refused, only if no other is left.
+        free = {candidate.number: room.free[candidate.offering] for candidate in waiting}
+        best = min(waiting, key=lambda each: (free[each.number] == 0, *preference(each, free[each.number], wanted)))
         waiting.remove(best)
         count, refusal = room.take(best, best.instances_for(wanted))
         if count:

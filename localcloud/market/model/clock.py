@@ -1,4 +1,4 @@
-"""Clocks for the market: the machine's own, and one that moves only when told."""
+"""Clocks for the market: the machine's clock, and one that is moved by calls."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +11,7 @@ def system_clock() -> datetime:
 
 
 class ManualClock:
-    """A clock that stands still until ``forward`` is called: for tests and simulations."""
+    """A clock for tests and simulations that moves only when ``forward`` is called."""
 
     def __init__(self, start: datetime = _START) -> None:
         self.now = start
@@ -21,5 +21,5 @@ class ManualClock:
         return self.now
 
     def forward(self, seconds: float) -> None:
-        """Let so many seconds pass."""
+        """Move the clock forward by this many seconds."""
         self.now += timedelta(seconds=seconds)

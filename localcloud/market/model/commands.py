@@ -1,4 +1,4 @@
-"""Commands sent to instances by SSM, and what comes of them: nothing is run, the control interface says what came."""
+"""SSM commands and their results. No command really runs: the control interface sets the results."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,13 +10,13 @@ from localcloud.market.model.instances import Instance
 from localcloud.market.model.settings import Seconds
 
 KILLED = 137
-"""Exit code of a script whose time is up."""
+"""Exit code of a script that reached its time limit."""
 
 Outcome = Literal["Success", "Failed", "Cancelled", "TimedOut"]
 
 
 class CommandResult(BaseModel):
-    """What comes of commands that contain a text, on all instances or on one, so long after they were sent."""
+    """The result of commands that contain a text, on one or all instances, some seconds after they were sent."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,12 +29,12 @@ class CommandResult(BaseModel):
     after_seconds: Seconds = 1
 
     def concerns(self, instance_id: str, lines: list[str]) -> bool:
-        """Say whether it is about these lines on this instance."""
+        """Say whether it applies to these lines on this instance."""
         return self.instance_id in (None, instance_id) and self.contains in "\n".join(lines)
 
     @property
     def code(self) -> int:
-        """Return the exit code of the script; -1: none was reported."""
+        """Return the exit code of the script. -1: no code was reported."""
         if self.response_code is not None:
             return self.response_code
         return {"Success": 0, "Failed": 1, "TimedOut": KILLED}.get(self.status, -1)
@@ -42,7 +42,7 @@ class CommandResult(BaseModel):
 
 @dataclass(frozen=True)
 class Command:
-    """A command as it was sent. ``results`` holds by instance what comes of it."""
+    """A command as it was sent. ``results`` holds its result by instance."""
 
     id: str
     sent_at: datetime
@@ -58,7 +58,7 @@ class Command:
         return self.parameters["commands"]
 
     def request(self) -> dict[str, Any]:
-        """Return what both of SSM's answers repeat of the request."""
+        """Return the parts of the request that both of SSM's answers repeat."""
         return {
             "CommandId": self.id,
             "DocumentName": self.document,

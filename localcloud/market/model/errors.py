@@ -1,4 +1,4 @@
-"""What can go wrong at the market: an error of EC2, a connection that breaks, a control call that cannot be."""
+"""The market's errors: of EC2, of the connection, and of control calls."""
 
 _STATUS = {
     "RequestLimitExceeded": 503,
@@ -12,7 +12,7 @@ _STATUS = {
 
 
 class EC2Error(Exception):
-    """An answer of EC2 that is an error: its code and its text."""
+    """An error answer of EC2: its code and its text."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -26,11 +26,11 @@ class EC2Error(Exception):
 
 
 class ConnectionDroppedError(Exception):
-    """The connection breaks before the answer has been sent; the caller cannot know whether the call took effect."""
+    """The connection breaks before the answer is sent. The caller cannot know whether the call took effect."""
 
 
 class ControlError(Exception):
-    """A control call that the market cannot carry out; ``status`` is the HTTP status that says so."""
+    """A control call that the market cannot carry out. ``status`` is the HTTP status of the answer."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)

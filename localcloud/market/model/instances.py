@@ -1,4 +1,4 @@
-"""An instance and its life: pending, running, shutting-down, terminated; and its description as EC2 gives it."""
+"""An instance: its states (pending, running, shutting-down, terminated) and its description in EC2's form."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -7,19 +7,19 @@ from typing import Any, Literal
 
 from localcloud.market.model.listing import Attributes, tag_attributes
 from localcloud.market.model.settings import Boot
-from localcloud.market.model.surroundings import Template
+from localcloud.market.model.surroundings import TemplateVersion
 
 State = Literal["pending", "running", "shutting-down", "terminated"]
 Lifecycle = Literal["spot", "on-demand"]
 
 LIVE: tuple[State, ...] = ("pending", "running")
-"""States in which an instance takes room."""
+"""States in which an instance uses capacity."""
 
 STATE_CODES: dict[State, int] = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48}
 
 
 def described_state(state: State) -> dict[str, Any]:
-    """Return a state as EC2 writes it."""
+    """Return a state in EC2's form."""
     return {"Code": STATE_CODES[state], "Name": state}
 
 
@@ -31,7 +31,7 @@ class Ending:
     text: str
     initiator: str
     dated: bool = True
-    """Whether EC2 writes the moment beside the initiator."""
+    """Whether EC2 writes the time after the initiator."""
 
 
 BY_USER = Ending(
@@ -61,22 +61,22 @@ _TEXTS = {
 
 
 def ending_by_itself(code: str, message: str | None = None) -> Ending:
-    """Return how an instance ends that nobody ended: with this code, and EC2's text for it unless another is told."""
+    """Return the ending of an instance that nobody terminated: this code, with EC2's text or another ``message``."""
     text = message or f"{code}: {_TEXTS.get(code, 'Internal error on launch')}"
     return Ending(code=code, text=text, initiator=code)
 
 
 @dataclass(frozen=True)
 class Transition:
-    """From this moment on the instance was in this state."""
+    """The instance entered this state at this moment."""
 
     at: datetime
     state: State
 
 
 @dataclass(frozen=True)
-class Notice:
-    """The market has told the instance that it will be taken at ``gone_at``."""
+class InterruptionNotice:
+    """An interruption notice: EC2 takes the instance back at ``gone_at``."""
 
     at: datetime
     gone_at: datetime
@@ -86,11 +86,11 @@ class Notice:
 
 @dataclass
 class Instance:
-    """One instance. ``max_price`` is what its owner would pay (None: the on-demand price, as EC2 has it)."""
+    """An instance. ``max_price`` is the most that its owner pays. None: the on-demand price, as in EC2."""
 
     id: str
     number: int
-    """Counts launches: instances are listed in this order."""
+    """The number of its launch. Listings have this order."""
     instance_type: str
     zone: str
     subnet_id: str
@@ -101,21 +101,21 @@ class Instance:
     spot_request_id: str | None
     max_price: Decimal | None
     tags: dict[str, str]
-    template: Template | None = None
-    """What it was launched from."""
+    template: TemplateVersion | None = None
+    """The launch template that it was launched from."""
     shows_tags: bool = False
     """Whether its metadata shows its tags."""
     boot: Boot | None = None
-    """How it fares, if not well."""
+    """How its start fails, if it does."""
     transitions: list[Transition] = field(default_factory=list)
     protected: bool = False
-    """Whether ``disableApiTermination`` keeps it from being terminated by a call."""
+    """Whether ``disableApiTermination`` prevents termination by a call."""
     ending: Ending | None = None
-    notice: Notice | None = None
+    notice: InterruptionNotice | None = None
 
     @property
     def state(self) -> State:
-        """Return its present state."""
+        """Return its current state."""
         return self.transitions[-1].state
 
     @property
@@ -129,14 +129,14 @@ class Instance:
         return self.transitions[0].at
 
     def state_at(self, moment: datetime) -> State | None:
-        """Return the state it was in at a moment, None before its launch."""
+        """Return its state at a moment. None before its launch."""
         for step in reversed(self.transitions):
             if step.at <= moment:
                 return step.state
         return None
 
     def describe(self, state: State, account: str) -> dict[str, Any]:
-        """Return it as DescribeInstances does, in the given state (which a lagging view may show late)."""
+        """Return it in the form of DescribeInstances, in the given state, which a lagging view may show late."""
         described: dict[str, Any] = {
             "InstanceId": self.id,
             "InstanceType": self.instance_type,
@@ -148,7 +148,7 @@ class Instance:
             "Tags": [{"Key": key, "Value": value} for key, value in self.tags.items()],
             "NetworkInterfaces": [],
         }
-        if state in LIVE:  # of one that is ending EC2 has forgotten the network
+        if state in LIVE:  # EC2 does not show the network of an ending instance
             described |= {"SubnetId": self.subnet_id, "VpcId": self.vpc_id}
             described["NetworkInterfaces"] = [{"SubnetId": self.subnet_id, "VpcId": self.vpc_id, "OwnerId": account}]
         if self.template:
@@ -163,11 +163,11 @@ class Instance:
         return described
 
     def running_at(self) -> datetime | None:
-        """Return since when it has been running, or had been; None: it never was."""
+        """Return when it entered the state running. None: it never did."""
         return next((step.at for step in self.transitions if step.state == "running"), None)
 
     def attributes(self, state: State) -> Attributes:
-        """Return what filters of DescribeInstances look at, in the given state."""
+        """Return the values for filters of DescribeInstances, in the given state."""
         return {
             "instance-id": (self.id,),
             "instance-type": (self.instance_type,),
@@ -179,8 +179,8 @@ class Instance:
         }
 
 
-def _from_template(template: Template) -> dict[str, Any]:
-    """Return what DescribeInstances shows of a launch template's data."""
+def _from_template(template: TemplateVersion) -> dict[str, Any]:
+    """Return the parts of a launch template's data that DescribeInstances shows."""
     described: dict[str, Any] = {"SecurityGroups": [{"GroupId": one} for one in template.security_groups]}
     if template.key_name:
         described["KeyName"] = template.key_name

@@ -1,6 +1,6 @@
 """EC2's limits on a caller: token buckets per action, launched instances, and vCPU quotas per family group.
 
-Sizes follow the sources named in docs/market.md; AWS states them per account, so they are examples of the real shape.
+Sizes come from the sources that docs/market.md names. AWS sets them per account, so these are realistic examples.
 """
 
 import re
@@ -15,10 +15,10 @@ BUCKETS = {
     "Describe*": (100, 20),
     "*": (50, 5),
 }
-"""Bucket size and refill per second of the calls of an action; the nearest name counts."""
+"""Bucket size and refill per second for calls of an action. The most specific name counts."""
 
 LAUNCHED_INSTANCES = (1000, 2)
-"""Bucket size and refill per second of instances launched, over all launching actions together."""
+"""Bucket size and refill per second for launched instances, over all actions that launch."""
 
 _STANDARD_FAMILIES = set("acdhimrtz") | {"im", "is"}
 _GROUP_OF_FAMILY = {"g": "g", "gr": "g", "vt": "g"}
@@ -26,7 +26,7 @@ _GROUP_OF_FAMILY = {"g": "g", "gr": "g", "vt": "g"}
 
 @dataclass
 class TokenBucket:
-    """A bucket that holds ``size`` tokens and is refilled by ``refill`` tokens per second."""
+    """A bucket that holds ``size`` tokens and gets ``refill`` tokens per second."""
 
     size: float
     refill: float
@@ -35,32 +35,32 @@ class TokenBucket:
 
     @classmethod
     def full(cls, size_and_refill: tuple[float, float], now: datetime) -> "TokenBucket":
-        """Return a bucket that has not been drawn on yet."""
+        """Return a full bucket."""
         size, refill = size_and_refill
         return cls(size=size, refill=refill, tokens=size, filled_at=now)
 
     def available(self, now: datetime) -> int:
-        """Return how many whole tokens there are now."""
+        """Return the number of whole tokens now."""
         self.tokens = min(self.size, self.tokens + (now - self.filled_at).total_seconds() * self.refill)
         self.filled_at = now
         return int(self.tokens)
 
     def take(self, wanted: int, now: datetime) -> int:
-        """Take up to ``wanted`` whole tokens and return how many there were."""
+        """Take up to ``wanted`` whole tokens and return how many were taken."""
         taken = min(wanted, self.available(now))
         self.tokens -= taken
         return taken
 
 
 def bucket_name(action: str) -> str:
-    """Return the name in ``BUCKETS`` that an action draws on."""
+    """Return the name in ``BUCKETS`` for an action."""
     if action in BUCKETS:
         return action
     return "Describe*" if action.startswith("Describe") else "*"
 
 
 def quota_group(instance_type: str) -> str:
-    """Return whose vCPU quota a type counts against: ``standard``, ``g``, or the family's own letters."""
+    """Return the vCPU quota that a type counts against: ``standard``, ``g``, or the family's own letters."""
     letters = re.match(r"[a-z]+", instance_type)
     family = letters.group() if letters else instance_type
     return "standard" if family in _STANDARD_FAMILIES else _GROUP_OF_FAMILY.get(family, family)

@@ -1,4 +1,4 @@
-"""What EC2's listings have in common: filters with wildcards, and pages."""
+"""Filters with wildcards, and pages: common to all of EC2's listings."""
 
 import base64
 import fnmatch
@@ -12,15 +12,15 @@ from localcloud.market.model.requests import Params
 
 Row = TypeVar("Row")
 Attributes = Mapping[str, Collection[str]]
-"""The values of one row, by the filters' names."""
+"""The values of a row, by filter name."""
 
 MOST_RESULTS = 1000
 MOST_FILTER_VALUES = 200
-"""Over all filters of a call."""
+"""In all filters of a call together."""
 
 
 def filters_of(params: Params, known: set[str], *, tags: bool = True) -> dict[str, list[str]]:
-    """Return a request's filters by name; ``tag:`` is one unless told otherwise, any other unknown one is an error."""
+    """Return a request's filters by name. Unknown filters are errors; ``tag:`` filters are allowed if ``tags``."""
     filters: dict[str, list[str]] = {}
     for asked in params.get("Filters") or []:
         name = asked["Name"]
@@ -37,7 +37,7 @@ def filters_of(params: Params, known: set[str], *, tags: bool = True) -> dict[st
 
 
 def matching(filters: Mapping[str, Iterable[str]]) -> Callable[[Attributes], bool]:
-    """Return a test of attributes: of each filter's name one has one of its values, in which * and ? are anything."""
+    """Return a test: whether, for each filter, one attribute matches one of its values (with * and ?)."""
     tests = [(name, _any_of(list(patterns))) for name, patterns in filters.items()]
     return lambda attributes: all(any(map(test, attributes.get(name, ()))) for name, test in tests)
 
@@ -50,7 +50,7 @@ def _any_of(patterns: Collection[str]) -> Callable[[str], bool]:
 
 
 def tag_attributes(tags: Mapping[str, str]) -> dict[str, Collection[str]]:
-    """Return what filters by tag look at."""
+    """Return the values for filters by tag."""
     return {"tag-key": tags.keys(), **{f"tag:{key}": (value,) for key, value in tags.items()}}
 
 
@@ -62,9 +62,9 @@ def page_of(
     where: Callable[[Row], bool] = lambda _: True,
     most: int = MOST_RESULTS,
 ) -> tuple[list[Row], str | None]:
-    """Return one page of the rows for which ``where`` holds, and the token of the next: the last row's number.
+    """Return a page of the rows for which ``where`` holds, and the next page's token: the last row's number.
 
-    ``rows`` are in the order of their numbers. No more of them are looked at than the page needs.
+    ``rows`` are in the order of their numbers. Only the rows that the page needs are read.
     """
     last = shown_up_to(params)
     size = min(params.get("MaxResults") or most, most)
@@ -75,7 +75,7 @@ def page_of(
 
 
 def shown_up_to(params: Params) -> int:
-    """Return the number of the last row of the page before; -1: this is the first."""
+    """Return the number of the last row of the previous page. -1: this is the first page."""
     token = params.get("NextToken")
     if not token:
         return -1

@@ -1,8 +1,8 @@
-"""The market's state and how time changes it: offerings, instances, interruptions, limits, faults, events, the record.
+"""The market: the state of an emulated EC2, and how time changes it.
 
-Law of this file: plain Python. The clock and the seed come in, nothing is read from or sent to anywhere; whoever holds
-the market calls ``advance`` and delivers the events it returns. Whatever was due by now has happened before anything
-else is answered, each thing at its own moment, so that a clock that jumps gives the same history as one that ticks.
+This file is plain Python without input or output. The clock and the seed are arguments. The owner of the market calls
+``advance`` and delivers the events that it returns. Before the market answers, it carries out what is due by now, each
+thing at its own time. So a clock that jumps gives the same history as a clock that ticks.
 """
 
 import heapq
@@ -28,30 +28,30 @@ from localcloud.market.model.instances import (
     KEY_REFUSED,
     Ending,
     Instance,
+    InterruptionNotice,
     Lifecycle,
-    Notice,
     State,
     Transition,
     ending_by_itself,
 )
 from localcloud.market.model.limits import BUCKETS, LAUNCHED_INSTANCES, TokenBucket, bucket_name, quota_group
-from localcloud.market.model.offerings import Offering, PriceChange, machine_of, type_and_zone
+from localcloud.market.model.offerings import Offering, PriceChange, hardware_of, type_and_zone
 from localcloud.market.model.settings import Boot, Fault, Settings, Span
-from localcloud.market.model.surroundings import PlainSurroundings, Subnet, Surroundings, Template
+from localcloud.market.model.surroundings import PlainSurroundings, Subnet, Surroundings, TemplateVersion
 
 Event = dict[str, Any]
-"""An event exactly as EventBridge carries it."""
+"""An event in EventBridge's form."""
 
 KEY_REFUSED_SECONDS = (5, 11)
-"""After so long EC2 ended instances whose key it could not use (capture ``ec2/instances_storage_encryption``)."""
+"""When EC2 ends an instance whose key it cannot use (capture ``ec2/instances_storage_encryption``)."""
 
 POOL_TAG = "spotpools:pool"
 ACCOUNT = "000000000000"
-"""The account of ministack, whose events the market's are to look like."""
+"""ministack's account. The market's events must look like ministack's."""
 
 
 class Market:
-    """An EC2 market of one account and region."""
+    """An EC2 market of one account and Region."""
 
     def __init__(
         self,
@@ -75,9 +75,9 @@ class Market:
         self._start_over(offerings, settings or Settings())
 
     def reset(self, offerings: Iterable[Offering], settings: Settings) -> None:
-        """Forget instances, faults, record, counters and tokens; no event tells of it, and no id is used again.
+        """Forget instances, faults, record, counters and tokens. It sends no event, and no id is used again.
 
-        Subnets and launch templates stay; what else was declared of the surroundings is forgotten.
+        Subnets and launch templates stay. All other declared surroundings are forgotten.
         """
         self.surroundings.missing.clear()
         self.surroundings.parameters.clear()
@@ -93,12 +93,12 @@ class Market:
         self.faults: list[Fault] = []
         self.commands: dict[str, Command] = {}
         self.command_results: list[CommandResult] = []
-        """What comes of commands that are sent from now on; of several that concern one, the newest counts."""
+        """Results of future commands. If several apply to a command, the newest counts."""
         self.boots: list[Boot] = []
-        """How some machines fare; of several that concern one, the newest counts."""
+        """Failing starts. If several apply to a machine, the newest counts."""
         self.record: list[dict[str, Any]] = []
         self.answered: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
-        """ClientToken -> the request that used it, and its answer."""
+        """ClientToken -> its request and the answer."""
         self._live: dict[type_and_zone, dict[str, Instance]] = {}
         self._agenda: list[tuple[datetime, int, Callable[[datetime], None]]] = []
         self._events: list[Event] = []
@@ -110,13 +110,13 @@ class Market:
     # Time
 
     def advance(self) -> list[Event]:
-        """Carry out what is due by now and return the events that AWS would have sent since the last call, in order."""
+        """Carry out what is due and return, in order, the events that AWS would have sent since the last call."""
         self.catch_up()
         events, self._events = self._events, []
         return events
 
     def catch_up(self) -> datetime:
-        """Carry out what is due by now, keep the events for ``advance``, and return the present moment."""
+        """Carry out what is due, keep the events for ``advance``, and return the current time."""
         now = self.clock()
         while self._agenda and self._agenda[0][0] <= now:
             at, _, act = heapq.heappop(self._agenda)
@@ -124,21 +124,21 @@ class Market:
         return now
 
     def next_due(self) -> datetime | None:
-        """Return when the next thing happens by itself; None: never."""
+        """Return when the next scheduled thing is due. None: nothing is scheduled."""
         if self._events:
             return self.clock()
         return self._agenda[0][0] if self._agenda else None
 
     def schedule(self, at: datetime, act: Callable[[datetime], None]) -> None:
-        """Have something done at a moment; things due at the same moment happen in the order they were scheduled."""
+        """Schedule a call. Calls for the same moment happen in the order in which they were scheduled."""
         heapq.heappush(self._agenda, (at, next(self._order), act))
 
     def lasting(self, seconds: float) -> timedelta:
-        """Return how long a stated duration takes on the clock, at the market's pace."""
+        """Return how long a duration takes on the clock, at the market's pace."""
         return timedelta(seconds=seconds / self.settings.pace)
 
     def drawn(self, span: Span, *about: str) -> timedelta:
-        """Return how long a duration takes on the clock for something: of two bounds between, and always the same."""
+        """Return a duration on the clock. Between two bounds it is drawn, always the same for the same ``about``."""
         if not isinstance(span, tuple):
             return self.lasting(span)
         shortest, longest = span
@@ -161,18 +161,16 @@ class Market:
         machine: Mapping[str, Any] | None = None,
         at: datetime | None = None,
     ) -> Offering:
-        """Change an offering, or create it (then capacity and price are needed).
+        """Change an offering, or create it, which needs capacity and price.
 
-        ``machine`` holds changed attributes of the type, which then hold in all zones.
-
-        Less capacity interrupts nobody: it only keeps newcomers out. A spot price above what an instance's owner would
-        pay interrupts that instance.
+        ``machine`` holds attributes of the type, which change in all zones. Less capacity interrupts no instance; it
+        only prevents launches. A spot price above an instance's maximum price interrupts that instance.
         """
         at = at or self.catch_up()
         offering = self.offerings.get((instance_type, zone))
         if offering is None:
             offering = self._new_offering(instance_type, zone, capacity, spot_price, on_demand_price)
-        told = {
+        changes = {
             "capacity": capacity,
             "spot_price": spot_price,
             "on_demand_price": on_demand_price,
@@ -180,13 +178,13 @@ class Market:
             "spot": spot,
             "vcpus": vcpus,
         }
-        for name, value in told.items():
+        for name, value in changes.items():
             if value is not None:
                 setattr(offering, name, value)
         if machine:
-            for one in self.offerings.values():
-                if one.instance_type == instance_type:
-                    one.machine = replace(one.machine, **machine)
+            for sibling in self.offerings.values():
+                if sibling.instance_type == instance_type:
+                    sibling.machine = replace(sibling.machine, **machine)
         self._note(at, "offering", offering=offering)
         self._price_changed(offering, at)
         return offering
@@ -205,8 +203,8 @@ class Market:
         if capacity is None or spot_price is None or on_demand_price is None:
             raise ControlError(
                 400,
-                f"{instance_type} is not offered in {zone} yet: to create the offering, state capacity and "
-                "spot_price, and on_demand_price when the type is new to the market",
+                f"{instance_type} is not offered in {zone} yet: to create the offering, give capacity and "
+                "spot_price, and on_demand_price if the type is new to the market",
             )
         offering = Offering(
             instance_type,
@@ -215,7 +213,7 @@ class Market:
             spot_price,
             on_demand_price,
             vcpus=sibling.vcpus if sibling else 1,
-            machine=sibling.machine if sibling else machine_of(instance_type),
+            machine=sibling.machine if sibling else hardware_of(instance_type),
         )
         self.offerings[offering.key] = offering
         return offering
@@ -233,7 +231,7 @@ class Market:
         return [one for one in self._live.get(key, {}).values() if one.lifecycle == lifecycle]
 
     def room(self, lifecycle: Lifecycle, keys: Iterable[type_and_zone]) -> Room:
-        """Return what these offerings can give now: free room, vCPUs left under quotas, launches left."""
+        """Return what these offerings can give now: room, vCPUs left in quotas, addresses and launches left."""
         free = {}
         for key in keys:
             offering = self.offerings[key]
@@ -252,11 +250,11 @@ class Market:
         return Room(free=free, vcpus=vcpus, addresses=self.free_addresses(), launches=launches)
 
     def addresses_used(self) -> Counter[str]:
-        """Return how many addresses instances have, by subnet. Those of an ending one are free again."""
+        """Return the number of used addresses by subnet. An ending instance uses none."""
         return Counter(one.subnet_id for live in self._live.values() for one in live.values())
 
     def free_addresses(self) -> dict[str, int]:
-        """Return how many addresses each subnet has left."""
+        """Return the number of free addresses of each subnet."""
         used, surroundings = self.addresses_used(), self.surroundings
         return {one.id: max(0, surroundings.addresses_of(one) - used[one.id]) for one in surroundings.subnets()}
 
@@ -266,7 +264,7 @@ class Market:
     # Calls
 
     def begin(self, action: str) -> Fault | None:
-        """Count a call as it arrives and return the fault that lies in its way, if any; ``EC2Error`` when throttled."""
+        """Count a call at its arrival and return the fault for it, if any. Throttled: ``EC2Error``."""
         self.catch_up()
         self.calls[action] += 1
         if self.settings.throttling:
@@ -293,12 +291,12 @@ class Market:
         image_id: str,
         reservation_id: str,
         tags: dict[str, str],
-        template: Template | None = None,
+        template: TemplateVersion | None = None,
         key_refused: bool = False,
     ) -> Instance:
-        """Start one instance; whether there is room for it has been decided before.
+        """Start an instance. The caller has checked that there is room for it.
 
-        With ``key_refused`` its root volume cannot be made: it ends some seconds later, and never runs.
+        With ``key_refused`` its root volume cannot be created: it ends some seconds later and never runs.
         """
         now = self.clock()
         names = {image_id, template.image_id} if template else {image_id}
@@ -344,7 +342,7 @@ class Market:
             self._enter(instance, "running", at)
 
     def end(self, instance: Instance, ending: Ending, at: datetime) -> None:
-        """Shut a live instance down; one that is ending already is left to it."""
+        """Shut down a live instance. An ending instance is left alone."""
         if not instance.live:
             return
         instance.ending = ending
@@ -375,9 +373,9 @@ class Market:
     def notice(
         self, instance: Instance, at: datetime | None = None, *, cause: str = "told", seconds: float | None = None
     ) -> None:
-        """Give a live spot instance its interruption notice; it goes when the notice (``seconds``) has run out.
+        """Send a live spot instance its interruption notice. It ends ``seconds`` later.
 
-        Given again, the very same event is sent again, as EventBridge may do, and the end stays where it was.
+        A second notice sends the same event again, as EventBridge may do, and does not change the end.
         """
         at = at or self.catch_up()
         if instance.notice:
@@ -387,17 +385,17 @@ class Market:
         event = self._send(
             "EC2 Spot Instance Interruption Warning",
             {"instance-id": instance.id, "instance-action": "terminate"},
-            # AWS documents this odd form, with the zone, for this event alone.
+            # AWS documents this form, with the zone, only for this event.
             resource=f"arn:aws:ec2:{instance.zone}:instance/{instance.id}",
             at=at,
         )
         gone_at = at + self.lasting(self.settings.notice_seconds if seconds is None else seconds)
-        instance.notice = Notice(at=at, gone_at=gone_at, cause=cause, event=event)
+        instance.notice = InterruptionNotice(at=at, gone_at=gone_at, cause=cause, event=event)
         self._note(at, "notice", instance=instance, cause=cause)
         self.schedule(gone_at, lambda then: self.end(instance, BY_SPOT_MARKET, then))
 
     def recommend_rebalance(self, instance: Instance) -> None:
-        """Tell a spot instance's owner that it is at elevated risk; nothing else happens to it."""
+        """Send a spot instance's rebalance recommendation. Nothing else happens to it."""
         at = self.catch_up()
         self._note(at, "rebalance", instance=instance)
         self._send(
@@ -418,10 +416,10 @@ class Market:
         entity_status: str = "PENDING",
         event_arn: str | None = None,
     ) -> str:
-        """Have AWS Health tell of maintenance that EC2 will do to an instance; nothing else happens to it.
+        """Let AWS Health announce maintenance of an instance. Nothing else happens to it.
 
-        Returns the event's ARN. Given again with another status, the event has gone on to that: all of AWS Health's
-        messages about one event carry its ARN.
+        Returns the event's ARN. All messages of AWS Health about an event have its ARN: a call with ``event_arn`` and
+        another status continues that event.
         """
         at = self.catch_up()
         self._note(at, "maintenance", instance=instance, cause=event_type_code)
@@ -449,21 +447,21 @@ class Market:
         return arn
 
     def interrupt_all(self, key: type_and_zone, at: datetime, *, cause: str) -> None:
-        """Give every spot instance of an offering that has none yet its notice."""
+        """Send an interruption notice to every spot instance of an offering that has none yet."""
         for instance in self.live(key, "spot"):
             if not instance.notice:
                 self.notice(instance, at, cause=cause)
 
     def named(self, instance_ids: Sequence[str]) -> list[Instance]:
-        """Return the instances of these ids; ``ControlError`` when there is no such one."""
+        """Return the instances with these ids. ``ControlError`` if one does not exist."""
         self.catch_up()
         for instance_id in instance_ids:
             if instance_id not in self.instances:
                 raise ControlError(404, f"there is no instance {instance_id}")
         return [self.instances[one] for one in instance_ids]
 
-    def named_victims(self, instance_ids: Sequence[str]) -> list[Instance]:
-        """Return the live spot instances of these ids; ``ControlError`` when one is none."""
+    def live_spot_named(self, instance_ids: Sequence[str]) -> list[Instance]:
+        """Return the live spot instances with these ids. ``ControlError`` if one is not live or not spot."""
         victims = []
         for instance in self.named(instance_ids):
             if instance.lifecycle != "spot" or not instance.live:
@@ -473,34 +471,35 @@ class Market:
             victims.append(instance)
         return victims
 
-    def pool_victims(self, pool: str, wanted: int) -> list[Instance]:
-        """Choose a pool's running spot instances without notice, by the tag ``spotpools:pool``.
+    def running_spot_of(self, pool: str, wanted: int) -> list[Instance]:
+        """Choose running spot instances without notice of a pool, by the tag ``spotpools:pool``.
 
-        The offering that holds most of them comes first (of equals, the first by type and zone), within it the oldest;
-        only when it is used up does the next offering follow: as when EC2 takes capacity of one offering back.
+        As when EC2 takes back the capacity of one offering: first the offering with most of them (in a tie, the first
+        by type and zone), the oldest instance first. The next offering follows only when the first is used up.
         """
         self.catch_up()
         chosen = [
-            one
-            for one in self.instances.values()
-            if one.lifecycle == "spot" and one.state == "running" and not one.notice and one.tags.get(POOL_TAG) == pool
+            instance
+            for instance in self.instances.values()
+            if (instance.lifecycle, instance.state, instance.notice) == ("spot", "running", None)
+            and instance.tags.get(POOL_TAG) == pool
         ]
         if len(chosen) < wanted:
             raise ControlError(
                 409, f"pool {pool} has {len(chosen)} running spot instances without notice, not {wanted}"
             )
-        held = Counter((one.instance_type, one.zone) for one in chosen)
-        chosen.sort(key=lambda one: (-held[one.instance_type, one.zone], one.instance_type, one.zone, one.number))
+        held = Counter((instance.instance_type, instance.zone) for instance in chosen)
+        chosen.sort(key=lambda each: (-held[each.instance_type, each.zone], each.instance_type, each.zone, each.number))
         return chosen[:wanted]
 
     # Ids, events, record
 
     def new_id(self, prefix: str, digits: int = 17) -> str:
-        """Return a fresh id in EC2's form."""
+        """Return a new id in EC2's form."""
         return f"{prefix}-0{self._random.getrandbits(4 * (digits - 1)):0{digits - 1}x}"
 
     def new_uuid(self) -> str:
-        """Return a fresh UUID."""
+        """Return a new UUID."""
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
 
     def _send(
@@ -521,7 +520,7 @@ class Market:
         return event
 
     def note_call(self, action: str, **details: Any) -> None:
-        """Write a call that changes something into the record."""
+        """Record a call that changes something."""
         self._record(self.clock(), "call", action=action, **details)
 
     def _note(

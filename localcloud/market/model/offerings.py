@@ -1,4 +1,4 @@
-"""Offerings: an instance type in a zone, with its room and its prices; and the default ones from offerings.csv."""
+"""Offerings: instance types in zones, with capacity and prices. offerings.csv has the default ones."""
 
 import csv
 import re
@@ -10,20 +10,20 @@ from importlib import resources
 type_and_zone = tuple[str, str]
 
 PLENTY = 1000
-"""On-demand capacity of an offering for which none is stated."""
+"""On-demand capacity of an offering, if not given."""
 
 
 @dataclass(frozen=True)
 class PriceChange:
-    """From this moment on the spot price was this one."""
+    """The spot price from this moment on."""
 
     at: datetime
     price: Decimal
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What a type's machines are, beside their vCPUs; names as EC2's InstanceRequirements has them."""
+class Hardware:
+    """Hardware attributes of a type, without vCPUs. The names are those of EC2's InstanceRequirements."""
 
     memory_mib: int = 0
     architecture: str = "x86_64"
@@ -33,57 +33,57 @@ class Machine:
     gpu_manufacturer: str = ""
     generation: str = "current"
     listed: bool = True
-    """Whether the price list has them."""
+    """Whether the price list has the type."""
 
 
-_UNSAID = Machine()
+_UNSAID = Hardware()
 _FAMILY = re.compile(r"[a-z]+[0-9]+(?P<rest>[a-z0-9-]*)")
-"""A family's name: letters, generation, then what tells the processor (none: Intel) and what else it has."""
+"""A family's name: letters, generation, then letters for the processor (none: Intel) and other features."""
 
 
-def machine_of(instance_type: str) -> Machine:
-    """Return what a type's name tells of its machines: a Graviton, AMD or Intel processor."""
+def hardware_of(instance_type: str) -> Hardware:
+    """Return the hardware that a type's name shows: a Graviton, AMD or Intel processor."""
     family = instance_type.partition(".")[0]
     named = _FAMILY.fullmatch(family)
     rest = named["rest"] if named else ""
     if family == "a1" or "g" in rest:
         maker = "nvidia" if "-gb" in rest else "amazon-web-services"
-        return Machine(architecture="arm64", cpu_manufacturer=maker)
-    return Machine(cpu_manufacturer="amd" if rest.startswith("a") else "intel")
+        return Hardware(architecture="arm64", cpu_manufacturer=maker)
+    return Hardware(cpu_manufacturer="amd" if rest.startswith("a") else "intel")
 
 
 @dataclass
 class Offering:
-    """What EC2 sells of one instance type in one zone. Prices are USD per instance-hour."""
+    """What EC2 sells of an instance type in a zone. Prices are USD per instance-hour."""
 
     instance_type: str
     zone: str
     capacity: int
-    """Spot instances that fit, those already running included."""
+    """The most spot instances, including those that run already."""
     spot_price: Decimal
     on_demand_price: Decimal
     on_demand_capacity: int = PLENTY
     spot: bool = True
-    """Whether it is sold on spot at all: without, it has no spot price either."""
+    """Whether it is sold as spot. If not, it has no spot price."""
     vcpus: int = 1
-    machine: Machine = _UNSAID
-    """Unsaid: what the type's name tells."""
+    machine: Hardware = _UNSAID
+    """Default: what the type's name shows."""
     history: list[PriceChange] = field(default_factory=list)
-    """Spot prices up to now, oldest first; each holds until the next."""
+    """Spot prices until now, oldest first. Each holds until the next."""
 
     def __post_init__(self) -> None:
-        """Derive from the name what nobody said."""
+        """Derive the hardware from the name, if it is not given."""
         if self.machine is _UNSAID:
-            self.machine = machine_of(self.instance_type)
+            self.machine = hardware_of(self.instance_type)
 
     @property
     def key(self) -> type_and_zone:
-        """Return what the market files it under."""
+        """Return its key in the market."""
         return self.instance_type, self.zone
 
 
 def default_offerings() -> list[Offering]:
-    """Return the offerings of offerings.csv, anew at every call."""
+    """Return the offerings of offerings.csv. Each call returns new objects."""
     text = resources.files(__package__).joinpath("offerings.csv").read_text(encoding="utf-8")
     rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
     return [
@@ -94,7 +94,7 @@ def default_offerings() -> list[Offering]:
             spot_price=Decimal(row["spot_usd_per_hour"]),
             on_demand_price=Decimal(row["on_demand_usd_per_hour"]),
             vcpus=int(row["vcpus"]),
-            machine=Machine(
+            machine=Hardware(
                 memory_mib=int(row["memory_mib"]),
                 architecture=row["architecture"],
                 cpu_manufacturer=row["cpu_manufacturer"],

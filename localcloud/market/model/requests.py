@@ -1,4 +1,4 @@
-"""What requests to the market have in common: their types, and the refusal of what the market does not play."""
+"""Types of requests to the market, and the refusal of parameters that the market does not support."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,17 +8,17 @@ from localcloud.market.model.errors import EC2Error
 Params = dict[str, Any]
 Answer = dict[str, Any]
 Actions = dict[str, Callable[[Any, Params], Answer]]
-"""By an action's name, what carries it out on a market."""
+"""The functions that carry out actions on a market, by action name."""
 
 
 def refuse_unknown(where: str, params: Params, known: set[str]) -> None:
-    """Raise when a request carries a parameter that the market would have to pass over in silence."""
+    """Raise if a request has a parameter that the market would otherwise ignore."""
     for name in sorted(params.keys() - known):
-        raise EC2Error("UnsupportedOperation", f"This market does not play {name} of {where}.")
+        raise EC2Error("UnsupportedOperation", f"This market does not support {name} of {where}.")
 
 
 def tags_by_kind(params: Params) -> dict[str, dict[str, str]]:
-    """Return the tags that TagSpecifications name, by kind of resource."""
+    """Return the tags of TagSpecifications, by kind of resource."""
     return {
         specification.get("ResourceType", ""): {
             tag["Key"]: tag.get("Value", "") for tag in specification.get("Tags", [])

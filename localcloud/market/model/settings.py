@@ -1,4 +1,4 @@
-"""What can be turned at the market: durations, lag, limits; and the faults that can be laid in its way."""
+"""Settings of the market: durations, lag and limits; also failing starts and injected faults."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
@@ -19,13 +19,13 @@ def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
 
 
 Span = Seconds | Annotated[tuple[Seconds, Seconds], AfterValidator(_in_order)]
-"""A duration, or between which two it is drawn for each instance."""
+"""A duration, or two bounds between which it is drawn for each instance."""
 
 
 class Settings(BaseModel):
-    """Durations in seconds of market time; ``pace`` is how many of them pass in one second of the clock.
+    """Durations in seconds of market time. ``pace`` is the seconds of market time per second of the clock.
 
-    The defaults are quick, for tests and demos; ``aws`` are those of a real account.
+    The defaults are short, for tests and demos. ``aws`` returns those of a real account.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,25 +34,25 @@ class Settings(BaseModel):
     notice_seconds: Seconds = 120
     shutting_down_seconds: Span = 2
     status_check_seconds: Span = 2
-    """From running until the status checks are passed or failed."""
+    """From running until the status checks pass or fail."""
     agent_seconds: Span = 0
-    """From running until an instance takes commands of SSM."""
+    """From running until an instance accepts SSM commands."""
     terminated_visible_seconds: Seconds = 3600
     describe_lag_seconds: Seconds = 0
-    """DescribeInstances and its like know the instances as they were so long ago."""
+    """How old the instance states are that DescribeInstances and similar actions show."""
     lag_varies: bool = False
-    """Whether they do for each instance and action anew: an id comes up to so late, a state may step back."""
+    """Whether the lag is drawn for each instance and action: an id may appear late, and a state may go back."""
     template_lag_seconds: Seconds = 0
-    """Launches, listings and IAM know launch templates, their versions and tags only so long after they were made."""
+    """How long launches, listings and IAM do not see new launch templates, their versions and tags."""
     pace: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
     throttling: bool = False
-    """Whether calls and launches draw on EC2's token buckets (``limits.BUCKETS``)."""
+    """Whether calls and launches use EC2's token buckets (``limits.BUCKETS``)."""
     quotas: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
-    """vCPUs allowed per lifecycle and family group, such as ``{"spot:g": 384}``; what is not named is unlimited."""
+    """vCPUs allowed per lifecycle and family group, such as ``{"spot:g": 384}``. Others are unlimited."""
 
     @classmethod
     def aws(cls) -> Self:
-        """Return the times that were seen on a real account (docs/market.md says where)."""
+        """Return the times measured on a real account (sources: docs/market.md)."""
         return cls(
             pending_seconds=(3, 9),
             shutting_down_seconds=(27, 32),
@@ -63,9 +63,9 @@ class Settings(BaseModel):
         )
 
     def changed(self, changes: dict[str, Any]) -> Self:
-        """Return these settings with some changed; unknown names and impossible values raise ``ValidationError``.
+        """Return a changed copy. Unknown names and invalid values raise ``ValidationError``.
 
-        A ``profile`` is changed to first: ``quick`` or ``aws``.
+        A ``profile`` (``quick`` or ``aws``) is applied before the other changes.
         """
         profile = changes.get("profile")
         if profile not in (None, *PROFILES):
@@ -77,23 +77,23 @@ class Settings(BaseModel):
 
 
 PROFILES: dict[str, Callable[[], Settings]] = {"quick": Settings, "aws": Settings.aws}
-"""Times by name."""
+"""The profiles by name."""
 
 TIMES = ("pending_seconds", "notice_seconds", "shutting_down_seconds", "describe_lag_seconds")
-"""Those that the command line can set one by one."""
+"""Times that the command line can set."""
 
 
 class Boot(BaseModel):
-    """How machines of an image, or with a text in their user data, fare after their launch.
+    """How machines of an image, or with a text in their user data, fail after their launch.
 
-    ``dies``: the instance ends by itself ``after_seconds`` (0) with this code. ``impaired``: its instance status check
-    fails ``after_seconds``, without them as soon as it is made. ``never_ready``: its checks never come to an end.
+    ``dies``: the instance ends by itself ``after_seconds`` (default 0) with this code. ``impaired``: its instance
+    status check fails ``after_seconds`` (default: at the first check). ``never_ready``: its checks never finish.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     image_id: Annotated[str, Field(min_length=1)] | None = None
-    """As the launch template has it, or the id that it stands for."""
+    """As in the launch template, or the id that this resolves to."""
     user_data_contains: Annotated[str, Field(min_length=1)] | None = None
     outcome: Literal["dies", "impaired", "never_ready"]
     after_seconds: Seconds | None = None
@@ -103,20 +103,20 @@ class Boot(BaseModel):
     @model_validator(mode="after")
     def _of_some(self) -> Self:
         if self.image_id is None and self.user_data_contains is None:
-            raise ValueError('state "image_id" or "user_data_contains"')
+            raise ValueError('give "image_id" or "user_data_contains"')
         return self
 
     def concerns(self, image_ids: set[str], user_data: str) -> bool:
-        """Say whether it is about a machine of these names of its image and this user data."""
+        """Say whether it applies to a machine with these names of its image and this user data."""
         return self.image_id in {None, *image_ids} and (self.user_data_contains or "") in user_data
 
 
 class Fault(BaseModel):
-    """One thing that goes wrong with the next ``times`` calls of an action.
+    """An injected fault of the next ``times`` calls of an action.
 
-    ``before`` the effect: nothing happens at EC2. ``after``: the call takes effect, only its answer is replaced, held
-    back or lost. ``inside`` (CreateFleet): the answer is a success that launches at most ``launches`` instances and
-    carries the error as an entry of ``Errors`` for each override.
+    ``before``: the call has no effect. ``after``: the call takes effect, but its answer is replaced, delayed or lost.
+    ``inside`` (CreateFleet): the call succeeds and launches at most ``launches`` instances; its ``Errors`` has an entry
+    with the error for each override.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -135,7 +135,7 @@ class Fault(BaseModel):
         if not (self.error or self.drop_connection or self.delay_seconds):
             raise ValueError("a fault needs error, drop_connection or delay_seconds")
         if self.error and self.drop_connection:
-            raise ValueError("error and drop_connection exclude each other: a dropped connection carries no answer")
+            raise ValueError("error and drop_connection exclude each other: a dropped connection has no answer")
         if self.where == "inside" and (self.action != "CreateFleet" or not self.error):
             raise ValueError('"inside" is for CreateFleet and needs an error')
         return self

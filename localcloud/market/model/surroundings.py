@@ -1,6 +1,6 @@
-"""What the market stands in but does not sell: subnets, launch templates, parameters that name images, and what is not.
+"""What launches refer to: subnets, launch templates, parameters that name images; and what is declared missing.
 
-Launch templates are kept here for both faces; ``templates`` carries out EC2's actions on them. ``PlainSurroundings``
+Launch templates are kept here for both faces. ``templates`` carries out EC2's actions on them. ``PlainSurroundings``
 needs no server.
 """
 
@@ -21,12 +21,12 @@ _KEPT_ADDRESSES = 5
 PUBLIC_PARAMETERS = "/aws/service/"
 RESOLVE = "resolve:ssm:"
 ROOT_DEVICES = ("/dev/xvda", "/dev/sda1")
-"""Names of root devices: Amazon Linux's, and that of most other images."""
+"""Names of root devices: of Amazon Linux, and of most other images."""
 
 
 @dataclass(frozen=True)
 class Subnet:
-    """A subnet: where in a zone an instance is put."""
+    """A subnet of a zone."""
 
     id: str
     zone: str
@@ -37,13 +37,13 @@ class Subnet:
 
     @property
     def addresses(self) -> int:
-        """Return how many addresses it has for instances: AWS keeps five of its block for itself."""
+        """Return its number of addresses for instances. AWS reserves five addresses of the block."""
         return ip_network(self.cidr).num_addresses - _KEPT_ADDRESSES
 
 
 @dataclass(frozen=True)
-class Template:
-    """One version of a launch template, as far as a launch needs it."""
+class TemplateVersion:
+    """A version of a launch template, with all that a launch needs."""
 
     id: str
     name: str
@@ -51,54 +51,54 @@ class Template:
     data: Params = field(default_factory=dict)
     """LaunchTemplateData as it was sent."""
     tags: dict[str, str] = field(default_factory=dict)
-    """Its own."""
+    """The tags of the template itself."""
 
     @property
     def instance_type(self) -> str:
-        """Return the type it names, or nothing."""
+        """Return its instance type, or an empty text."""
         return str(self.data.get("InstanceType", ""))
 
     @property
     def image_id(self) -> str:
-        """Return the image it names, by id or ``resolve:ssm:``, or nothing."""
+        """Return its image, by id or ``resolve:ssm:``, or an empty text."""
         return str(self.data.get("ImageId", ""))
 
     @property
     def launch_tags(self) -> dict[str, dict[str, str]]:
-        """Return the tags it puts on what it launches, by kind of resource."""
+        """Return the tags of what it launches, by kind of resource."""
         return tags_by_kind(self.data)
 
     @property
     def instance_profile(self) -> str:
-        """Return the name or ARN of its instance profile, or nothing."""
+        """Return the name or ARN of its instance profile, or an empty text."""
         profile = self.data.get("IamInstanceProfile") or {}
         return str(profile.get("Arn") or profile.get("Name") or "")
 
     @property
     def security_groups(self) -> list[str]:
-        """Return the ids of its security groups, those of its network interfaces included."""
+        """Return the ids of its security groups, including those of its network interfaces."""
         interfaces = self.data.get("NetworkInterfaces") or []
         groups = [*self.data.get("SecurityGroupIds", []), *(id_ for one in interfaces for id_ in one.get("Groups", []))]
         return list(dict.fromkeys(groups))
 
     @property
     def key_name(self) -> str:
-        """Return the name of its key pair, or nothing."""
+        """Return the name of its key pair, or an empty text."""
         return str(self.data.get("KeyName", ""))
 
     def shows_tags(self, account: Account) -> bool:
-        """Say whether the metadata of what it launches shows the instance's tags."""
+        """Say whether the metadata of its instances shows their tags."""
         options = self.data.get("MetadataOptions") or {}
         return bool(options.get("InstanceMetadataTags", account.instance_metadata_tags) == "enabled")
 
     @property
     def volumes(self) -> list[tuple[bool, dict[str, Any]]]:
-        """Return what it says of its volumes, and of each whether it is the root."""
+        """Return its volumes, each with whether it is the root volume."""
         mappings = self.data.get("BlockDeviceMappings") or []
         return [(one.get("DeviceName") in ROOT_DEVICES, one["Ebs"]) for one in mappings if one.get("Ebs")]
 
     def root_key(self, image_id: str, account: Account) -> str:
-        """Return the ARN of the customer's key of its root volume, or nothing if AWS's own will do."""
+        """Return the ARN of the customer's key of its root volume. Empty: AWS's own key."""
         own = next((str(ebs["KmsKeyId"]) for root, ebs in self.volumes if root and ebs.get("KmsKeyId")), "")
         return own or account.image_keys.get(image_id, account.volume_key)
 
@@ -110,7 +110,7 @@ class Template:
 
 @dataclass(frozen=True)
 class Version:
-    """What one version of a launch template says."""
+    """The content of a version of a launch template."""
 
     number: int
     data: Params
@@ -120,7 +120,7 @@ class Version:
 
 @dataclass
 class LaunchTemplate:
-    """A launch template with its versions; numbers are never used again."""
+    """A launch template with its versions. A version's number is never used again."""
 
     id: str
     name: str
@@ -132,7 +132,7 @@ class LaunchTemplate:
 
     @property
     def latest(self) -> int:
-        """Return the highest number of a version that there is."""
+        """Return the number of the latest version."""
         return max(self.versions)
 
     def add(self, data: Params, *, description: str, at: datetime) -> Version:
@@ -142,7 +142,7 @@ class LaunchTemplate:
         return version
 
     def version(self, text: str) -> Version:
-        """Return the version of that number, ``$Latest`` or ``$Default``, or raise EC2's error."""
+        """Return the version with this number, ``$Latest`` or ``$Default``, or raise EC2's error."""
         number = {"$Latest": self.latest, "$Default": self.default}.get(text)
         if number is None:
             number = int(text) if text.isdecimal() else 0
@@ -160,18 +160,18 @@ class LaunchTemplate:
 
 
 class Surroundings(ABC):
-    """Where the market looks up what is not its own. What is not declared ``missing`` exists."""
+    """What launches refer to. Everything exists unless it is declared ``missing``."""
 
     def __init__(self, parameter: Callable[[str], str | None] = lambda _: None) -> None:
         self.templates: dict[str, LaunchTemplate] = {}
         self.answered: dict[tuple[str, str], tuple[Params, Answer]] = {}
-        """(action, ClientToken) -> the request on launch templates that used it, and its answer."""
+        """(action, ClientToken) -> a request on launch templates, and its answer."""
         self.parameters: dict[str, str] = {}
-        """Parameters by name, as the control interface sets them."""
+        """Parameters by name, set by the control interface."""
         self.addresses: dict[str, int] = {}
-        """How many addresses a subnet has for instances, as the control interface sets it; else as its block has."""
+        """Numbers of addresses by subnet, set by the control interface. Others follow from the subnet's block."""
         self.missing: set[str] = set()
-        """Images, security groups and key pairs that do not exist."""
+        """Images, security groups, key pairs and parameters that do not exist."""
         self.account = Account()
         self._parameter = parameter
 
@@ -180,25 +180,25 @@ class Surroundings(ABC):
         """Return all subnets."""
 
     def addresses_of(self, subnet: Subnet) -> int:
-        """Return how many addresses a subnet has for instances, those in use included."""
+        """Return a subnet's number of addresses for instances, including those in use."""
         return self.addresses.get(subnet.id, subnet.addresses)
 
     def launch_template(self, *, template_id: str | None, name: str | None) -> LaunchTemplate:
-        """Return a launch template by its id or its name, or raise EC2's error."""
+        """Return a launch template by id or name, or raise EC2's error."""
         return found_template(self.templates.values(), template_id=template_id, name=name)
 
-    def template(self, *, template_id: str | None, name: str | None, version: str) -> Template:
+    def template(self, *, template_id: str | None, name: str | None, version: str) -> TemplateVersion:
         """Return a version of a template (a number, ``$Latest`` or ``$Default``) or raise EC2's error."""
         return of_version(self.launch_template(template_id=template_id, name=name), version)
 
     def image(self, named: str) -> str | None:
-        """Return the id of the image that a launch names by id or ``resolve:ssm:``; None: there is no such parameter.
+        """Return the id of an image named by id or ``resolve:ssm:``. None: there is no such parameter.
 
-        AWS's public parameters all exist and each names an image of its own.
+        AWS's public parameters all exist, and each names another image.
         """
         if not named.startswith(RESOLVE):
             return named
-        # A version or label that follows the name is passed over.
+        # A version or label after the name is ignored.
         name = named.removeprefix(RESOLVE).split(":")[0]
         if name in self.missing:
             return None
@@ -209,21 +209,21 @@ class Surroundings(ABC):
 
 
 def found_template(templates: Iterable[LaunchTemplate], *, template_id: str | None, name: str | None) -> LaunchTemplate:
-    """Return the launch template of this id or this name, or raise EC2's error."""
-    for one in templates:
-        if one.id == template_id or (name and one.name == name):
-            return one
+    """Return the launch template with this id or name, or raise EC2's error."""
+    for template in templates:
+        if template.id == template_id or (name and template.name == name):
+            return template
     raise template_not_found(template_id, name)
 
 
-def of_version(found: LaunchTemplate, version: str) -> Template:
-    """Return a version of a launch template, as far as a launch needs it, or raise EC2's error."""
+def of_version(found: LaunchTemplate, version: str) -> TemplateVersion:
+    """Return a version of a launch template for a launch, or raise EC2's error."""
     wanted = found.version(version)
-    return Template(id=found.id, name=found.name, version=wanted.number, data=wanted.data, tags=found.tags)
+    return TemplateVersion(id=found.id, name=found.name, version=wanted.number, data=wanted.data, tags=found.tags)
 
 
 def architecture_in(image: str) -> str | None:
-    """Return the architecture that the name of an image's parameter tells; None: it tells none."""
+    """Return the architecture in the name of an image's parameter. None: the name has none."""
     return next((one for one in ("arm64", "x86_64") if image.startswith(RESOLVE) and one in image), None)
 
 
@@ -241,11 +241,11 @@ def template_not_found(template_id: str | None, name: str | None) -> EC2Error:
 
 
 PLAIN: Params = {"ImageId": "ami-1", "MetadataOptions": {"InstanceMetadataTags": "enabled"}}
-"""Data of a launch template without wishes, as that of our stacks is."""
+"""Data of a launch template without customisation, like that of our stacks."""
 
 
 class PlainSurroundings(Surroundings):
-    """A default subnet in each zone, and the launch templates it is told about."""
+    """A default subnet in each zone, and the launch templates that were added."""
 
     def __init__(self, zones: str = "us-east-1a us-east-1b us-east-1c us-east-1d us-east-1e us-east-1f") -> None:
         super().__init__()
@@ -265,8 +265,10 @@ class PlainSurroundings(Surroundings):
         self._subnets.append(subnet)
         return subnet
 
-    def add_template(self, name: str, *, instance_type: str = "", tags: dict[str, str] | None = None) -> Template:
-        """Add a launch template (or, under a name already known, its next version)."""
+    def add_template(
+        self, name: str, *, instance_type: str = "", tags: dict[str, str] | None = None
+    ) -> TemplateVersion:
+        """Add a launch template, or the next version if the name exists."""
         began = datetime(2026, 1, 1, tzinfo=UTC)
         known = next((one for one in self.templates.values() if one.name == name), None)
         template = known or LaunchTemplate(f"lt-{len(self.templates) + 1:017x}", name, began)

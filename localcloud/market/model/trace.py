@@ -1,8 +1,8 @@
-"""A recorded market: reading it, playing it into a market at some speed, and the best any policy could have had in it.
+"""A recorded market: how to read it, how to play it at some speed, and the best result that any policy could reach.
 
-A trace says of each offering, at each recorded time, whether a spot launch would have succeeded and what it cost. Each
-row holds until the offering's next row; the last ones hold until the latest time in the file. docs/market.md has the
-CSV's columns.
+For each offering and recorded time, a trace says whether a spot launch would have succeeded, and its price. A row holds
+until the offering's next row. The last rows hold until the latest time in the file. docs/market.md has the CSV's
+columns.
 """
 
 import csv
@@ -20,7 +20,7 @@ from localcloud.market.model.market import Market, iso
 from localcloud.market.model.offerings import type_and_zone
 
 CAPACITY_WHEN_AVAILABLE = 20
-"""Instances that an available offering is taken to hold: a probe proves one, not how many more would have come."""
+"""Assumed capacity of an available offering. A probe proves one instance, not how many more."""
 
 _COLUMNS = {
     "time": ("time", "timestamp_utc_approx"),
@@ -32,12 +32,12 @@ _COLUMNS = {
 
 
 class TraceError(Exception):
-    """The file is not a trace; the message names the line and what is wrong there."""
+    """The file is not a trace. The message names the line and the fault."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """From this time on the offering was available or not, at this price (USD per instance-hour)."""
+    """The availability and price (USD per instance-hour) of an offering from this time on."""
 
     at: datetime
     available: bool
@@ -46,14 +46,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Trace:
-    """A recorded market from ``start`` to ``end``: of each offering the points at which it changed, oldest first."""
+    """A recorded market from ``start`` to ``end``: for each offering its changes, oldest first."""
 
     start: datetime
     end: datetime
     series: dict[type_and_zone, tuple[Point, ...]]
 
     def window(self, start: datetime | None = None, hours: float | None = None) -> "Trace":
-        """Return the part from ``start`` (default: the beginning) for so many hours (default: to the end)."""
+        """Return the part from ``start`` (default: the beginning) for ``hours`` (default: to the end)."""
         begin = start or self.start
         end = self.end if hours is None else begin + timedelta(hours=hours)
         if not self.start <= begin < end <= self.end:
@@ -68,7 +68,7 @@ class Trace:
 
 
 def read_trace(path: Path, *, zones: str = "") -> Trace:
-    """Read a trace from a CSV file, gzipped or not: the zones whose names begin with ``zones``, such as a region."""
+    """Read a trace from a CSV file, gzipped or not. Only zones whose names begin with ``zones`` count."""
     content = path.read_bytes()
     text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
     return parse_trace(text.splitlines(), zones=zones)
@@ -87,10 +87,10 @@ def parse_trace(lines: Iterable[str], *, zones: str = "") -> Trace:
                 _time(row[column["time"]]), _available(row[column["available"]]), Decimal(row[column["price"]])
             )
         except (ValueError, InvalidOperation) as error:
-            raise TraceError(f"line {reader.line_num}: {error or 'the price is no decimal number'}") from error
+            raise TraceError(f"line {reader.line_num}: {error or 'the price is not a decimal number'}") from error
         rows.setdefault((row[column["type"]], row[column["zone"]]), []).append(point)
     if not rows:
-        raise TraceError(f"no row of a zone whose name begins with '{zones}'")
+        raise TraceError(f"no row has a zone whose name begins with '{zones}'")
     times = [point.at for points in rows.values() for point in points]
     return Trace(min(times), max(times), {key: _changes(points) for key, points in rows.items()})
 
@@ -99,7 +99,7 @@ def _column(meaning: str, names: tuple[str, ...], header: Iterable[str]) -> str:
     for name in names:
         if name in header:
             return name
-    raise TraceError(f"no column for the {meaning}: one of {', '.join(names)} is needed")
+    raise TraceError(f"there is no column for the {meaning}: name it {' or '.join(names)}")
 
 
 def _time(text: str) -> datetime:
@@ -125,10 +125,10 @@ def _changes(points: list[Point]) -> tuple[Point, ...]:
 def best_share(
     trace: Trace, cap: Decimal, *, wanted: int = 1, capacity_when_available: int = CAPACITY_WHEN_AVAILABLE
 ) -> Decimal:
-    """Return the share of the trace's time in which ``wanted`` instances could have run at a price up to ``cap``.
+    """Return the share (0 to 1) of the trace's time in which ``wanted`` instances could run at up to ``cap``.
 
-    No policy can do better: at any other time there is too little room at that price, whatever was decided before. To
-    launch takes time, so what a policy really gets is less. 1 is always.
+    No policy can do better: at all other times there is too little capacity at that price. A real policy reaches less,
+    because launches take time.
     """
     changes = sorted((point.at, key, point) for key, points in trace.series.items() for point in points)
     is_open = dict.fromkeys(trace.series, False)
@@ -146,17 +146,17 @@ def best_share(
 
 @dataclass(frozen=True)
 class Replay:
-    """A trace being played: market time runs ``speed`` times as fast as the clock from ``began_at`` on."""
+    """A trace that is played. From ``began_at`` on, market time runs ``speed`` times as fast as the clock."""
 
     trace: Trace
     speed: float
     began_at: datetime
     capacity_when_available: int
     on_demand_price: Decimal | None = None
-    """None: as the market has it already."""
+    """None: keep the market's."""
 
     def on_clock(self, recorded: datetime) -> datetime:
-        """Return when, on the market's clock, a recorded moment is played."""
+        """Return the time on the market's clock at which a recorded moment is played."""
         return self.began_at + (recorded - self.trace.start) / self.speed
 
     def describe(self, now: datetime) -> dict[str, Any]:
@@ -182,14 +182,14 @@ def play(
     capacity_when_available: int = CAPACITY_WHEN_AVAILABLE,
     on_demand_price: Decimal | None = None,
 ) -> Replay:
-    """Let a market follow a trace from now on; everything that takes time in the market then takes it at that speed.
+    """Let a market follow a trace from now on. All durations in the market follow its speed.
 
-    Not available means capacity 0 and a notice to every spot instance there. The trace knows its types' offerings
-    better than the market did: zones it does not cover are closed. After its end the last state stays.
+    An offering that is not available has capacity 0, and every spot instance there gets a notice. Zones of the trace's
+    types that the trace does not cover are closed. After the end the last state stays.
     """
     for instance_type, zone in trace.series:
         if on_demand_price is None and all(known != instance_type for known, _ in market.offerings):
-            raise ControlError(400, f"{instance_type} ({zone}) is new to the market: state its on_demand_price")
+            raise ControlError(400, f"{instance_type} ({zone}) is new to the market: give its on_demand_price")
     now = market.catch_up()
     replay = Replay(trace, speed, now, capacity_when_available, on_demand_price)
     market.settings = market.settings.changed({"pace": speed})

@@ -1,4 +1,4 @@
-"""The demo's story: what happens to two pools, each step awaited by condition, timed, and held against its bound."""
+"""The demo's walkthrough with two pools. Each step waits for a condition, and its time is compared with a limit."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from localcloud.cloud import ROOT, LocalCloud
-from localcloud.demo.live import Stage
+from localcloud.demo.live import Screen
 from localcloud.demo.pools import delete_pool, put_pool, resize_pool
-from localcloud.demo.report import Check, PoolChapter
+from localcloud.demo.results import PoolChapter, StepResult
 from localcloud.demo.timeline import Entry, moment, offering_name
 from localcloud.demo.watch import Item, NotSeenError, Watcher
 
@@ -20,48 +20,48 @@ METAL, METAL_TYPES, METAL_SIZE = "aws-spot-g4dn-metal", ["g4dn.metal"], 6
 ZONES, ZONES_TYPES, ZONES_SIZE = "training-multi-zone", ["p3.2xlarge", "g5.2xlarge"], 3
 CAP = Decimal("0.918")
 NOTICE_SECONDS = 10
-"""Two minutes on AWS; shortened so that nobody waits for instances to go."""
+"""Two minutes on AWS. Shorter here, so that nobody waits for instances to end."""
 TICK_SECONDS = 2.0
-"""A minute on AWS, and here too by the schedule; these come on top, so that nobody waits for the next minute."""
+"""Additional ticks. The schedule ticks once a minute, as on AWS, which is too slow for a demo."""
 
 EDIT_BOUND, REPLACE_BOUND = 8, 3
 SLACK = 10
-"""Seconds within which what the system does at once has to show."""
+"""Seconds in which the result of an immediate action must be visible."""
 ALARM_BOUND = 45
 FIRST_CALLS_BOUND = 90
-"""Functions are started for the first time here, which a busy machine takes its time for."""
+"""Here functions start for the first time, which is slow on a busy machine."""
 
 Found = TypeVar("Found")
 
 
-class Story:
-    """Plays the steps in order; ``checks`` holds what was seen so far."""
+class Walkthrough:
+    """Plays the steps in order. ``steps`` has the results so far."""
 
-    def __init__(self, cloud: LocalCloud, watcher: Watcher, stage: Stage) -> None:
-        self.checks: list[Check] = []
-        self._cloud, self._watcher, self._stage = cloud, watcher, stage
+    def __init__(self, cloud: LocalCloud, watcher: Watcher, screen: Screen) -> None:
+        self.steps: list[StepResult] = []
+        self._cloud, self._watcher, self._screen = cloud, watcher, screen
         self._market = cloud.market
         self._limits = _limits(cloud)
 
     def play(self) -> None:
-        """Play it all; raises NotSeenError at the first thing that does not happen as it must."""
+        """Play all steps. Raises NotSeenError at the first step that fails."""
         self._market.ask("PUT", "/market/settings", {"notice_seconds": NOTICE_SECONDS})
         self._pools_are_applied()
         self._an_edit_fills_the_pool()
         self._interrupted_instances_are_replaced_elsewhere()
-        self._a_drought_is_told_and_ends()
+        self._a_shortage_is_explained_and_ends()
         self._a_price_above_the_cap_is_waited_out()
         self._an_invalid_edit_harms_nobody()
-        self._a_deleted_pool_is_drained()
+        self._a_deleted_pool_is_wound_down()
 
     def chapters(self) -> list[PoolChapter]:
         """The pools' parts of the report."""
         chapter = self._watcher.chapter
         return [
             chapter(
-                METAL, "The pool of examples/determined.yaml, spot at up to the on-demand price.", types=METAL_TYPES
+                METAL, "The pool of examples/determined.yaml: spot at up to the on-demand price.", types=METAL_TYPES
             ),
-            chapter(ZONES, "The pool of examples/multi-zone.yaml: two types, every zone.", types=ZONES_TYPES, cap=CAP),
+            chapter(ZONES, "The pool of examples/multi-zone.yaml: two types, all zones.", types=ZONES_TYPES, cap=CAP),
         ]
 
     def _pools_are_applied(self) -> None:
@@ -73,9 +73,9 @@ class Story:
         up = {ZONES: ZONES_SIZE, METAL: 0}
         self._see(name, expected, lambda: {pool: self._running(pool) for pool in up} == up, bound=FIRST_CALLS_BOUND)
         self._expect(name, expected, f"{ZONES_SIZE} and 0 running", seconds=_since(since), bound=FIRST_CALLS_BOUND)
-        # Only now: while functions are still being started for the first time, more calls only make it take longer.
+        # Only now: more calls would slow down the first start of the functions.
         self._cloud.tick_every(TICK_SECONDS)
-        self._stage.say(f"Besides the schedule's tick every minute, there is one every {TICK_SECONDS:g} s from now on.")
+        self._screen.say(f"From now on the tick also runs every {TICK_SECONDS:g} s, in addition to its schedule.")
 
     def _an_edit_fills_the_pool(self) -> None:
         name = "a. target_size becomes 6"
@@ -101,7 +101,7 @@ class Story:
         right = made == 1 and len(new) == len(taken) and not where & lost
         self._expect(name, expected, seen, seconds=seconds, bound=REPLACE_BOUND, passed=right)
 
-    def _a_drought_is_told_and_ends(self) -> None:
+    def _a_shortage_is_explained_and_ends(self) -> None:
         name = "c. no capacity anywhere, and 1 instance is lost"
         expected = "PoolStatus says NO_CAPACITY, 1, since when, and when the next try is"
         rooms = {(one["instance_type"], one["availability_zone"]): one["capacity"] for one in self._offerings()}
@@ -181,7 +181,7 @@ class Story:
         self._see(name, expected, lambda: not self._watcher.status(METAL).get("spec_errors"), bound=SLACK)
         self._expect(name, expected, "no errors", seconds=_since(since), bound=SLACK)
 
-    def _a_deleted_pool_is_drained(self) -> None:
+    def _a_deleted_pool_is_wound_down(self) -> None:
         name = "f. the item is deleted"
         grace = self._limits["DRAIN_GRACE_SECONDS"]
         bound = grace + SLACK
@@ -194,7 +194,7 @@ class Story:
         seen = f"none left, the first ended after {first:.1f} s; {len(others)} others untouched"
         self._expect(name, expected, seen, seconds=seconds, bound=bound, passed=right)
 
-    # What it looks at
+    # Observe
 
     def _running(self, pool: str) -> int | None:
         status = self._watcher.status(pool)
@@ -205,23 +205,23 @@ class Story:
         return waiting if waiting.get("reason") == reason and int(waiting["count"]) == count else None
 
     def _quiet(self, pool: str) -> bool:
-        """Whether the last look at the pool is younger than the last thing that happened to it."""
+        """Whether the pool's status is newer than the last event in the pool."""
         updated = self._watcher.status(pool)["updated_at"]
         return moment(updated) > max(moment(one["at"]) for one in self._watcher.record() if one.get("pool") == pool)
 
     def _launched(self, pool: str, *, since: datetime, count: int = 1) -> list[Entry]:
         launches = [
-            one
-            for one in self._watcher.record()
-            if one["what"] == "pending" and one["pool"] == pool and moment(one["at"]) >= since
+            entry
+            for entry in self._watcher.record()
+            if entry["what"] == "pending" and entry["pool"] == pool and moment(entry["at"]) >= since
         ]
         return launches if len(launches) >= count else []
 
     def _first_end(self, pool: str, since: datetime) -> float:
         return min(
-            (moment(one["at"]) - since).total_seconds()
-            for one in self._watcher.record()
-            if one["what"] == "shutting-down" and one["pool"] == pool and moment(one["at"]) >= since
+            (moment(entry["at"]) - since).total_seconds()
+            for entry in self._watcher.record()
+            if entry["what"] == "shutting-down" and entry["pool"] == pool and moment(entry["at"]) >= since
         )
 
     def _running_series(self, pool: str) -> list[tuple[datetime, int]]:
@@ -230,9 +230,9 @@ class Story:
     def _instances(self, pool: str) -> set[str]:
         live = ("pending", "running")
         return {
-            one["instance_id"]
-            for one in self._market.state()["instances"]
-            if one["pool"] == pool and one["state"] in live
+            instance["instance_id"]
+            for instance in self._market.state()["instances"]
+            if instance["pool"] == pool and instance["state"] in live
         }
 
     def _offerings(self) -> list[Item]:
@@ -242,7 +242,7 @@ class Story:
     def _fleets(self) -> int:
         return self._market.calls("CreateFleet")
 
-    # What it does
+    # Act
 
     def _apply(self, file: str) -> None:
         done = subprocess.run(  # noqa: S603 - our own command line
@@ -256,14 +256,14 @@ class Story:
         if done.returncode != 0:
             self._fail(f"spotpools apply {file}", "applied", (done.stderr or done.stdout).strip())
 
-    # What it says
+    # Report
 
     def _see(self, name: str, expected: str, condition: Callable[[], Found | None], *, bound: float) -> Found:
-        self._stage.doing(f"{name}: {expected}")
+        self._screen.doing(f"{name}: {expected}")
         try:
             return self._watcher.until(condition, expected, seconds=bound)
         except NotSeenError:
-            self._fail(name, f"{expected}, within {bound:g} s", self._picture())
+            self._fail(name, f"{expected}, within {bound:g} s", self._summary())
             raise
 
     def _see_alarm(self, name: str, alarm: str, since: datetime) -> None:
@@ -282,30 +282,30 @@ class Story:
         passed: bool = True,
     ) -> None:
         in_time = seconds is None or bound is None or seconds <= bound
-        check = Check(name, expected, seen, passed and in_time, seconds, bound)
-        self.checks.append(check)
-        self._stage.done(check)
-        if not check.passed:
+        step = StepResult(name, expected, seen, passed and in_time, seconds, bound)
+        self.steps.append(step)
+        self._screen.done(step)
+        if not step.passed:
             raise NotSeenError(f"{name}: expected {expected}; seen: {seen}")
 
     def _fail(self, name: str, expected: str, seen: str) -> None:
         self._expect(name, expected, seen, passed=False)
 
-    def _picture(self) -> str:
-        """What PoolStatus says of the pools, in short."""
+    def _summary(self) -> str:
+        """The pools' PoolStatus in short."""
         shown = ("wanted", "running", "starting", "noticed", "waiting", "spec_errors", "last_error")
         pools: dict[str, Any] = {
             pool: {name: status[name] for name in shown if status.get(name)}
             for pool, status in self._watcher.view.statuses.items()
         }
-        return "; ".join(f"{pool} {said}" for pool, said in pools.items()) or "no PoolStatus at all"
+        return "; ".join(f"{pool} {said}" for pool, said in pools.items()) or "no PoolStatus"
 
 
 def _limits(cloud: LocalCloud) -> dict[str, float]:
-    """The deployed time limits, as the functions are told them."""
+    """The deployed time limits, from a function's environment."""
     configuration = cloud.client("lambda").get_function_configuration(FunctionName=cloud.outputs["PoolDueFunction"])
-    told = configuration["Environment"]["Variables"]
-    return {name: float(told[f"SPOTPOOLS_{name}"]) for name in ("DRAIN_GRACE_SECONDS", "BACKOFF_MAX_SECONDS")}
+    variables = configuration["Environment"]["Variables"]
+    return {name: float(variables[f"SPOTPOOLS_{name}"]) for name in ("DRAIN_GRACE_SECONDS", "BACKOFF_MAX_SECONDS")}
 
 
 def _now() -> datetime:
