@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from cli.exits import AwsFaultError
-from cli.tables import PoolItems
+from cli.pool_items import PoolItems
 from lambdas.aws.clients import EC2, STORE, client, price_list_region
 from lambdas.aws.drainer import EventsAndCommands
 from lambdas.aws.ec2_fleet import Ec2Fleet

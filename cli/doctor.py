@@ -15,10 +15,10 @@ from botocore.exceptions import ClientError
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from cli import heartbeat as tick
+from cli import tick_health
+from cli.aws_errors import expected_errors
 from cli.deployment import FUNCTIONS, Deployment
 from cli.exits import ExpectedError
-from cli.faults import told_plainly
 from cli.logs import lines, raised
 from cli.output import ago, plain
 from lambdas import __version__
@@ -71,7 +71,7 @@ def examine(deployment: Deployment) -> list[Check]:
 
 def _done(name: str, check: Callable[[Deployment], Finding], deployment: Deployment) -> Check:
     try:
-        with told_plainly():
+        with expected_errors():
             return Check(name, *check(deployment))
     except ExpectedError as fault:
         severe = name in ("credentials", "stack", "tables")
@@ -158,10 +158,13 @@ def _last_error(deployment: Deployment, outputs: Iterable[str], since: datetime)
 
 def heartbeat(deployment: Deployment) -> Finding:
     """How old the tick's last sign of life is, and what is switched off if it is too old."""
-    last, now = tick.last_beat(deployment), deployment.now()
-    if last and now - last <= tick.LATE:
+    last, now = tick_health.last_heartbeat(deployment), deployment.now()
+    if last and now - last <= tick_health.LATE:
         return State.OK, "the tick runs"
-    found = [f"the last was {ago(last, now)} ago" if last else "none in the last hour", *tick.switched_off(deployment)]
+    found = [
+        f"the last was {ago(last, now)} ago" if last else "none in the last hour",
+        *tick_health.switched_off(deployment),
+    ]
     return State.FAIL, "; ".join(found), GUIDE[Trouble.HEARTBEAT].do
 
 

@@ -45,7 +45,7 @@ class Decision:
     failures: tuple[str, ...]
 
     @property
-    def is_like(self) -> tuple[object, ...]:
+    def likeness(self) -> tuple[object, ...]:
         """What makes two decisions one story: all but the moment, and the numbers within messages."""
         return (self.wanted, self.running, self.waiting, self.reason, self.steps, self.failures)
 
@@ -76,7 +76,7 @@ def look(deployment: Deployment, pool_name: str, *, since: datetime, most: int) 
             pair for some in threads.map(lambda group: _lines(logs, group, pool_name, since), groups) for pair in some
         ]
     in_order = sorted(found, key=itemgetter(0))
-    decisions = merged(one for at, line in in_order if (one := decision(line, pool_name, at)))
+    decisions = merged(one for at, line in in_order if (one := decision_of(line, pool_name, at)))
     if not decisions and deployment.pools.find(pool_name) is None and pool_name not in deployment.statuses.scan():
         raise deployment.pools.no_such(pool_name)
     return History(pool_name, since, tuple(decisions[-most:]))
@@ -89,7 +89,7 @@ def _lines(logs: Any, group: str, pool_name: str, since: datetime) -> list[tuple
     return list(lines(logs, group, since, pattern))
 
 
-def decision(told: Line, pool_name: str, at: datetime) -> Decision | None:
+def decision_of(told: Line, pool_name: str, at: datetime) -> Decision | None:
     """A log line as a decision about a pool; None if it is none."""
     if told.get("message") == FAILED and json.dumps({"pool_name": pool_name})[1:-1] in str(told.get("body", "")):
         return Decision(at, at, 1, None, None, 0, None, None, (), (raised(told) or FAILED,))
@@ -116,7 +116,7 @@ def merged(decisions: Iterable[Decision]) -> list[Decision]:
     """Decisions with those alike in a row as one: a pool that waits says the same every minute."""
     found: list[Decision] = []
     for one in decisions:
-        if found and found[-1].is_like == one.is_like:
+        if found and found[-1].likeness == one.likeness:
             found[-1] = replace(found[-1], until=one.at, times=found[-1].times + 1, message=one.message)
         else:
             found.append(one)

@@ -9,16 +9,14 @@ import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
-from cli import apply as applying
-from cli import change, doctor, drill, explain, history, show, story, watch
-from cli.apply import Applied, FaultyFileError
+from cli import changes, doctor, drill, explanation, explanation_page, history, listing, live_listing, pool_edits
+from cli.aws_errors import expected_errors
+from cli.changes import ApplyOutcome, FaultyFileError
 from cli.deployment import Deployment
 from cli.exits import MEANING, Exit, ExpectedError
-from cli.faults import told_plainly
 from cli.files import Entry
-from cli.items import as_plain, as_yaml, ordered
-from cli.output import Format, clock, complain, err, out, plain
-from cli.output import show as put_out
+from cli.item_text import as_plain, as_yaml, ordered
+from cli.output import Format, clock, err, out, plain, print_error, print_result
 from lambdas import __version__
 
 EXITS = "Exit status:\n\n" + "\n\n".join(f"{int(status)}: {meaning}" for status, meaning in MEANING.items())
@@ -30,22 +28,22 @@ class Commands(TyperGroup):
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # click's own context, under typer's name
         """Run the command."""
         try:
-            with told_plainly():
+            with expected_errors():
                 return super().invoke(ctx)
         except FaultyFileError as faulty:
-            _tell_faults(faulty)
+            _print_faults(faulty)
             raise typer.Exit(faulty.status) from None
         except ExpectedError as fault:
-            complain(str(fault))
+            print_error(str(fault))
             raise typer.Exit(fault.status) from None
         except KeyboardInterrupt:
             raise typer.Exit(Exit.STOPPED) from None
 
 
-def _tell_faults(faulty: FaultyFileError) -> None:
+def _print_faults(faulty: FaultyFileError) -> None:
     for fault in faulty.faults:
-        complain(f"{faulty.file}:{fault.line}: {fault.pool}: {fault.message}", style="")
-    complain(str(faulty))
+        print_error(f"{faulty.file}:{fault.line}: {fault.pool}: {fault.message}", style="")
+    print_error(str(faulty))
 
 
 app = typer.Typer(
@@ -61,7 +59,7 @@ app = typer.Typer(
 def _pool_names(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names for the shell to complete; none if they cannot be had."""
     try:
-        with told_plainly():
+        with expected_errors():
             names = Deployment(ctx.params.get("stack"), ctx.params.get("region")).pools.names()
     except ExpectedError:
         return []
@@ -100,14 +98,16 @@ def spotpools(
 def validate(file: File, output: Output = Format.TABLE) -> None:
     """Check the pools of a file, without AWS; every fault of every pool is told with its line."""
     try:
-        entries = applying.read(file)
+        entries = changes.read(file)
     except FaultyFileError as faulty:
         if output is Format.JSON:
-            put_out({"valid": False, "file": file, "pools": [], "faults": faulty.faults, "remarks": []}, "", output)
+            print_result(
+                {"valid": False, "file": file, "pools": [], "faults": faulty.faults, "remarks": []}, "", output
+            )
         raise
     names = [entry.name for entry in entries if not entry.skipped]
-    found = {"valid": True, "file": file, "pools": names, "faults": [], "remarks": applying.told(entries)}
-    put_out(found, Text(plain(f"{len(names)} valid: {', '.join(names)}")), output)
+    found = {"valid": True, "file": file, "pools": names, "faults": [], "remarks": changes.remarks_on(entries)}
+    print_result(found, Text(plain(f"{len(names)} valid: {', '.join(names)}")), output)
 
 
 @app.command()
@@ -124,43 +124,43 @@ def apply(
     Pools that are already as the file says are left alone, so an apply that was stopped goes on where it was. A pool
     that somebody else changes meanwhile is left as it is. Pools that the file does not name stay.
     """
-    entries = applying.read(file)
+    entries = changes.read(file)
     pools = Deployment(stack, region).pools
-    changes = applying.plan(file, entries, pools.all())
-    written = 0 if dry_run else applying.write_all(changes, pools)
-    applied = Applied(dry_run, written, tuple(changes), applying.told(entries))
-    put_out(applied.as_data(), applying.render(applied), output)
+    planned = changes.plan(file, entries, pools.all())
+    written = 0 if dry_run else changes.write_all(planned, pools)
+    applied = ApplyOutcome(dry_run, written, tuple(planned), changes.remarks_on(entries))
+    print_result(applied.as_data(), changes.render(applied), output)
 
 
 @app.command()
 def get(pool: PoolName, stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
     """Show a pool's item as YAML, which apply takes."""
     item = Deployment(stack, region).pools.get(pool).item
-    put_out(as_plain(ordered(item)), Text(as_yaml(item).rstrip()), output)
+    print_result(as_plain(ordered(item)), Text(as_yaml(item).rstrip()), output)
 
 
 @app.command()
 def edit(pool: PoolName, stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
     """Open a pool's item in $VISUAL or $EDITOR; write it when it is valid and nobody else has changed it meanwhile."""
 
-    def again(faulty: FaultyFileError) -> bool:
-        _tell_faults(faulty)
+    def ask_again(faulty: FaultyFileError) -> bool:
+        _print_faults(faulty)
         return err.is_terminal and typer.confirm("Edit it again?", default=True, err=True)
 
-    changed = change.edit(Deployment(stack, region).pools, pool, again)
-    written = int(changed.change != applying.UNCHANGED)
-    applied = Applied(
-        dry_run=False, written=written, pools=(changed,), remarks=applying.told([Entry(dict(changed.item))])
+    changed = pool_edits.edit(Deployment(stack, region).pools, pool, ask_again)
+    written = int(changed.change != changes.UNCHANGED)
+    applied = ApplyOutcome(
+        dry_run=False, written=written, pools=(changed,), remarks=changes.remarks_on([Entry(dict(changed.item))])
     )
-    put_out(applied.as_data(), applying.render(applied), output)
+    print_result(applied.as_data(), changes.render(applied), output)
 
 
 @app.command(name="list")
 def list_pools(stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
     """Show every pool: wanted, running, ready, waiting and why, the lowest spot price against the cap, USD an hour."""
-    seen = show.look(Deployment(stack, region))
-    listed = show.listing(seen)
-    put_out(listed, show.render(listed, seen.now), output)
+    data = listing.look(Deployment(stack, region))
+    listed = listing.listing_of(data)
+    print_result(listed, listing.render(listed, data.now), output)
 
 
 @app.command(name="watch")
@@ -172,7 +172,9 @@ def watch_pools(
     output: Output = Format.TABLE,
 ) -> None:
     """Show the list, live, until Ctrl-C; as JSON, one line a look."""
-    watch.watch(watch.frames(Deployment(stack, region), every=every, times=times), out, output, typer.echo)
+    live_listing.watch(
+        live_listing.frames(Deployment(stack, region), every=every, times=times), out, output, typer.echo
+    )
 
 
 @app.command(name="explain")
@@ -181,8 +183,8 @@ def explain_pool(pool: PoolName, stack: Stack = None, region: Region = None, out
 
     It looks at EC2 with your own credentials and changes nothing.
     """
-    told = explain.tell(explain.look(Deployment(stack, region), pool))
-    put_out(told, story.render(told), output)
+    explained = explanation.explain(explanation.look(Deployment(stack, region), pool))
+    print_result(explained, explanation_page.render(explained), output)
 
 
 @app.command(name="history")
@@ -198,32 +200,32 @@ def history_of(
     """Show what was decided for a pool and why, from the functions' logs; decisions alike in a row as one."""
     back = history.span(since)
     found = history.look(Deployment(stack, region), pool, since=datetime.now(UTC) - back, most=most)
-    put_out(found, history.render(found), output)
+    print_result(found, history.render(found), output)
 
 
 @app.command()
 def pause(pool: PoolName, stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
     """Observe and report a pool, and change nothing, until resume."""
-    _tell_changed(change.pause(Deployment(stack, region).pools, pool), output)
+    _print_outcome(pool_edits.pause(Deployment(stack, region).pools, pool), output)
 
 
 @app.command()
 def resume(pool: PoolName, stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
     """End a pause: the pool is brought to its size again."""
-    _tell_changed(change.resume(Deployment(stack, region).pools, pool), output)
+    _print_outcome(pool_edits.resume(Deployment(stack, region).pools, pool), output)
 
 
 @app.command()
 def drain(pool: PoolName, stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
     """Set a pool's sizes to zero and keep its item; refused if a schedule would bring instances back."""
-    _tell_changed(change.drain(Deployment(stack, region).pools, pool), output)
+    _print_outcome(pool_edits.drain(Deployment(stack, region).pools, pool), output)
 
 
-def _tell_changed(changed: change.Changed, output: Format) -> None:
+def _print_outcome(changed: pool_edits.EditOutcome, output: Format) -> None:
     if changed.advice:
-        complain(changed.advice, style="yellow")
-    note = "" if changed.change == applying.CHANGED else " (already so)"
-    put_out(changed, Text(plain(f"{changed.pool} is {changed.message}{note}.")), output)
+        print_error(changed.advice, style="yellow")
+    note = "" if changed.change == changes.CHANGED else " (already so)"
+    print_result(changed, Text(plain(f"{changed.pool} is {changed.message}{note}.")), output)
 
 
 @app.command(name="drill")
@@ -248,20 +250,20 @@ def drill_pool(
     On AWS it is an experiment of the Fault Injection Service, which is billed by the minute and action; on the local
     cloud the market does it. The instances get their notice at once and go two minutes later.
     """
-    ordered_ = drill.start(Deployment(stack, region), pool, count=count, role_arn=role_arn)
-    experiment = f" (experiment {ordered_.experiment})" if ordered_.experiment else ""
+    started = drill.start(Deployment(stack, region), pool, count=count, role_arn=role_arn)
+    experiment = f" (experiment {started.experiment})" if started.experiment else ""
     text = (
-        f"{ordered_.by}{experiment} interrupts {', '.join(ordered_.instances)} at {clock(datetime.now(UTC))}. "
+        f"{started.by}{experiment} interrupts {', '.join(started.instances)} at {clock(datetime.now(UTC))}. "
         f"Follow it with: spotpools explain {pool}"
     )
-    put_out(ordered_, Text(plain(text)), output)
+    print_result(started, Text(plain(text)), output)
 
 
 @app.command(name="doctor")
 def examine(stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
     """Check that a deployment can do its work; each finding with its remedy. The exit status is 1 if a check fails."""
     checks = doctor.examine(Deployment(stack, region))
-    put_out({"checks": checks}, doctor.render(checks), output)
+    print_result({"checks": checks}, doctor.render(checks), output)
     if any(one.state is doctor.State.FAIL for one in checks):
         raise typer.Exit(Exit.INVALID)
 

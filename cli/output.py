@@ -23,7 +23,7 @@ out = Console(soft_wrap=True, markup=False, emoji=False, highlight=False)
 err = Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False)
 
 
-def show(found: object, rendered: RenderableType, output: Format) -> None:
+def print_result(found: object, rendered: RenderableType, output: Format) -> None:
     """Print the data as JSON, or what stands for it."""
     if output is Format.JSON:
         print(json.dumps(to_jsonable_python(found), indent=2, ensure_ascii=False))  # noqa: T201  a console would wrap or colour it
@@ -36,7 +36,7 @@ def draw(rendered: RenderableType, console: Console) -> None:
     console.print(rendered, soft_wrap=False, width=None if console.is_terminal else PIPE_WIDTH)
 
 
-def complain(message: str, style: str = "red") -> None:
+def print_error(message: str, style: str = "red") -> None:
     """Print to standard error."""
     err.print(plain(message), style=style)
 

@@ -10,8 +10,7 @@ from decimal import Decimal
 import pytest
 from rich.console import Console
 
-from cli import apply as applying
-from cli import known_names
+from cli import changes, known_names
 from cli.deployment import Deployment
 from cli.exits import ChangedMeanwhileError
 from localcloud.market.model.offerings import default_offerings
@@ -186,20 +185,20 @@ def test_the_sdk_knows_every_type_of_the_local_market_and_may_one_day_know_no_li
 ) -> None:
     assert {one.instance_type for one in default_offerings()} <= known_names.names(known_names.TYPES)
     monkeypatch.setattr(known_names, "names", lambda _shape: frozenset())
-    assert applying.told(applying.read(file(MISSPELT))) == ()
+    assert changes.remarks_on(changes.read(file(MISSPELT))) == ()
 
 
 def test_what_somebody_else_changed_meanwhile_is_left_alone(site: Site, file: File) -> None:
     name = file(GOOD)
     site.put("a", target_size=1)
     pools = Deployment().pools
-    changes = applying.plan(name, applying.read(name), pools.all())
+    planned = changes.plan(name, changes.read(name), pools.all())
     site.put("a", target_size=2)
     with pytest.raises(ChangedMeanwhileError):
-        applying.write_all(changes, pools)
+        changes.write_all(planned, pools)
     site.put("a", target_size=1, paused=True)
     with pytest.raises(ChangedMeanwhileError):
-        applying.write_all(changes, pools)
+        changes.write_all(planned, pools)
     item = site.item("a")
     assert item is not None
     assert item["target_size"] == 1
@@ -209,14 +208,14 @@ def test_five_hundred_pools_are_written_with_a_progress_bar_and_a_second_run_goe
     names = [f"p{number:03}" for number in range(500)]
     name = file("\n".join(f"- {{pool_name: {one}, instance_type: m5.large}}" for one in names))
     pools = Deployment().pools
-    some = applying.write(applying.plan(name, applying.read(name), pools.all()), pools)
+    some = changes.write(changes.plan(name, changes.read(name), pools.all()), pools)
     stopped = [next(some).pool for _ in range(123)]
     some.close()
     assert stopped == names[:123]
 
     terminal = io.StringIO()
     console = Console(file=terminal, force_terminal=True, width=80)
-    assert applying.write_all(applying.plan(name, applying.read(name), pools.all()), pools, console) == 377
+    assert changes.write_all(changes.plan(name, changes.read(name), pools.all()), pools, console) == 377
     assert "377/377" in terminal.getvalue()
     assert pools.names() == names
     told = site.told("apply", name)

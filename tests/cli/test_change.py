@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from cli import change, drill
+from cli import drill, pool_edits
 from cli.deployment import Deployment
 from cli.exits import ChangedMeanwhileError
 from cli.files import read_entries
-from cli.items import same
+from cli.item_text import same
 from lambdas.domain.item.pool import Market
 from lambdas.domain.model.instances import Instance, State
 from tests.cli.site import Site
@@ -113,7 +113,7 @@ def test_an_edit_that_came_too_late_is_refused(site: Site, tmp_path: Path, monke
     site.put("a", target_size=1)
     editor(tmp_path, monkeypatch, "s/target_size: 1/target_size: 3/")
     told = site.client("dynamodb")
-    opened = change._open  # noqa: SLF001  somebody else writes while the editor is open
+    opened = pool_edits._open  # noqa: SLF001  somebody else writes while the editor is open
 
     def meanwhile(path: Path) -> None:
         opened(path)
@@ -124,7 +124,7 @@ def test_an_edit_that_came_too_late_is_refused(site: Site, tmp_path: Path, monke
             ExpressionAttributeValues={":x": {"BOOL": True}},
         )
 
-    monkeypatch.setattr(change, "_open", meanwhile)
+    monkeypatch.setattr(pool_edits, "_open", meanwhile)
     result = site.run("edit", "a")
     assert result.exit_code == 5
     item = site.item("a")

@@ -11,9 +11,9 @@ from botocore.exceptions import ClientError
 from typer.main import get_command
 
 from cli import doctor
+from cli.aws_errors import expected_errors
 from cli.doctor import State
 from cli.exits import AwsFaultError
-from cli.faults import told_plainly
 from cli.main import app
 from lambdas.metrics import namespace
 from lambdas.wiring import utc_now
@@ -227,7 +227,7 @@ def test_what_is_missing_is_said_in_one_line(
     ],
 )
 def test_a_refusal_names_what_to_do(code: str, message: str, says: str) -> None:
-    with pytest.raises(AwsFaultError, match=says), told_plainly():
+    with pytest.raises(AwsFaultError, match=says), expected_errors():
         raise ClientError({"Error": {"Code": code, "Message": message}}, "DescribeInstances")
 
 

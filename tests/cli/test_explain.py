@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cli import explain, story
+from cli import explanation, explanation_page
 from cli.deployment import Deployment
-from cli.explain import Story
+from cli.explanation import Explanation
 from lambdas.domain.decision.intent import intent_of
 from lambdas.domain.guide import GUIDE, Trouble, advice
 from lambdas.domain.model.status import LastError, Reason
@@ -24,19 +24,19 @@ from tests.cli.site import Site
 from tests.support.fakes import World
 
 
-def told(world: World, pool: str = "p") -> Story:
+def told(world: World, pool: str = "p") -> Explanation:
     """The story of a pool of the world at this moment."""
     status = world.statuses.get(pool)
     now = world.clock()
     intent = intent_of(world.pools.get(pool), status, now, timedelta(minutes=5))
     plane = world.plane
-    return explain.tell(explain.fresh(pool, intent, status, plane.fleet, plane.drainer, now=now))
+    return explanation.explain(explanation.observe_now(pool, intent, status, plane.fleet, plane.drainer, now=now))
 
 
-def page(of: Story) -> str:
+def page(of: Explanation) -> str:
     """A story as a person reads it, in one line."""
     written = io.StringIO()
-    Console(file=written, width=200).print(story.render(of))
+    Console(file=written, width=200).print(explanation_page.render(of))
     return " ".join(written.getvalue().split())
 
 

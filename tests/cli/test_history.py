@@ -43,7 +43,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
 
 def decisions(lines: list[dict[str, Any]], pool: str = "p") -> Iterator[history.Decision]:
     for number, line in enumerate(lines):
-        found = history.decision(line, pool, NOW + timedelta(minutes=number))
+        found = history.decision_of(line, pool, NOW + timedelta(minutes=number))
         if found:
             yield found
 
@@ -81,8 +81,8 @@ def test_what_lambda_itself_writes_is_no_line(text: str) -> None:
 
 def test_what_was_decided_for_another_pool_is_not_this_ones() -> None:
     line = {"pool": "q", "message": "reconciled"}
-    assert history.decision(line, "p", NOW) is None
-    assert history.decision(line, "q", NOW) is not None
+    assert history.decision_of(line, "p", NOW) is None
+    assert history.decision_of(line, "q", NOW) is not None
 
 
 def test_a_reconcile_that_failed_is_told() -> None:
@@ -93,10 +93,10 @@ def test_a_reconcile_that_failed_is_told() -> None:
         "exception_name": "FleetError",
         "exception": "Traceback\nFleetError: UnauthorizedOperation: no",
     }
-    found = history.decision(line, "p", NOW)
+    found = history.decision_of(line, "p", NOW)
     assert found is not None
     assert found.failures == ("FleetError: UnauthorizedOperation: no",)
-    assert history.decision(line, "pool_name", NOW) is None
+    assert history.decision_of(line, "pool_name", NOW) is None
 
 
 @pytest.mark.parametrize(("text", "lasts"), [("90m", 90), ("6h", 360), ("2d", 2880), ("5min", 5)])

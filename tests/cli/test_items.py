@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.files import read_entries
-from cli.items import as_plain, as_yaml, same, shown
+from cli.item_text import as_plain, as_yaml, same, shown
 
 TEXTS = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), max_size=20) | st.sampled_from(
     [

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cli import show, watch
-from cli.show import Listing, Row
+from cli import listing, live_listing
+from cli.listing import Listing, Row
 from lambdas.aws import clients
 from lambdas.domain.model.status import Reason, Replacing, Rollout, RolloutState
 from localcloud.market.model.settings import Fault
@@ -81,7 +81,7 @@ def _denied(action: str) -> Any:
 
 def test_a_row_tells_since_when_and_for_how_long() -> None:
     row = Row("a", wanted=3, waiting=3, reason="QUOTA", message="All vCPUs are used.", since=NOW - timedelta(hours=2))
-    text = _text(show.render(Listing((row,), Decimal(0)), NOW))
+    text = _text(listing.render(Listing((row,), Decimal(0)), NOW))
     assert " ".join(text.splitlines()[1].split()) == "a 3 0 0 3 - - QUOTA for 2 h"
     assert "spotpools explain POOL" in text
 
@@ -96,13 +96,13 @@ def test_a_row_tells_since_when_and_for_how_long() -> None:
 )
 def test_a_row_tells_how_far_an_update_is(state: RolloutState, says: str) -> None:
     row = Row("a", rollout=Rollout(state=state, outdated=3, updated=1, message=""))
-    assert says in _text(show.render(Listing((row,), Decimal(0)), NOW))
+    assert says in _text(listing.render(Listing((row,), Decimal(0)), NOW))
 
 
 def test_a_row_tells_of_warnings_and_of_what_is_to_be_replaced() -> None:
     replacing = Replacing(count=2, reason=Reason.MAX_INSTANCES, message="")
     row = Row("a", replacing=replacing, warnings=("instance_types: EC2 sells no g5.xlrge in this Region",))
-    text = _text(show.render(Listing((row,), Decimal(0)), NOW))
+    text = _text(listing.render(Listing((row,), Decimal(0)), NOW))
     assert "2 to replace: MAX_INSTANCES; 1 warning" in text
     assert "spotpools explain POOL" in text
 
@@ -116,7 +116,7 @@ def _text(table: Any) -> str:
 @pytest.mark.parametrize(("lines", "shown"), [(20, "abcdef"), (9, "abcdef"), (7, "abcf"), (2, "f")])
 def test_watch_leaves_out_what_does_not_fit_and_no_pool_in_trouble_first(lines: int, shown: str) -> None:
     rows = tuple(Row(name, waiting=int(name == "f")) for name in "abcdef")
-    drawn = _text(watch.page(Listing(rows, Decimal(0)), NOW, lines)).splitlines()
+    drawn = _text(live_listing.page(Listing(rows, Decimal(0)), NOW, lines)).splitlines()
     assert [line[0] for line in drawn if line.startswith(tuple(f"{name} " for name in "abcdef"))] == list(shown)
     assert f"{6 - len(shown)} of them not shown" in drawn[-2] or len(shown) == 6
     assert "6 pools, 0.0000 USD/h" in drawn[-2]

@@ -13,8 +13,8 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from cli.aws_errors import refusal_text
 from cli.deployment import Deployment
-from cli.faults import refused
 from cli.output import ago, dollars, plain
 from lambdas.aws.offerings import Offerings
 from lambdas.domain.decision.intent import Intent, intent_of
@@ -26,7 +26,7 @@ from lambdas.domain.model.instances import Instance
 from lambdas.domain.model.status import Answer, Replacing, Rollout, RolloutState, Status
 from lambdas.ports import FleetError, UnreadableStatusError
 
-Found = TypeVar("Found")
+Answered = TypeVar("Answered")
 Items = Mapping[str, Mapping[str, Any]]
 Statuses = Mapping[str, Status | UnreadableStatusError]
 AT_ONCE = 8
@@ -41,7 +41,7 @@ ROLLOUTS = {
 
 
 @dataclass(frozen=True)
-class Seen:
+class ListingData:
     """Everything that ``list`` looks at. ``instances`` are None if EC2 did not tell; ``notes`` say what is missing."""
 
     now: datetime
@@ -92,31 +92,31 @@ class Listing:
     notes: tuple[str, ...] = ()
 
 
-class _Asking:
+class _Questions:
     """Questions side by side. Tables must be read; the rest is left out with a note if it cannot be asked."""
 
     def __init__(self, threads: ThreadPoolExecutor) -> None:
         self.threads = threads
         self.notes: list[str] = []
 
-    def optional(self, otherwise: str, call: Callable[[], Found]) -> Future[Found | None]:
+    def optional(self, otherwise: str, call: Callable[[], Answered]) -> Future[Answered | None]:
         """Ask; ``otherwise`` says what is missing if there is no answer."""
         return self.threads.submit(self._tried, otherwise, call)
 
-    def _tried(self, otherwise: str, call: Callable[[], Found]) -> Found | None:
+    def _tried(self, otherwise: str, call: Callable[[], Answered]) -> Answered | None:
         try:
             return call()
         except FleetError as error:
-            self.notes.append(f"{otherwise}: {refused(error.failure.code, error.failure.message)}")
+            self.notes.append(f"{otherwise}: {refusal_text(error.failure.code, error.failure.message)}")
         return None
 
 
-def look(deployment: Deployment, known: Prices | None = None) -> Seen:
+def look(deployment: Deployment, known: Prices | None = None) -> ListingData:
     """Look at everything: one scan a table, one listing of EC2, one price question; ``known`` prices spare the last."""
     pools, statuses, fleet = deployment.pools, deployment.statuses, deployment.fleet()
     offerings = deployment.offerings()
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        asking = _Asking(threads)
+        asking = _Questions(threads)
         stored, told = threads.submit(pools.all), threads.submit(statuses.scan)
         listed = asking.optional("No cost is shown", fleet.instances).result()
         items, now = {name: one.item for name, one in stored.result().items()}, deployment.now()
@@ -127,10 +127,10 @@ def look(deployment: Deployment, known: Prices | None = None) -> Seen:
             "Spot prices are the Region's lowest", lambda: offerings.zones(subnets) if subnets else {}
         )
         prices = known or _prices(asking, offerings, of, instances or ())
-        return Seen(now, items, told.result(), instances, prices, zones.result() or {}, tuple(asking.notes))
+        return ListingData(now, items, told.result(), instances, prices, zones.result() or {}, tuple(asking.notes))
 
 
-def _prices(asking: _Asking, offerings: Offerings, pools: Iterable[Pool], instances: Iterable[Instance]) -> Prices:
+def _prices(asking: _Questions, offerings: Offerings, pools: Iterable[Pool], instances: Iterable[Instance]) -> Prices:
     spot_types, others = _types_to_price(pools, instances)
     spot = asking.optional("No spot prices are shown", lambda: offerings.spot_prices(spot_types) if spot_types else {})
     found = asking.optional("On-demand prices are not known", lambda: offerings.list_prices(others)).result()
@@ -157,7 +157,7 @@ def _intents(items: Items, statuses: Statuses, now: datetime) -> dict[str, Inten
     return {name: of(name) for name in sorted({*items, *statuses})}
 
 
-def listing(seen: Seen) -> Listing:
+def listing_of(seen: ListingData) -> Listing:
     """What was seen as rows."""
     by_pool: dict[str, list[Instance]] = {}
     for one in seen.instances or ():
@@ -171,7 +171,7 @@ def listing(seen: Seen) -> Listing:
     return Listing(rows, total, seen.notes)
 
 
-def _row(name: str, intent: Intent, instances: list[Instance], seen: Seen) -> Row:
+def _row(name: str, intent: Intent, instances: list[Instance], seen: ListingData) -> Row:
     status = seen.statuses.get(name)
     answer = status.answer if isinstance(status, Status) else Answer()
     waiting = answer.waiting
@@ -210,7 +210,7 @@ def _untold(status: Status | None, intent: Intent) -> str | None:
     return "It is new: the control plane has not checked it yet." if status is None and not intent.deleted else None
 
 
-def _lowest(pool: Pool, seen: Seen) -> tuple[Decimal, str] | None:
+def _lowest(pool: Pool, seen: ListingData) -> tuple[Decimal, str] | None:
     """The lowest spot price of the pool's types in its zones; of those zones that can be told."""
     zones = {seen.zones[one] for one in pool.subnet_ids if one in seen.zones}
     found = (

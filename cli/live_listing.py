@@ -14,37 +14,37 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from cli import show
+from cli import listing
+from cli.aws_errors import expected_errors
 from cli.deployment import Deployment
 from cli.exits import AwsFaultError
-from cli.faults import told_plainly
 from cli.output import Format, clock, draw
 from lambdas.domain.model.cost import Prices
 
 PRICES_LAST = timedelta(minutes=1)
 """Prices change a few times a day; they are not asked for with every frame."""
 
-Frame = tuple[show.Listing, datetime]
+Frame = tuple[listing.Listing, datetime]
 
 
 def frames(deployment: Deployment, *, every: float, times: int | None) -> Iterator[Frame]:
     """A listing every so many seconds, without end unless told; a later look that fails shows the last one again."""
     priced: datetime | None = None
     prices: Prices | None = None
-    listed: show.Listing | None = None
+    listed: listing.Listing | None = None
     for number in count(1):
         now = deployment.now()
         due = priced is None or now - priced >= PRICES_LAST
         try:
-            with told_plainly():
-                seen = show.look(deployment, None if due else prices)
+            with expected_errors():
+                seen = listing.look(deployment, None if due else prices)
         except AwsFaultError as fault:
             if listed is None:
                 raise
             listed = replace(listed, notes=(f"Showing older data: {fault}",))
         else:
             priced, prices = (now, seen.prices) if due else (priced, prices)
-            listed = show.listing(seen)
+            listed = listing.listing_of(seen)
         yield listed, now
         if number == times:
             return
@@ -68,8 +68,8 @@ def watch(found: Iterator[Frame], console: Console, output: Format, write: Calla
             live.update(page(listed, at, console.height), refresh=True)
 
 
-def page(listed: show.Listing, at: datetime, lines: int | None = None) -> Group:
+def page(listed: listing.Listing, at: datetime, lines: int | None = None) -> Group:
     """A frame, of so many lines if told: what does not fit is left out of the list, and not below it."""
     around = 3 + len(listed.notes)
     most = max(1, lines - around) if lines else None
-    return Group(show.render(listed, at, most), Text(f"{clock(at)}, Ctrl-C ends", style="dim"))
+    return Group(listing.render(listed, at, most), Text(f"{clock(at)}, Ctrl-C ends", style="dim"))

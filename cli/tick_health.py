@@ -11,7 +11,7 @@ HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 LATE = timedelta(minutes=HEARTBEAT_MINUTES)
 
 
-def last_beat(deployment: Deployment) -> datetime | None:
+def last_heartbeat(deployment: Deployment) -> datetime | None:
     """The end of the last minute in which a tick finished; None if there was none within the hour."""
     now = deployment.now()
     points = deployment.client("cloudwatch").get_metric_statistics(
@@ -29,7 +29,7 @@ def last_beat(deployment: Deployment) -> datetime | None:
 def silent_since(deployment: Deployment) -> datetime | None:
     """Since when no tick has finished, if that is too long; a stack that was just deployed has its first minutes."""
     deployed = datetime.fromisoformat(deployment.reconciler["LastModified"])
-    last = max(last_beat(deployment) or deployed, deployed)
+    last = max(last_heartbeat(deployment) or deployed, deployed)
     return last if deployment.now() - last > LATE else None
 
 

@@ -71,21 +71,21 @@ ACTION = re.compile(r"perform: ([a-z0-9-]+:[A-Za-z*]+)")
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
+def expected_errors() -> Iterator[None]:
     """Raise AwsFaultError or RefusedError for what a command must expect."""
     try:
         yield
     except ClientError as error:
-        raise AwsFaultError(explained(error)) from None
+        raise AwsFaultError(client_error_text(error)) from None
     except BotoCoreError as error:
-        raise AwsFaultError(before_aws(error)) from None
+        raise AwsFaultError(sdk_error_text(error)) from None
     except FleetError as error:
-        raise AwsFaultError(refused(error.failure.code, error.failure.message)) from None
+        raise AwsFaultError(refusal_text(error.failure.code, error.failure.message)) from None
     except UnreadableStatusError as error:
         raise RefusedError(str(error)) from None
 
 
-def before_aws(error: BotoCoreError) -> str:
+def sdk_error_text(error: BotoCoreError) -> str:
     """Why nothing was asked of AWS, or nothing came back, with what to do about it; the SDK's own words included."""
     text = next(
         (text for text, kinds in WHAT_TO_DO.items() if isinstance(error, kinds)), "The AWS SDK refuses: {error}"
@@ -94,7 +94,7 @@ def before_aws(error: BotoCoreError) -> str:
     return text.format(error=error, profile=f" --profile {name}" if name else "")
 
 
-def explained(error: ClientError) -> str:
+def client_error_text(error: ClientError) -> str:
     """What AWS answered, with what to do about it."""
     code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
     if code == "ResourceNotFoundException":
@@ -103,10 +103,10 @@ def explained(error: ClientError) -> str:
         )
     if code == "ValidationError" and "does not exist" in message:
         return f"{message}. Deploy it with make deploy, or name yours with --stack, its Region with --region."
-    return refused(code, message, error.operation_name)
+    return refusal_text(code, message, error.operation_name)
 
 
-def refused(code: str, message: str, operation: str = "") -> str:
+def refusal_text(code: str, message: str, operation: str = "") -> str:
     """A refusal in words; a missing right is named as a policy would name it."""
     if code in DENIED:
         named = ACTION.search(message)

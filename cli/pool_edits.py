@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cli.apply import CHANGED, UNCHANGED, Change, FaultyFileError, plan, read
+from cli.changes import CHANGED, UNCHANGED, Change, FaultyFileError, plan, read
 from cli.exits import RefusedError
-from cli.items import as_yaml, same
-from cli.tables import PoolItems, Stored
+from cli.item_text import as_yaml, same
+from cli.pool_items import PoolItems, Stored
 from lambdas.aws.tables import to_attribute
 from lambdas.domain.item.faults import parse_pool
 from lambdas.domain.item.pool import Pool
@@ -27,7 +27,7 @@ SIZES = ("target_size", "min_instances")
 
 
 @dataclass(frozen=True)
-class Changed:
+class EditOutcome:
     """What became of a pool's item. ``change`` is changed or unchanged; ``advice`` is what to know about it."""
 
     pool: str
@@ -74,17 +74,17 @@ def _open(path: Path) -> None:
         raise RefusedError(f"{editor} ended with status {done.returncode}; nothing was written. Your text: {path}")
 
 
-def pause(pools: PoolItems, pool_name: str) -> Changed:
+def pause(pools: PoolItems, pool_name: str) -> EditOutcome:
     """Have the pool observed and reported, and nothing changed."""
     return _set(pools, pool_name, {"paused": True}, "paused: it is observed and reported, but not changed")
 
 
-def resume(pools: PoolItems, pool_name: str) -> Changed:
+def resume(pools: PoolItems, pool_name: str) -> EditOutcome:
     """End a pause."""
     return _set(pools, pool_name, {"paused": None}, "resumed: it returns to its size")
 
 
-def drain(pools: PoolItems, pool_name: str) -> Changed:
+def drain(pools: PoolItems, pool_name: str) -> EditOutcome:
     """Set the sizes to zero and keep the item. Raises RefusedError if a schedule would bring instances back."""
     before = pools.get(pool_name)
     pool = parse_pool(before.item)
@@ -103,11 +103,11 @@ def drain(pools: PoolItems, pool_name: str) -> Changed:
     advice = f"It is paused, so nothing is terminated before: spotpools resume {pool_name}" if pool.paused else ""
     changed = _write(pools, before, {"target_size": 0, "min_instances": 0 if "min_instances" in before.item else None})
     message = "drained: its instances are terminated except protected ones; the item stays"
-    return Changed(pool_name, changed, message, advice)
+    return EditOutcome(pool_name, changed, message, advice)
 
 
-def _set(pools: PoolItems, pool_name: str, values: Mapping[str, Any], message: str) -> Changed:
-    return Changed(pool_name, _write(pools, pools.get(pool_name), values), message)
+def _set(pools: PoolItems, pool_name: str, values: Mapping[str, Any], message: str) -> EditOutcome:
+    return EditOutcome(pool_name, _write(pools, pools.get(pool_name), values), message)
 
 
 def _write(pools: PoolItems, before: Stored, values: Mapping[str, Any]) -> str:

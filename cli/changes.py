@@ -14,10 +14,10 @@ from rich.text import Text
 
 from cli.exits import RefusedError
 from cli.files import Entry, Fault, FileFaultError, read_entries
-from cli.items import as_plain, ordered, same, shown
-from cli.output import complain, err, plain
+from cli.item_text import as_plain, ordered, same, shown
+from cli.output import err, plain, print_error
+from cli.pool_items import PoolItems, Stored
 from cli.remarks import Remark, remarks
-from cli.tables import PoolItems, Stored
 
 NEW, CHANGED, UNCHANGED = "new", "changed", "unchanged"
 MANY = 20
@@ -47,7 +47,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Applied:
+class ApplyOutcome:
     """What an apply did, or with a dry run would do."""
 
     dry_run: bool
@@ -99,13 +99,13 @@ def read(file: str) -> list[Entry]:
         raise RefusedError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
     except FileFaultError as fault:
         raise RefusedError(f"{file}: {fault}") from None
-    for remark in told(entries):
-        complain(f"{remark.pool}: {remark.message}", style="yellow")
+    for remark in remarks_on(entries):
+        print_error(f"{remark.pool}: {remark.message}", style="yellow")
     _refuse(file, (fault for entry in entries for fault in entry.faults))
     return entries
 
 
-def told(entries: Iterable[Entry]) -> tuple[Remark, ...]:
+def remarks_on(entries: Iterable[Entry]) -> tuple[Remark, ...]:
     """The remarks on all pools of a file."""
     return tuple(remark for entry in entries for remark in remarks(entry))
 
@@ -172,12 +172,12 @@ def write_all(changes: list[Change], pools: PoolItems, console: Console = err) -
                 bar.update(task, advance=1, description=f"Writing {plain(one.pool)}")
     except BaseException:
         if written:
-            complain(f"{written} of {total} pools are written; run it again to continue.", style="yellow")
+            print_error(f"{written} of {total} pools are written; run it again to continue.", style="yellow")
         raise
     return written
 
 
-def render(applied: Applied) -> RenderableType:
+def render(applied: ApplyOutcome) -> RenderableType:
     """The changes as a diff, and their sum."""
     resting = [one.pool for one in applied.pools if one.change == UNCHANGED]
     parts = [_diff(one) for one in applied.pools if one.change != UNCHANGED]

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from cli.aws_errors import expected_errors, refusal_text
 from cli.deployment import Deployment
 from cli.exits import AwsFaultError
-from cli.faults import refused, told_plainly
-from cli.heartbeat import silent_since
 from cli.output import ago
+from cli.tick_health import silent_since
 from lambdas.domain.decision.decide import decide
 from lambdas.domain.decision.due import why_due
 from lambdas.domain.decision.intent import Intent, intent_of
@@ -51,7 +51,7 @@ NAMES = {
 
 
 @dataclass(frozen=True)
-class Look:
+class Observation:
     """All that a story is told from. Without a ``plan`` EC2 could not be looked at; ``blind`` says why.
 
     ``silent_since`` is when the tick stopped; ``unheard`` says why that is not known.
@@ -70,7 +70,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Wish:
+class Wanted:
     """What is wanted and what says so."""
 
     count: int
@@ -93,7 +93,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Told:
+class NamedAdvice:
     """A trouble with what it means, what the system does and what to do."""
 
     what: str
@@ -103,7 +103,7 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Next:
+class NextReconcile:
     """What a reconcile would do now, and why the next one comes when it does."""
 
     steps: tuple[str, ...]
@@ -112,12 +112,12 @@ class Next:
 
 
 @dataclass(frozen=True)
-class Story:
+class Explanation:
     """The whole story of a pool; the field names are stable."""
 
     pool: str
     at: datetime
-    wanted: Wish
+    wanted: Wanted
     running: int
     ready: int
     starting: int
@@ -134,12 +134,12 @@ class Story:
     rollout: Rollout | None
     replacing: Replacing | None
     drains: tuple[Drained, ...]
-    advice: tuple[Told, ...]
-    next: Next | None
+    advice: tuple[NamedAdvice, ...]
+    next: NextReconcile | None
     notes: tuple[str, ...] = ()
 
 
-class ReadOnly:
+class ReadOnlyFleet:
     """A Fleet that looks and makes nothing: the question for a launch template must not create one."""
 
     def __init__(self, fleet: Fleet) -> None:
@@ -155,7 +155,7 @@ class ReadOnly:
         raise AttributeError(f"explain only looks: {name} is not part of that")
 
 
-def look(deployment: Deployment, pool_name: str) -> Look:
+def look(deployment: Deployment, pool_name: str) -> Observation:
     """Look at a pool with the caller's own credentials. Raises NoSuchPoolError."""
     items, statuses = deployment.pools, deployment.statuses
     stored = items.find(pool_name)
@@ -172,20 +172,20 @@ def look(deployment: Deployment, pool_name: str) -> Look:
     fleet = deployment.fleet(settings)
     drainer = deployment.drainer() if status and any(one.runs(now) for one in status.answer.drains) else None
     minute = timedelta(seconds=settings.minute_seconds)
-    seen = fresh(pool_name, intent, status, fleet, drainer, now=now, minute=minute)
-    return listened(replace(seen, unreadable=unreadable), deployment)
+    seen = observe_now(pool_name, intent, status, fleet, drainer, now=now, minute=minute)
+    return with_tick_health(replace(seen, unreadable=unreadable), deployment)
 
 
-def listened(seen: Look, deployment: Deployment) -> Look:
+def with_tick_health(seen: Observation, deployment: Deployment) -> Observation:
     """The same, with what is known of the tick."""
     try:
-        with told_plainly():
+        with expected_errors():
             return replace(seen, silent_since=silent_since(deployment))
     except AwsFaultError as fault:
         return replace(seen, unheard=f"Could not check whether the tick runs: {fault}")
 
 
-def fresh(
+def observe_now(
     pool_name: str,
     intent: Intent,
     status: Status | None,
@@ -194,30 +194,30 @@ def fresh(
     *,
     now: datetime,
     minute: timedelta = MINUTE,
-) -> Look:
+) -> Observation:
     """What a reconcile would see and decide at this moment; it is not carried out. ``drainer``: if any command runs."""
     known = status or Status()
-    eyes: Any = ReadOnly(fleet)
+    eyes: Any = ReadOnlyFleet(fleet)
     try:
         snapshot = observe(pool_name, intent, known, eyes, now=now, minute=minute)
     except FleetError as error:
-        blind = refused(error.failure.code, error.failure.message)
-        return Look(pool_name, intent, status, take_snapshot(intent, (), known, now, minute=minute), blind=blind)
+        blind = refusal_text(error.failure.code, error.failure.message)
+        return Observation(pool_name, intent, status, take_snapshot(intent, (), known, now, minute=minute), blind=blind)
     if drainer is not None:
         snapshot = with_drains(snapshot, drainer)
     snapshot, refusal = with_offers(snapshot, eyes)
     failure = refusal.failures[0] if refusal and refusal.failures else None
-    return Look(pool_name, intent, status, snapshot, decide(snapshot), failure)
+    return Observation(pool_name, intent, status, snapshot, decide(snapshot), failure)
 
 
-def tell(seen: Look) -> Story:
+def explain(seen: Observation) -> Explanation:
     """The story of what was seen."""
     answer = seen.status.answer if seen.status else Answer()
     stock, now = seen.snapshot.stock, seen.snapshot.now
-    return Story(
+    return Explanation(
         pool=seen.pool,
         at=now,
-        wanted=_wish(seen.intent, stock, now),
+        wanted=_wanted(seen.intent, stock, now),
         running=answer.running,
         ready=answer.ready,
         starting=answer.starting,
@@ -240,12 +240,12 @@ def tell(seen: Look) -> Story:
     )
 
 
-def _wish(intent: Intent, stock: Stock, now: datetime) -> Wish:
+def _wanted(intent: Intent, stock: Stock, now: datetime) -> Wanted:
     pool = intent.pool
     if intent.deleted:
-        return Wish(0, "the item was deleted")
+        return Wanted(0, "the item was deleted")
     if pool is None:
-        return Wish(0, "its item has never been valid")
+        return Wanted(0, "its item has never been valid")
     entry = in_force(pool.schedule, now)
     came = entry.last_came(now) if entry else None
     target = entry.target_size if entry else pool.target_size
@@ -256,7 +256,7 @@ def _wish(intent: Intent, stock: Stock, now: datetime) -> Wish:
         by = f"min_instances, above {by}"
     if intent.errors:
         by += ", by the last valid item"
-    return Wish(stock.wanted, by)
+    return Wanted(stock.wanted, by)
 
 
 def _members(snapshot: Snapshot) -> Iterator[Member]:
@@ -293,7 +293,7 @@ def _members(snapshot: Snapshot) -> Iterator[Member]:
         )
 
 
-def _advice(seen: Look, answer: Answer) -> Iterator[Told]:
+def _advice(seen: Observation, answer: Answer) -> Iterator[NamedAdvice]:
     """What to know of each trouble, the present one first, none twice."""
     general = {
         Trouble.HEARTBEAT: seen.silent_since is not None,
@@ -312,10 +312,10 @@ def _advice(seen: Look, answer: Answer) -> Iterator[Told]:
         reasons.append(reason_of(answer.last_error.code))
     troubles |= {str(reason): advice(reason) for reason in reasons}
     for name, told in troubles.items():
-        yield Told(name, told.means, told.does, told.do)
+        yield NamedAdvice(name, told.means, told.does, told.do)
 
 
-def _notes(seen: Look) -> Iterator[str]:
+def _notes(seen: Observation) -> Iterator[str]:
     if seen.unreadable:
         yield seen.unreadable
     if seen.status is None and not seen.unreadable:
@@ -332,14 +332,14 @@ def _notes(seen: Look) -> Iterator[str]:
         yield from warnings_of(seen.intent.pool)
 
 
-def _next(seen: Look) -> Next:
+def _next(seen: Observation) -> NextReconcile:
     plan, snapshot = seen.plan or Plan(), seen.snapshot
     steps = tuple(_in_words(step) for step in plan.steps)
     due = why_due(snapshot, new=seen.status is None)
-    return Next(steps, _otherwise(seen, plan), due)
+    return NextReconcile(steps, _otherwise(seen, plan), due)
 
 
-def _otherwise(seen: Look, plan: Plan) -> str:
+def _otherwise(seen: Observation, plan: Plan) -> str:
     """Why nothing (more) is done."""
     snapshot, hindered = seen.snapshot, plan.blocker or plan.blocked_replacement
     if seen.refusal:
