@@ -62,14 +62,14 @@ class ApplyOutcome:
             "written": self.written,
             "pools": [
                 {
-                    "pool": one.pool,
-                    "change": one.change,
+                    "pool": change.pool,
+                    "change": change.change,
                     "attributes": [
-                        {"name": each.name, "old": as_plain(each.old), "new": as_plain(each.new)}
-                        for each in one.attributes
+                        {"name": attribute.name, "old": as_plain(attribute.old), "new": as_plain(attribute.new)}
+                        for attribute in change.attributes
                     ],
                 }
-                for one in self.pools
+                for change in self.pools
             ],
             "remarks": self.remarks,
         }
@@ -146,15 +146,15 @@ def _change(pool: str, item: dict[str, Any], before: Stored | None) -> Change:
 
 def write(changes: Iterable[Change], pools: PoolItems) -> Generator[Change]:
     """Write what is new or changed, one after the other, each only if it still is as it was; tell each that was."""
-    for one in changes:
-        if one.change != UNCHANGED:
-            pools.write(one.item, one.before)
-            yield one
+    for change in changes:
+        if change.change != UNCHANGED:
+            pools.write(change.item, change.before)
+            yield change
 
 
 def write_all(changes: list[Change], pools: PoolItems, console: Console = err) -> int:
     """Write them, with a progress bar if they are many and there is a terminal; the number written."""
-    total = sum(one.change != UNCHANGED for one in changes)
+    total = sum(change.change != UNCHANGED for change in changes)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -167,9 +167,9 @@ def write_all(changes: list[Change], pools: PoolItems, console: Console = err) -
     try:
         with bar:
             task = bar.add_task("Writing pools", total=total)
-            for one in write(changes, pools):
+            for change in write(changes, pools):
                 written += 1
-                bar.update(task, advance=1, description=f"Writing {plain(one.pool)}")
+                bar.update(task, advance=1, description=f"Writing {plain(change.pool)}")
     except BaseException:
         if written:
             print_error(f"{written} of {total} pools are written; run it again to continue.", style="yellow")
@@ -188,16 +188,16 @@ def render(applied: ApplyOutcome) -> RenderableType:
     return Group(*parts, Text(f"{done}, {len(resting)} unchanged."))
 
 
-def _diff(one: Change) -> Text:
-    sign, style = ("+", "green") if one.change == NEW else ("~", "yellow")
-    text = Text(f"{sign} {plain(one.pool)}  {one.change}", style=style)
-    widest = max((len(each.name) for each in one.attributes), default=0)
-    for each in one.attributes:
-        text.append(f"\n    {plain(each.name):{widest}}  ", style="default")
-        if one.change == CHANGED:
-            text.append(_cut(each.old), style="red")
+def _diff(change: Change) -> Text:
+    sign, style = ("+", "green") if change.change == NEW else ("~", "yellow")
+    text = Text(f"{sign} {plain(change.pool)}  {change.change}", style=style)
+    widest = max((len(attribute.name) for attribute in change.attributes), default=0)
+    for attribute in change.attributes:
+        text.append(f"\n    {plain(attribute.name):{widest}}  ", style="default")
+        if change.change == CHANGED:
+            text.append(_cut(attribute.old), style="red")
             text.append(" → ", style="default")
-        text.append(_cut(each.new), style="green")
+        text.append(_cut(attribute.new), style="green")
     return text
 
 

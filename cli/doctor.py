@@ -203,13 +203,13 @@ def quotas(deployment: Deployment) -> Finding:
         return NOT_LOCAL
     pages = deployment.client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="ec2")
     found = {
-        match["families"]: float(one["Value"])
+        match["families"]: float(quota["Value"])
         for page in pages
-        for one in page["Quotas"]
-        if (match := SPOT_QUOTA.fullmatch(one["QuotaName"]))
+        for quota in page["Quotas"]
+        if (match := SPOT_QUOTA.fullmatch(quota["QuotaName"]))
     }
-    parsed = [parse_pool(one.item) for one in deployment.pools.all().values()]
-    types = sorted({name for one in parsed if isinstance(one, Pool) and one.spot for name in one.instance_types})
+    parsed = [parse_pool(stored.item) for stored in deployment.pools.all().values()]
+    types = sorted({name for pool in parsed if isinstance(pool, Pool) and pool.spot for name in pool.instance_types})
     return judged(found, types)
 
 
@@ -291,10 +291,10 @@ STYLES = {State.OK: "green", State.WARN: "yellow", State.FAIL: "red", State.SKIP
 def render(checks: Iterable[Check]) -> RenderableType:
     """The checks, one line each and its remedy below."""
     lines = []
-    for one in checks:
+    for check in checks:
         lines.append(
-            Text.assemble((f"{one.state:<5}", STYLES[one.state]), (f"{one.name:<20}", "bold"), plain(one.found))
+            Text.assemble((f"{check.state:<5}", STYLES[check.state]), (f"{check.name:<20}", "bold"), plain(check.found))
         )
-        if one.remedy:
-            lines.append(Text(f"{'':<25}→ {plain(one.remedy)}", style=STYLES[one.state]))
+        if check.remedy:
+            lines.append(Text(f"{'':<25}→ {plain(check.remedy)}", style=STYLES[check.state]))
     return Group(*lines)

@@ -261,35 +261,35 @@ def _wanted(intent: Intent, stock: Stock, now: datetime) -> Wanted:
 
 def _members(snapshot: Snapshot) -> Iterator[Member]:
     stock, pool = snapshot.stock, snapshot.intent.pool
-    old = {one.id for one in outdated(pool, stock)} if pool else set()
-    noticed = {one.id for one in stock.noticed}
+    old = {instance.id for instance in outdated(pool, stock)} if pool else set()
+    noticed = {instance.id for instance in stock.noticed}
 
-    def notes(one: Instance) -> Iterator[str]:
-        if one.id in noticed:
+    def notes(instance: Instance) -> Iterator[str]:
+        if instance.id in noticed:
             yield "interruption notice: EC2 reclaims it"
-        if one.id in stock.at_risk:
+        if instance.id in stock.at_risk:
             yield "EC2 announced a risk for it"
-        if one.id in old:
+        if instance.id in old:
             yield "made from an older description"
-        if one.protected:
+        if instance.protected:
             yield "protected from scale-in"
-        if one in stock.unseen:
+        if instance in stock.unseen:
             yield "EC2 does not list it yet"
-        if one in stock.stopped:
+        if instance in stock.stopped:
             yield "stopped: it does no work and is terminated"
 
     several = (*stock.members, *stock.noticed, *stock.stopped)
-    for one in sorted(several, key=lambda each: (each.launched_at, each.id)):
+    for instance in sorted(several, key=lambda each: (each.launched_at, each.id)):
         yield Member(
-            one.id,
-            one.instance_type,
-            one.zone,
-            str(one.market),
-            str(one.state),
-            one.launched_at,
-            stock.is_ready(one) and one.id not in noticed,
-            one.units,
-            tuple(notes(one)),
+            instance.id,
+            instance.instance_type,
+            instance.zone,
+            str(instance.market),
+            str(instance.state),
+            instance.launched_at,
+            stock.is_ready(instance) and instance.id not in noticed,
+            instance.units,
+            tuple(notes(instance)),
         )
 
 
@@ -324,8 +324,8 @@ def _notes(seen: Observation) -> Iterator[str]:
         yield f"EC2 could not be checked. Showing the last recorded status: {seen.blind}"
     if seen.unheard:
         yield seen.unheard
-    for one in seen.snapshot.unanswered:
-        yield f"EC2 did not answer every question: {one.code}: {one.message}"
+    for failure in seen.snapshot.unanswered:
+        yield f"EC2 did not answer every question: {failure.code}: {failure.message}"
     if seen.status:
         yield from seen.status.answer.warnings
     if seen.intent.pool:

@@ -101,23 +101,23 @@ def _instances(explanation: Explanation) -> Table:
     table = Table(
         "instance", "type", "zone", "market", "age", "state", "", box=None, header_style="dim", pad_edge=False
     )
-    for one in explanation.instances:
+    for instance in explanation.instances:
         table.add_row(
-            plain(one.id),
-            plain(one.instance_type),
-            plain(one.zone),
-            one.market,
-            ago(one.launched_at, explanation.at),
-            _state(one),
-            plain("; ".join(one.notes)),
+            plain(instance.id),
+            plain(instance.instance_type),
+            plain(instance.zone),
+            instance.market,
+            ago(instance.launched_at, explanation.at),
+            _state(instance),
+            plain("; ".join(instance.notes)),
         )
     return table
 
 
-def _state(one: Member) -> Text:
-    if one.ready:
+def _state(instance: Member) -> Text:
+    if instance.ready:
         return Text("ready", style="green")
-    return Text("running, not ready" if one.state == "running" else one.state, style="yellow")
+    return Text("running, not ready" if instance.state == "running" else instance.state, style="yellow")
 
 
 def _head(text: str) -> Text:

@@ -148,7 +148,7 @@ def _told_apart(entries: list[Entry]) -> list[Entry]:
     for entry in entries:
         named = "pool_name" in entry.item and not entry.skipped
         line = first.setdefault(entry.name, entry.line_of("")) if named else None
-        twice = line is not None and any(one.name == entry.name for one in apart)
+        twice = line is not None and any(other.name == entry.name for other in apart)
         why = f"there is more than one pool {entry.name[:80]}, the first in line {line}: keep one"
         apart.append(replace(entry, broken=why) if twice and not entry.broken else entry)
     return apart

@@ -76,7 +76,7 @@ def look(deployment: Deployment, pool_name: str, *, since: datetime, most: int) 
             pair for some in threads.map(lambda group: _lines(logs, group, pool_name, since), groups) for pair in some
         ]
     in_order = sorted(found, key=itemgetter(0))
-    decisions = merged(one for at, line in in_order if (one := decision_of(line, pool_name, at)))
+    decisions = merged(made for at, line in in_order if (made := decision_of(line, pool_name, at)))
     if not decisions and deployment.pools.find(pool_name) is None and pool_name not in deployment.statuses.scan():
         raise deployment.pools.no_such(pool_name)
     return History(pool_name, since, tuple(decisions[-most:]))
@@ -115,11 +115,11 @@ def decision_of(told: Line, pool_name: str, at: datetime) -> Decision | None:
 def merged(decisions: Iterable[Decision]) -> list[Decision]:
     """Decisions with those alike in a row as one: a pool that waits says the same every minute."""
     found: list[Decision] = []
-    for one in decisions:
-        if found and found[-1].likeness == one.likeness:
-            found[-1] = replace(found[-1], until=one.at, times=found[-1].times + 1, message=one.message)
+    for decision in decisions:
+        if found and found[-1].likeness == decision.likeness:
+            found[-1] = replace(found[-1], until=decision.at, times=found[-1].times + 1, message=decision.message)
         else:
-            found.append(one)
+            found.append(decision)
     return found
 
 
@@ -155,23 +155,23 @@ def render(history: History) -> RenderableType:
         header_style="bold",
         pad_edge=False,
     )
-    for one in history.decisions:
-        sizes = "" if one.wanted is None else f"{one.running}/{one.wanted}"
-        table.add_row(_when(one), sizes, Group(*_told(one)))
+    for decision in history.decisions:
+        sizes = "" if decision.wanted is None else f"{decision.running}/{decision.wanted}"
+        table.add_row(_when(decision), sizes, Group(*_told(decision)))
     return table
 
 
-def _when(one: Decision) -> str:
-    first = f"{one.at:%m-%d %H:%M:%S}"
-    return first if one.times == 1 else f"{first}\nto {one.until:%H:%M:%S}, {one.times} times"
+def _when(decision: Decision) -> str:
+    first = f"{decision.at:%m-%d %H:%M:%S}"
+    return first if decision.times == 1 else f"{first}\nto {decision.until:%H:%M:%S}, {decision.times} times"
 
 
-def _told(one: Decision) -> Iterator[Text]:
-    for step in one.steps:
+def _told(decision: Decision) -> Iterator[Text]:
+    for step in decision.steps:
         yield Text(plain(step))
-    for failure in one.failures:
+    for failure in decision.failures:
         yield Text(plain(failure), style="red")
-    if one.reason:
-        yield Text(plain(f"{one.waiting} wait, {one.reason}: {one.message}"), style="yellow")
-    if not (one.steps or one.failures or one.reason):
+    if decision.reason:
+        yield Text(plain(f"{decision.waiting} wait, {decision.reason}: {decision.message}"), style="yellow")
+    if not (decision.steps or decision.failures or decision.reason):
         yield Text("nothing to do", style="dim")

@@ -160,8 +160,8 @@ def _intents(items: Items, statuses: Statuses, now: datetime) -> dict[str, Inten
 def listing_of(seen: ListingData) -> Listing:
     """What was seen as rows."""
     by_pool: dict[str, list[Instance]] = {}
-    for one in seen.instances or ():
-        by_pool.setdefault(one.pool_name, []).append(one)
+    for instance in seen.instances or ():
+        by_pool.setdefault(instance.pool_name, []).append(instance)
     rows = tuple(
         _row(name, intent, by_pool.get(name, []), seen)
         for name, intent in _intents(seen.items, seen.statuses, seen.now).items()
