@@ -1,4 +1,4 @@
-"""Turns whatever AWS, its SDK or the control plane's adapters raise into one line that names the next step."""
+"""Errors of AWS, of its SDK and of the adapters as one-line messages that name the next step."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ WHAT_TO_DO = {
         RefreshWithMFAUnsupportedError,
     ),
 }
-"""What each of the SDK's own complaints comes to; ``profile`` is the option that names the caller's."""
+"""The message for each error class of the SDK. ``{profile}`` becomes the option ``--profile NAME``, or nothing."""
 ACTION = re.compile(r"perform: ([a-z0-9-]+:[A-Za-z*]+)")
 
 
 @contextmanager
 def expected_errors() -> Iterator[None]:
-    """Raise AwsFaultError or RefusedError for what a command must expect."""
+    """Turn the errors that a command must expect into AwsFaultError or RefusedError."""
     try:
         yield
     except ClientError as error:
@@ -86,16 +86,16 @@ def expected_errors() -> Iterator[None]:
 
 
 def sdk_error_text(error: BotoCoreError) -> str:
-    """Why nothing was asked of AWS, or nothing came back, with what to do about it; the SDK's own words included."""
+    """Say why the SDK got no answer from AWS, and what to do. The message quotes the SDK."""
     text = next(
         (text for text, kinds in WHAT_TO_DO.items() if isinstance(error, kinds)), "The AWS SDK refuses: {error}"
     )
-    name = os.environ.get("AWS_DEFAULT_PROFILE") or os.environ.get("AWS_PROFILE")  # the order is boto3's
+    name = os.environ.get("AWS_DEFAULT_PROFILE") or os.environ.get("AWS_PROFILE")  # the same order as boto3
     return text.format(error=error, profile=f" --profile {name}" if name else "")
 
 
 def client_error_text(error: ClientError) -> str:
-    """What AWS answered, with what to do about it."""
+    """Say what AWS answered, and what to do."""
     code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
     if code == "ResourceNotFoundException":
         return (
@@ -107,7 +107,7 @@ def client_error_text(error: ClientError) -> str:
 
 
 def refusal_text(code: str, message: str, operation: str = "") -> str:
-    """A refusal in words; a missing right is named as a policy would name it."""
+    """Put a refusal into words. A missing permission has the name that IAM policies use."""
     if code in DENIED:
         named = ACTION.search(message)
         action = named.group(1) if named else operation or "for this call"

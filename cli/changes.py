@@ -1,4 +1,4 @@
-"""``apply`` and ``validate``: a file's pools against the items as they stand; all are valid, or none is written."""
+"""``apply`` and ``validate``: the changes that a file makes to the Pools table: all are valid, or none is written."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from cli.remarks import Remark, remarks
 
 NEW, CHANGED, UNCHANGED = "new", "changed", "unchanged"
 MANY = 20
-"""From so many writes on there is a progress bar; of so many unchanged pools only the number is shown."""
+"""With this many writes a progress bar is shown; this many unchanged pools are only counted."""
 
 LONGEST_VALUE = 100
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """One attribute that an apply changes; None: it is not there."""
+    """One attribute that an apply changes. None means absent."""
 
     name: str
     old: object
@@ -48,7 +48,7 @@ class Change:
 
 @dataclass(frozen=True)
 class ApplyOutcome:
-    """What an apply did, or with a dry run would do."""
+    """What an apply did, or would do without ``--dry-run``."""
 
     dry_run: bool
     written: int
@@ -56,7 +56,7 @@ class ApplyOutcome:
     remarks: tuple[Remark, ...] = ()
 
     def as_data(self) -> dict[str, Any]:
-        """It as plain values."""
+        """The outcome as plain values, for JSON."""
         return {
             "dry_run": self.dry_run,
             "written": self.written,
@@ -76,7 +76,7 @@ class ApplyOutcome:
 
 
 class FaultyFileError(RefusedError):
-    """A file with faults: all of them, each with its line."""
+    """A file has faults. The error holds all of them, each with its line."""
 
     def __init__(self, file: str, faults: tuple[Fault, ...]) -> None:
         pools = len({fault.pool for fault in faults})
@@ -86,7 +86,7 @@ class FaultyFileError(RefusedError):
 
 
 def read(file: str) -> list[Entry]:
-    """The pools of a file, or of standard input for ``-``, with remarks told on standard error.
+    """Read the pools of a file, or of standard input for ``-``. Print remarks on standard error.
 
     Raises FaultyFileError with every fault of every pool.
     """
@@ -106,12 +106,12 @@ def read(file: str) -> list[Entry]:
 
 
 def remarks_on(entries: Iterable[Entry]) -> tuple[Remark, ...]:
-    """The remarks on all pools of a file."""
+    """Return the remarks on all pools of a file."""
     return tuple(remark for entry in entries for remark in remarks(entry))
 
 
 def plan(file: str, entries: Iterable[Entry], stored: Mapping[str, Stored]) -> list[Change]:
-    """What to change. Raises FaultyFileError if what stands there makes an imported pool invalid."""
+    """Work out the changes. Raises FaultyFileError if the stored target_size makes an imported pool invalid."""
     changes: list[Change] = []
     faults: list[Fault] = []
     for entry in entries:
@@ -145,7 +145,7 @@ def _change(pool: str, item: dict[str, Any], before: Stored | None) -> Change:
 
 
 def write(changes: Iterable[Change], pools: PoolItems) -> Generator[Change]:
-    """Write what is new or changed, one after the other, each only if it still is as it was; tell each that was."""
+    """Write new and changed items one by one, and yield each. Raises ChangedMeanwhileError."""
     for change in changes:
         if change.change != UNCHANGED:
             pools.write(change.item, change.before)
@@ -153,7 +153,7 @@ def write(changes: Iterable[Change], pools: PoolItems) -> Generator[Change]:
 
 
 def write_all(changes: list[Change], pools: PoolItems, console: Console = err) -> int:
-    """Write them, with a progress bar if they are many and there is a terminal; the number written."""
+    """Write the changes and return how many. Many writes on a terminal show a progress bar."""
     total = sum(change.change != UNCHANGED for change in changes)
     bar = Progress(
         TextColumn("{task.description}"),
@@ -178,7 +178,7 @@ def write_all(changes: list[Change], pools: PoolItems, console: Console = err) -
 
 
 def render(applied: ApplyOutcome) -> RenderableType:
-    """The changes as a diff, and their sum."""
+    """Render the changes as a diff, with a count below."""
     resting = [one.pool for one in applied.pools if one.change == UNCHANGED]
     parts = [_diff(one) for one in applied.pools if one.change != UNCHANGED]
     if len(resting) < MANY:

@@ -1,4 +1,4 @@
-"""``explain``: the story of one pool, from its item, its status, and a fresh look at EC2 that changes nothing."""
+"""``explain``: all about one pool, from its item, its status and a read-only observation of EC2."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ NAMES = {
     Trouble.STATUS_UNREADABLE: "STATUS_UNREADABLE",
     Trouble.ITEM_INVALID: "INVALID_ITEM",
 }
-"""Of troubles that are no reason to wait."""
+"""Names of troubles that are not a ``Reason``."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """All that a story is told from. Without a ``plan`` EC2 could not be looked at; ``blind`` says why.
+    """All that an explanation is made from. If EC2 could not be observed, ``plan`` is None and ``blind`` says why.
 
-    ``silent_since`` is when the tick stopped; ``unheard`` says why that is not known.
+    ``silent_since`` is when the tick stopped. If that is unknown, ``unheard`` says why.
     """
 
     pool: str
@@ -71,7 +71,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is wanted and what says so."""
+    """The wanted size and what sets it."""
 
     count: int
     by: str
@@ -79,7 +79,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Member:
-    """One instance; ``notes`` are what to know of it, such as that it is under notice."""
+    """One instance. ``notes`` are remarks, for example that it is under notice."""
 
     id: str
     instance_type: str
@@ -94,7 +94,7 @@ class Member:
 
 @dataclass(frozen=True)
 class NamedAdvice:
-    """A trouble with what it means, what the system does and what to do."""
+    """A trouble: what it means, what the control plane does and what the user can do."""
 
     what: str
     means: str
@@ -104,7 +104,7 @@ class NamedAdvice:
 
 @dataclass(frozen=True)
 class NextReconcile:
-    """What a reconcile would do now, and why the next one comes when it does."""
+    """What a reconcile would do now, what it waits for otherwise, and why the pool is due."""
 
     steps: tuple[str, ...]
     otherwise: str
@@ -113,7 +113,7 @@ class NextReconcile:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The whole story of a pool; the field names are stable."""
+    """All about a pool. Programs rely on the field names: do not rename them."""
 
     pool: str
     at: datetime
@@ -140,7 +140,7 @@ class Explanation:
 
 
 class ReadOnlyFleet:
-    """A Fleet that looks and makes nothing: the question for a launch template must not create one."""
+    """A Fleet that only reads: to ask for a launch template must not create one."""
 
     def __init__(self, fleet: Fleet) -> None:
         self.instances = fleet.instances
@@ -148,15 +148,15 @@ class ReadOnlyFleet:
         self.offers = fleet.offers
 
     def template(self, _pool: Pool, known: Template | None) -> Template | None:
-        """The template that is known, even if it is of another description: a plan does not depend on it."""
+        """Return the known template, even if it is outdated: a plan does not depend on it."""
         return known
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"explain only looks: {name} is not part of that")
+        raise AttributeError(f"explain is read-only: it has no {name}")
 
 
 def look(deployment: Deployment, pool_name: str) -> Observation:
-    """Look at a pool with the caller's own credentials. Raises NoSuchPoolError."""
+    """Observe a pool with the caller's own credentials. Raises NoSuchPoolError."""
     items, statuses = deployment.pools, deployment.statuses
     stored = items.find(pool_name)
     status, unreadable = None, ""
@@ -172,17 +172,17 @@ def look(deployment: Deployment, pool_name: str) -> Observation:
     fleet = deployment.fleet(settings)
     drainer = deployment.drainer() if status and any(one.runs(now) for one in status.answer.drains) else None
     minute = timedelta(seconds=settings.minute_seconds)
-    seen = observe_now(pool_name, intent, status, fleet, drainer, now=now, minute=minute)
-    return with_tick_health(replace(seen, unreadable=unreadable), deployment)
+    observed = observe_now(pool_name, intent, status, fleet, drainer, now=now, minute=minute)
+    return with_tick_health(replace(observed, unreadable=unreadable), deployment)
 
 
-def with_tick_health(seen: Observation, deployment: Deployment) -> Observation:
-    """The same, with what is known of the tick."""
+def with_tick_health(observed: Observation, deployment: Deployment) -> Observation:
+    """Add the tick's health to an observation."""
     try:
         with expected_errors():
-            return replace(seen, silent_since=silent_since(deployment))
+            return replace(observed, silent_since=silent_since(deployment))
     except AwsFaultError as fault:
-        return replace(seen, unheard=f"Could not check whether the tick runs: {fault}")
+        return replace(observed, unheard=f"Could not check whether the tick runs: {fault}")
 
 
 def observe_now(
@@ -195,48 +195,48 @@ def observe_now(
     now: datetime,
     minute: timedelta = MINUTE,
 ) -> Observation:
-    """What a reconcile would see and decide at this moment; it is not carried out. ``drainer``: if any command runs."""
+    """Observe and decide like a reconcile, but do not act. ``drainer`` is needed only while a drain command runs."""
     known = status or Status()
-    eyes: Any = ReadOnlyFleet(fleet)
+    read_only: Any = ReadOnlyFleet(fleet)
     try:
-        snapshot = observe(pool_name, intent, known, eyes, now=now, minute=minute)
+        snapshot = observe(pool_name, intent, known, read_only, now=now, minute=minute)
     except FleetError as error:
         blind = refusal_text(error.failure.code, error.failure.message)
         return Observation(pool_name, intent, status, take_snapshot(intent, (), known, now, minute=minute), blind=blind)
     if drainer is not None:
         snapshot = with_drains(snapshot, drainer)
-    snapshot, refusal = with_offers(snapshot, eyes)
+    snapshot, refusal = with_offers(snapshot, read_only)
     failure = refusal.failures[0] if refusal and refusal.failures else None
     return Observation(pool_name, intent, status, snapshot, decide(snapshot), failure)
 
 
-def explain(seen: Observation) -> Explanation:
-    """The story of what was seen."""
-    answer = seen.status.answer if seen.status else Answer()
-    stock, now = seen.snapshot.stock, seen.snapshot.now
+def explain(observed: Observation) -> Explanation:
+    """Make the explanation from an observation."""
+    answer = observed.status.answer if observed.status else Answer()
+    stock, now = observed.snapshot.stock, observed.snapshot.now
     return Explanation(
-        pool=seen.pool,
+        pool=observed.pool,
         at=now,
-        wanted=_wanted(seen.intent, stock, now),
+        wanted=_wanted(observed.intent, stock, now),
         running=answer.running,
         ready=answer.ready,
         starting=answer.starting,
         noticed=answer.noticed,
         on_demand=answer.on_demand,
-        paused=seen.intent.paused,
-        draining_since=seen.intent.draining_since,
-        drain_at=seen.intent.drain_at,
-        tick_silent_since=seen.silent_since,
-        instances=tuple(_members(seen.snapshot)),
+        paused=observed.intent.paused,
+        draining_since=observed.intent.draining_since,
+        drain_at=observed.intent.drain_at,
+        tick_silent_since=observed.silent_since,
+        instances=tuple(_members(observed.snapshot)),
         waiting=answer.waiting,
         last_error=answer.last_error,
-        spec_errors=seen.intent.errors,
+        spec_errors=observed.intent.errors,
         rollout=answer.rollout,
         replacing=answer.replacing,
         drains=answer.drains,
-        advice=tuple(_advice(seen, answer)),
-        next=_next(seen) if seen.plan and not seen.unreadable else None,
-        notes=tuple(_notes(seen)),
+        advice=tuple(_advice(observed, answer)),
+        next=_next(observed) if observed.plan and not observed.unreadable else None,
+        notes=tuple(_notes(observed)),
     )
 
 
@@ -293,17 +293,17 @@ def _members(snapshot: Snapshot) -> Iterator[Member]:
         )
 
 
-def _advice(seen: Observation, answer: Answer) -> Iterator[NamedAdvice]:
-    """What to know of each trouble, the present one first, none twice."""
+def _advice(observed: Observation, answer: Answer) -> Iterator[NamedAdvice]:
+    """Yield the advice on each trouble once, the present reason for waiting first among reasons."""
     general = {
-        Trouble.HEARTBEAT: seen.silent_since is not None,
-        Trouble.STATUS_UNREADABLE: bool(seen.unreadable),
-        Trouble.ITEM_INVALID: bool(seen.intent.errors),
+        Trouble.HEARTBEAT: observed.silent_since is not None,
+        Trouble.STATUS_UNREADABLE: bool(observed.unreadable),
+        Trouble.ITEM_INVALID: bool(observed.intent.errors),
     }
     troubles: dict[str, Advice] = {NAMES[trouble]: GUIDE[trouble] for trouble, holds in general.items() if holds}
     reasons: list[Reason] = [answer.waiting.reason] if answer.waiting else []
-    if seen.refusal:
-        reasons.append(seen.refusal.reason)
+    if observed.refusal:
+        reasons.append(observed.refusal.reason)
     if answer.rollout and answer.rollout.state is RolloutState.STOPPED:
         reasons.append(Reason.CONFIG)
     if answer.replacing and answer.replacing.reason:
@@ -311,43 +311,43 @@ def _advice(seen: Observation, answer: Answer) -> Iterator[NamedAdvice]:
     if answer.last_error and (answer.waiting or answer.rollout):
         reasons.append(reason_of(answer.last_error.code))
     troubles |= {str(reason): advice(reason) for reason in reasons}
-    for name, told in troubles.items():
-        yield NamedAdvice(name, told.means, told.does, told.do)
+    for name, known in troubles.items():
+        yield NamedAdvice(name, known.means, known.does, known.do)
 
 
-def _notes(seen: Observation) -> Iterator[str]:
-    if seen.unreadable:
-        yield seen.unreadable
-    if seen.status is None and not seen.unreadable:
+def _notes(observed: Observation) -> Iterator[str]:
+    if observed.unreadable:
+        yield observed.unreadable
+    if observed.status is None and not observed.unreadable:
         yield "It is new: the control plane checks it within a minute."
-    if seen.blind:
-        yield f"EC2 could not be checked. Showing the last recorded status: {seen.blind}"
-    if seen.unheard:
-        yield seen.unheard
-    for failure in seen.snapshot.unanswered:
+    if observed.blind:
+        yield f"EC2 could not be checked. Showing the last recorded status: {observed.blind}"
+    if observed.unheard:
+        yield observed.unheard
+    for failure in observed.snapshot.unanswered:
         yield f"EC2 did not answer every question: {failure.code}: {failure.message}"
-    if seen.status:
-        yield from seen.status.answer.warnings
-    if seen.intent.pool:
-        yield from warnings_of(seen.intent.pool)
+    if observed.status:
+        yield from observed.status.answer.warnings
+    if observed.intent.pool:
+        yield from warnings_of(observed.intent.pool)
 
 
-def _next(seen: Observation) -> NextReconcile:
-    plan, snapshot = seen.plan or Plan(), seen.snapshot
+def _next(observed: Observation) -> NextReconcile:
+    plan, snapshot = observed.plan or Plan(), observed.snapshot
     steps = tuple(_in_words(step) for step in plan.steps)
-    due = why_due(snapshot, new=seen.status is None)
-    return NextReconcile(steps, _otherwise(seen, plan), due)
+    due = why_due(snapshot, new=observed.status is None)
+    return NextReconcile(steps, _otherwise(observed, plan), due)
 
 
-def _otherwise(seen: Observation, plan: Plan) -> str:
-    """Why nothing (more) is done."""
-    snapshot, hindered = seen.snapshot, plan.blocker or plan.blocked_replacement
-    if seen.refusal:
-        return f"EC2 does not say what it offers, so nothing is launched: {seen.refusal.code}: {seen.refusal.message}"
-    if hindered:
-        ahead = hindered.until > snapshot.now
-        when = f"in {ago(hindered.until, snapshot.now)}" if ahead else "at once"
-        return f"{hindered.reason}: {hindered.message} It is tried again {when}."
+def _otherwise(observed: Observation, plan: Plan) -> str:
+    """Say why nothing (more) is done."""
+    snapshot, blocker = observed.snapshot, plan.blocker or plan.blocked_replacement
+    if refusal := observed.refusal:
+        return f"EC2 does not say what it offers, so nothing is launched: {refusal.code}: {refusal.message}"
+    if blocker:
+        ahead = blocker.until > snapshot.now
+        when = f"in {ago(blocker.until, snapshot.now)}" if ahead else "at once"
+        return f"{blocker.reason}: {blocker.message} It is tried again {when}."
     return "" if plan.steps else _at_rest(snapshot)
 
 

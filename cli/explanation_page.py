@@ -1,4 +1,4 @@
-"""The story of ``explain`` as a page of text."""
+"""The page that ``explain`` prints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LABEL_WIDTH = 13
 
 
 def render(explanation: Explanation) -> RenderableType:
-    """The explanation as a page: what is wanted, what runs, why the rest waits, what comes next, what to do."""
+    """Render an explanation: what is wanted, what runs, why the rest waits, what comes next, what to do."""
     return Group(*_parts(explanation))
 
 
@@ -40,10 +40,10 @@ def _parts(explanation: Explanation) -> Iterator[RenderableType]:
         yield _head("What runs where")
         yield _indented(_instances(explanation))
     yield from _course(explanation)
-    for told in explanation.advice:
-        yield _head(f"About {told.what}")
-        yield _item(f"{told.means} {told.does}")
-        yield _item(f"You can: {told.do}", "green")
+    for advice in explanation.advice:
+        yield _head(f"About {advice.what}")
+        yield _item(f"{advice.means} {advice.does}")
+        yield _item(f"You can: {advice.do}", "green")
     for note in explanation.notes:
         yield Text(plain(note), style="yellow")
 
@@ -57,7 +57,7 @@ def _troubles(explanation: Explanation) -> Iterator[RenderableType]:
         yield _item(f"Since {clock(waiting.since)}; {waiting.attempts} launches tried; next try {when}.")
     for fault in explanation.spec_errors:
         yield _line("Item invalid", in_words(fault), "red")
-    # EC2's own words stay, unless the reason for waiting quotes them already.
+    # EC2's own words are shown, unless the reason for waiting already quotes them.
     if (error := explanation.last_error) and not (waiting and (error.message or error.code) in waiting.message):
         yield _line("Last error", f"{error.code}, {ago(error.at, explanation.at)} ago: {error.message}")
 
@@ -73,12 +73,8 @@ def _course(explanation: Explanation) -> Iterator[RenderableType]:
     if replacing := explanation.replacing:
         why = f": {replacing.reason}" if replacing.reason else ""
         yield _line("Replacing", f"{replacing.count}{why}", "yellow" if replacing.reason else "")
-        ahead = replacing.next_attempt_at and replacing.next_attempt_at > explanation.at
-        again = (
-            f" Next try in {ago(replacing.next_attempt_at, explanation.at)}."
-            if ahead and replacing.next_attempt_at
-            else ""
-        )
+        at = replacing.next_attempt_at
+        again = f" Next try in {ago(at, explanation.at)}." if at and at > explanation.at else ""
         yield _item(replacing.message + again)
     for drained in explanation.drains[-3:]:
         yield _line("Drained", f"{drained.instance_id}, {ago(drained.at, explanation.at)} ago: {drained.status}")
@@ -88,9 +84,8 @@ def _course(explanation: Explanation) -> Iterator[RenderableType]:
     for step in explanation.next.steps:
         yield _item(step, "cyan")
     if explanation.waiting and explanation.waiting.message in explanation.next.otherwise:
-        yield _item(
-            "Nothing before the next try." if not explanation.next.steps else "The rest waits for the next try."
-        )
+        rest = "The rest waits for the next try." if explanation.next.steps else "Nothing before the next try."
+        yield _item(rest)
     elif explanation.next.otherwise:
         yield _item(explanation.next.otherwise)
     if explanation.next.due:

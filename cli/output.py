@@ -1,4 +1,4 @@
-"""What a command prints: pictures for people, JSON for programs, faults on standard error; harmless to a terminal."""
+"""Output of the command: tables for people, JSON for programs, errors on standard error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 
 
 class Format(StrEnum):
-    """How to print what a command found."""
+    """The output format of a command."""
 
     TABLE = "table"
     JSON = "json"
@@ -24,7 +24,7 @@ err = Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=
 
 
 def print_result(found: object, rendered: RenderableType, output: Format) -> None:
-    """Print the data as JSON, or what stands for it."""
+    """Print the data as JSON, or the rendered form."""
     if output is Format.JSON:
         print(json.dumps(to_jsonable_python(found), indent=2, ensure_ascii=False))  # noqa: T201  a console would wrap or colour it
     else:
@@ -32,7 +32,7 @@ def print_result(found: object, rendered: RenderableType, output: Format) -> Non
 
 
 def draw(rendered: RenderableType, console: Console) -> None:
-    """Print a rendered: wrapped for a terminal, whole lines for a pipe, where nothing may be cut off."""
+    """Print the rendered form. A terminal wraps lines; a pipe gets whole lines."""
     console.print(rendered, soft_wrap=False, width=None if console.is_terminal else PIPE_WIDTH)
 
 
@@ -42,17 +42,17 @@ def print_error(message: str, style: str = "red") -> None:
 
 
 def plain(text: object) -> str:
-    """Text that can do nothing to a terminal: what is not to be seen is written out."""
+    """Make a text harmless to a terminal: write unprintable characters as escapes."""
     return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in str(text))
 
 
 def ago(moment: datetime, now: datetime) -> str:
-    """How long a moment is past, or ahead, in its two largest units."""
+    """Write how far a moment is from now, past or future, in its two largest units."""
     return lasting(abs(now - moment))
 
 
 def lasting(span: timedelta) -> str:
-    """A span of time in its two largest units: 2 d 3 h, 4 min 10 s."""
+    """Write a time span in its two largest units: 2 d 3 h, 4 min 10 s."""
     seconds = int(span.total_seconds())
     units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
     for place, (unit, size) in enumerate(units):
@@ -64,10 +64,10 @@ def lasting(span: timedelta) -> str:
 
 
 def clock(moment: datetime) -> str:
-    """A moment as people read it, in UTC."""
+    """Write a moment for people, in UTC."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def dollars(amount: Decimal | None) -> str:
-    """An amount in USD an hour; a dash if it is not known."""
+    """Write an amount in USD per hour, or a dash if it is unknown."""
     return "-" if amount is None else f"{amount:.4f}"

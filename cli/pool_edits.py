@@ -1,4 +1,4 @@
-"""``get``, ``edit``, ``pause``, ``resume``, ``drain``: one pool item, written only if it still is as it was read."""
+"""``edit``, ``pause``, ``resume``, ``empty``: changes to one pool item, written only if it is still as it was read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SIZES = ("target_size", "min_instances")
 
 @dataclass(frozen=True)
 class EditOutcome:
-    """What became of a pool's item. ``change`` is changed or unchanged; ``advice`` is what to know about it."""
+    """The result for a pool's item. ``change`` is changed or unchanged; ``advice`` is a hint for the user, or empty."""
 
     pool: str
     change: str
@@ -37,7 +37,7 @@ class EditOutcome:
 
 
 def edit(pools: PoolItems, pool_name: str, ask_again: Callable[[FaultyFileError], bool]) -> Change:
-    """Have the item edited until it is valid. Raises RefusedError, which names the file with what was written."""
+    """Open the item in an editor until it is valid. Raises RefusedError, which names the file with the user's text."""
     before = pools.get(pool_name)
     kept = Path(tempfile.mkdtemp(prefix="spotpools-"), f"{pool_name}.yaml")
     kept.write_text(HEAD.format(name=pool_name) + as_yaml(before.item), encoding="utf-8")
@@ -75,7 +75,7 @@ def _open(path: Path) -> None:
 
 
 def pause(pools: PoolItems, pool_name: str) -> EditOutcome:
-    """Have the pool observed and reported, and nothing changed."""
+    """Pause the pool: the control plane observes and reports it, but changes nothing."""
     return _set(pools, pool_name, {"paused": True}, "paused: it is observed and reported, but not changed")
 
 
