@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from cli.aws_errors import expected_errors, refusal_text
 from cli.deployment import Deployment
 from cli.exits import AwsFaultError
-from cli.output import ago
+from cli.output import ago, step_text
 from cli.tick_health import silent_since
 from lambdas.domain.decision.decide import decide
 from lambdas.domain.decision.due import why_due
@@ -23,7 +23,7 @@ from lambdas.domain.item.faults import SpecError
 from lambdas.domain.item.pool import Pool, warnings_of
 from lambdas.domain.item.schedule import in_force
 from lambdas.domain.model.errors import reason_of
-from lambdas.domain.model.instances import Instance, Offer
+from lambdas.domain.model.instances import Instance
 from lambdas.domain.model.plan import Drain, Launch, Plan, Resend, Step, Terminate
 from lambdas.domain.model.results import Failure
 from lambdas.domain.model.status import (
@@ -370,18 +370,12 @@ def _at_rest(snapshot: Snapshot) -> str:
 def _in_words(step: Step) -> str:
     match step:
         case Launch():
-            return f"launch {step.count} ({step.market}) from {_offered(step.offers)}, since {step.why}"
+            offers = [f"{offer.instance_type} in {offer.zone}" for offer in step.offers]
+            return step_text(f"launch {step.count} ({step.market}) from", offers, step.why, most=SHOWN_OFFERINGS)
         case Resend():
-            return f"send the launch {step.attempt.id} again, since {step.why}"
+            return step_text("repeat the launch", [step.attempt.id], step.why)
         case Terminate():
-            return f"terminate {', '.join(step.instance_ids)}: {step.why}"
+            return step_text("terminate", step.instance_ids, step.why)
         case Drain():
-            what = "announce the end of" if step.command is None else "announce the end of, and run drain_command on,"
-            return f"{what} {', '.join(one.id for one in step.instances)}: {step.why}"
-
-
-def _offered(offers: Iterable[Offer]) -> str:
-    several = list(offers)
-    named = ", ".join(f"{one.instance_type} in {one.zone}" for one in several[:SHOWN_OFFERINGS])
-    more = len(several) - SHOWN_OFFERINGS
-    return f"{named} and {more} more" if more > 0 else named
+            run = "" if step.command is None else ", and run drain_command on,"
+            return step_text(f"announce the end of{run}", [one.id for one in step.instances], step.why)

@@ -18,7 +18,7 @@ from rich.text import Text
 from cli.deployment import Deployment
 from cli.exits import RefusedError
 from cli.logs import Line, lines, raised
-from cli.output import clock, plain
+from cli.output import clock, plain, step_text
 
 RECONCILERS = ("PoolDueFunction", "SpotNoticeFunction")
 """Outputs that name the functions which decide."""
@@ -124,22 +124,17 @@ def merged(decisions: Iterable[Decision]) -> list[Decision]:
 
 
 def _in_words(step: Mapping[str, Any]) -> str:
-    why = step.get("why", "")
+    why = str(step.get("why", ""))
     match step:
         case {"launch": count, "market": market}:
-            return f"launch {count} ({market}) from {_some(step.get('offerings', []))}: {why}"
+            return step_text(f"launch {count} ({market}) from", step.get("offerings", []), why, most=SHOWN_IDS)
         case {"resend": attempt}:
-            return f"send the launch {attempt} again: {why}"
+            return step_text("repeat the launch", [attempt], why)
         case {"terminate": ids}:
-            return f"terminate {_some(ids)}: {why}"
+            return step_text("terminate", ids, why, most=SHOWN_IDS)
         case {"drain": ids}:
-            return f"announce the end of {_some(ids)}: {why}"
+            return step_text("announce the end of", ids, why, most=SHOWN_IDS)
     return json.dumps(step)
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - SHOWN_IDS
-    return ", ".join(map(str, names[:SHOWN_IDS])) + (f" and {more} more" if more > 0 else "")
 
 
 def render(history: History) -> RenderableType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -44,6 +45,13 @@ def print_error(message: str, style: str = "red") -> None:
 def plain(text: object) -> str:
     """Make a text harmless to a terminal: write unprintable characters as escapes."""
     return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in str(text))
+
+
+def step_text(action: str, names: Iterable[str], why: str, most: int | None = None) -> str:
+    """Put a step of a plan into words, such as ``terminate i-1, i-2 and 3 more: too many``."""
+    shown = list(map(str, names))
+    more = f" and {len(shown) - most} more" if most and len(shown) > most else ""
+    return f"{action} {', '.join(shown[:most])}{more}: {why}"
 
 
 def ago(moment: datetime, now: datetime) -> str:
