@@ -51,12 +51,12 @@ WHAT_TO_DO = {
     "No AWS Region is set: give --region, or export AWS_REGION, for example us-east-1.": (NoRegionError,),
     "{error} Give --region, or export AWS_REGION, for example us-east-1.": (InvalidRegionError,),
     "{error}. Set AWS_PROFILE to one of aws configure list-profiles.": (ProfileNotFound,),
-    "Your sign-in to AWS is not valid (any more): run aws sso login{profile}. The SDK says: {error}": (
+    "Your sign-in to AWS is invalid or has expired: run aws sso login{profile}. The SDK says: {error}": (
         SSOError,
         TokenRetrievalError,
     ),
-    "Your sign-in to AWS is not valid (any more): run aws login{profile}. The SDK says: {error}": (LoginError,),
-    "AWS could not be reached: {error}. Are the network and the Region right?": (ConnectionError, HTTPClientError),
+    "Your sign-in to AWS is invalid or has expired: run aws login{profile}. The SDK says: {error}": (LoginError,),
+    "AWS could not be reached: {error}. Check the network and the Region.": (ConnectionError, HTTPClientError),
     "Your AWS configuration gives no credentials: {error}. Try aws sts get-caller-identity.": (
         ConfigParseError,
         CredentialRetrievalError,
@@ -87,9 +87,7 @@ def expected_errors() -> Iterator[None]:
 
 def sdk_error_text(error: BotoCoreError) -> str:
     """Say why the SDK got no answer from AWS, and what to do. The message quotes the SDK."""
-    text = next(
-        (text for text, kinds in WHAT_TO_DO.items() if isinstance(error, kinds)), "The AWS SDK refuses: {error}"
-    )
+    text = next((text for text, kinds in WHAT_TO_DO.items() if isinstance(error, kinds)), "The AWS SDK failed: {error}")
     name = os.environ.get("AWS_DEFAULT_PROFILE") or os.environ.get("AWS_PROFILE")  # the same order as boto3
     return text.format(error=error, profile=f" --profile {name}" if name else "")
 
@@ -116,5 +114,5 @@ def refusal_text(code: str, message: str, operation: str = "") -> str:
             f"AWS says: {code}: {message}"
         )
     if code in BAD_CREDENTIALS:
-        return f"AWS does not take these credentials ({code}: {message}). Try aws sts get-caller-identity."
+        return f"AWS does not accept these credentials ({code}: {message}). Try aws sts get-caller-identity."
     return f"AWS answered {code}: {message}"

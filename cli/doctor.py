@@ -91,7 +91,7 @@ def stack(deployment: Deployment) -> Finding:
     if status in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"):
         return State.OK, f"{deployment.stack}: {status}"
     going = status.endswith("_IN_PROGRESS")
-    remedy = "Wait for it." if going else "Read the stack's events in CloudFormation, fix the cause, and deploy again."
+    remedy = "Wait until it ends." if going else "Fix the cause (see its events in CloudFormation) and deploy again."
     return State.WARN, f"{deployment.stack}: {status}", remedy
 
 
@@ -100,8 +100,8 @@ def version(deployment: Deployment) -> Finding:
     deployed = deployment.outputs.get("Version")
     if deployed == __version__:
         return State.OK, f"stack and command are {__version__}"
-    found = f"the stack is {deployed or 'older than its own version number'}, the command is {__version__}"
-    return State.WARN, found, "Deploy the stack again from where this command comes from, or use the stack's command."
+    found = f"the stack is {deployed or 'too old to have a version'}, the command is {__version__}"
+    return State.WARN, found, "Deploy the stack from this command's version, or use the command of the stack's version."
 
 
 def tables(deployment: Deployment) -> Finding:
@@ -161,10 +161,8 @@ def heartbeat(deployment: Deployment) -> Finding:
     last, now = tick_health.last_heartbeat(deployment), deployment.now()
     if last and now - last <= tick_health.LATE:
         return State.OK, "the tick runs"
-    found = [
-        f"the last was {ago(last, now)} ago" if last else "none in the last hour",
-        *tick_health.switched_off(deployment),
-    ]
+    age = f"the last heartbeat was {ago(last, now)} ago" if last else "none in the last hour"
+    found = [age, *tick_health.switched_off(deployment)]
     return State.FAIL, "; ".join(found), GUIDE[Trouble.HEARTBEAT].do
 
 
@@ -246,10 +244,10 @@ def subscribers(deployment: Deployment) -> Finding:
     remedy = f"aws sns subscribe --topic-arn {topic} --protocol email --notification-endpoint you@example.com"
     confirmed = [arn for arn in found if arn.startswith("arn:")]
     if confirmed:
-        return State.OK, f"{len(confirmed)} receive the alarms"
+        return State.OK, f"{len(confirmed)} subscribers receive the alarms"
     if found:
         return State.WARN, "no subscription of the alarm topic is confirmed", "Follow the link in the e-mail from AWS."
-    return State.WARN, "no one receives the alarms", remedy
+    return State.WARN, "the alarm topic has no subscriber", remedy
 
 
 def alarms(deployment: Deployment) -> Finding:
@@ -257,10 +255,10 @@ def alarms(deployment: Deployment) -> Finding:
     ours = set(deployment.resources("AWS::CloudWatch::Alarm").values())
     pages = deployment.client("cloudwatch").get_paginator("describe_alarms")
     found = pages.paginate(AlarmNamePrefix=f"{deployment.stack}-", StateValue="ALARM")
-    ringing = sorted({one["AlarmName"] for page in found for one in page.get("MetricAlarms", [])} & ours)
-    if not ringing:
-        return State.OK, "none rings"
-    return State.WARN, f"ringing: {', '.join(ringing)}", "Each alarm's description says what to do; see spotpools list."
+    active = sorted({one["AlarmName"] for page in found for one in page.get("MetricAlarms", [])} & ours)
+    if not active:
+        return State.OK, "no alarm is active"
+    return State.WARN, f"active: {', '.join(active)}", "Each alarm's description says what to do; see spotpools list."
 
 
 CHECKS: dict[str, Callable[[Deployment], Finding]] = {

@@ -48,13 +48,13 @@ def start(deployment: Deployment, pool_name: str, *, count: int, role_arn: str |
         return Drill(pool_name, ids, "the local market")
     if role_arn is None:
         raise RefusedError(
-            "On AWS a drill is an experiment of the Fault Injection Service and needs a role for it: --role-arn. "
+            "On AWS a drill is an experiment of the Fault Injection Service. It needs a role: pass --role-arn. "
             "The role trusts fis.amazonaws.com and allows ec2:DescribeInstances and ec2:SendSpotInstanceInterruptions."
         )
     if count > PER_ACTION * AT_ONCE:
         raise RefusedError(
             f"An experiment interrupts at most {PER_ACTION * AT_ONCE} instances at once ({AT_ONCE} actions of "
-            f"{PER_ACTION}), and {count} were asked for. Interrupt fewer at a time."
+            f"{PER_ACTION}), but {count} were requested. Interrupt fewer at a time."
         )
     return _experiment(deployment, pool_name, ids, role_arn)
 

@@ -251,11 +251,11 @@ def _wanted(intent: Intent, stock: Stock, now: datetime) -> Wanted:
     target = entry.target_size if entry else pool.target_size
     by = f"target_size {target}"
     if entry and came:
-        by += f" of the schedule's entry {entry.cron} ({entry.timezone}), in force for {ago(came, now)}"
+        by += f" from the schedule entry {entry.cron} ({entry.timezone}), in force for {ago(came, now)}"
     if stock.wanted > target:
         by = f"min_instances, above {by}"
     if intent.errors:
-        by += ", by the last valid item"
+        by += ", from the last valid item"
     return Wanted(stock.wanted, by)
 
 
@@ -276,7 +276,7 @@ def _members(snapshot: Snapshot) -> Iterator[Member]:
         if instance in stock.unseen:
             yield "EC2 does not list it yet"
         if instance in stock.stopped:
-            yield "stopped: it does no work and is terminated"
+            yield "stopped: it does no work and will be terminated"
 
     several = (*stock.members, *stock.noticed, *stock.stopped)
     for instance in sorted(several, key=lambda each: (each.launched_at, each.id)):
@@ -321,11 +321,11 @@ def _notes(observed: Observation) -> Iterator[str]:
     if observed.status is None and not observed.unreadable:
         yield "It is new: the control plane checks it within a minute."
     if observed.blind:
-        yield f"EC2 could not be checked. Showing the last recorded status: {observed.blind}"
+        yield f"EC2 could not be checked; showing the last recorded status. {observed.blind}"
     if observed.unheard:
         yield observed.unheard
     for failure in observed.snapshot.unanswered:
-        yield f"EC2 did not answer every question: {failure.code}: {failure.message}"
+        yield f"EC2 did not answer a question: {failure.code}: {failure.message}"
     if observed.status:
         yield from observed.status.answer.warnings
     if observed.intent.pool:
@@ -343,11 +343,11 @@ def _otherwise(observed: Observation, plan: Plan) -> str:
     """Say why nothing (more) is done."""
     snapshot, blocker = observed.snapshot, plan.blocker or plan.blocked_replacement
     if refusal := observed.refusal:
-        return f"EC2 does not say what it offers, so nothing is launched: {refusal.code}: {refusal.message}"
+        return f"EC2 did not list its offerings, so nothing is launched: {refusal.code}: {refusal.message}"
     if blocker:
         ahead = blocker.until > snapshot.now
         when = f"in {ago(blocker.until, snapshot.now)}" if ahead else "at once"
-        return f"{blocker.reason}: {blocker.message} It is tried again {when}."
+        return f"{blocker.reason}: {blocker.message} The next try is {when}."
     return "" if plan.steps else _at_rest(snapshot)
 
 

@@ -26,7 +26,7 @@ def _parts(explanation: Explanation) -> Iterator[RenderableType]:
     yield _line("Wanted", f"{explanation.wanted.count}, by {explanation.wanted.by}")
     there = f"{explanation.running} running ({explanation.ready} ready), {explanation.starting} starting"
     there += f", {explanation.noticed} under notice"
-    yield _line("There", f"{there}, {explanation.on_demand} of them on demand" if explanation.on_demand else there)
+    yield _line("Instances", f"{there}, {explanation.on_demand} of them on demand" if explanation.on_demand else there)
     if explanation.paused:
         yield _line("Paused", "it is observed and reported, but not changed", "yellow")
     if explanation.draining_since:
@@ -34,7 +34,7 @@ def _parts(explanation: Explanation) -> Iterator[RenderableType]:
         yield _line("Draining", f"since {clock(explanation.draining_since)}{end}", "yellow")
     if explanation.tick_silent_since:
         silence = ago(explanation.tick_silent_since, explanation.at)
-        yield _line("Tick", f"stopped for {silence}: it acts only on edits and notices", "red")
+        yield _line("Tick", f"stopped for {silence}: only edits and notices are handled", "red")
     yield from _troubles(explanation)
     if explanation.instances:
         yield _head("What runs where")
@@ -89,7 +89,7 @@ def _course(explanation: Explanation) -> Iterator[RenderableType]:
     elif explanation.next.otherwise:
         yield _item(explanation.next.otherwise)
     if explanation.next.due:
-        yield _item(f"It comes {_next_look(explanation)}: {explanation.next.due}.")
+        yield _item(f"It runs {_next_look(explanation)}: {explanation.next.due}.")
 
 
 def _instances(explanation: Explanation) -> Table:

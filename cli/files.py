@@ -124,7 +124,9 @@ def read_entries(text: str) -> list[Entry]:
     if isinstance(content, Mapping) and (found := find_pools(content)):
         return _told_apart(_from_determined(found, node))
     if isinstance(content, Mapping) and "pool_name" not in content and (of_master := MASTERS_OWN & content.keys()):
-        raise FileFaultError(f"{min(of_master)} is a Determined master configuration without resource_pools")
+        raise FileFaultError(
+            f"{min(of_master)} belongs to a Determined master configuration; resource_pools is missing"
+        )
     if isinstance(content, Mapping) and "pools" in content:
         content, node = _alone(content), _below(node, "pools")
     if isinstance(content, Mapping):
@@ -218,7 +220,7 @@ def _alone(content: Mapping[str, Any]) -> object:
 
 def _own(item: Mapping[Any, Any], node: yaml.Node | None) -> Entry:
     odd = [str(name)[:80] for name in item if not isinstance(name, str)]
-    broken = f"{odd[0]} is not an attribute name: names are texts; put it in quotes" if odd else ""
+    broken = f"{odd[0]} is not an attribute name: names must be texts; put it in quotes" if odd else ""
     return Entry({str(name): value for name, value in item.items()}, broken=broken, node=node)
 
 
@@ -275,7 +277,7 @@ def _extent(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, in
     below = [_extent(part, known) for part in parts]
     size, depth = 1 + sum(size for size, _ in below), 1 + max((depth for _, depth in below), default=0)
     if size > MOST_VALUES or depth > DEEPEST:
-        raise yaml.MarkedYAMLError(problem="too many or too deep values, aliases counted", problem_mark=node.start_mark)
+        raise yaml.MarkedYAMLError(problem="too many values or levels, aliases included", problem_mark=node.start_mark)
     known[id(node)] = size, depth
     return size, depth
 

@@ -42,4 +42,4 @@ def _unknown(attribute: str, given: Iterable[str], shape: str) -> Iterator[str]:
         if known and not any(fnmatchcase(one, name) for one in known):
             nearest = difflib.get_close_matches(name, known, n=1)
             hint = f" Did you mean {nearest[0]}?" if nearest else ""
-            yield f"{attribute}: this version of the AWS SDK knows no {KINDS[shape]} {name}.{hint}"
+            yield f"{attribute}: this version of the AWS SDK does not know the {KINDS[shape]} {name}.{hint}"

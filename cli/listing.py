@@ -132,11 +132,11 @@ def look(deployment: Deployment, known: Prices | None = None) -> ListingData:
 def _prices(calls: _Calls, offerings: Offerings, pools: Iterable[Pool], instances: Iterable[Instance]) -> Prices:
     spot_types, others = _types_to_price(pools, instances)
     spot = calls.optional("No spot prices are shown", lambda: offerings.spot_prices(spot_types) if spot_types else {})
-    found = calls.optional("On-demand prices are not known", lambda: offerings.list_prices(others)).result()
+    found = calls.optional("On-demand prices are unknown", lambda: offerings.list_prices(others)).result()
     listed = found or {}
     for name in others if found is not None else ():
         if name not in listed:
-            calls.notes.append(f"The on-demand price of {name} is not known: the price list does not have it")
+            calls.notes.append(f"The on-demand price of {name} is unknown: the price list does not have it")
     return Prices(spot.result() or {}, listed)
 
 
@@ -253,7 +253,7 @@ def render(listed: Listing, now: datetime, most: int | None = None) -> Renderabl
     if len(chosen) < len(listed.pools):
         below += f", {len(listed.pools) - len(chosen)} of them not shown"
     if any(row.reason or row.spec_errors or row.fault or row.warnings for row in listed.pools):
-        below += ". All about one pool: spotpools explain POOL"
+        below += ". Details of a pool: spotpools explain POOL"
     notes = [Text(plain(note), style="yellow") for note in listed.notes]
     return Group(table, Text(below, style="dim"), *notes)
 

@@ -1,4 +1,4 @@
-"""Declares the commands; what they do stands in the module of each subject."""
+"""The commands of ``spotpools`` with their options. The other modules do the work."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXITS = "Exit status:\n\n" + "\n\n".join(f"{int(status)}: {meaning}" for status,
 
 
 class Commands(TyperGroup):
-    """Ends every command that meets an expected fault with one message and its exit status."""
+    """Ends a command that raises an expected error with one message and its exit status."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # click's own context, under typer's name
         """Run the command."""
@@ -51,13 +51,13 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    help="Pools of EC2 instances, kept at size.",
+    help="Keeps pools of EC2 instances at the size you want.",
     epilog=EXITS,
 )
 
 
 def _pool_names(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names for the shell to complete; none if they cannot be had."""
+    """Return pool names for shell completion, or none if they cannot be read."""
     try:
         with expected_errors():
             names = Deployment(ctx.params.get("stack"), ctx.params.get("region")).pools.names()
@@ -68,17 +68,19 @@ def _pool_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
 File = Annotated[
     str,
-    typer.Argument(metavar="FILE", help="YAML or JSON: pool items, or a Determined resource_pools list; - is stdin."),
+    typer.Argument(
+        metavar="FILE", help="YAML or JSON: pool items, or a Determined resource_pools list; - reads stdin."
+    ),
 ]
 PoolName = Annotated[str, typer.Argument(metavar="POOL", help="The pool's name.", autocompletion=_pool_names)]
-Stack = Annotated[str | None, typer.Option(help="The stack's name, if it is not SPOTPOOLS_STACK or spotpools.")]
+Stack = Annotated[str | None, typer.Option(help="The stack's name. Default: SPOTPOOLS_STACK, then spotpools.")]
 Region = Annotated[
-    str | None, typer.Option(help="The stack's Region, if it is not AWS_REGION, AWS_DEFAULT_REGION or the profile's.")
+    str | None, typer.Option(help="The stack's Region. Default: AWS_REGION, AWS_DEFAULT_REGION, then the profile's.")
 ]
 Output = Annotated[Format, typer.Option("--output", "-o", help="A table for people, or JSON for programs.")]
 
 
-def _show_version(wanted: bool) -> None:  # noqa: FBT001  typer calls it so
+def _show_version(wanted: bool) -> None:  # noqa: FBT001  typer passes it by position
     if wanted:
         out.print(__version__)
         raise typer.Exit
@@ -91,12 +93,12 @@ def spotpools(
         bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Pools of EC2 instances, kept at size."""
+    """Keeps pools of EC2 instances at the size you want."""
 
 
 @app.command()
 def validate(file: File, output: Output = Format.TABLE) -> None:
-    """Check the pools of a file, without AWS; every fault of every pool is told with its line."""
+    """Check the pools of a file without AWS. Every fault of every pool is reported with its line."""
     try:
         entries = changes.read(file)
     except FaultyFileError as faulty:
@@ -119,10 +121,10 @@ def apply(
     region: Region = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Write the pools of a file to the Pools table, and show what changes: all are valid, or none is written.
+    """Write the pools of a file to the Pools table, and show what changes. If one pool is invalid, none is written.
 
-    Pools that are already as the file says are left alone, so an apply that was stopped goes on where it was. A pool
-    that somebody else changes meanwhile is left as it is. Pools that the file does not name stay.
+    Pools that already match the file are left alone, so you can run a stopped apply again. If someone else changes a
+    pool at the same time, apply stops and does not overwrite it. Pools that the file does not name stay.
     """
     entries = changes.read(file)
     pools = Deployment(stack, region).pools
@@ -134,14 +136,14 @@ def apply(
 
 @app.command()
 def get(pool: PoolName, stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
-    """Show a pool's item as YAML, which apply takes."""
+    """Show a pool's item as YAML. apply accepts the output."""
     item = Deployment(stack, region).pools.get(pool).item
     print_result(as_plain(ordered(item)), Text(as_yaml(item).rstrip()), output)
 
 
 @app.command()
 def edit(pool: PoolName, stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
-    """Open a pool's item in $VISUAL or $EDITOR; write it when it is valid and nobody else has changed it meanwhile."""
+    """Open a pool's item in $VISUAL or $EDITOR. It is written if it is valid and no one else changed it meanwhile."""
 
     def ask_again(faulty: FaultyFileError) -> bool:
         _print_faults(faulty)
@@ -157,7 +159,7 @@ def edit(pool: PoolName, stack: Stack = None, region: Region = None, output: Out
 
 @app.command(name="list")
 def list_pools(stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
-    """Show every pool: wanted, running, ready, waiting and why, the lowest spot price against the cap, USD an hour."""
+    """Show all pools: wanted, running, ready, waiting, lowest spot price and cap, USD per hour, and what is wrong."""
     data = listing.look(Deployment(stack, region))
     listed = listing.listing_of(data)
     print_result(listed, listing.render(listed, data.now), output)
@@ -171,7 +173,7 @@ def watch_pools(
     region: Region = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Show the list, live, until Ctrl-C; as JSON, one line a look."""
+    """Show the list live until Ctrl-C. As JSON, print one line per update."""
     live_listing.watch(
         live_listing.frames(Deployment(stack, region), every=every, times=times), out, output, typer.echo
     )
@@ -179,9 +181,9 @@ def watch_pools(
 
 @app.command(name="explain")
 def explain_pool(pool: PoolName, stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
-    """Tell a pool's story: what is wanted, what runs where, why the rest waits, what comes next, what you can do.
+    """Explain a pool: what is wanted, what runs where, why the rest waits, what comes next, what you can do.
 
-    It looks at EC2 with your own credentials and changes nothing.
+    It reads EC2 with your own credentials and changes nothing.
     """
     explained = explanation.explain(explanation.look(Deployment(stack, region), pool))
     print_result(explained, explanation_page.render(explained), output)
@@ -197,7 +199,7 @@ def history_of(
     region: Region = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Show what was decided for a pool and why, from the functions' logs; decisions alike in a row as one."""
+    """Show what was decided for a pool and why, from the functions' logs. Equal decisions in a row are merged."""
     back = history.span(since)
     found = history.look(Deployment(stack, region), pool, since=datetime.now(UTC) - back, most=most)
     print_result(found, history.render(found), output)
@@ -205,13 +207,13 @@ def history_of(
 
 @app.command()
 def pause(pool: PoolName, stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
-    """Observe and report a pool, and change nothing, until resume."""
+    """Stop changing a pool until resume. It is still observed and reported."""
     _print_outcome(pool_edits.pause(Deployment(stack, region).pools, pool), output)
 
 
 @app.command()
 def resume(pool: PoolName, stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
-    """End a pause: the pool is brought to its size again."""
+    """End a pause: the pool returns to its size."""
     _print_outcome(pool_edits.resume(Deployment(stack, region).pools, pool), output)
 
 
@@ -224,8 +226,8 @@ def drain(pool: PoolName, stack: Stack = None, region: Region = None, output: Ou
 def _print_outcome(changed: pool_edits.EditOutcome, output: Format) -> None:
     if changed.advice:
         print_error(changed.advice, style="yellow")
-    note = "" if changed.change == changes.CHANGED else " (already so)"
-    print_result(changed, Text(plain(f"{changed.pool} is {changed.message}{note}.")), output)
+    already = "" if changed.change == changes.CHANGED else "already "
+    print_result(changed, Text(plain(f"{changed.pool} is {already}{changed.message}.")), output)
 
 
 @app.command(name="drill")
@@ -237,7 +239,7 @@ def drill_pool(
         str | None,
         typer.Option(
             envvar="SPOTPOOLS_DRILL_ROLE_ARN",
-            help="On AWS: the role of the experiment; it trusts fis.amazonaws.com and allows ec2:DescribeInstances and "
+            help="On AWS: the role of the experiment. It trusts fis.amazonaws.com and allows ec2:DescribeInstances and "
             "ec2:SendSpotInstanceInterruptions.",
         ),
     ] = None,
@@ -245,10 +247,10 @@ def drill_pool(
     region: Region = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Interrupt instances of a pool as EC2 would, to see that they are replaced and that the workload stands it.
+    """Interrupt instances of a pool as EC2 does, to test that they are replaced and that the workload survives.
 
-    On AWS it is an experiment of the Fault Injection Service, which is billed by the minute and action; on the local
-    cloud the market does it. The instances get their notice at once and go two minutes later.
+    On AWS a drill is an experiment of the Fault Injection Service, billed per minute and action. On the local cloud
+    the market interrupts. The instances get their notice at once and are terminated two minutes later.
     """
     started = drill.start(Deployment(stack, region), pool, count=count, role_arn=role_arn)
     experiment = f" (experiment {started.experiment})" if started.experiment else ""
@@ -261,7 +263,7 @@ def drill_pool(
 
 @app.command(name="doctor")
 def examine(stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
-    """Check that a deployment can do its work; each finding with its remedy. The exit status is 1 if a check fails."""
+    """Check a deployment. Each finding has its remedy. The exit status is 1 if a check fails."""
     checks = doctor.examine(Deployment(stack, region))
     print_result({"checks": checks}, doctor.render(checks), output)
     if any(one.state is doctor.State.FAIL for one in checks):

@@ -59,7 +59,7 @@ def edit(pools: PoolItems, pool_name: str, ask_again: Callable[[FaultyFileError]
 def _edited(kept: Path, pool_name: str, before: Stored) -> Change:
     entries = read(str(kept))
     if [entry.name for entry in entries] != [pool_name] or entries[0].imported:
-        raise RefusedError(f"{kept}: it must stay the pool {pool_name}; spotpools apply creates others.")
+        raise RefusedError(f"{kept}: edit only the pool {pool_name}; spotpools apply creates other pools.")
     (change,) = plan(str(kept), entries, {pool_name: before})
     return change
 
@@ -90,7 +90,7 @@ def drain(pools: PoolItems, pool_name: str) -> EditOutcome:
     pool = parse_pool(before.item)
     if not isinstance(pool, Pool):
         raise RefusedError(
-            f"The item of {pool_name} is invalid, so the pool would keep its last valid one. "
+            f"The item of {pool_name} is invalid, so the pool would keep its last valid item. "
             f"Correct it first: spotpools edit {pool_name}"
         )
     back = [one for one in pool.schedule if one.target_size or one.min_instances]

@@ -165,7 +165,7 @@ def test_a_name_that_nobody_knows_is_warned_of_with_the_nearest_and_the_file_sta
     name = file(MISSPELT)
     told = site.told("validate", name)
     assert told["valid"]
-    sdk = "this version of the AWS SDK knows no"
+    sdk = "this version of the AWS SDK does not know the"
     assert [(one["line"], one["pool"], one["message"]) for one in told["remarks"]] == [
         (2, "a", f"warning: instance_types: {sdk} instance type g5.xlagre. Did you mean g5.xlarge?"),
         (6, "b", f"warning: instance_types: {sdk} instance type m5.lagre. Did you mean m5.large?"),

@@ -81,7 +81,7 @@ def test_another_stacks_alarm_is_not_this_ones(local: Site) -> None:
     cloudwatch.set_alarm_state(AlarmName=neighbours, StateValue="ALARM", StateReason="a test")
     assert checks(local, fails=False)["alarms"]["state"] == "ok"
     cloudwatch.set_alarm_state(AlarmName=ours["AlarmName"], StateValue="ALARM", StateReason="a test")
-    assert checks(local, fails=False)["alarms"]["found"] == f"ringing: {stack}-pool-below-target"
+    assert checks(local, fails=False)["alarms"]["found"] == f"active: {stack}-pool-below-target"
 
 
 def test_dead_letters_fail_and_an_error_is_quoted(local: Site) -> None:

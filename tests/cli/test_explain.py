@@ -118,7 +118,7 @@ def test_the_schedules_entry_is_named() -> None:
     entry = {"cron": "0 0 * * *", "timezone": "UTC", "target_size": 2}
     found = told(world(schedule=[entry]))
     assert found.wanted.count == 2
-    assert found.wanted.by.startswith("target_size 2 of the schedule's entry 0 0 * * * (UTC), in force for ")
+    assert found.wanted.by.startswith("target_size 2 from the schedule entry 0 0 * * * (UTC), in force for ")
 
 
 def test_instances_under_notice_and_of_an_older_description_are_told_apart() -> None:
@@ -137,7 +137,7 @@ def test_an_invalid_item_is_told_field_by_field() -> None:
     made = world()
     made.edit(target_size=3, spot_max_price="cheap")
     text = page(told(made))
-    assert "by target_size 3, by the last valid item" in text
+    assert "by target_size 3, from the last valid item" in text
     assert "Item invalid spot_max_price = cheap: must be a decimal number" in text
     assert GUIDE[Trouble.ITEM_INVALID].do in text
 
@@ -201,11 +201,11 @@ def test_a_tick_that_has_stopped_is_told_with_the_guides_advice(site: Site, monk
     assert site.told("explain", "a")["tick_silent_since"] is not None
     page = site.run("explain", "a").stdout
     assert "stopped for 4 min" in page
-    assert "It comes when the tick runs again: its instances changed." in page
+    assert "It runs when the tick runs again: its instances changed." in page
     assert GUIDE[Trouble.HEARTBEAT].do in page
     datum = {"MetricName": "Heartbeat", "Value": 1, "Timestamp": at - timedelta(minutes=2)}
     site.client("cloudwatch").put_metric_data(Namespace=namespace(site.settings.stack), MetricData=[datum])
-    assert "It comes with the next tick, within a minute" in site.run("explain", "a").stdout
+    assert "It runs with the next tick, within a minute" in site.run("explain", "a").stdout
 
 
 def test_if_the_heartbeat_may_not_be_seen_the_rest_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
