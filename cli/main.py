@@ -22,8 +22,16 @@ from lambdas import __version__
 EXITS = "Exit status:\n\n" + "\n\n".join(f"{int(status)}: {meaning}" for status, meaning in MEANING.items())
 
 
+ALIASES = {"drain": "empty"}
+"""Earlier names of commands, which still work."""
+
+
 class Commands(TyperGroup):
     """Ends a command that raises an expected error with one message and its exit status."""
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]  # as below
+        """Find a command by its name or its alias."""
+        return super().get_command(ctx, ALIASES.get(cmd_name, cmd_name))
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # click's own context, under typer's name
         """Run the command."""
@@ -218,9 +226,12 @@ def resume(pool: PoolName, stack: Stack = None, region: Region = None, output: O
 
 
 @app.command()
-def drain(pool: PoolName, stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
-    """Set a pool's sizes to zero and keep its item; refused if a schedule would bring instances back."""
-    _print_outcome(pool_edits.drain(Deployment(stack, region).pools, pool), output)
+def empty(pool: PoolName, stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
+    """Set a pool's sizes to zero and keep its item. Refused if a schedule would bring instances back.
+
+    Its earlier name drain still works.
+    """
+    _print_outcome(pool_edits.empty(Deployment(stack, region).pools, pool), output)
 
 
 def _print_outcome(changed: pool_edits.EditOutcome, output: Format) -> None:

@@ -84,7 +84,7 @@ def resume(pools: PoolItems, pool_name: str) -> EditOutcome:
     return _set(pools, pool_name, {"paused": None}, "resumed: it returns to its size")
 
 
-def drain(pools: PoolItems, pool_name: str) -> EditOutcome:
+def empty(pools: PoolItems, pool_name: str) -> EditOutcome:
     """Set the sizes to zero and keep the item. Raises RefusedError if a schedule would bring instances back."""
     before = pools.get(pool_name)
     pool = parse_pool(before.item)
@@ -97,12 +97,12 @@ def drain(pools: PoolItems, pool_name: str) -> EditOutcome:
     if back:
         entry = f"{back[0].cron} ({back[0].timezone}): target_size {back[0].target_size}"
         raise RefusedError(
-            f"The schedule of {pool_name} would bring instances back ({entry}), so draining would not last. "
-            f"Remove the schedule (spotpools edit {pool_name}), or hold the pool as it is: spotpools pause {pool_name}"
+            f"The schedule of {pool_name} would bring instances back ({entry}), so the pool would not stay empty. "
+            f"Remove the schedule (spotpools edit {pool_name}), or pause the pool: spotpools pause {pool_name}"
         )
-    advice = f"It is paused, so nothing is terminated before: spotpools resume {pool_name}" if pool.paused else ""
+    advice = f"The pool is paused. To have instances terminated: spotpools resume {pool_name}" if pool.paused else ""
     changed = _write(pools, before, {"target_size": 0, "min_instances": 0 if "min_instances" in before.item else None})
-    message = "drained: its instances are terminated except protected ones; the item stays"
+    message = "emptied: its instances are terminated, except protected ones; its item stays"
     return EditOutcome(pool_name, changed, message, advice)
 
 

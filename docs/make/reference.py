@@ -62,7 +62,7 @@ RIGHTS = {
     "validate": (),
     "apply": ("dynamodb:Scan", "dynamodb:PutItem"),
     "get": ("dynamodb:GetItem",),
-    "edit, pause, resume, drain": ("dynamodb:GetItem", "dynamodb:PutItem"),
+    "edit, pause, resume, empty": ("dynamodb:GetItem", "dynamodb:PutItem"),
     "list, watch": (
         "dynamodb:Scan",
         "ec2:DescribeInstances",
@@ -125,7 +125,7 @@ FIELDS: dict[str, tuple[type | str, dict[str, type]]] = {
     "list, watch": (Listing, {"pools": Row}),
     "explain": (Explanation, {"wanted": Wanted, "instances": Member, "advice": NamedAdvice, "next": NextReconcile}),
     "history": (History, {"decisions": Decision}),
-    "pause, resume, drain": (EditOutcome, {}),
+    "pause, resume, empty": (EditOutcome, {}),
     "drill": (Drill, {}),
     "doctor": ("checks", {"checks": Check}),
 }

@@ -1,4 +1,4 @@
-"""``get``, ``edit``, ``pause``, ``resume``, ``drain``, ``drill``: one pool, by name."""
+"""``get``, ``edit``, ``pause``, ``resume``, ``empty``, ``drill``: commands for one pool by name."""
 
 from __future__ import annotations
 
@@ -39,17 +39,18 @@ def test_pause_and_resume_change_that_alone(site: Site) -> None:
     assert site.item("a") == before
 
 
-def test_drain_sets_the_sizes_to_zero_and_keeps_the_item(site: Site) -> None:
+@pytest.mark.parametrize("name", ["empty", "drain"])
+def test_empty_sets_the_sizes_to_zero_and_keeps_the_item(site: Site, name: str) -> None:
     site.put("a", target_size=2, min_instances=1)
-    assert site.told("drain", "a")["change"] == "changed"
+    assert site.told(name, "a")["change"] == "changed"
     item = site.item("a")
     assert item is not None
     assert (item["target_size"], item["min_instances"], item["instance_types"]) == (0, 0, ["g5.xlarge"])
 
 
-def test_drain_is_refused_if_a_schedule_would_bring_instances_back(site: Site) -> None:
+def test_empty_is_refused_if_a_schedule_would_bring_instances_back(site: Site) -> None:
     site.put("a", target_size=2, schedule=[ENTRY])
-    result = site.run("drain", "a")
+    result = site.run("empty", "a")
     assert result.exit_code == 1
     assert "0 8 * * * (UTC): target_size 3" in result.stderr
     assert "spotpools pause a" in result.stderr
@@ -58,7 +59,7 @@ def test_drain_is_refused_if_a_schedule_would_bring_instances_back(site: Site) -
     assert item["target_size"] == 2
 
 
-@pytest.mark.parametrize("command", ["get", "edit", "pause", "resume", "drain", "drill", "explain", "history"])
+@pytest.mark.parametrize("command", ["get", "edit", "pause", "resume", "empty", "drain", "drill", "explain", "history"])
 def test_a_pool_that_is_not_there_ends_every_command_alike(site: Site, command: str) -> None:
     site.put("training", target_size=0)
     result = site.run(command, "traning")
