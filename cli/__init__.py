@@ -1,1 +1,1 @@
-"""The ``spotpools`` command: parses and prints; rules and errors come from the control plane's own model."""
+"""The ``spotpools`` command. It parses and prints; the rules come from the model of the control plane."""

@@ -1,7 +1,7 @@
-"""One deployment of the stack as the command sees it: its names, and adapters under the caller's own credentials.
+"""One deployment of the stack: its names, and adapters that use the caller's own credentials.
 
-Names come from SPOTPOOLS_* variables, such as those of the local cloud, else from the stack's outputs; each is asked
-for when it is first needed.
+Names come from SPOTPOOLS_* variables (the local cloud sets them), otherwise from the stack's outputs. Each is read when
+it is first needed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from cli.exits import AwsFaultError
-from cli.tables import PoolItems
+from cli.pool_items import PoolItems
 from lambdas.aws.clients import EC2, STORE, client, price_list_region
 from lambdas.aws.drainer import EventsAndCommands
 from lambdas.aws.ec2_fleet import Ec2Fleet
@@ -25,38 +25,38 @@ FUNCTIONS = ("TickFunction", "PoolEditFunction", "PoolDueFunction", "SpotNoticeF
 
 
 class Deployment:
-    """A stack by name and Region; without a name, that of the environment, else the default one.
+    """A stack in a Region. The name defaults to SPOTPOOLS_STACK, then to ``spotpools``.
 
-    Without a Region it is AWS_REGION, as for the AWS CLI and the CDK, then what boto3 finds by itself:
-    AWS_DEFAULT_REGION, and the profile's.
+    The Region defaults to AWS_REGION, as for the AWS CLI and the CDK, then to what boto3 finds: AWS_DEFAULT_REGION,
+    then the Region of the profile.
     """
 
     def __init__(self, stack: str | None = None, region: str | None = None) -> None:
         self.stack = stack or os.environ.get("SPOTPOOLS_STACK", DEFAULT_STACK)
-        # The environment's tables are those of its own stack, in its own Region.
+        # The tables that the environment names belong to its own stack and Region.
         self._elsewhere = stack is not None or region is not None
         self._region = region or os.environ.get("AWS_REGION") or None
         self._clients: dict[str, Any] = {}
 
     def client(self, service: str) -> Any:
-        """The client of a service; one for all threads."""
+        """Return the client of a service. All threads share it."""
         if service not in self._clients:
             region = price_list_region(self.region) if service == "pricing" else self._region
             self._clients[service] = client(service, EC2 if service == "ec2" else STORE, region)
         return self._clients[service]
 
     def now(self) -> datetime:
-        """The time, in UTC."""
+        """Return the time, in UTC."""
         return datetime.now(UTC)
 
     @property
     def market_url(self) -> str | None:
-        """The market of the local cloud; None on AWS."""
+        """The URL of the local cloud's market; None on AWS."""
         return os.environ.get("SPOTPOOLS_MARKET_URL")
 
     @property
     def region(self) -> str:
-        """The Region that it is looked for in."""
+        """The Region of the stack."""
         return str(self.client("dynamodb").meta.region_name)
 
     @cached_property
@@ -71,7 +71,7 @@ class Deployment:
         return {one["OutputKey"]: one["OutputValue"] for one in self.description.get("Outputs", [])}
 
     def output(self, name: str) -> str:
-        """One output. Raises AwsFaultError for a stack that has none of this name."""
+        """Return one output. Raises AwsFaultError if the stack has no such output."""
         if name not in self.outputs:
             raise AwsFaultError(
                 f"Stack {self.stack} is not a Spot Pools stack of this version: it has no output {name}. "
@@ -81,7 +81,7 @@ class Deployment:
 
     @cached_property
     def pools(self) -> PoolItems:
-        """The users' items."""
+        """The Pools table."""
         return PoolItems(self.client("dynamodb"), self._table("SPOTPOOLS_POOLS_TABLE", "PoolsTable"))
 
     @cached_property
@@ -97,27 +97,27 @@ class Deployment:
 
     @cached_property
     def settings(self) -> Settings:
-        """What the functions were told at the deployment."""
+        """The settings that the deployment gave to the functions."""
         return Settings.load(self.reconciler["Environment"]["Variables"])
 
     def resources(self, kind: str) -> dict[str, str]:
-        """The names of the stack's resources of a CloudFormation type, by their logical ids."""
+        """Return the physical ids of the stack's resources of a CloudFormation type, by logical id."""
         found = self.client("cloudformation").describe_stack_resources(StackName=self.stack)["StackResources"]
         return {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in found if one["ResourceType"] == kind}
 
     def function(self, output: str) -> dict[str, Any]:
-        """A function's configuration, by the name of its output."""
+        """Return the configuration of the function that an output names."""
         name = self.output(output)
         return dict(self.client("lambda").get_function_configuration(FunctionName=name))
 
     def log_group(self, output: str) -> str:
-        """Where a function writes its log."""
+        """Return the name of a function's log group."""
         configuration = self.function(output)
         default = f"/aws/lambda/{configuration['FunctionName']}"
         return str(configuration.get("LoggingConfig", {}).get("LogGroup", default))
 
     def offerings(self, default_subnets: tuple[str, ...] = ()) -> Offerings:
-        """What EC2 offers, and at what price."""
+        """Return the adapter for what EC2 offers, and for its prices."""
         return Offerings(
             self.client("ec2"),
             self.client("pricing") if price_list_region(self.region) else None,
@@ -127,7 +127,7 @@ class Deployment:
         )
 
     def fleet(self, settings: Settings | None = None) -> Ec2Fleet:
-        """EC2. Without settings it can list instances, and nothing else may be asked of it."""
+        """Return the EC2 adapter. Without settings it may only list instances."""
         return Ec2Fleet(
             self.client("ec2"),
             stack=settings.stack if settings else self.stack,
@@ -136,9 +136,9 @@ class Deployment:
         )
 
     def drainer(self) -> EventsAndCommands:
-        """The states of drain commands."""
+        """Return the adapter that reads the states of drain commands."""
         return EventsAndCommands(self.client("events"), self.client("ssm"), stack=self.stack, clock=self.now)
 
     def _table(self, variable: str, output: str) -> str:
-        told = None if self._elsewhere else os.environ.get(variable)
-        return told or self.output(output)
+        named = None if self._elsewhere else os.environ.get(variable)
+        return named or self.output(output)

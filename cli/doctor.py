@@ -1,4 +1,4 @@
-"""``doctor``: checks that a deployment can do its work, each with what was found and the remedy."""
+"""``doctor``: checks of a deployment, each with its finding and the remedy."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from botocore.exceptions import ClientError
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from cli import heartbeat as tick
+from cli import tick_health
+from cli.aws_errors import expected_errors
 from cli.deployment import FUNCTIONS, Deployment
 from cli.exits import ExpectedError
-from cli.faults import told_plainly
 from cli.logs import lines, raised
 from cli.output import ago, plain
 from lambdas import __version__
@@ -34,7 +34,7 @@ FAMILY = re.compile(r"(?P<letters>[a-z]+)(?P<generation>\d*)")
 
 
 class State(StrEnum):
-    """What a check came to. ``skip``: it has no meaning here."""
+    """The result of a check. ``skip``: the check does not apply here."""
 
     OK = "ok"
     WARN = "warn"
@@ -44,7 +44,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One check: what was found, and what to do if that is not well."""
+    """One check: what it found, and what to do if that is not ok."""
 
     name: str
     state: State
@@ -57,21 +57,21 @@ NOT_LOCAL: Finding = (State.SKIP, "the local cloud has none")
 
 
 def examine(deployment: Deployment) -> list[Check]:
-    """Every check in order. Without credentials or a stack the rest would only say so again."""
+    """Run all checks in order. Without credentials or a stack the other checks cannot run, so they are left out."""
     checks = []
     for name, check in (("credentials", credentials), ("stack", stack)):
         checks.append(_done(name, check, deployment))
         if checks[-1].state is State.FAIL:
             return checks
     for service in ("cloudwatch", "dynamodb", "iam", "lambda", "logs", "scheduler", "service-quotas", "sns", "sqs"):
-        deployment.client(service)  # made before the threads, which boto3 would trip over
+        deployment.client(service)  # before the threads start: making clients in boto3 is not thread-safe
     with ThreadPoolExecutor(len(CHECKS)) as threads:
         return checks + list(threads.map(lambda name: _done(name, CHECKS[name], deployment), CHECKS))
 
 
 def _done(name: str, check: Callable[[Deployment], Finding], deployment: Deployment) -> Check:
     try:
-        with told_plainly():
+        with expected_errors():
             return Check(name, *check(deployment))
     except ExpectedError as fault:
         severe = name in ("credentials", "stack", "tables")
@@ -79,33 +79,33 @@ def _done(name: str, check: Callable[[Deployment], Finding], deployment: Deploym
 
 
 def credentials(deployment: Deployment) -> Finding:
-    """Whether AWS knows who calls."""
+    """Check that AWS accepts the credentials."""
     caller = deployment.client("sts").get_caller_identity()
     return State.OK, f"account {caller['Account']}, {deployment.region}, as {caller['Arn']}"
 
 
 def stack(deployment: Deployment) -> Finding:
-    """Whether the stack is there, whole, and one of ours."""
+    """Check that the stack exists, is complete, and is a Spot Pools stack."""
     status = str(deployment.description["StackStatus"])
     deployment.output("PoolsTable")
     if status in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"):
         return State.OK, f"{deployment.stack}: {status}"
     going = status.endswith("_IN_PROGRESS")
-    remedy = "Wait for it." if going else "Read the stack's events in CloudFormation, fix the cause, and deploy again."
+    remedy = "Wait until it ends." if going else "Fix the cause (see its events in CloudFormation) and deploy again."
     return State.WARN, f"{deployment.stack}: {status}", remedy
 
 
 def version(deployment: Deployment) -> Finding:
-    """Whether stack and command are of one version."""
+    """Check that stack and command have the same version."""
     deployed = deployment.outputs.get("Version")
     if deployed == __version__:
         return State.OK, f"stack and command are {__version__}"
-    found = f"the stack is {deployed or 'older than its own version number'}, the command is {__version__}"
-    return State.WARN, found, "Deploy the stack again from where this command comes from, or use the stack's command."
+    found = f"the stack is {deployed or 'too old to have a version'}, the command is {__version__}"
+    return State.WARN, found, "Deploy the stack from this command's version, or use the command of the stack's version."
 
 
 def tables(deployment: Deployment) -> Finding:
-    """Whether both tables are there and edits of pools are streamed."""
+    """Check that both tables are active and that the Pools table has a stream."""
     dynamodb = deployment.client("dynamodb")
     names = (deployment.pools.table, deployment.output("StatusTable"))
     found = [dynamodb.describe_table(TableName=name)["Table"] for name in names]
@@ -118,7 +118,7 @@ def tables(deployment: Deployment) -> Finding:
 
 
 def functions(deployment: Deployment) -> Finding:
-    """Errors of the functions within the hour, and the newest error they logged."""
+    """Check for function errors in the last hour, and quote the newest logged error."""
     now = deployment.now()
     names = {output: deployment.output(output) for output in FUNCTIONS}
     answer = deployment.client("cloudwatch").get_metric_data(
@@ -152,21 +152,22 @@ def _last_error(deployment: Deployment, outputs: Iterable[str], since: datetime)
     if not found:
         return ""
     _, newest = max(found, key=itemgetter(0))
-    told = (str(newest.get("message")), raised(newest))
-    return f": {': '.join(part for part in told if part)[:300]}"
+    parts = (str(newest.get("message")), raised(newest))
+    return f": {': '.join(part for part in parts if part)[:300]}"
 
 
 def heartbeat(deployment: Deployment) -> Finding:
-    """How old the tick's last sign of life is, and what is switched off if it is too old."""
-    last, now = tick.last_beat(deployment), deployment.now()
-    if last and now - last <= tick.LATE:
+    """Check the age of the tick's last heartbeat. If it is too old, name what is switched off."""
+    last, now = tick_health.last_heartbeat(deployment), deployment.now()
+    if last and now - last <= tick_health.LATE:
         return State.OK, "the tick runs"
-    found = [f"the last was {ago(last, now)} ago" if last else "none in the last hour", *tick.switched_off(deployment)]
+    age = f"the last heartbeat was {ago(last, now)} ago" if last else "none in the last hour"
+    found = [age, *tick_health.switched_off(deployment)]
     return State.FAIL, "; ".join(found), GUIDE[Trouble.HEARTBEAT].do
 
 
 def dead_letters(deployment: Deployment) -> Finding:
-    """Whether anything failed for good."""
+    """Check that the dead-letter queues are empty."""
     found = deployment.resources("AWS::SQS::Queue")
     queues = {name: url for name, url in found.items() if "Dead" in name}
     depths = {name: _depth(deployment.client("sqs"), url) for name, url in queues.items()}
@@ -182,7 +183,7 @@ def _depth(sqs: Any, url: str) -> int:
 
 
 def service_role(deployment: Deployment) -> Finding:
-    """Whether the account has EC2 Spot's own role."""
+    """Check that the account has the service-linked role of EC2 Spot."""
     if deployment.market_url:
         return NOT_LOCAL
     try:
@@ -195,36 +196,36 @@ def service_role(deployment: Deployment) -> Finding:
 
 
 def quotas(deployment: Deployment) -> Finding:
-    """The spot vCPU quotas of the families that the pools use."""
+    """Check the spot vCPU quotas of the instance families that the pools use."""
     if deployment.market_url:
         return NOT_LOCAL
     pages = deployment.client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="ec2")
     found = {
-        match["families"]: float(one["Value"])
+        match["families"]: float(quota["Value"])
         for page in pages
-        for one in page["Quotas"]
-        if (match := SPOT_QUOTA.fullmatch(one["QuotaName"]))
+        for quota in page["Quotas"]
+        if (match := SPOT_QUOTA.fullmatch(quota["QuotaName"]))
     }
-    parsed = [parse_pool(one.item) for one in deployment.pools.all().values()]
-    types = sorted({name for one in parsed if isinstance(one, Pool) and one.spot for name in one.instance_types})
+    parsed = [parse_pool(stored.item) for stored in deployment.pools.all().values()]
+    types = sorted({name for pool in parsed if isinstance(pool, Pool) and pool.spot for name in pool.instance_types})
     return judged(found, types)
 
 
 def judged(found: dict[str, float], types: Iterable[str]) -> Finding:
-    """What quotas mean for instance types."""
+    """Judge whether the quotas allow the instance types."""
     by_family: dict[str, list[str]] = {}
     for name in types:
         if family := next((one for one in found if counts_for(one, name)), None):
             by_family.setdefault(family, []).append(name)
-    told = "; ".join(f"{family}: {found[family]:g} vCPUs" for family in by_family or found)
+    limits = "; ".join(f"{family}: {found[family]:g} vCPUs" for family in by_family or found)
     none = [f"{family} (for {', '.join(some[:3])})" for family, some in by_family.items() if not found[family]]
     if none:
         return State.FAIL, f"no spot vCPUs for {'; '.join(none)}", GUIDE[Trouble.QUOTA].do
-    return State.OK, told or "no spot quota is listed"
+    return State.OK, limits or "no spot quota is listed"
 
 
 def counts_for(families: str, instance_type: str) -> bool:
-    """Whether a type counts against the quota of these families, such as "G and VT" or "Standard (A, C, D)"."""
+    """Return whether a type counts against a quota with a name such as "G and VT" or "Standard (A, C, D)"."""
     listed = families.partition("(")[2] or families
     tokens = {token.lower() for token in re.findall(r"[A-Za-z]+\d*", listed)} - {"and"}
     match = FAMILY.match(instance_type)
@@ -236,28 +237,28 @@ def counts_for(families: str, instance_type: str) -> bool:
 
 
 def subscribers(deployment: Deployment) -> Finding:
-    """Whether anybody hears the alarms."""
+    """Check that the alarm topic has a confirmed subscription."""
     topic = deployment.output("AlarmTopic")
     pages = deployment.client("sns").get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
     found = [one["SubscriptionArn"] for page in pages for one in page["Subscriptions"]]
     remedy = f"aws sns subscribe --topic-arn {topic} --protocol email --notification-endpoint you@example.com"
     confirmed = [arn for arn in found if arn.startswith("arn:")]
     if confirmed:
-        return State.OK, f"{len(confirmed)} receive the alarms"
+        return State.OK, f"{len(confirmed)} subscribers receive the alarms"
     if found:
         return State.WARN, "no subscription of the alarm topic is confirmed", "Follow the link in the e-mail from AWS."
-    return State.WARN, "no one receives the alarms", remedy
+    return State.WARN, "the alarm topic has no subscriber", remedy
 
 
 def alarms(deployment: Deployment) -> Finding:
-    """What rings now."""
+    """Check for alarms of this stack in the state ALARM."""
     ours = set(deployment.resources("AWS::CloudWatch::Alarm").values())
     pages = deployment.client("cloudwatch").get_paginator("describe_alarms")
     found = pages.paginate(AlarmNamePrefix=f"{deployment.stack}-", StateValue="ALARM")
-    ringing = sorted({one["AlarmName"] for page in found for one in page.get("MetricAlarms", [])} & ours)
-    if not ringing:
-        return State.OK, "none rings"
-    return State.WARN, f"ringing: {', '.join(ringing)}", "Each alarm's description says what to do; see spotpools list."
+    active = sorted({one["AlarmName"] for page in found for one in page.get("MetricAlarms", [])} & ours)
+    if not active:
+        return State.OK, "no alarm is active"
+    return State.WARN, f"active: {', '.join(active)}", "Each alarm's description says what to do; see spotpools list."
 
 
 CHECKS: dict[str, Callable[[Deployment], Finding]] = {
@@ -286,12 +287,12 @@ STYLES = {State.OK: "green", State.WARN: "yellow", State.FAIL: "red", State.SKIP
 
 
 def render(checks: Iterable[Check]) -> RenderableType:
-    """The checks, one line each and its remedy below."""
+    """Render the checks, one line each, with the remedy below."""
     lines = []
-    for one in checks:
+    for check in checks:
         lines.append(
-            Text.assemble((f"{one.state:<5}", STYLES[one.state]), (f"{one.name:<20}", "bold"), plain(one.found))
+            Text.assemble((f"{check.state:<5}", STYLES[check.state]), (f"{check.name:<20}", "bold"), plain(check.found))
         )
-        if one.remedy:
-            lines.append(Text(f"{'':<25}→ {plain(one.remedy)}", style=STYLES[one.state]))
+        if check.remedy:
+            lines.append(Text(f"{'':<25}→ {plain(check.remedy)}", style=STYLES[check.state]))
     return Group(*lines)

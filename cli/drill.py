@@ -1,6 +1,6 @@
-"""``drill``: has EC2 interrupt instances of a pool, as it would by itself: notice first, the end two minutes later.
+"""``drill``: interrupts instances of a pool as EC2 does: notice first, termination two minutes later.
 
-On AWS it is an experiment of the Fault Injection Service, on the local cloud the market does it.
+On AWS a drill is an experiment of the Fault Injection Service (FIS). On the local cloud the market interrupts.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from lambdas.domain.model.instances import POOL_TAG, STACK_TAG, Instance, State
 
 ACTION = "aws:ec2:send-spot-instance-interruptions"
 PER_ACTION = 5
-"""Instances that one action of an experiment interrupts: a target lists no more."""
+"""Most instances per action of an experiment: the limit of a FIS target."""
 
 AT_ONCE = 10
-"""Actions of an experiment that run at once, by the account's quota unless it was raised."""
+"""Most parallel actions of an experiment: the default account quota."""
 
 NOTICE = "PT2M"
 
 
 @dataclass(frozen=True)
 class Drill:
-    """An interruption that was ordered; ``experiment`` is the Fault Injection Service's id."""
+    """A drill that was started. ``experiment`` is the FIS id, or None on the local cloud."""
 
     pool: str
     instances: tuple[str, ...]
@@ -40,27 +40,27 @@ class Drill:
 
 
 def start(deployment: Deployment, pool_name: str, *, count: int, role_arn: str | None) -> Drill:
-    """Interrupt ``count`` running spot instances of a pool, drawn at random."""
-    deployment.pools.get(pool_name)  # raises NoSuchPoolError before anything is asked of EC2
+    """Interrupt ``count`` running spot instances of a pool, chosen at random."""
+    deployment.pools.get(pool_name)  # raises NoSuchPoolError before the first call to EC2
     ids = drawn(deployment.fleet().instances(pool_name), count, pool_name)
     if deployment.market_url:
         _tell_market(deployment.market_url, ids)
         return Drill(pool_name, ids, "the local market")
     if role_arn is None:
         raise RefusedError(
-            "On AWS a drill is an experiment of the Fault Injection Service and needs a role for it: --role-arn. "
+            "On AWS a drill is an experiment of the Fault Injection Service. It needs a role: pass --role-arn. "
             "The role trusts fis.amazonaws.com and allows ec2:DescribeInstances and ec2:SendSpotInstanceInterruptions."
         )
     if count > PER_ACTION * AT_ONCE:
         raise RefusedError(
             f"An experiment interrupts at most {PER_ACTION * AT_ONCE} instances at once ({AT_ONCE} actions of "
-            f"{PER_ACTION}), and {count} were asked for. Interrupt fewer at a time."
+            f"{PER_ACTION}), but {count} were requested. Interrupt fewer at a time."
         )
     return _experiment(deployment, pool_name, ids, role_arn)
 
 
 def drawn(instances: Iterable[Instance], count: int, pool_name: str) -> tuple[str, ...]:
-    """Ids of ``count`` of the running spot instances. Raises RefusedError if there are not so many."""
+    """Choose ``count`` running spot instances at random. Raises RefusedError if there are fewer."""
     ids = sorted(one.id for one in instances if one.state is State.RUNNING and one.market is Market.SPOT)
     if len(ids) < count:
         raise RefusedError(f"Pool {pool_name} has {len(ids)} running spot instances, so {count} cannot be interrupted.")
@@ -68,7 +68,7 @@ def drawn(instances: Iterable[Instance], count: int, pool_name: str) -> tuple[st
 
 
 def template(pool_name: str, ids: tuple[str, ...], *, stack: str, arn: str, role_arn: str) -> dict[str, Any]:
-    """The experiment: all at once, in actions of five; ``arn`` is that of an instance up to its id."""
+    """Build the experiment: parallel actions of up to five instances. ``arn`` is an instance ARN without the id."""
     batches = {
         f"batch{number}": ids[start : start + PER_ACTION]
         for number, start in enumerate(range(0, len(ids), PER_ACTION), 1)
@@ -107,7 +107,7 @@ def _experiment(deployment: Deployment, pool_name: str, ids: tuple[str, ...], ro
     try:
         started = fis.start_experiment(clientToken=str(uuid.uuid4()), experimentTemplateId=made, tags=body["tags"])
     finally:
-        fis.delete_experiment_template(id=made)  # a running experiment goes on without it
+        fis.delete_experiment_template(id=made)  # a running experiment continues without its template
     return Drill(pool_name, ids, "the AWS Fault Injection Service", str(started["experiment"]["id"]))
 
 

@@ -1,4 +1,4 @@
-"""How a command ends: one exit status for each kind of end, and the expected faults that lead there."""
+"""Exit statuses of the command, and the expected errors that lead to them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """Exit statuses. The table in docs/commands.md and the help are made from ``MEANING``."""
+    """Exit statuses. ``MEANING`` makes the table in docs/commands.md and the help."""
 
     DONE = 0
     INVALID = 1
@@ -31,7 +31,7 @@ MEANING = {
 
 
 class ExpectedError(Exception):
-    """An expected end of a command: one message that says what to do next, and no traceback."""
+    """An expected error: one message that says what to do next, without a traceback."""
 
     status = Exit.INVALID
 
@@ -41,13 +41,13 @@ class RefusedError(ExpectedError):
 
 
 class AwsFaultError(ExpectedError):
-    """AWS did not do what was asked."""
+    """AWS refused a request or did not answer."""
 
     status = Exit.AWS
 
 
 class ChangedMeanwhileError(ExpectedError):
-    """Somebody else changed an item between our look and our write."""
+    """Another user changed the item after the command read it and before it wrote."""
 
     status = Exit.CHANGED
 
@@ -59,7 +59,7 @@ class ChangedMeanwhileError(ExpectedError):
 
 
 class NoSuchPoolError(ExpectedError):
-    """There is no pool of this name."""
+    """No pool has this name."""
 
     status = Exit.NO_POOL
 

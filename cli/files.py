@@ -1,6 +1,6 @@
-"""Pool items from YAML or JSON files: our own, or a Determined ``resource_pools:`` list as it stands.
+"""Pool files: pool items in YAML or JSON, or the unchanged ``resource_pools:`` list of a Determined configuration.
 
-Each value keeps the place where it was written, so that every fault of every pool is told with its line.
+The YAML nodes are kept, so that the message for each fault names its line.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ LONGEST_FILE = 1_000_000
 MOST_VALUES = 100_000
 DEEPEST = 40
 LONGEST_NUMBER = 38
-"""DynamoDB's digits. A longer number goes on as the text it was written as, which is a number to a pool as well."""
+"""Digits that DynamoDB holds. A longer number stays a text; a pool accepts numeric texts."""
 
 DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?")
 
 
 MASTERS_OWN = {"resource_pools", "resource_manager", "additional_resource_managers", "provisioner"}
-"""What a configuration of Determined's master has, and no pool item."""
+"""Keys of a Determined master configuration that no pool item has."""
 
 
 class FileFaultError(ValueError):
-    """A file that holds no pools, with what to do about it."""
+    """The file holds no pools. The message says what to do."""
 
 
 REQUIRED = "required: "
-"""Begins the rule of an attribute that is missing."""
+"""The rule of a missing attribute starts with this."""
 
 
 def in_words(error: SpecError) -> str:
-    """What is wrong with an attribute, the rule and the remedy, in one line."""
+    """Say in one line what is wrong with an attribute, its rule and the remedy."""
     if error.rule.startswith(REQUIRED):
         return f"{error.field} is missing: it must be {error.rule.removeprefix(REQUIRED)}. {error.remedy}"
     return f"{error.field} = {error.value}: must be {error.rule}. {error.remedy}"
@@ -48,7 +48,7 @@ def in_words(error: SpecError) -> str:
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault of a file: in which line, of which pool, what is wrong and how to fix it."""
+    """One fault of a file: the line, the pool, what is wrong and how to fix it."""
 
     line: int
     pool: str
@@ -60,16 +60,16 @@ class Fault:
 
     @classmethod
     def of(cls, error: SpecError, *, line: int, pool: str) -> Fault:
-        """A fault of a pool item."""
+        """Make a fault of the file from a fault of a pool item."""
         return cls(line, pool, in_words(error), error.field, error.value, error.rule, error.remedy)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One pool of a file. ``imported`` ones state no target_size of their own.
+    """One pool of a file. An ``imported`` pool comes from Determined and has no target_size.
 
-    ``absent`` tells what an imported one does not say and what that means; ``broken`` is why one is no item;
-    ``skipped`` why one is left out although the file is well.
+    ``absent`` lists what an imported pool leaves out, and what that means. ``broken`` says why the entry is not a pool
+    item. ``skipped`` says why a valid file's entry is left out.
     """
 
     item: dict[str, Any]
@@ -82,29 +82,29 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """What to call it in messages."""
+        """The pool's name for messages."""
         return str(self.item.get("pool_name", "(unnamed)"))
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """Everything wrong with it."""
+        """All faults of this entry."""
         if self.skipped:
             return ()
         if self.broken:
-            # What import_pool finds begins with the field.
+            # A message of import_pool starts with the field.
             place = self.broken.partition(":")[0] if self.imported else ""
             return (Fault(self.line_of(place), self.name, self.broken),)
         return self.faults_of(self.item)
 
     def faults_of(self, item: Mapping[str, Any]) -> tuple[Fault, ...]:
-        """Everything wrong with an item that this entry makes, each in the line that caused it."""
+        """Return all faults of an item made from this entry, each with the line that causes it."""
         parsed = parse_pool(item)
         if isinstance(parsed, Pool):
             return ()
         return tuple(Fault.of(error, line=self.line_of(error.field), pool=self.name) for error in parsed)
 
     def line_of(self, place: str) -> int:
-        """The line of an attribute such as ``schedule.0.cron``; of the pool, if the file does not name it."""
+        """Return the line of an attribute such as ``schedule.0.cron``, or of the pool if the file does not have it."""
         if self.imported:
             name, dot, rest = place.partition(".")
             place = PROVIDER_NAMES.get(name, name) + dot + rest
@@ -115,16 +115,18 @@ PROVIDER_NAMES = {
     **{ours: f"provider.{theirs}" for theirs, ours in STRAIGHT.items()},
     **{ours: f"provider.network_interface.{theirs}" for theirs, ours in NETWORK.items()},
 }
-"""Where a Determined pool says what our attribute says."""
+"""The place in a Determined pool that corresponds to each attribute of a pool item."""
 
 
 def read_entries(text: str) -> list[Entry]:
-    """Read the pools of a file, broken ones too. Raises FileFaultError if it is not YAML or JSON, or holds no pools."""
+    """Read all pools of a file, broken ones too. Raises FileFaultError if it is not YAML or JSON, or holds no pools."""
     content, node = _content(text)
     if isinstance(content, Mapping) and (found := find_pools(content)):
         return _told_apart(_from_determined(found, node))
     if isinstance(content, Mapping) and "pool_name" not in content and (of_master := MASTERS_OWN & content.keys()):
-        raise FileFaultError(f"{min(of_master)} is a Determined master configuration without resource_pools")
+        raise FileFaultError(
+            f"{min(of_master)} belongs to a Determined master configuration; resource_pools is missing"
+        )
     if isinstance(content, Mapping) and "pools" in content:
         content, node = _alone(content), _below(node, "pools")
     if isinstance(content, Mapping):
@@ -134,7 +136,7 @@ def read_entries(text: str) -> list[Entry]:
 
 
 def _from_determined(found: Iterable[Found], node: yaml.Node | None) -> list[Entry]:
-    """Pools that are not on AWS are left out, unless there are no others: then the file is of no use here."""
+    """Skip pools that are not on AWS. If no pool is on AWS, all are faults: the file is useless here."""
     entries = [_imported(one, _below(node, one.place)) for one in found]
     if all(entry.skipped for entry in entries):
         return [replace(entry, broken=entry.skipped, skipped="") for entry in entries]
@@ -142,20 +144,20 @@ def _from_determined(found: Iterable[Found], node: yaml.Node | None) -> list[Ent
 
 
 def _told_apart(entries: list[Entry]) -> list[Entry]:
-    """The second pool of a name is broken: the last would win unseen."""
+    """Mark a second pool with the same name as broken; otherwise the last one would silently win."""
     first: dict[str, int] = {}
     apart: list[Entry] = []
     for entry in entries:
         named = "pool_name" in entry.item and not entry.skipped
         line = first.setdefault(entry.name, entry.line_of("")) if named else None
-        twice = line is not None and any(one.name == entry.name for one in apart)
+        twice = line is not None and any(other.name == entry.name for other in apart)
         why = f"there is more than one pool {entry.name[:80]}, the first in line {line}: keep one"
         apart.append(replace(entry, broken=why) if twice and not entry.broken else entry)
     return apart
 
 
 def line_of(node: yaml.Node | None, place: str) -> int:
-    """The line in which a value stands, or else what it would belong to. Names may have dots: the longest counts."""
+    """Return the line of a value, or of its nearest parent. Names may contain dots: the longest match counts."""
     if node is None:
         return 1
     line = int(node.start_mark.line) + 1
@@ -180,7 +182,7 @@ def line_of(node: yaml.Node | None, place: str) -> int:
 
 
 def _below(node: yaml.Node | None, place: str) -> yaml.Node | None:
-    """The node at a place such as ``pools`` or ``resource_pools.0``."""
+    """Return the node at a place such as ``pools`` or ``resource_pools.0``."""
     for step in place.split("."):
         if isinstance(node, yaml.SequenceNode):
             node = node.value[int(step)]
@@ -199,7 +201,7 @@ def _content(text: str) -> tuple[object, yaml.Node | None]:
         raise FileFaultError(f"longer than {LONGEST_FILE} characters; a pool takes a few hundred")
     text = text.removeprefix("\ufeff")
     if text.lstrip().startswith(("{", "[")):
-        text = text.replace("\t", " ")  # JSON is YAML but for the tabs between its values
+        text = text.replace("\t", " ")  # JSON is valid YAML except for tabs between values
     try:
         loader = _PlainLoader(text)
         node = loader.get_single_node()
@@ -218,7 +220,7 @@ def _alone(content: Mapping[str, Any]) -> object:
 
 def _own(item: Mapping[Any, Any], node: yaml.Node | None) -> Entry:
     odd = [str(name)[:80] for name in item if not isinstance(name, str)]
-    broken = f"{odd[0]} is not an attribute name: names are texts; put it in quotes" if odd else ""
+    broken = f"{odd[0]} is not an attribute name: names must be texts; put it in quotes" if odd else ""
     return Entry({str(name): value for name, value in item.items()}, broken=broken, node=node)
 
 
@@ -246,7 +248,7 @@ def _listed(content: object) -> list[Mapping[str, Any]]:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML of JSON's types, each value as it was written: a price must not pass through a float, no key be lost."""
+    """Loads YAML with the types of JSON. Prices stay exact (no floats), and no key is lost."""
 
     yaml_constructors: ClassVar = {
         tag: make
@@ -255,7 +257,7 @@ class _PlainLoader(yaml.SafeLoader):
     }
 
     def get_single_node(self) -> yaml.Node | None:
-        """Compose the file, and look at its extent before any value is made of it."""
+        """Compose the file, and check its size before making values."""
         node: yaml.Node | None = super().get_single_node()
         if node is not None:
             _extent(node, {})
@@ -263,10 +265,10 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def _extent(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
-    """How many values a node stands for with its aliases written out, and how deep they go. Raises if too many."""
+    """Count a node's values and depth with aliases expanded. Raises MarkedYAMLError if there are too many."""
     if id(node) in known:
         return known[id(node)]
-    known[id(node)] = (MOST_VALUES, 0)  # an alias within what it stands for has no end
+    known[id(node)] = (MOST_VALUES, 0)  # an alias inside its own anchor never ends
     parts = node.value if isinstance(node, yaml.SequenceNode) else []
     if isinstance(node, yaml.MappingNode):
         if twice := _first_twice(name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode)):
@@ -275,13 +277,13 @@ def _extent(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, in
     below = [_extent(part, known) for part in parts]
     size, depth = 1 + sum(size for size, _ in below), 1 + max((depth for _, depth in below), default=0)
     if size > MOST_VALUES or depth > DEEPEST:
-        raise yaml.MarkedYAMLError(problem="too many or too deep values, aliases counted", problem_mark=node.start_mark)
+        raise yaml.MarkedYAMLError(problem="too many values or levels, aliases included", problem_mark=node.start_mark)
     known[id(node)] = size, depth
     return size, depth
 
 
 def _text(loader: _PlainLoader, node: yaml.ScalarNode) -> str:
-    # JSON writes what lies beyond the basic plane as two halves; a half alone is no text.
+    # JSON escapes a character above U+FFFF as two surrogates; a single surrogate is not valid text.
     return str(loader.construct_scalar(node)).encode("utf-16", "surrogatepass").decode("utf-16")
 
 
@@ -290,7 +292,7 @@ def _whole(loader: _PlainLoader, node: yaml.ScalarNode) -> object:
 
 
 def _decimal(loader: _PlainLoader, node: yaml.ScalarNode) -> object:
-    """Exact, or as text: .inf, .nan, times of day and endless digits are no number of a pool."""
+    """Return an exact number, or the text: .inf, .nan, times of day and too many digits are not numbers of a pool."""
     text = _text(loader, node).replace("_", "")
     return Decimal(text) if len(text) <= LONGEST_NUMBER and DECIMAL.fullmatch(text) else text
 

@@ -1,4 +1,4 @@
-"""``history``: what the control plane decided for one pool, and why, from the functions' logs."""
+"""``history``: the decisions of the control plane about one pool, read from the functions' logs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from rich.text import Text
 from cli.deployment import Deployment
 from cli.exits import RefusedError
 from cli.logs import Line, lines, raised
-from cli.output import clock, plain
+from cli.output import clock, plain, step_text
 
 RECONCILERS = ("PoolDueFunction", "SpotNoticeFunction")
-"""The functions that decide."""
+"""Outputs that name the functions which decide."""
 
 DECIDED, FORGOTTEN, FAILED = "reconciled", "forgotten", "reconcile failed"
 SPAN = re.compile(r"(\d{1,6})(s|m|min|h|d)")
@@ -31,7 +31,7 @@ SHOWN_IDS = 3
 
 @dataclass(frozen=True)
 class Decision:
-    """One decision, or several alike in a row; ``until`` is the last of them."""
+    """One decision, or equal decisions in a row. ``until`` is the time of the last one."""
 
     at: datetime
     until: datetime
@@ -45,8 +45,8 @@ class Decision:
     failures: tuple[str, ...]
 
     @property
-    def is_like(self) -> tuple[object, ...]:
-        """What makes two decisions one story: all but the moment, and the numbers within messages."""
+    def likeness(self) -> tuple[object, ...]:
+        """The values that equal decisions share: all except the time and the message, whose numbers change."""
         return (self.wanted, self.running, self.waiting, self.reason, self.steps, self.failures)
 
 
@@ -60,7 +60,7 @@ class History:
 
 
 def span(text: str) -> timedelta:
-    """A span such as 90m, 6h or 2d. Raises RefusedError."""
+    """Parse a time span such as 90m, 6h or 2d. Raises RefusedError."""
     found = SPAN.fullmatch(text.strip())
     if not found:
         raise RefusedError(f"--since {text[:40]}: write a number and a unit, such as 90m, 6h or 2d")
@@ -68,7 +68,7 @@ def span(text: str) -> timedelta:
 
 
 def look(deployment: Deployment, pool_name: str, *, since: datetime, most: int) -> History:
-    """Read the logs from a moment on; the newest ``most`` decisions. Raises NoSuchPoolError."""
+    """Read the newest ``most`` decisions since a moment. Raises NoSuchPoolError."""
     logs = deployment.client("logs")
     with ThreadPoolExecutor(len(RECONCILERS)) as threads:
         groups = [deployment.log_group(name) for name in RECONCILERS]
@@ -76,74 +76,69 @@ def look(deployment: Deployment, pool_name: str, *, since: datetime, most: int) 
             pair for some in threads.map(lambda group: _lines(logs, group, pool_name, since), groups) for pair in some
         ]
     in_order = sorted(found, key=itemgetter(0))
-    decisions = merged(one for at, line in in_order if (one := decision(line, pool_name, at)))
+    decisions = merged(made for at, line in in_order if (made := decision_of(line, pool_name, at)))
     if not decisions and deployment.pools.find(pool_name) is None and pool_name not in deployment.statuses.scan():
         raise deployment.pools.no_such(pool_name)
     return History(pool_name, since, tuple(decisions[-most:]))
 
 
 def _lines(logs: Any, group: str, pool_name: str, since: datetime) -> list[tuple[datetime, Line]]:
-    """A group's lines about a pool: of its decisions, and of reconciles that failed on a message naming it."""
+    """Return a log group's lines about a pool: its decisions, and failed reconciles whose message names it."""
     named = json.dumps(pool_name)
     pattern = f'{{ ($.pool = {named}) || ($.level = "ERROR" && $.body = "*{pool_name}*") }}'
     return list(lines(logs, group, since, pattern))
 
 
-def decision(told: Line, pool_name: str, at: datetime) -> Decision | None:
-    """A log line as a decision about a pool; None if it is none."""
-    if told.get("message") == FAILED and json.dumps({"pool_name": pool_name})[1:-1] in str(told.get("body", "")):
-        return Decision(at, at, 1, None, None, 0, None, None, (), (raised(told) or FAILED,))
-    if told.get("pool") != pool_name or told.get("message") not in (DECIDED, FORGOTTEN):
+def decision_of(line: Line, pool_name: str, at: datetime) -> Decision | None:
+    """Read a log line as a decision about a pool, or return None."""
+    if line.get("message") == FAILED and json.dumps({"pool_name": pool_name})[1:-1] in str(line.get("body", "")):
+        return Decision(at, at, 1, None, None, 0, None, None, (), (raised(line) or FAILED,))
+    if line.get("pool") != pool_name or line.get("message") not in (DECIDED, FORGOTTEN):
         return None
-    if told["message"] == FORGOTTEN:
+    if line["message"] == FORGOTTEN:
         return Decision(at, at, 1, 0, 0, 0, None, None, ("forget the pool: item and instances no longer exist",), ())
-    waiting = told.get("waiting") or {}
+    waiting = line.get("waiting") or {}
     return Decision(
         at=at,
         until=at,
         times=1,
-        wanted=told.get("wanted"),
-        running=told.get("running"),
+        wanted=line.get("wanted"),
+        running=line.get("running"),
         waiting=int(waiting.get("count", 0)),
         reason=waiting.get("reason"),
         message=waiting.get("message"),
-        steps=tuple(_in_words(step) for step in told.get("steps", [])),
-        failures=tuple(map(str, told.get("failures", []))),
+        steps=tuple(_in_words(step) for step in line.get("steps", [])),
+        failures=tuple(map(str, line.get("failures", []))),
     )
 
 
 def merged(decisions: Iterable[Decision]) -> list[Decision]:
-    """Decisions with those alike in a row as one: a pool that waits says the same every minute."""
+    """Merge equal decisions in a row: a waiting pool logs the same decision every minute."""
     found: list[Decision] = []
-    for one in decisions:
-        if found and found[-1].is_like == one.is_like:
-            found[-1] = replace(found[-1], until=one.at, times=found[-1].times + 1, message=one.message)
+    for decision in decisions:
+        if found and found[-1].likeness == decision.likeness:
+            found[-1] = replace(found[-1], until=decision.at, times=found[-1].times + 1, message=decision.message)
         else:
-            found.append(one)
+            found.append(decision)
     return found
 
 
 def _in_words(step: Mapping[str, Any]) -> str:
-    why = step.get("why", "")
+    why = str(step.get("why", ""))
     match step:
         case {"launch": count, "market": market}:
-            return f"launch {count} ({market}) from {_some(step.get('offerings', []))}: {why}"
+            return step_text(f"launch {count} ({market}) from", step.get("offerings", []), why, most=SHOWN_IDS)
         case {"resend": attempt}:
-            return f"send the launch {attempt} again: {why}"
+            return step_text("repeat the launch", [attempt], why)
         case {"terminate": ids}:
-            return f"terminate {_some(ids)}: {why}"
+            return step_text("terminate", ids, why, most=SHOWN_IDS)
         case {"drain": ids}:
-            return f"announce the end of {_some(ids)}: {why}"
+            return step_text("announce the end of", ids, why, most=SHOWN_IDS)
     return json.dumps(step)
 
 
-def _some(names: list[str]) -> str:
-    more = len(names) - SHOWN_IDS
-    return ", ".join(map(str, names[:SHOWN_IDS])) + (f" and {more} more" if more > 0 else "")
-
-
 def render(history: History) -> RenderableType:
-    """The history as a table."""
+    """Render the history as a table."""
     if not history.decisions:
         text = f"No decision about {plain(history.pool)} since {clock(history.since)}: nothing changed."
         return Text(f"{text} Look further back with --since 2d.")
@@ -155,23 +150,23 @@ def render(history: History) -> RenderableType:
         header_style="bold",
         pad_edge=False,
     )
-    for one in history.decisions:
-        sizes = "" if one.wanted is None else f"{one.running}/{one.wanted}"
-        table.add_row(_when(one), sizes, Group(*_told(one)))
+    for decision in history.decisions:
+        sizes = "" if decision.wanted is None else f"{decision.running}/{decision.wanted}"
+        table.add_row(_when(decision), sizes, Group(*_details(decision)))
     return table
 
 
-def _when(one: Decision) -> str:
-    first = f"{one.at:%m-%d %H:%M:%S}"
-    return first if one.times == 1 else f"{first}\nto {one.until:%H:%M:%S}, {one.times} times"
+def _when(decision: Decision) -> str:
+    first = f"{decision.at:%m-%d %H:%M:%S}"
+    return first if decision.times == 1 else f"{first}\nto {decision.until:%H:%M:%S}, {decision.times} times"
 
 
-def _told(one: Decision) -> Iterator[Text]:
-    for step in one.steps:
+def _details(decision: Decision) -> Iterator[Text]:
+    for step in decision.steps:
         yield Text(plain(step))
-    for failure in one.failures:
+    for failure in decision.failures:
         yield Text(plain(failure), style="red")
-    if one.reason:
-        yield Text(plain(f"{one.waiting} wait, {one.reason}: {one.message}"), style="yellow")
-    if not (one.steps or one.failures or one.reason):
+    if decision.reason:
+        yield Text(plain(f"{decision.waiting} wait, {decision.reason}: {decision.message}"), style="yellow")
+    if not (decision.steps or decision.failures or decision.reason):
         yield Text("nothing to do", style="dim")

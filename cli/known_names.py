@@ -1,6 +1,6 @@
-"""Names in a pool that this version of the AWS SDK does not know: misspelt most likely, or newer than the SDK.
+"""Names in a pool that the AWS SDK does not know. They are probably misspelt, or newer than the SDK.
 
-Nothing is asked of AWS. EC2 itself would only answer, again and again, that it has no capacity of such a type.
+The check makes no call to AWS. EC2 would only answer, again and again, that it has no capacity for such a type.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from botocore.loaders import Loader
 from lambdas.domain.item.pool import Pool
 
 TYPES, GPUS = "InstanceType", "AcceleratorName"
-"""What botocore's model of EC2 calls the lists."""
+"""The names of the lists in botocore's model of EC2."""
 
 KINDS = {TYPES: "instance type", GPUS: "GPU"}
 
 
 def unknown_names(pool: Pool) -> Iterator[str]:
-    """A sentence for each name that nobody knows, with the nearest that somebody does."""
+    """Yield a sentence for each unknown name, with the nearest known one."""
     yield from _unknown("instance_types", pool.instance_types, TYPES)
     if pool.requirements:
         yield from _unknown("weights", pool.weights, TYPES)
@@ -31,7 +31,7 @@ def unknown_names(pool: Pool) -> Iterator[str]:
 
 @cache
 def names(shape: str) -> frozenset[str]:
-    """A list of the SDK's model of EC2; empty if it has none, which a later model may not have."""
+    """Return a list from the SDK's model of EC2; empty if the model (a later version) does not have it."""
     shapes = Loader().load_service_model("ec2", "service-2")["shapes"]
     return frozenset(shapes.get(shape, {}).get("enum", ()))
 
@@ -42,4 +42,4 @@ def _unknown(attribute: str, given: Iterable[str], shape: str) -> Iterator[str]:
         if known and not any(fnmatchcase(one, name) for one in known):
             nearest = difflib.get_close_matches(name, known, n=1)
             hint = f" Did you mean {nearest[0]}?" if nearest else ""
-            yield f"{attribute}: this version of the AWS SDK knows no {KINDS[shape]} {name}.{hint}"
+            yield f"{attribute}: this version of the AWS SDK does not know the {KINDS[shape]} {name}.{hint}"

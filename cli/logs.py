@@ -1,4 +1,4 @@
-"""The functions' logs: lines of JSON, as Powertools writes them."""
+"""The functions' logs: JSON lines that Powertools writes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Line = Mapping[str, Any]
 
 
 def lines(logs: Any, group: str, since: datetime, pattern: str) -> Iterator[tuple[datetime, Line]]:
-    """A log group's lines from a moment on that fit a filter pattern; the local cloud lets every line through."""
+    """Yield a log group's lines since a moment that match a filter pattern. The local cloud does not filter."""
     pages = logs.get_paginator("filter_log_events").paginate(
         logGroupName=group, startTime=int(since.timestamp() * 1000), filterPattern=pattern
     )
@@ -22,7 +22,7 @@ def lines(logs: Any, group: str, since: datetime, pattern: str) -> Iterator[tupl
 
 
 def parsed(text: str) -> Line | None:
-    """A line as its fields; None for what Lambda itself writes between."""
+    """Parse a line into its fields. Returns None for a line that Lambda itself writes."""
     try:
         line = json.loads(text)
     except ValueError:
@@ -31,6 +31,6 @@ def parsed(text: str) -> Line | None:
 
 
 def raised(line: Line) -> str:
-    """What was raised, in one line; empty if nothing was."""
+    """Return the last line of the traceback, or an empty text."""
     trace = str(line.get("exception", "")).strip().splitlines()
     return trace[-1] if trace else ""

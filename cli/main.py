@@ -1,4 +1,4 @@
-"""Declares the commands; what they do stands in the module of each subject."""
+"""The commands of ``spotpools`` with their options. The other modules do the work."""
 
 from __future__ import annotations
 
@@ -9,43 +9,49 @@ import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
-from cli import apply as applying
-from cli import change, doctor, drill, explain, history, show, story, watch
-from cli.apply import Applied, FaultyFileError
+from cli import changes, doctor, drill, explanation, explanation_page, history, listing, live_listing, pool_edits
+from cli.aws_errors import expected_errors
+from cli.changes import ApplyOutcome, FaultyFileError
 from cli.deployment import Deployment
 from cli.exits import MEANING, Exit, ExpectedError
-from cli.faults import told_plainly
 from cli.files import Entry
-from cli.items import as_plain, as_yaml, ordered
-from cli.output import Format, clock, complain, err, out, plain
-from cli.output import show as put_out
+from cli.item_text import as_plain, as_yaml, ordered
+from cli.output import Format, clock, err, out, plain, print_error, print_result
 from lambdas import __version__
 
 EXITS = "Exit status:\n\n" + "\n\n".join(f"{int(status)}: {meaning}" for status, meaning in MEANING.items())
 
 
+ALIASES = {"drain": "empty"}
+"""Earlier names of commands, which still work."""
+
+
 class Commands(TyperGroup):
-    """Ends every command that meets an expected fault with one message and its exit status."""
+    """Ends a command that raises an expected error with one message and its exit status."""
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]  # as below
+        """Find a command by its name or its alias."""
+        return super().get_command(ctx, ALIASES.get(cmd_name, cmd_name))
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # click's own context, under typer's name
         """Run the command."""
         try:
-            with told_plainly():
+            with expected_errors():
                 return super().invoke(ctx)
         except FaultyFileError as faulty:
-            _tell_faults(faulty)
+            _print_faults(faulty)
             raise typer.Exit(faulty.status) from None
         except ExpectedError as fault:
-            complain(str(fault))
+            print_error(str(fault))
             raise typer.Exit(fault.status) from None
         except KeyboardInterrupt:
             raise typer.Exit(Exit.STOPPED) from None
 
 
-def _tell_faults(faulty: FaultyFileError) -> None:
+def _print_faults(faulty: FaultyFileError) -> None:
     for fault in faulty.faults:
-        complain(f"{faulty.file}:{fault.line}: {fault.pool}: {fault.message}", style="")
-    complain(str(faulty))
+        print_error(f"{faulty.file}:{fault.line}: {fault.pool}: {fault.message}", style="")
+    print_error(str(faulty))
 
 
 app = typer.Typer(
@@ -53,15 +59,15 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    help="Pools of EC2 instances, kept at size.",
+    help="Keeps pools of EC2 instances at the size you want.",
     epilog=EXITS,
 )
 
 
 def _pool_names(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names for the shell to complete; none if they cannot be had."""
+    """Return pool names for shell completion, or none if they cannot be read."""
     try:
-        with told_plainly():
+        with expected_errors():
             names = Deployment(ctx.params.get("stack"), ctx.params.get("region")).pools.names()
     except ExpectedError:
         return []
@@ -70,17 +76,19 @@ def _pool_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
 File = Annotated[
     str,
-    typer.Argument(metavar="FILE", help="YAML or JSON: pool items, or a Determined resource_pools list; - is stdin."),
+    typer.Argument(
+        metavar="FILE", help="YAML or JSON: pool items, or a Determined resource_pools list; - reads stdin."
+    ),
 ]
 PoolName = Annotated[str, typer.Argument(metavar="POOL", help="The pool's name.", autocompletion=_pool_names)]
-Stack = Annotated[str | None, typer.Option(help="The stack's name, if it is not SPOTPOOLS_STACK or spotpools.")]
+Stack = Annotated[str | None, typer.Option(help="The stack's name. Default: SPOTPOOLS_STACK, then spotpools.")]
 Region = Annotated[
-    str | None, typer.Option(help="The stack's Region, if it is not AWS_REGION, AWS_DEFAULT_REGION or the profile's.")
+    str | None, typer.Option(help="The stack's Region. Default: AWS_REGION, AWS_DEFAULT_REGION, then the profile's.")
 ]
 Output = Annotated[Format, typer.Option("--output", "-o", help="A table for people, or JSON for programs.")]
 
 
-def _show_version(wanted: bool) -> None:  # noqa: FBT001  typer calls it so
+def _show_version(wanted: bool) -> None:  # noqa: FBT001  typer passes it by position
     if wanted:
         out.print(__version__)
         raise typer.Exit
@@ -93,21 +101,23 @@ def spotpools(
         bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Pools of EC2 instances, kept at size."""
+    """Keeps pools of EC2 instances at the size you want."""
 
 
 @app.command()
 def validate(file: File, output: Output = Format.TABLE) -> None:
-    """Check the pools of a file, without AWS; every fault of every pool is told with its line."""
+    """Check the pools of a file without AWS. Every fault of every pool is reported with its line."""
     try:
-        entries = applying.read(file)
+        entries = changes.read(file)
     except FaultyFileError as faulty:
         if output is Format.JSON:
-            put_out({"valid": False, "file": file, "pools": [], "faults": faulty.faults, "remarks": []}, "", output)
+            print_result(
+                {"valid": False, "file": file, "pools": [], "faults": faulty.faults, "remarks": []}, "", output
+            )
         raise
     names = [entry.name for entry in entries if not entry.skipped]
-    found = {"valid": True, "file": file, "pools": names, "faults": [], "remarks": applying.told(entries)}
-    put_out(found, Text(plain(f"{len(names)} valid: {', '.join(names)}")), output)
+    found = {"valid": True, "file": file, "pools": names, "faults": [], "remarks": changes.remarks_on(entries)}
+    print_result(found, Text(plain(f"{len(names)} valid: {', '.join(names)}")), output)
 
 
 @app.command()
@@ -119,48 +129,48 @@ def apply(
     region: Region = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Write the pools of a file to the Pools table, and show what changes: all are valid, or none is written.
+    """Write the pools of a file to the Pools table, and show what changes. If one pool is invalid, none is written.
 
-    Pools that are already as the file says are left alone, so an apply that was stopped goes on where it was. A pool
-    that somebody else changes meanwhile is left as it is. Pools that the file does not name stay.
+    Pools that already match the file are left alone, so you can run a stopped apply again. If someone else changes a
+    pool at the same time, apply stops and does not overwrite it. Pools that the file does not name stay.
     """
-    entries = applying.read(file)
+    entries = changes.read(file)
     pools = Deployment(stack, region).pools
-    changes = applying.plan(file, entries, pools.all())
-    written = 0 if dry_run else applying.write_all(changes, pools)
-    applied = Applied(dry_run, written, tuple(changes), applying.told(entries))
-    put_out(applied.as_data(), applying.render(applied), output)
+    planned = changes.plan(file, entries, pools.all())
+    written = 0 if dry_run else changes.write_all(planned, pools)
+    applied = ApplyOutcome(dry_run, written, tuple(planned), changes.remarks_on(entries))
+    print_result(applied.as_data(), changes.render(applied), output)
 
 
 @app.command()
 def get(pool: PoolName, stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
-    """Show a pool's item as YAML, which apply takes."""
+    """Show a pool's item as YAML. apply accepts the output."""
     item = Deployment(stack, region).pools.get(pool).item
-    put_out(as_plain(ordered(item)), Text(as_yaml(item).rstrip()), output)
+    print_result(as_plain(ordered(item)), Text(as_yaml(item).rstrip()), output)
 
 
 @app.command()
 def edit(pool: PoolName, stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
-    """Open a pool's item in $VISUAL or $EDITOR; write it when it is valid and nobody else has changed it meanwhile."""
+    """Open a pool's item in $VISUAL or $EDITOR. It is written if it is valid and no one else changed it meanwhile."""
 
-    def again(faulty: FaultyFileError) -> bool:
-        _tell_faults(faulty)
+    def ask_again(faulty: FaultyFileError) -> bool:
+        _print_faults(faulty)
         return err.is_terminal and typer.confirm("Edit it again?", default=True, err=True)
 
-    changed = change.edit(Deployment(stack, region).pools, pool, again)
-    written = int(changed.change != applying.UNCHANGED)
-    applied = Applied(
-        dry_run=False, written=written, pools=(changed,), remarks=applying.told([Entry(dict(changed.item))])
+    changed = pool_edits.edit(Deployment(stack, region).pools, pool, ask_again)
+    written = int(changed.change != changes.UNCHANGED)
+    applied = ApplyOutcome(
+        dry_run=False, written=written, pools=(changed,), remarks=changes.remarks_on([Entry(dict(changed.item))])
     )
-    put_out(applied.as_data(), applying.render(applied), output)
+    print_result(applied.as_data(), changes.render(applied), output)
 
 
 @app.command(name="list")
 def list_pools(stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
-    """Show every pool: wanted, running, ready, waiting and why, the lowest spot price against the cap, USD an hour."""
-    seen = show.look(Deployment(stack, region))
-    listed = show.listing(seen)
-    put_out(listed, show.render(listed, seen.now), output)
+    """Show all pools: wanted, running, ready, waiting, lowest spot price and cap, USD per hour, and what is wrong."""
+    data = listing.look(Deployment(stack, region))
+    listed = listing.listing_of(data)
+    print_result(listed, listing.render(listed, data.now), output)
 
 
 @app.command(name="watch")
@@ -171,18 +181,20 @@ def watch_pools(
     region: Region = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Show the list, live, until Ctrl-C; as JSON, one line a look."""
-    watch.watch(watch.frames(Deployment(stack, region), every=every, times=times), out, output, typer.echo)
+    """Show the list live until Ctrl-C. As JSON, print one line per update."""
+    live_listing.watch(
+        live_listing.frames(Deployment(stack, region), every=every, times=times), out, output, typer.echo
+    )
 
 
 @app.command(name="explain")
 def explain_pool(pool: PoolName, stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
-    """Tell a pool's story: what is wanted, what runs where, why the rest waits, what comes next, what you can do.
+    """Explain a pool: what is wanted, what runs where, why the rest waits, what comes next, what you can do.
 
-    It looks at EC2 with your own credentials and changes nothing.
+    It reads EC2 with your own credentials and changes nothing.
     """
-    told = explain.tell(explain.look(Deployment(stack, region), pool))
-    put_out(told, story.render(told), output)
+    explained = explanation.explain(explanation.look(Deployment(stack, region), pool))
+    print_result(explained, explanation_page.render(explained), output)
 
 
 @app.command(name="history")
@@ -195,35 +207,38 @@ def history_of(
     region: Region = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Show what was decided for a pool and why, from the functions' logs; decisions alike in a row as one."""
+    """Show what was decided for a pool and why, from the functions' logs. Equal decisions in a row are merged."""
     back = history.span(since)
     found = history.look(Deployment(stack, region), pool, since=datetime.now(UTC) - back, most=most)
-    put_out(found, history.render(found), output)
+    print_result(found, history.render(found), output)
 
 
 @app.command()
 def pause(pool: PoolName, stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
-    """Observe and report a pool, and change nothing, until resume."""
-    _tell_changed(change.pause(Deployment(stack, region).pools, pool), output)
+    """Stop changing a pool until resume. It is still observed and reported."""
+    _print_outcome(pool_edits.pause(Deployment(stack, region).pools, pool), output)
 
 
 @app.command()
 def resume(pool: PoolName, stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
-    """End a pause: the pool is brought to its size again."""
-    _tell_changed(change.resume(Deployment(stack, region).pools, pool), output)
+    """End a pause: the pool returns to its size."""
+    _print_outcome(pool_edits.resume(Deployment(stack, region).pools, pool), output)
 
 
 @app.command()
-def drain(pool: PoolName, stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
-    """Set a pool's sizes to zero and keep its item; refused if a schedule would bring instances back."""
-    _tell_changed(change.drain(Deployment(stack, region).pools, pool), output)
+def empty(pool: PoolName, stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
+    """Set a pool's sizes to zero and keep its item. Refused if a schedule would bring instances back.
+
+    Its earlier name drain still works.
+    """
+    _print_outcome(pool_edits.empty(Deployment(stack, region).pools, pool), output)
 
 
-def _tell_changed(changed: change.Changed, output: Format) -> None:
+def _print_outcome(changed: pool_edits.EditOutcome, output: Format) -> None:
     if changed.advice:
-        complain(changed.advice, style="yellow")
-    note = "" if changed.change == applying.CHANGED else " (already so)"
-    put_out(changed, Text(plain(f"{changed.pool} is {changed.message}{note}.")), output)
+        print_error(changed.advice, style="yellow")
+    already = "" if changed.change == changes.CHANGED else "already "
+    print_result(changed, Text(plain(f"{changed.pool} is {already}{changed.message}.")), output)
 
 
 @app.command(name="drill")
@@ -235,7 +250,7 @@ def drill_pool(
         str | None,
         typer.Option(
             envvar="SPOTPOOLS_DRILL_ROLE_ARN",
-            help="On AWS: the role of the experiment; it trusts fis.amazonaws.com and allows ec2:DescribeInstances and "
+            help="On AWS: the role of the experiment. It trusts fis.amazonaws.com and allows ec2:DescribeInstances and "
             "ec2:SendSpotInstanceInterruptions.",
         ),
     ] = None,
@@ -243,25 +258,25 @@ def drill_pool(
     region: Region = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Interrupt instances of a pool as EC2 would, to see that they are replaced and that the workload stands it.
+    """Interrupt instances of a pool as EC2 does, to test that they are replaced and that the workload survives.
 
-    On AWS it is an experiment of the Fault Injection Service, which is billed by the minute and action; on the local
-    cloud the market does it. The instances get their notice at once and go two minutes later.
+    On AWS a drill is an experiment of the Fault Injection Service, billed per minute and action. On the local cloud
+    the market interrupts. The instances get their notice at once and are terminated two minutes later.
     """
-    ordered_ = drill.start(Deployment(stack, region), pool, count=count, role_arn=role_arn)
-    experiment = f" (experiment {ordered_.experiment})" if ordered_.experiment else ""
+    started = drill.start(Deployment(stack, region), pool, count=count, role_arn=role_arn)
+    experiment = f" (experiment {started.experiment})" if started.experiment else ""
     text = (
-        f"{ordered_.by}{experiment} interrupts {', '.join(ordered_.instances)} at {clock(datetime.now(UTC))}. "
+        f"{started.by}{experiment} interrupts {', '.join(started.instances)} at {clock(datetime.now(UTC))}. "
         f"Follow it with: spotpools explain {pool}"
     )
-    put_out(ordered_, Text(plain(text)), output)
+    print_result(started, Text(plain(text)), output)
 
 
 @app.command(name="doctor")
 def examine(stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
-    """Check that a deployment can do its work; each finding with its remedy. The exit status is 1 if a check fails."""
+    """Check a deployment. Each finding has its remedy. The exit status is 1 if a check fails."""
     checks = doctor.examine(Deployment(stack, region))
-    put_out({"checks": checks}, doctor.render(checks), output)
+    print_result({"checks": checks}, doctor.render(checks), output)
     if any(one.state is doctor.State.FAIL for one in checks):
         raise typer.Exit(Exit.INVALID)
 

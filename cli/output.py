@@ -1,8 +1,9 @@
-"""What a command prints: pictures for people, JSON for programs, faults on standard error; harmless to a terminal."""
+"""Output of the command: tables for people, JSON for programs, errors on standard error."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -12,7 +13,7 @@ from rich.console import Console, RenderableType
 
 
 class Format(StrEnum):
-    """How to print what a command found."""
+    """The output format of a command."""
 
     TABLE = "table"
     JSON = "json"
@@ -23,8 +24,8 @@ out = Console(soft_wrap=True, markup=False, emoji=False, highlight=False)
 err = Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False)
 
 
-def show(found: object, rendered: RenderableType, output: Format) -> None:
-    """Print the data as JSON, or what stands for it."""
+def print_result(found: object, rendered: RenderableType, output: Format) -> None:
+    """Print the data as JSON, or the rendered form."""
     if output is Format.JSON:
         print(json.dumps(to_jsonable_python(found), indent=2, ensure_ascii=False))  # noqa: T201  a console would wrap or colour it
     else:
@@ -32,27 +33,34 @@ def show(found: object, rendered: RenderableType, output: Format) -> None:
 
 
 def draw(rendered: RenderableType, console: Console) -> None:
-    """Print a rendered: wrapped for a terminal, whole lines for a pipe, where nothing may be cut off."""
+    """Print the rendered form. A terminal wraps lines; a pipe gets whole lines."""
     console.print(rendered, soft_wrap=False, width=None if console.is_terminal else PIPE_WIDTH)
 
 
-def complain(message: str, style: str = "red") -> None:
+def print_error(message: str, style: str = "red") -> None:
     """Print to standard error."""
     err.print(plain(message), style=style)
 
 
 def plain(text: object) -> str:
-    """Text that can do nothing to a terminal: what is not to be seen is written out."""
+    """Make a text harmless to a terminal: write unprintable characters as escapes."""
     return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in str(text))
 
 
+def step_text(action: str, names: Iterable[str], why: str, most: int | None = None) -> str:
+    """Put a step of a plan into words, such as ``terminate i-1, i-2 and 3 more: too many``."""
+    shown = list(map(str, names))
+    more = f" and {len(shown) - most} more" if most and len(shown) > most else ""
+    return f"{action} {', '.join(shown[:most])}{more}: {why}"
+
+
 def ago(moment: datetime, now: datetime) -> str:
-    """How long a moment is past, or ahead, in its two largest units."""
+    """Write how far a moment is from now, past or future, in its two largest units."""
     return lasting(abs(now - moment))
 
 
 def lasting(span: timedelta) -> str:
-    """A span of time in its two largest units: 2 d 3 h, 4 min 10 s."""
+    """Write a time span in its two largest units: 2 d 3 h, 4 min 10 s."""
     seconds = int(span.total_seconds())
     units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
     for place, (unit, size) in enumerate(units):
@@ -64,10 +72,10 @@ def lasting(span: timedelta) -> str:
 
 
 def clock(moment: datetime) -> str:
-    """A moment as people read it, in UTC."""
+    """Write a moment for people, in UTC."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def dollars(amount: Decimal | None) -> str:
-    """An amount in USD an hour; a dash if it is not known."""
+    """Write an amount in USD per hour, or a dash if it is unknown."""
     return "-" if amount is None else f"{amount:.4f}"

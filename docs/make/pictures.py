@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from cli import live_listing, output
 from cli import main as command
-from cli import output, watch
 from cli.deployment import Deployment
 from lambdas.domain.model.status import Notice, NoticeKind
 from lambdas.reconcile import reconcile
@@ -114,7 +114,7 @@ class Preparation:
 
 def drawn(site: Site, clock: ManualClock) -> Iterator[tuple[str, str]]:
     """The name and the SVG of each picture."""
-    looks = watch.frames
+    looks = live_listing.frames
     with pytest.MonkeyPatch.context() as patch:
         site.enter(patch)
         patch.setattr(Deployment, "now", lambda _: clock())
@@ -122,13 +122,13 @@ def drawn(site: Site, clock: ManualClock) -> Iterator[tuple[str, str]]:
             page = recording(COLUMNS, LINES)
             patch.setattr(output, "out", page)
             patch.setattr(command, "out", page)
-            patch.setattr(watch, "frames", lambda *given, page=page, **told: _alone(looks(*given, **told), page))
+            patch.setattr(live_listing, "frames", lambda *given, page=page, **told: _alone(looks(*given, **told), page))
             command.app(words, standalone_mode=False)
             title = f"spotpools {' '.join(words).partition(' --')[0]}"
             yield name, svg(page, title)
 
 
-def _alone(found: Iterator[watch.Frame], page: Console) -> Iterator[watch.Frame]:
+def _alone(found: Iterator[live_listing.Frame], page: Console) -> Iterator[live_listing.Frame]:
     """Frames, each drawn on an empty page."""
     for frame in found:
         page.export_text()

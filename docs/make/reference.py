@@ -14,17 +14,17 @@ import typer
 from pydantic.fields import FieldInfo
 from typer.cli import get_docs_for_click
 
-from cli.apply import Applied, Attribute, Change
-from cli.change import Changed
+from cli.changes import ApplyOutcome, Attribute, Change
 from cli.doctor import Check
 from cli.drill import Drill
 from cli.exits import MEANING
-from cli.explain import Member, Next, Story, Told, Wish
+from cli.explanation import Explanation, Member, NamedAdvice, NextReconcile, Wanted
 from cli.files import Fault
 from cli.history import Decision, History
+from cli.listing import Listing, Row
 from cli.main import app
+from cli.pool_edits import EditOutcome
 from cli.remarks import Remark
-from cli.show import Listing, Row
 from lambdas.domain.item.machine import Machine
 from lambdas.domain.item.pool import Pool
 
@@ -62,7 +62,7 @@ RIGHTS = {
     "validate": (),
     "apply": ("dynamodb:Scan", "dynamodb:PutItem"),
     "get": ("dynamodb:GetItem",),
-    "edit, pause, resume, drain": ("dynamodb:GetItem", "dynamodb:PutItem"),
+    "edit, pause, resume, empty": ("dynamodb:GetItem", "dynamodb:PutItem"),
     "list, watch": (
         "dynamodb:Scan",
         "ec2:DescribeInstances",
@@ -121,11 +121,11 @@ Every command that asks AWS also needs `cloudformation:DescribeStacks`, unless t
 
 FIELDS: dict[str, tuple[type | str, dict[str, type]]] = {
     "validate": ("valid, file, pools, faults, remarks", {"faults": Fault, "remarks": Remark}),
-    "apply, edit": (Applied, {"pools": Change, "attributes": Attribute, "remarks": Remark}),
+    "apply, edit": (ApplyOutcome, {"pools": Change, "attributes": Attribute, "remarks": Remark}),
     "list, watch": (Listing, {"pools": Row}),
-    "explain": (Story, {"wanted": Wish, "instances": Member, "advice": Told, "next": Next}),
+    "explain": (Explanation, {"wanted": Wanted, "instances": Member, "advice": NamedAdvice, "next": NextReconcile}),
     "history": (History, {"decisions": Decision}),
-    "pause, resume, drain": (Changed, {}),
+    "pause, resume, empty": (EditOutcome, {}),
     "drill": (Drill, {}),
     "doctor": ("checks", {"checks": Check}),
 }

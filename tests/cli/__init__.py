@@ -1,1 +1,1 @@
-"""The spotpools command: what it says is tested on plain data, what it asks and writes on an AWS of this machine."""
+"""Tests of the spotpools command: its output on plain data, its calls and writes on an emulated AWS."""

@@ -1,4 +1,4 @@
-"""An AWS for all tests of the command, and a stack for each."""
+"""One emulated AWS for all tests of the command, and one stack for each test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def ec2() -> Iterator[tuple[str, Market]]:
 
 @pytest.fixture
 def site(aws_url: str, ec2: tuple[str, Market], monkeypatch: pytest.MonkeyPatch) -> Site:
-    """A stack of its own, which the environment leads to."""
+    """A new stack that the environment points to."""
     made = new_site(aws_url, *ec2)
     made.enter(monkeypatch)
     return made
@@ -34,7 +34,7 @@ def site(aws_url: str, ec2: tuple[str, Market], monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def file(tmp_path: Path) -> Callable[[str], str]:
-    """Write a file; its name."""
+    """Write a file and return its name."""
 
     def write(text: str) -> str:
         path = tmp_path / "pools.yaml"

@@ -1,4 +1,4 @@
-"""A deployed stack for the command: tables and functions in ministack, the market for EC2, the control plane here."""
+"""A deployed stack for the command: ministack for AWS, the market for EC2, the control plane in this process."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ QUICK = Settings(pending_seconds=0, status_check_seconds=0)
 
 @dataclass
 class Site:
-    """A stack, its user and its control plane."""
+    """A stack with its environment and its control plane."""
 
     aws_url: str
     ec2_url: str
@@ -87,7 +87,7 @@ class Site:
         )
 
     def enter(self, patch: pytest.MonkeyPatch) -> None:
-        """Have this process's environment lead here."""
+        """Point this process's environment to this site."""
         for name in ("SPOTPOOLS_MARKET_URL", "SPOTPOOLS_POOLS_TABLE", "SPOTPOOLS_STATUS_TABLE", "AWS_PROFILE"):
             patch.delenv(name, raising=False)
         for name, value in self.environment.items():
@@ -99,39 +99,39 @@ class Site:
         return client_of(service, self.ec2_url if service in ("ec2", "pricing") else self.aws_url)
 
     def put(self, pool: str, **attributes: Any) -> None:
-        """Write an item, as with the console, and have it reconciled."""
+        """Write an item, as with the console, and reconcile the pool."""
         item = {"pool_name": pool, "instance_types": ["g5.xlarge"], **attributes}
         written = {name: to_attribute(value) for name, value in item.items()}
         self.client("dynamodb").put_item(TableName=self.settings.pools_table, Item=written)
         reconcile(pool, self.plane)
 
     def item(self, pool: str) -> dict[str, Any] | None:
-        """A pool's item as it stands."""
+        """Read a pool's item."""
         key = {"pool_name": {"S": pool}}
         found = self.client("dynamodb").get_item(TableName=self.settings.pools_table, Key=key).get("Item")
         return from_item(found) if found else None
 
     def run(self, *arguments: str, **more: Any) -> Result:
-        """What a command says and how it ends."""
+        """Run a command and return its output and exit status."""
         return CliRunner().invoke(app, list(arguments), **more)
 
-    def told(self, *arguments: str) -> Any:
-        """What a command says as JSON; it must succeed."""
+    def json(self, *arguments: str) -> Any:
+        """Run a command that must succeed, and return its JSON."""
         result = self.run(*arguments, "--output", "json")
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout)
 
     def log(self, output: str, *lines: dict[str, Any]) -> None:
-        """Write lines into a function's log, as it would."""
+        """Write lines into a function's log."""
         now = int(utc_now().timestamp() * 1000)
         group = f"/aws/lambda/{self.outputs[output]}"
         events = [{"timestamp": now, "message": json.dumps(line)} for line in lines]
         self.client("logs").put_log_events(logGroupName=group, logStreamName="s", logEvents=events)
 
     def calls(self, *arguments: str) -> Counter[str]:
-        """How often a command asks EC2 what."""
+        """Count a command's calls to EC2 by action."""
         self.market.calls.clear()
-        self.told(*arguments)
+        self.json(*arguments)
         return Counter(self.market.calls)
 
 
@@ -139,7 +139,7 @@ class Site:
 def served_market(
     clock: Callable[[], datetime] = system_clock, settings: Settings = QUICK
 ) -> Iterator[tuple[str, Market]]:
-    """A market, whose machines start at once unless told, and where it is served."""
+    """Serve a market whose machines by default start at once. Yields its URL and the market."""
     market = Market(
         clock=clock, offerings=default_offerings(), surroundings=MotoSurroundings("us-east-1"), settings=settings
     )
@@ -152,7 +152,7 @@ def served_market(
 
 
 def new_site(aws_url: str, ec2_url: str, market: Market, machines: Settings = QUICK) -> Site:
-    """A stack without pools on a market that begins anew, on the market's clock."""
+    """Make a stack without pools on a reset market, on the market's clock."""
     Control(market, settings=machines).handle("POST", "/market/reset", {}, b"")
     stack = f"stack-{next(_numbers)}"
     settings, outputs = deployed(stack, aws_url)
@@ -174,7 +174,7 @@ def new_site(aws_url: str, ec2_url: str, market: Market, machines: Settings = QU
 
 
 def deployed(stack: str, url: str) -> tuple[StackSettings, dict[str, str]]:
-    """A stack with the outputs and the parts of ours that a command looks at."""
+    """Create a stack with the outputs and resources that the command reads."""
     settings = StackSettings(
         stack=stack,
         pools_table=f"{stack}-pools",

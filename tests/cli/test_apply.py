@@ -1,4 +1,4 @@
-"""``apply`` and ``validate``: all faults at once with their lines, a diff, nothing half written, and going on."""
+"""``apply`` and ``validate``: all faults with their lines, the diff, all or nothing, and repeated runs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from decimal import Decimal
 import pytest
 from rich.console import Console
 
-from cli import apply as applying
-from cli import known_names
+from cli import changes, known_names
 from cli.deployment import Deployment
 from cli.exits import ChangedMeanwhileError
 from localcloud.market.model.offerings import default_offerings
@@ -20,7 +19,7 @@ from tests.cli.site import Site
 File = Callable[[str], str]
 
 FAULTY = """\
-# three faults in three pools, and one pool that is well
+# three faults in three pools, and one valid pool
 pools:
   - pool_name: a
     instance_types: [g5.xlarge]
@@ -42,7 +41,7 @@ pools:
 GOOD = "{pool_name: a, instance_types: [g5.xlarge], target_size: 3}"
 
 
-def test_every_fault_of_every_pool_is_told_with_its_line_and_nothing_is_written(site: Site, file: File) -> None:
+def test_every_fault_of_every_pool_is_reported_with_its_line_and_nothing_is_written(site: Site, file: File) -> None:
     name = file(FAULTY)
     result = site.run("apply", name)
     assert result.exit_code == 1
@@ -52,7 +51,7 @@ def test_every_fault_of_every_pool_is_told_with_its_line_and_nothing_is_written(
     assert site.item("well") is None
 
 
-def test_faults_are_data_too(site: Site, file: File) -> None:
+def test_faults_are_printed_as_json(site: Site, file: File) -> None:
     result = site.run("validate", file(FAULTY), "-o", "json")
     assert result.exit_code == 1
     told = json.loads(result.stdout)
@@ -80,12 +79,12 @@ def test_each_kind_of_fault_has_its_line(site: Site, file: File, text: str, line
     assert [one["line"] for one in json.loads(result.stdout)["faults"]] == lines
 
 
-def test_what_is_missing_is_called_so(site: Site, file: File) -> None:
+def test_a_missing_attribute_is_reported_as_missing(site: Site, file: File) -> None:
     result = site.run("validate", file("{pool_name: a, target_size: 1}"))
     assert "a: instance_types is missing: it must be 1 to 60 instance types" in result.stderr
 
 
-def test_the_diff_is_against_the_item_as_it_stands(site: Site, file: File) -> None:
+def test_the_diff_compares_with_the_stored_item(site: Site, file: File) -> None:
     site.put("a", target_size=1, spot_max_price="0.45")
     site.put("b", target_size=1)
     text = (
@@ -106,18 +105,18 @@ def test_the_diff_is_against_the_item_as_it_stands(site: Site, file: File) -> No
 
 
 def test_a_dry_run_writes_nothing(site: Site, file: File) -> None:
-    told = site.told("apply", file(GOOD), "--dry-run")
+    told = site.json("apply", file(GOOD), "--dry-run")
     assert told["dry_run"]
     assert [(one["pool"], one["change"]) for one in told["pools"]] == [("a", "new")]
     assert site.item("a") is None
 
 
-def test_standard_input_is_a_file_too(site: Site) -> None:
+def test_standard_input_can_be_the_file(site: Site) -> None:
     assert site.run("apply", "-", input=GOOD).exit_code == 0
     assert site.item("a") is not None
 
 
-def test_an_imported_pool_keeps_the_size_it_has_and_is_refused_if_that_does_not_fit(site: Site, file: File) -> None:
+def test_an_imported_pool_keeps_its_size_and_is_refused_if_the_size_does_not_fit(site: Site, file: File) -> None:
     imported = "resource_pools:\n- pool_name: a\n  provider: {type: aws, max_instances: %s}\n"
     site.put("a", target_size=3, subnet_ids=["subnet-1"])
     assert site.run("apply", file(imported % 4)).exit_code == 0
@@ -130,7 +129,7 @@ def test_an_imported_pool_keeps_the_size_it_has_and_is_refused_if_that_does_not_
     assert site.item("a") == item
 
 
-def test_pools_of_determined_that_are_not_on_aws_are_left_out_and_told_of(site: Site, file: File) -> None:
+def test_determined_pools_that_are_not_on_aws_are_skipped_with_a_remark(site: Site, file: File) -> None:
     text = (
         "resource_pools:\n"
         "- {pool_name: a, provider: {type: aws, image_id: ami-1, instance_type: g5.xlarge}}\n"
@@ -160,13 +159,13 @@ MISSPELT = """\
 """
 
 
-def test_a_name_that_nobody_knows_is_warned_of_with_the_nearest_and_the_file_stays_valid(
+def test_an_unknown_name_causes_a_warning_with_the_nearest_name_and_the_file_stays_valid(
     site: Site, file: File
 ) -> None:
     name = file(MISSPELT)
-    told = site.told("validate", name)
+    told = site.json("validate", name)
     assert told["valid"]
-    sdk = "this version of the AWS SDK knows no"
+    sdk = "this version of the AWS SDK does not know the"
     assert [(one["line"], one["pool"], one["message"]) for one in told["remarks"]] == [
         (2, "a", f"warning: instance_types: {sdk} instance type g5.xlagre. Did you mean g5.xlarge?"),
         (6, "b", f"warning: instance_types: {sdk} instance type m5.lagre. Did you mean m5.large?"),
@@ -181,49 +180,49 @@ def test_a_name_that_nobody_knows_is_warned_of_with_the_nearest_and_the_file_sta
     assert site.item("b") is not None
 
 
-def test_the_sdk_knows_every_type_of_the_local_market_and_may_one_day_know_no_list(
+def test_the_sdk_knows_every_type_of_the_local_market_and_may_lack_the_list(
     file: File, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert {one.instance_type for one in default_offerings()} <= known_names.names(known_names.TYPES)
     monkeypatch.setattr(known_names, "names", lambda _shape: frozenset())
-    assert applying.told(applying.read(file(MISSPELT))) == ()
+    assert changes.remarks_on(changes.read(file(MISSPELT))) == ()
 
 
-def test_what_somebody_else_changed_meanwhile_is_left_alone(site: Site, file: File) -> None:
+def test_a_pool_that_someone_else_changed_meanwhile_is_left_alone(site: Site, file: File) -> None:
     name = file(GOOD)
     site.put("a", target_size=1)
     pools = Deployment().pools
-    changes = applying.plan(name, applying.read(name), pools.all())
+    planned = changes.plan(name, changes.read(name), pools.all())
     site.put("a", target_size=2)
     with pytest.raises(ChangedMeanwhileError):
-        applying.write_all(changes, pools)
+        changes.write_all(planned, pools)
     site.put("a", target_size=1, paused=True)
     with pytest.raises(ChangedMeanwhileError):
-        applying.write_all(changes, pools)
+        changes.write_all(planned, pools)
     item = site.item("a")
     assert item is not None
     assert item["target_size"] == 1
 
 
-def test_five_hundred_pools_are_written_with_a_progress_bar_and_a_second_run_goes_on(site: Site, file: File) -> None:
+def test_five_hundred_pools_show_a_progress_bar_and_a_second_run_continues(site: Site, file: File) -> None:
     names = [f"p{number:03}" for number in range(500)]
     name = file("\n".join(f"- {{pool_name: {one}, instance_type: m5.large}}" for one in names))
     pools = Deployment().pools
-    some = applying.write(applying.plan(name, applying.read(name), pools.all()), pools)
+    some = changes.write(changes.plan(name, changes.read(name), pools.all()), pools)
     stopped = [next(some).pool for _ in range(123)]
     some.close()
     assert stopped == names[:123]
 
     terminal = io.StringIO()
     console = Console(file=terminal, force_terminal=True, width=80)
-    assert applying.write_all(applying.plan(name, applying.read(name), pools.all()), pools, console) == 377
+    assert changes.write_all(changes.plan(name, changes.read(name), pools.all()), pools, console) == 377
     assert "377/377" in terminal.getvalue()
     assert pools.names() == names
-    told = site.told("apply", name)
+    told = site.json("apply", name)
     assert (told["written"], {one["change"] for one in told["pools"]}) == (0, {"unchanged"})
 
 
-def test_a_price_is_written_as_it_stands(site: Site, file: File) -> None:
+def test_a_price_is_written_exactly(site: Site, file: File) -> None:
     site.run("apply", file("{pool_name: a, instance_type: g5.xlarge, spot_max_price: 0.3}"))
     item = site.item("a")
     assert item is not None

@@ -1,4 +1,4 @@
-"""``get``, ``edit``, ``pause``, ``resume``, ``drain``, ``drill``: one pool, by name."""
+"""``get``, ``edit``, ``pause``, ``resume``, ``empty``, ``drill``: commands for one pool by name."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from cli import change, drill
+from cli import drill, pool_edits
 from cli.deployment import Deployment
 from cli.exits import ChangedMeanwhileError
 from cli.files import read_entries
-from cli.items import same
+from cli.item_text import same
 from lambdas.domain.item.pool import Market
 from lambdas.domain.model.instances import Instance, State
 from tests.cli.site import Site
@@ -22,34 +22,35 @@ from tests.cli.site import Site
 ENTRY = {"cron": "0 8 * * *", "target_size": 3}
 
 
-def test_what_get_shows_is_what_apply_takes(site: Site) -> None:
+def test_apply_accepts_the_output_of_get(site: Site) -> None:
     site.put("a", target_size=1, user_data="#!/bin/bash\nmount /data\n", schedule=[ENTRY])
     (entry,) = read_entries(site.run("get", "a").stdout)
     assert same(entry.item, site.item("a"))
-    assert site.told("get", "a")["schedule"] == [ENTRY]
+    assert site.json("get", "a")["schedule"] == [ENTRY]
 
 
-def test_pause_and_resume_change_that_alone(site: Site) -> None:
+def test_pause_and_resume_change_one_attribute_only(site: Site) -> None:
     site.put("a", target_size=1)
     before = site.item("a")
-    assert site.told("pause", "a")["change"] == "changed"
+    assert site.json("pause", "a")["change"] == "changed"
     assert site.item("a") == {**(before or {}), "paused": True}
-    assert site.told("pause", "a")["change"] == "unchanged"
-    assert site.told("resume", "a")["change"] == "changed"
+    assert site.json("pause", "a")["change"] == "unchanged"
+    assert site.json("resume", "a")["change"] == "changed"
     assert site.item("a") == before
 
 
-def test_drain_sets_the_sizes_to_zero_and_keeps_the_item(site: Site) -> None:
+@pytest.mark.parametrize("name", ["empty", "drain"])
+def test_empty_sets_the_sizes_to_zero_and_keeps_the_item(site: Site, name: str) -> None:
     site.put("a", target_size=2, min_instances=1)
-    assert site.told("drain", "a")["change"] == "changed"
+    assert site.json(name, "a")["change"] == "changed"
     item = site.item("a")
     assert item is not None
     assert (item["target_size"], item["min_instances"], item["instance_types"]) == (0, 0, ["g5.xlarge"])
 
 
-def test_drain_is_refused_if_a_schedule_would_bring_instances_back(site: Site) -> None:
+def test_empty_is_refused_if_a_schedule_would_bring_instances_back(site: Site) -> None:
     site.put("a", target_size=2, schedule=[ENTRY])
-    result = site.run("drain", "a")
+    result = site.run("empty", "a")
     assert result.exit_code == 1
     assert "0 8 * * * (UTC): target_size 3" in result.stderr
     assert "spotpools pause a" in result.stderr
@@ -58,8 +59,8 @@ def test_drain_is_refused_if_a_schedule_would_bring_instances_back(site: Site) -
     assert item["target_size"] == 2
 
 
-@pytest.mark.parametrize("command", ["get", "edit", "pause", "resume", "drain", "drill", "explain", "history"])
-def test_a_pool_that_is_not_there_ends_every_command_alike(site: Site, command: str) -> None:
+@pytest.mark.parametrize("command", ["get", "edit", "pause", "resume", "empty", "drain", "drill", "explain", "history"])
+def test_an_unknown_pool_ends_every_command_with_the_same_error(site: Site, command: str) -> None:
     site.put("training", target_size=0)
     result = site.run(command, "traning")
     assert result.exit_code == 4
@@ -67,7 +68,7 @@ def test_a_pool_that_is_not_there_ends_every_command_alike(site: Site, command: 
 
 
 def editor(folder: Path, monkeypatch: pytest.MonkeyPatch, *commands: str) -> None:
-    """An editor that runs one sed command a call on the file, in turn."""
+    """Set an editor that runs the next sed command on the file at each call."""
     script = folder / "editor.sh"
     turns = "".join(f"  {number}) sed -i '{one}' \"$1\" ;;\n" for number, one in enumerate(commands, 1))
     count = f'echo x >> "{folder}/turns"\ncase $(wc -l < "{folder}/turns" | tr -d " ") in\n{turns}esac\n'
@@ -78,7 +79,7 @@ def editor(folder: Path, monkeypatch: pytest.MonkeyPatch, *commands: str) -> Non
     monkeypatch.setattr("tempfile.tempdir", None)
 
 
-def test_edit_writes_what_was_edited(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edit_writes_the_edited_item(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site.put("a", target_size=1, spot_max_price="0.45")
     editor(tmp_path, monkeypatch, "s/target_size: 1/target_size: 3/")
     result = site.run("edit", "a")
@@ -94,10 +95,10 @@ def test_an_edit_that_changes_nothing_writes_nothing(
 ) -> None:
     site.put("a", target_size=1)
     editor(tmp_path, monkeypatch, "s/x/x/")
-    assert site.told("edit", "a")["written"] == 0
+    assert site.json("edit", "a")["written"] == 0
 
 
-def test_an_invalid_edit_is_told_with_its_line_and_kept_in_a_file(
+def test_an_invalid_edit_is_reported_with_its_line_and_kept_in_a_file(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.put("a", target_size=1)
@@ -109,11 +110,13 @@ def test_an_invalid_edit_is_told_with_its_line_and_kept_in_a_file(
     assert "target_size: 9" in kept.read_text()
 
 
-def test_an_edit_that_came_too_late_is_refused(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_edit_is_refused_if_the_item_changed_meanwhile(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site.put("a", target_size=1)
     editor(tmp_path, monkeypatch, "s/target_size: 1/target_size: 3/")
     told = site.client("dynamodb")
-    opened = change._open  # noqa: SLF001  somebody else writes while the editor is open
+    opened = pool_edits._open  # noqa: SLF001  another user writes while the editor is open
 
     def meanwhile(path: Path) -> None:
         opened(path)
@@ -124,7 +127,7 @@ def test_an_edit_that_came_too_late_is_refused(site: Site, tmp_path: Path, monke
             ExpressionAttributeValues={":x": {"BOOL": True}},
         )
 
-    monkeypatch.setattr(change, "_open", meanwhile)
+    monkeypatch.setattr(pool_edits, "_open", meanwhile)
     result = site.run("edit", "a")
     assert result.exit_code == 5
     item = site.item("a")
@@ -136,16 +139,16 @@ def test_a_local_drill_gives_notice_at_the_market(site: Site, monkeypatch: pytes
     monkeypatch.setenv("SPOTPOOLS_MARKET_URL", site.ec2_url)
     site.put("a", target_size=3)
     site.market.advance()
-    told = site.told("drill", "a", "--count", "2")
+    told = site.json("drill", "a", "--count", "2")
     noticed = [one.id for one in site.market.instances.values() if one.notice]
     assert sorted(noticed) == told["instances"]
     assert len(noticed) == 2
 
 
 def test_an_item_of_hundreds_of_attributes_can_still_be_changed(site: Site) -> None:
-    """A condition on each would be longer than DynamoDB takes."""
+    """A condition on each attribute would be longer than DynamoDB accepts."""
     site.put("a", **{f"unknown_{number}": number for number in range(600)})
-    assert site.told("pause", "a")["change"] == "changed"
+    assert site.json("pause", "a")["change"] == "changed"
     item = site.item("a")
     assert item is not None
     assert (item["paused"], item["unknown_599"]) == (True, 599)
@@ -155,14 +158,14 @@ def test_an_item_of_hundreds_of_attributes_can_still_be_changed(site: Site) -> N
         Deployment().pools.write({**before.item, "target_size": 2}, before)
 
 
-def test_a_drill_of_more_than_an_experiment_can_do_is_refused_with_the_number(site: Site) -> None:
+def test_a_drill_above_the_limits_of_an_experiment_is_refused_with_the_limit(site: Site) -> None:
     site.put("a", target_size=60, max_instances=60)
     site.run("list")
     result = site.run("drill", "a", "--count", "51", "--role-arn", "arn:aws:iam::000000000000:role/drills")
     assert (result.exit_code, "at most 50 instances at once" in result.stderr) == (1, True)
 
 
-def test_on_aws_a_drill_without_a_role_says_which_it_needs(site: Site) -> None:
+def test_on_aws_a_drill_without_a_role_says_which_role_it_needs(site: Site) -> None:
     site.put("a", target_size=1)
     site.market.advance()
     result = site.run("drill", "a")
@@ -170,14 +173,14 @@ def test_on_aws_a_drill_without_a_role_says_which_it_needs(site: Site) -> None:
     assert "fis.amazonaws.com" in result.stderr
 
 
-def test_more_than_there_are_cannot_be_interrupted(site: Site) -> None:
+def test_a_drill_of_more_instances_than_there_are_is_refused(site: Site) -> None:
     site.put("a", target_size=1)
     result = site.run("drill", "a", "--count", "5")
     assert result.exit_code == 1
     assert "so 5 cannot be interrupted" in result.stderr
 
 
-def test_an_experiment_interrupts_all_at_once_five_an_action() -> None:
+def test_an_experiment_interrupts_all_in_parallel_actions_of_five() -> None:
     ids = tuple(f"i-{number}" for number in range(7))
     body: dict[str, Any] = drill.template("p", ids, stack="s", arn="arn:aws:ec2:r:1:instance/", role_arn="arn:role")
     targeted = [one["resourceArns"] for one in body["targets"].values()]
@@ -189,8 +192,8 @@ def test_an_experiment_interrupts_all_at_once_five_an_action() -> None:
         assert "startAfter" not in action
 
 
-def test_an_experiment_is_made_started_and_its_template_removed(site: Site) -> None:
-    """FIS is not to be had on this machine: boto3 checks the requests against AWS's model, the answers are given."""
+def test_an_experiment_is_created_and_started_and_its_template_is_deleted(site: Site) -> None:
+    """There is no emulator of FIS: boto3 checks the requests against AWS's model, and the test gives the answers."""
     deployment = Deployment()
     asked: list[tuple[str, dict[str, Any]]] = []
     answers = {

@@ -1,4 +1,4 @@
-"""``doctor`` and the expected ends of every command: each finding has its remedy, no fault a traceback."""
+"""``doctor``, and expected errors of every command: findings have remedies, and errors have no traceback."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from botocore.exceptions import ClientError
 from typer.main import get_command
 
 from cli import doctor
+from cli.aws_errors import expected_errors
 from cli.doctor import State
 from cli.exits import AwsFaultError
-from cli.faults import told_plainly
 from cli.main import app
 from lambdas.metrics import namespace
 from lambdas.wiring import utc_now
@@ -21,14 +21,14 @@ from tests.cli.site import Site
 
 
 def checks(site: Site, *, fails: bool) -> dict[str, dict[str, str]]:
-    """The checks by name."""
+    """Run doctor and return its checks by name."""
     result = site.run("doctor", "-o", "json")
     assert result.exit_code == (1 if fails else 0), result.output
     return {one["name"]: one for one in json.loads(result.stdout)["checks"]}
 
 
 def beat(site: Site) -> None:
-    """The tick's sign of life."""
+    """Publish a heartbeat of the tick."""
     datum = {"MetricName": "Heartbeat", "Value": 1, "Timestamp": utc_now()}
     site.client("cloudwatch").put_metric_data(Namespace=namespace(site.settings.stack), MetricData=[datum])
 
@@ -40,7 +40,7 @@ def local(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     return site
 
 
-def test_a_deployment_that_is_well_passes(local: Site) -> None:
+def test_a_healthy_deployment_passes(local: Site) -> None:
     beat(local)
     found = checks(local, fails=False)
     assert {name for name, one in found.items() if one["state"] == "ok"} >= {
@@ -51,13 +51,13 @@ def test_a_deployment_that_is_well_passes(local: Site) -> None:
     assert found["spot quotas"]["state"] == found["service-linked role"]["state"] == "skip"
 
 
-def test_a_dead_tick_fails(local: Site) -> None:
+def test_a_stopped_tick_fails(local: Site) -> None:
     found = checks(local, fails=True)
     assert (found["heartbeat"]["state"], found["heartbeat"]["found"]) == ("fail", "none in the last hour")
     assert found["heartbeat"]["remedy"]
 
 
-def test_what_switched_the_tick_off_is_named(local: Site) -> None:
+def test_whatever_switched_the_tick_off_is_named(local: Site) -> None:
     function = local.outputs["TickFunction"]
     local.client("lambda").put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=0)
     resources = local.client("cloudformation").describe_stack_resources(StackName=local.settings.stack)
@@ -71,7 +71,7 @@ def test_what_switched_the_tick_off_is_named(local: Site) -> None:
     assert f"function {function} has a reserved concurrency of 0" in found
 
 
-def test_another_stacks_alarm_is_not_this_ones(local: Site) -> None:
+def test_alarms_of_another_stack_are_ignored(local: Site) -> None:
     beat(local)
     cloudwatch, stack = local.client("cloudwatch"), local.settings.stack
     neighbours = f"{stack}-too-pool-below-target"
@@ -81,10 +81,10 @@ def test_another_stacks_alarm_is_not_this_ones(local: Site) -> None:
     cloudwatch.set_alarm_state(AlarmName=neighbours, StateValue="ALARM", StateReason="a test")
     assert checks(local, fails=False)["alarms"]["state"] == "ok"
     cloudwatch.set_alarm_state(AlarmName=ours["AlarmName"], StateValue="ALARM", StateReason="a test")
-    assert checks(local, fails=False)["alarms"]["found"] == f"ringing: {stack}-pool-below-target"
+    assert checks(local, fails=False)["alarms"]["found"] == f"active: {stack}-pool-below-target"
 
 
-def test_dead_letters_fail_and_an_error_is_quoted(local: Site) -> None:
+def test_dead_letters_fail_and_a_function_error_is_quoted(local: Site) -> None:
     beat(local)
     resources = local.client("cloudformation").describe_stack_resources(StackName=local.settings.stack)
     (queue,) = [one for one in resources["StackResources"] if one["LogicalResourceId"] == "DueDead"]
@@ -102,7 +102,7 @@ def test_dead_letters_fail_and_an_error_is_quoted(local: Site) -> None:
     assert found["functions"]["found"].endswith("reconcile failed: ValueError: seven")
 
 
-def test_an_older_stack_is_told(local: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_stack_is_a_warning(local: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     beat(local)
     monkeypatch.setattr(doctor, "__version__", "9.0.0")
     found = checks(local, fails=False)
@@ -146,7 +146,7 @@ def test_each_type_counts_against_one_quota(instance_type: str, family: str) -> 
     assert [one for one in QUOTAS if doctor.counts_for(one, instance_type)] == [family]
 
 
-def test_a_family_without_quota_fails_and_the_others_are_told() -> None:
+def test_a_family_without_quota_fails_and_the_others_are_listed() -> None:
     check = doctor.Check("spot quotas", *doctor.judged(QUOTAS, ["g5.xlarge", "m5.large"]))
     assert check.state is State.FAIL
     assert check.found == "no spot vCPUs for G and VT (for g5.xlarge)"
@@ -155,7 +155,7 @@ def test_a_family_without_quota_fails_and_the_others_are_told() -> None:
 
 
 SIGNED_OUT = {"AWS_CONFIG_FILE": "", "AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
-"""With the file below, a profile whose sign-in has ended."""
+"""With the file below: a profile whose sign-in has expired."""
 CONFIG = """
 [profile work]
 region = us-east-1
@@ -181,7 +181,7 @@ sso_start_url = https://example.awsapps.com/start
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "AWS could not be reached"),
     ],
 )
-def test_what_is_missing_is_said_in_one_line(
+def test_missing_settings_are_reported_in_one_line(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str | None], says: str
 ) -> None:
     (tmp_path / "config").write_text(CONFIG)
@@ -226,8 +226,8 @@ def test_what_is_missing_is_said_in_one_line(
         ("InternalServerError", "oh", "AWS answered InternalServerError: oh"),
     ],
 )
-def test_a_refusal_names_what_to_do(code: str, message: str, says: str) -> None:
-    with pytest.raises(AwsFaultError, match=says), told_plainly():
+def test_a_refusal_says_what_to_do(code: str, message: str, says: str) -> None:
+    with pytest.raises(AwsFaultError, match=says), expected_errors():
         raise ClientError({"Error": {"Code": code, "Message": message}}, "DescribeInstances")
 
 
@@ -240,18 +240,16 @@ def test_every_command_that_asks_aws_takes_a_region() -> None:
         assert ({"--stack", "--region"} <= taken) == (name != "validate"), name
 
 
-def test_another_region_is_looked_in_whatever_the_environment_names(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_region_option_overrides_the_environment(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.put("a")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    assert site.told("list")["pools"]  # AWS_REGION is us-east-1
+    assert site.json("list")["pools"]  # AWS_REGION is us-east-1
     monkeypatch.setenv("SPOTPOOLS_POOLS_TABLE", site.settings.pools_table)
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
-    assert site.told("list", "--region", "us-east-1")["pools"]
+    assert site.json("list", "--region", "us-east-1")["pools"]
     result = site.run("list", "--region", "eu-west-2")
     assert (result.exit_code, "its Region with --region" in result.stderr) == (3, True)
 
 
-def test_wrong_usage_ends_with_two(site: Site) -> None:
+def test_wrong_usage_exits_with_two(site: Site) -> None:
     assert site.run("list", "--frobnicate").exit_code == 2

@@ -1,4 +1,4 @@
-"""``history``: what was decided and why, from the functions' own log lines."""
+"""``history``: decisions and reasons, read from the functions' log lines."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 class Log:
-    """What the control plane logs."""
+    """Captures the log of the control plane."""
 
     def __init__(self) -> None:
         self.stream = io.StringIO()
 
     def lines(self) -> list[dict[str, Any]]:
-        """The lines since it was last asked."""
+        """Return the lines since the last call."""
         text = self.stream.getvalue()
         self.stream.truncate(0)
         self.stream.seek(0)
@@ -43,12 +43,12 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
 
 def decisions(lines: list[dict[str, Any]], pool: str = "p") -> Iterator[history.Decision]:
     for number, line in enumerate(lines):
-        found = history.decision(line, pool, NOW + timedelta(minutes=number))
+        found = history.decision_of(line, pool, NOW + timedelta(minutes=number))
         if found:
             yield found
 
 
-def test_what_the_control_plane_logs_is_read_as_its_decisions(log: Log) -> None:
+def test_the_log_of_the_control_plane_is_read_as_decisions(log: Log) -> None:
     world = World()
     world.edit(target_size=3)
     world.minutes(2)
@@ -64,7 +64,7 @@ def test_what_the_control_plane_logs_is_read_as_its_decisions(log: Log) -> None:
     assert told[-1].waiting == 2
 
 
-def test_a_pool_that_waits_is_one_line_and_not_one_a_minute(log: Log) -> None:
+def test_a_waiting_pool_is_one_decision_and_not_one_per_minute(log: Log) -> None:
     world = World()
     world.edit(target_size=1, spot_max_price="0.01")
     world.minutes(10)
@@ -75,17 +75,17 @@ def test_a_pool_that_waits_is_one_line_and_not_one_a_minute(log: Log) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "START RequestId", "[]", "7", "{"])
-def test_what_lambda_itself_writes_is_no_line(text: str) -> None:
+def test_lines_that_lambda_writes_are_ignored(text: str) -> None:
     assert logs.parsed(text) is None
 
 
-def test_what_was_decided_for_another_pool_is_not_this_ones() -> None:
+def test_decisions_about_another_pool_are_ignored() -> None:
     line = {"pool": "q", "message": "reconciled"}
-    assert history.decision(line, "p", NOW) is None
-    assert history.decision(line, "q", NOW) is not None
+    assert history.decision_of(line, "p", NOW) is None
+    assert history.decision_of(line, "q", NOW) is not None
 
 
-def test_a_reconcile_that_failed_is_told() -> None:
+def test_a_failed_reconcile_is_shown() -> None:
     line = {
         "level": "ERROR",
         "message": "reconcile failed",
@@ -93,10 +93,10 @@ def test_a_reconcile_that_failed_is_told() -> None:
         "exception_name": "FleetError",
         "exception": "Traceback\nFleetError: UnauthorizedOperation: no",
     }
-    found = history.decision(line, "p", NOW)
+    found = history.decision_of(line, "p", NOW)
     assert found is not None
     assert found.failures == ("FleetError: UnauthorizedOperation: no",)
-    assert history.decision(line, "pool_name", NOW) is None
+    assert history.decision_of(line, "pool_name", NOW) is None
 
 
 @pytest.mark.parametrize(("text", "lasts"), [("90m", 90), ("6h", 360), ("2d", 2880), ("5min", 5)])
@@ -110,18 +110,18 @@ def test_other_spans_are_refused(text: str) -> None:
         history.span(text)
 
 
-def test_the_logs_of_both_deciding_functions_are_read(site: Site, log: Log) -> None:
+def test_the_logs_of_both_reconciling_functions_are_read(site: Site, log: Log) -> None:
     site.put("a", target_size=2)
     site.put("b", target_size=1)
     site.log("PoolDueFunction", *log.lines())
     reconcile("a", site.plane)
     site.log("SpotNoticeFunction", *log.lines())
-    told = site.told("history", "a")
+    told = site.json("history", "a")
     assert told["decisions"][0]["steps"][0].startswith("launch 2 (spot)")
     assert {one["wanted"] for one in told["decisions"]} == {2}
     assert "launch 2 (spot)" in site.run("history", "a", "--since", "5m").stdout
 
 
-def test_a_pool_that_was_left_in_peace_says_so(site: Site) -> None:
+def test_a_pool_without_decisions_says_so(site: Site) -> None:
     site.put("a", target_size=0)
     assert "nothing changed" in site.run("history", "a").stdout

@@ -1,4 +1,4 @@
-"""Items as YAML read back as the very same items, whatever DynamoDB holds."""
+"""Items written as YAML read back as the same items, whatever DynamoDB holds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.files import read_entries
-from cli.items import as_plain, as_yaml, same, shown
+from cli.item_text import as_plain, as_yaml, same, shown
 
 TEXTS = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), max_size=20) | st.sampled_from(
     [
@@ -39,7 +39,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(TEXTS.filter(lambda name: name not in ("pools", "resource_pools", "pool_name")), VALUES))
-def test_what_is_shown_is_what_would_be_applied(item: dict[str, Any]) -> None:
+def test_an_item_written_as_yaml_reads_back_the_same(item: dict[str, Any]) -> None:
     whole = {"pool_name": "p", **item}
     (entry,) = read_entries(as_yaml(whole))
     assert same(entry.item, whole)
@@ -53,11 +53,11 @@ def test_what_is_shown_is_what_would_be_applied(item: dict[str, Any]) -> None:
     ("3", 3, False),
     (None, None, True),
 ])  # fmt: skip
-def test_two_values_are_one_if_they_are_to_dynamodb(one: object, other: object, alike: bool) -> None:
+def test_two_values_are_equal_if_they_are_equal_to_dynamodb(one: object, other: object, alike: bool) -> None:
     assert same(one, other) is alike
 
 
-def test_numbers_are_shown_as_they_are() -> None:
+def test_numbers_are_shown_exactly() -> None:
     assert as_plain({"a": Decimal(3), "b": Decimal("0.45"), "c": {Decimal(2), Decimal(1)}}) == {
         "a": 3,
         "b": "0.45",

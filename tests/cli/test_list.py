@@ -1,4 +1,4 @@
-"""``list`` and ``watch``: every pool on one page, with few questions, and no flicker."""
+"""``list`` and ``watch``: all pools on one page, with few calls and without flicker."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cli import show, watch
-from cli.show import Listing, Row
+from cli import listing, live_listing
+from cli.listing import Listing, Row
 from lambdas.aws import clients
 from lambdas.domain.model.status import Reason, Replacing, Rollout, RolloutState
 from localcloud.market.model.settings import Fault
@@ -27,7 +27,7 @@ def test_each_pool_has_its_sizes_price_cost_and_reason(site: Site) -> None:
     site.put("b", target_size=1, spot_max_price="0.01")
     site.put("c", target_size=1, spot=False)
     site.put("d", targt_size=1)
-    listed = site.told("list")
+    listed = site.json("list")
     a, b, c, d = listed["pools"]
     assert (a["pool"], a["wanted"], a["starting"], a["waiting"]) == ("a", 2, 2, 0)
     assert (Decimal(a["lowest_spot_price"]), a["cap"], a["above_cap"]) == (Decimal("0.4"), "0.45", False)
@@ -38,7 +38,7 @@ def test_each_pool_has_its_sizes_price_cost_and_reason(site: Site) -> None:
     assert "PRICE_ABOVE_MAX for" in site.run("list").stdout
 
 
-def test_two_hundred_pools_take_one_scan_a_table_one_listing_and_one_price_call(
+def test_two_hundred_pools_take_one_scan_per_table_one_listing_and_one_price_call(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(200):
@@ -46,13 +46,13 @@ def test_two_hundred_pools_take_one_scan_a_table_one_listing_and_one_price_call(
         site.client("dynamodb").put_item(TableName=site.settings.pools_table, Item=item)
     asked = _count_dynamodb(monkeypatch)
     calls = site.calls("list")
-    assert len(site.told("list")["pools"]) == 200
+    assert len(site.json("list")["pools"]) == 200
     assert calls == {"DescribeInstances": 1, "DescribeSpotPriceHistory": 1}
     assert asked == ["Scan"] * 4, "two for each of both calls"
 
 
 def _count_dynamodb(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is asked of DynamoDB from now on."""
+    """Record the calls to DynamoDB from now on."""
     asked: list[str] = []
     make = clients.client
 
@@ -65,10 +65,10 @@ def _count_dynamodb(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-def test_without_a_right_to_see_ec2_the_pools_are_listed_all_the_same(site: Site) -> None:
+def test_without_permission_to_read_ec2_the_pools_are_still_listed(site: Site) -> None:
     site.put("a", target_size=1)
     site.market.faults.append(_denied("DescribeInstances"))
-    listed = site.told("list")
+    listed = site.json("list")
     assert listed["pools"][0]["wanted"] == 1
     assert listed["pools"][0]["hourly_cost"] is None
     assert "ec2:DescribeInstances" in " ".join(listed["notes"])
@@ -79,9 +79,9 @@ def _denied(action: str) -> Any:
     return Fault(action=action, error="UnauthorizedOperation", message=message, times=9)
 
 
-def test_a_row_tells_since_when_and_for_how_long() -> None:
+def test_a_row_shows_how_long_a_pool_waits() -> None:
     row = Row("a", wanted=3, waiting=3, reason="QUOTA", message="All vCPUs are used.", since=NOW - timedelta(hours=2))
-    text = _text(show.render(Listing((row,), Decimal(0)), NOW))
+    text = _text(listing.render(Listing((row,), Decimal(0)), NOW))
     assert " ".join(text.splitlines()[1].split()) == "a 3 0 0 3 - - QUOTA for 2 h"
     assert "spotpools explain POOL" in text
 
@@ -94,15 +94,15 @@ def test_a_row_tells_since_when_and_for_how_long() -> None:
         (RolloutState.ON_REPLACE, "3 outdated"),
     ],
 )
-def test_a_row_tells_how_far_an_update_is(state: RolloutState, says: str) -> None:
+def test_a_row_shows_the_progress_of_an_update(state: RolloutState, says: str) -> None:
     row = Row("a", rollout=Rollout(state=state, outdated=3, updated=1, message=""))
-    assert says in _text(show.render(Listing((row,), Decimal(0)), NOW))
+    assert says in _text(listing.render(Listing((row,), Decimal(0)), NOW))
 
 
-def test_a_row_tells_of_warnings_and_of_what_is_to_be_replaced() -> None:
+def test_a_row_shows_warnings_and_planned_replacements() -> None:
     replacing = Replacing(count=2, reason=Reason.MAX_INSTANCES, message="")
     row = Row("a", replacing=replacing, warnings=("instance_types: EC2 sells no g5.xlrge in this Region",))
-    text = _text(show.render(Listing((row,), Decimal(0)), NOW))
+    text = _text(listing.render(Listing((row,), Decimal(0)), NOW))
     assert "2 to replace: MAX_INSTANCES; 1 warning" in text
     assert "spotpools explain POOL" in text
 
@@ -114,16 +114,16 @@ def _text(table: Any) -> str:
 
 
 @pytest.mark.parametrize(("lines", "shown"), [(20, "abcdef"), (9, "abcdef"), (7, "abcf"), (2, "f")])
-def test_watch_leaves_out_what_does_not_fit_and_no_pool_in_trouble_first(lines: int, shown: str) -> None:
+def test_watch_leaves_out_healthy_pools_first_if_the_list_does_not_fit(lines: int, shown: str) -> None:
     rows = tuple(Row(name, waiting=int(name == "f")) for name in "abcdef")
-    drawn = _text(watch.page(Listing(rows, Decimal(0)), NOW, lines)).splitlines()
+    drawn = _text(live_listing.page(Listing(rows, Decimal(0)), NOW, lines)).splitlines()
     assert [line[0] for line in drawn if line.startswith(tuple(f"{name} " for name in "abcdef"))] == list(shown)
     assert f"{6 - len(shown)} of them not shown" in drawn[-2] or len(shown) == 6
     assert "6 pools, 0.0000 USD/h" in drawn[-2]
     assert "Ctrl-C ends" in drawn[-1]
 
 
-def test_watch_as_json_is_a_line_a_look(site: Site) -> None:
+def test_watch_as_json_prints_one_line_per_update(site: Site) -> None:
     site.put("a", target_size=1)
     result = site.run("watch", "--times", "2", "--every", "1", "-o", "json")
     assert result.exit_code == 0

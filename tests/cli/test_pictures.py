@@ -1,4 +1,4 @@
-"""The pictures of docs show what the command shows today."""
+"""The pictures in docs show the current output of the command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command as a shell and a terminal meet it: completion, Ctrl-C, the stack by option, and no flicker."""
+"""The command in a shell and a terminal: completion, Ctrl-C, options, and no flicker."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def test_the_shell_completes_commands_and_the_names_of_pools(site: Site) -> None
     assert completed("spotpools", "explain", "t") == ["tests", "training"]
 
 
-def test_ctrl_c_ends_with_its_own_status_and_no_traceback(site: Site) -> None:
+def test_ctrl_c_exits_with_its_own_status_and_no_traceback(site: Site) -> None:
     site.put("a", target_size=0)
-    # Whoever runs the tests in the background has Ctrl-C ignored, and hands that down.
+    # A test run in the background ignores Ctrl-C, and its child processes inherit that.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from cli.main import app; app()"
     command = [sys.executable, "-c", code, "watch", "--every", "60", "-o", "json"]
     with subprocess.Popen(  # noqa: S603  our own command
@@ -52,7 +52,7 @@ def test_ctrl_c_ends_with_its_own_status_and_no_traceback(site: Site) -> None:
 
 
 class Emulator:
-    """A terminal that draws byte after byte, as the slowest would, and remembers each state that it showed."""
+    """A terminal that draws byte by byte, like the slowest one, and keeps each state that it showed."""
 
     def __init__(self, columns: int, lines: int) -> None:
         self.screen = pyte.Screen(columns, lines)
@@ -65,7 +65,7 @@ class Emulator:
             self.shown.append(list(self.screen.display))
 
     def whole(self) -> bool:
-        """Whether a frame is there to its last line."""
+        """Return whether a frame is complete."""
         return any("Ctrl-C ends" in line for line in self.screen.display)
 
 
@@ -93,10 +93,10 @@ def test_watch_draws_each_frame_over_the_last_one(site: Site) -> None:
 
 
 def _read(terminal: int) -> bytes:
-    """What was written since; nothing when the command has ended."""
+    """Read new output; empty when the command has ended."""
     try:
         return os.read(terminal, 4096)
-    except OSError:  # as Linux tells of a terminal that nobody has open any more
+    except OSError:  # Linux raises this when no process has the terminal open
         return b""
 
 
@@ -106,11 +106,11 @@ def test_the_stack_can_be_named(site: Site, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("SPOTPOOLS_POOLS_TABLE", "another-pools")
     monkeypatch.setenv("SPOTPOOLS_STATUS_TABLE", "another-status")
     assert site.run("list").exit_code == 3
-    listed = site.told("list", "--stack", site.settings.stack)
+    listed = site.json("list", "--stack", site.settings.stack)
     assert [one["pool"] for one in listed["pools"]] == ["a"]
 
 
-def test_each_command_says_in_its_help_what_it_is_for() -> None:
+def test_each_command_has_a_help_text() -> None:
     for one in app.registered_commands:
         assert one.callback is not None
         assert one.callback.__doc__

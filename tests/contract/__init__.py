@@ -1,1 +1,1 @@
-"""Contracts: the same cases on the stand-ins and on the real adapters."""
+"""Contracts: the same cases run on the fakes and on the real adapters."""

@@ -1,4 +1,4 @@
-"""DynamoDBs and an SQS that behave, for the adapters' contracts; each started once."""
+"""Emulators of DynamoDB and SQS for the contracts of the adapters, each started once."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulators]:
 
 @pytest.fixture(params=EMULATORS)
 def dynamodb(request: pytest.FixtureRequest, emulators: Emulators) -> Any:
-    """A client of DynamoDB, of each emulator in turn."""
+    """A client of DynamoDB, once for each emulator."""
     return emulators.client(request.param)
 
 
 @pytest.fixture
 def table(dynamodb: Any) -> str:
-    """The name of an empty table there."""
+    """The name of an empty table in that emulator."""
     return new_table(dynamodb)
 
 

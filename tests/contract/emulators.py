@@ -1,4 +1,4 @@
-"""Two DynamoDBs by different hands, so that what the adapters rely on is no single emulator's alone."""
+"""Two independent emulators of DynamoDB, so that the adapters do not rely on one emulator's behaviour."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _numbers = count(1)
 
 
 class Emulators:
-    """Each is started when a client of it is first asked for, and stays until all is done."""
+    """Starts each emulator when its first client is needed, and keeps it until the end."""
 
     def __init__(self, folder: Callable[[str], Path]) -> None:
         self._folder = folder
@@ -28,7 +28,7 @@ class Emulators:
         self._made: dict[str, Callable[[str], Any]] = {}
 
     def client(self, emulator: str, service: str = "dynamodb") -> Any:
-        """A client of a service of one of them."""
+        """Return a client of a service of one emulator."""
         if emulator not in self._made:
             start = {"ministack": empty_aws, "dynalite": dynalite}[emulator]
             url = self._running.enter_context(start(self._folder(emulator)))
@@ -37,16 +37,16 @@ class Emulators:
         return TellsWhatStood(made) if emulator == "dynalite" else made
 
     def stop(self) -> None:
-        """Stop those that run."""
+        """Stop the running emulators."""
         self._running.close()
 
 
 @contextmanager
 def dynalite(folder: Path) -> Iterator[str]:
-    """Start a dynalite, which is a DynamoDB and nothing else, in memory; its URL."""
+    """Start dynalite, an in-memory emulator of DynamoDB only, and return its URL."""
     port = port_to_use(0)
     command = ["node", str(ROOT / "node_modules" / "dynalite" / "cli.js"), "--host", HOST, "--port", str(port)]
-    command += ["--createTableMs", "0"]  # how long a table is CREATING, as on AWS
+    command += ["--createTableMs", "0"]  # the time that a table is CREATING
     server = Child("dynalite", command, log=folder / "log", environment=dict(os.environ), directory=folder)
     url = f"http://{HOST}:{port}"
     try:
@@ -65,7 +65,7 @@ def listens(url: str) -> bool:
 
 
 class TellsWhatStood:
-    """A client of dynalite, which knows no ReturnValuesOnConditionCheckFailure: what stood there is asked for apart.
+    """A client of dynalite, which lacks ReturnValuesOnConditionCheckFailure: a second call reads the stored item.
 
     On AWS the refusal carries it, so between the two nobody can write; in these tests nobody does.
     """
@@ -77,7 +77,7 @@ class TellsWhatStood:
         return getattr(self._client, name)
 
     def update_item(self, **asked: Any) -> Any:
-        """The same, with the item in the refusal."""
+        """Make the call, and add the stored item to a refusal."""
         try:
             return self._client.update_item(**asked)
         except ClientError as error:

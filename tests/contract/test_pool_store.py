@@ -1,4 +1,4 @@
-"""The PoolStore and DueQueue contracts on DynamoDB and SQS, and on their stand-ins."""
+"""The PoolStore and DueQueue contracts on DynamoDB and SQS, and on their fakes."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def test_a_scan_reads_every_page(pools: tuple[PoolStore, Put]) -> None:
 @pytest.mark.parametrize(
     "odd", [{"N": "1E+100"}, {"N": "9.9E+125"}, {"N": "1E-130"}, {"NS": ["1E+100", "-1"]}, {"B": b"x"}, {"BS": [b"x"]}]
 )
-def test_what_dynamodb_takes_is_read(dynamodb: Any, table: str, odd: dict[str, Any]) -> None:
-    """And can be shown, as a fault: boto3's own reader raises, so that one item would fail everybody's scan."""
+def test_every_value_that_dynamodb_accepts_can_be_read(dynamodb: Any, table: str, odd: dict[str, Any]) -> None:
+    """boto3's own reader raises for some values, so one item would fail the scan of all pools."""
     dynamodb.put_item(TableName=table, Item={"pool_name": {"S": "p"}, "odd": odd})
     (item,) = PoolTable(dynamodb, table).scan().values()
     assert str(item["odd"])
 
 
-def test_a_missing_table_raises_and_is_not_empty(dynamodb: Any) -> None:
+def test_a_missing_table_raises_instead_of_being_empty(dynamodb: Any) -> None:
     store = PoolTable(dynamodb, "absent")
     with pytest.raises(Exception, match="ResourceNotFoundException"):
         store.scan()
@@ -84,7 +84,7 @@ def test_every_pool_gets_its_message_in_order(sqs: Any) -> None:
     assert sorted(got) == names
 
 
-def test_what_is_sent_for_later_is_not_there_before(sqs: Any) -> None:
+def test_a_delayed_message_does_not_arrive_early(sqs: Any) -> None:
     url = sqs.create_queue(QueueName="later")["QueueUrl"]
     SqsDueQueue(sqs, url).send({"p": "its template settles"}, after=timedelta(seconds=2))
     assert "Messages" not in sqs.receive_message(QueueUrl=url)

@@ -1,4 +1,4 @@
-"""The StatusStore contract, the same cases on the in-memory table and on the conditions of two DynamoDBs."""
+"""The StatusStore contract: the same cases on the in-memory table and on two emulators of DynamoDB."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LEASE = 75
 CLOCK = ManualClock()
 NOW = CLOCK()
 LASTS = timedelta(minutes=5)
-"""How long a mark of a pool that is queued stands."""
+"""How long the mark of a queued pool lasts."""
 SPEC = Pool(pool_name="p", instance_types=("g5.xlarge",)).model_dump(mode="json")
 ATTEMPT = Attempt(id="a", count=2, at=NOW, request='{"Type":"instant"}', terms={"spot": True, "spot_max_price": None})
 ENDING = Ended(at=NOW, ids=("i-00000003", "i-00000004"))
@@ -79,19 +79,19 @@ where_maps_are_compared = pytest.mark.parametrize("store", ["memory", "ministack
 
 
 def table_of(client: Any, name: str) -> StatusTable:
-    """The adapter, with a table's clock that moves when told."""
+    """The adapter, with a table clock that the test moves."""
     return StatusTable(client, name, lease_seconds=LEASE, clock=CLOCK, answered_at=lambda _: CLOCK())
 
 
 def taken(store: StatusStore, seconds: int = 0) -> Lease:
-    """The lease, asked for so many seconds from the beginning."""
+    """Acquire the lease at the given seconds after the start."""
     CLOCK.now = NOW + timedelta(seconds=seconds)
     lease = store.acquire("p")
     assert lease is not None
     return lease
 
 
-def test_a_pool_nobody_knows_has_no_status(store: StatusStore) -> None:
+def test_an_unknown_pool_has_no_status(store: StatusStore) -> None:
     assert store.get("p") is None
     assert store.scan() == {}
 
@@ -102,7 +102,7 @@ def test_what_is_saved_is_read_back_whole(store: StatusStore) -> None:
     assert store.scan() == {"p": FULL}
 
 
-def test_what_is_past_is_gone_after_the_next_save(store: StatusStore) -> None:
+def test_past_entries_are_removed_by_the_next_save(store: StatusStore) -> None:
     lease = taken(store)
     store.save(lease, Status(), FULL)
     store.save(lease, FULL, Status())
@@ -115,7 +115,7 @@ def test_a_taken_lease_is_not_given_twice(store: StatusStore) -> None:
     assert store.acquire("p") is None
 
 
-def test_a_lease_that_ran_out_is_given_to_the_next_under_a_higher_fence(store: StatusStore) -> None:
+def test_an_expired_lease_goes_to_the_next_with_a_higher_fence(store: StatusStore) -> None:
     first = taken(store)
     assert taken(store, LEASE + 1).fence > first.fence
 
@@ -125,7 +125,7 @@ def test_a_released_lease_is_free_at_once(store: StatusStore) -> None:
     assert taken(store)
 
 
-def test_whoever_finds_it_taken_makes_the_holder_look_again_once(store: StatusStore) -> None:
+def test_finding_the_lease_taken_makes_the_holder_look_again_once(store: StatusStore) -> None:
     lease = taken(store)
     assert store.acquire("p") is None
     assert not store.release(lease)
@@ -138,7 +138,7 @@ def test_the_mark_does_not_outlive_its_lease(store: StatusStore) -> None:
     assert store.release(taken(store, LEASE + 1))
 
 
-def test_a_dirty_lease_can_be_let_go_all_the_same(store: StatusStore) -> None:
+def test_a_dirty_lease_can_still_be_released(store: StatusStore) -> None:
     lease = taken(store)
     assert store.acquire("p") is None
     assert store.release(lease, even_if_dirty=True)
@@ -165,7 +165,7 @@ def test_a_lost_lease_writes_nothing(store: StatusStore, write: Callable[[Status
     assert store.get("p") == Status()
 
 
-def test_an_attempt_is_written_down_beside_what_is_remembered(store: StatusStore) -> None:
+def test_an_attempt_is_saved_beside_the_memory(store: StatusStore) -> None:
     lease = taken(store)
     before = Status(memory=Memory(spec=SPEC))
     store.save(lease, Status(), before)
@@ -173,7 +173,7 @@ def test_an_attempt_is_written_down_beside_what_is_remembered(store: StatusStore
     assert store.get("p") == Status(memory=Memory(spec=SPEC, attempt=ATTEMPT))
 
 
-def test_what_is_about_to_end_and_who_was_told_are_written_down_beside_it(store: StatusStore) -> None:
+def test_planned_terminations_and_drains_are_saved_beside_the_memory(store: StatusStore) -> None:
     lease = taken(store)
     before = Status(memory=Memory(spec=SPEC))
     store.save(lease, Status(), before)
@@ -183,8 +183,8 @@ def test_what_is_about_to_end_and_who_was_told_are_written_down_beside_it(store:
     assert store.get("p") == Status(memory=told)
 
 
-def test_a_thousand_notices_that_are_past_at_once_go_in_one_save(store: StatusStore) -> None:
-    """DynamoDB takes 4 KB of expression: a save that names all of them would be refused for ever."""
+def test_a_thousand_past_notices_are_removed_by_one_save(store: StatusStore) -> None:
+    """DynamoDB accepts 4 KB of expression. A save that names all notices would always be refused."""
     lease = taken(store)
     for number in range(1000):
         store.note("p", f"i-{number:08x}", Notice(at=NOW, offering="g5.xlarge/us-east-1a"))
@@ -195,7 +195,7 @@ def test_a_thousand_notices_that_are_past_at_once_go_in_one_save(store: StatusSt
     assert store.get("p") == FULL
 
 
-def test_a_status_of_more_than_400_kilobytes_is_refused_and_the_one_before_stays(store: StatusStore) -> None:
+def test_a_status_above_400_kilobytes_is_refused_and_the_previous_one_stays(store: StatusStore) -> None:
     lease = taken(store)
     large = Status(memory=Memory(spec={"user_data": "x" * 420_000}))
     with pytest.raises(Exception, match="Item size"):
@@ -203,7 +203,7 @@ def test_a_status_of_more_than_400_kilobytes_is_refused_and_the_one_before_stays
     assert store.get("p") == Status()
 
 
-def test_a_pool_is_queued_once_until_somebody_comes_for_it(store: StatusStore) -> None:
+def test_a_pool_is_queued_once_until_a_function_takes_it(store: StatusStore) -> None:
     store.release(taken(store))
     assert store.queued("p", NOW, LASTS)
     assert not store.queued("p", NOW + timedelta(minutes=4), LASTS)
@@ -211,14 +211,14 @@ def test_a_pool_is_queued_once_until_somebody_comes_for_it(store: StatusStore) -
     assert store.queued("p", NOW + timedelta(minutes=4), LASTS)
 
 
-def test_whoever_finds_the_lease_taken_has_come_for_it_too(store: StatusStore) -> None:
+def test_finding_the_lease_taken_clears_the_queued_mark(store: StatusStore) -> None:
     taken(store)
     assert store.queued("p", NOW, LASTS)
     assert store.acquire("p") is None
     assert store.queued("p", NOW, LASTS)
 
 
-def test_a_message_may_get_lost_and_a_pool_without_a_status_is_due(store: StatusStore) -> None:
+def test_a_lost_message_expires_and_a_pool_without_a_status_is_due(store: StatusStore) -> None:
     assert store.queued("p", NOW, LASTS)
     assert store.queued("p", NOW, LASTS)
     store.release(taken(store))
@@ -271,7 +271,7 @@ def test_the_first_notice_of_an_instance_stays(store: StatusStore) -> None:
 
 
 @where_maps_are_compared
-def test_an_interruption_takes_the_place_of_a_recommendation_and_never_the_other_way(store: StatusStore) -> None:
+def test_an_interruption_replaces_a_recommendation_and_never_the_reverse(store: StatusStore) -> None:
     risk, end = (
         Notice(at=NOW, offering="g5.xlarge/us-east-1a", kind=kind)
         for kind in (NoticeKind.REBALANCE, NoticeKind.INTERRUPTION)
@@ -304,7 +304,7 @@ INTERRUPTED, REBALANCE, ANNOUNCED, WITHDRAWN = NoticeKind
         ([(INTERRUPTED, None, 0), (WITHDRAWN, "a", 1)], 0),
     ],
 )
-def test_of_what_is_said_of_an_instance_the_gravest_stays_and_the_newest_of_one_event(
+def test_the_most_severe_notice_stays_and_the_newest_of_one_event(
     store: StatusStore, said: list[tuple[NoticeKind, str | None, int]], stays: int
 ) -> None:
     notices = [
@@ -318,7 +318,7 @@ def test_of_what_is_said_of_an_instance_the_gravest_stays_and_the_newest_of_one_
     assert status.notices == {"i-00000001": notices[stays]}
 
 
-def test_a_forgotten_pool_is_gone_and_its_lease_with_it(store: StatusStore) -> None:
+def test_a_forgotten_pool_loses_its_status_and_its_lease(store: StatusStore) -> None:
     lease = taken(store)
     store.delete(lease)
     assert store.get("p") is None
@@ -350,7 +350,7 @@ HAND_EDITS = {
 
 
 @pytest.mark.parametrize("edit", HAND_EDITS)
-def test_a_status_edited_by_hand_is_told_of_and_keeps_no_other_back(dynamodb: Any, table: str, edit: str) -> None:
+def test_a_status_edited_by_hand_is_reported_and_blocks_no_other(dynamodb: Any, table: str, edit: str) -> None:
     CLOCK.now = NOW
     store = table_of(dynamodb, table)
     store.release(taken(store))
@@ -373,6 +373,6 @@ def test_a_status_edited_by_hand_is_told_of_and_keeps_no_other_back(dynamodb: An
 
 
 def reconciled(store: StatusStore) -> None:
-    """What a reconcile first asks."""
+    """The first call of a reconcile."""
     store.acquire("p")
     store.get("p")

@@ -1,4 +1,4 @@
-"""A status that an earlier version wrote is read by this one with nothing lost: no upgrade makes a pool unreadable."""
+"""This version reads a status of an earlier version and loses nothing, so an upgrade makes no pool unreadable."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def status_of(item: dict[str, Any], dynamodb: Any, table: str) -> Status:
     return status
 
 
-def test_each_value_of_it_is_kept(stored: dict[str, Any], dynamodb: Any, table: str) -> None:
+def test_each_value_is_kept(stored: dict[str, Any], dynamodb: Any, table: str) -> None:
     status = status_of(stored, dynamodb, table)
     kept = {RENAMED.get(name, name): value for name, value in stored["controller"]["memory"].items()}
     assert status.memory == Memory.model_validate(kept)
@@ -45,7 +45,7 @@ def test_each_value_of_it_is_kept(stored: dict[str, Any], dynamodb: Any, table: 
     )
 
 
-def test_it_has_every_name_that_was_changed_since() -> None:
+def test_the_stored_status_has_every_name_that_changed_since() -> None:
     names = {name for path in STORED for name in read(path)["controller"]["memory"]}
     assert names >= RENAMED.keys()
     assert all(read(path)["controller"]["memory"][name] for path in STORED for name in RENAMED)

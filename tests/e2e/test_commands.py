@@ -53,7 +53,7 @@ def test_a_pool_from_its_file_to_its_end(site: Site, tmp_path: Path) -> None:
     assert [step for step in steps if step.startswith(f"announce the end of {taken}")]
     assert [step for step in steps if step.startswith("launch 1 (spot)")]
 
-    assert "drained" in run(site, "drain", "at-hand")
+    assert "emptied" in run(site, "empty", "at-hand")
     site.watcher.until(lambda: site.status("at-hand").get("running") == 0, "at-hand: none running", seconds=30)
     assert told(site, "get", "at-hand")["target_size"] == 0
 

@@ -1,4 +1,4 @@
-"""Any of many types and zones: sizes in units, types by requirements, caps as shares, zones kept level."""
+"""Pools with many types and zones: sizes in units, types by requirements, caps as shares, level zones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WEIGHTS = {"g5.xlarge": 1, "g5.2xlarge": 2, "g5.4xlarge": 4}
 
 
 def sized(zones: str = "abc", **prices: str) -> list[Offering]:
-    """g5.xlarge, 2xlarge and 4xlarge in zones, each at twice the price of the one before unless told."""
+    """g5.xlarge, 2xlarge and 4xlarge in zones. By default each costs twice as much as the one before."""
     usual = {"g5.xlarge": "0.4", "g5.2xlarge": "0.8", "g5.4xlarge": "1.6"} | prices
     return [
         offering(name, f"us-east-1{zone}", price=price, on_demand=str(Decimal(price) * 4))
@@ -37,7 +37,7 @@ def waiting(world: World) -> Waiting:
 
 
 def units(world: World) -> int:
-    """Units alive, by the market's books."""
+    """Units of running instances, counted by the market."""
     return sum(WEIGHTS[world.market.instances[id_].instance_type] for id_ in world.alive())
 
 
@@ -64,7 +64,7 @@ class TestUnits:
         world.edit(target_size=8, max_instances=20, instance_types=[*WEIGHTS], weights=WEIGHTS)
         assert types(world) == {"g5.4xlarge": 2}
 
-    def test_it_is_rounded_up_to_whole_instances(self) -> None:
+    def test_sizes_are_rounded_up_to_whole_instances(self) -> None:
         world = weighted(*sized(**{"g5.4xlarge": "1.0"}))
         world.edit(target_size=6, max_instances=20, instance_types=["g5.4xlarge"], weights={"g5.4xlarge": 4})
         world.minutes(5)
@@ -74,7 +74,7 @@ class TestUnits:
 
     @pytest.mark.parametrize("limit", [4, 5, 6, 7, 8, 9, 11, 15])
     @pytest.mark.parametrize("cheap", WEIGHTS)
-    def test_never_above_max_instances_units_and_as_near_as_whole_instances_come(self, limit: int, cheap: str) -> None:
+    def test_never_more_than_max_instances_units_and_as_close_as_possible(self, limit: int, cheap: str) -> None:
         world = weighted(*sized(**{cheap: "0.1"}))
         world.edit(target_size=limit, max_instances=limit, instance_types=[*WEIGHTS], weights=WEIGHTS)
         for _ in range(6):
@@ -82,7 +82,7 @@ class TestUnits:
             world.minutes(1)
         assert units(world) == limit
 
-    def test_too_heavy_for_what_is_left_says_so(self) -> None:
+    def test_types_too_heavy_for_the_room_left_are_reported(self) -> None:
         world = weighted()
         world.edit(target_size=6, max_instances=6, instance_types=["g5.4xlarge"], weights={"g5.4xlarge": 4})
         world.minutes(3)
@@ -91,7 +91,7 @@ class TestUnits:
         assert "each instance type counts for more" in waiting(world).message
         assert world.calls["CreateFleet"] == 1
 
-    def test_scale_in_keeps_at_least_what_is_wanted(self) -> None:
+    def test_scale_in_keeps_at_least_the_wanted_units(self) -> None:
         world = weighted(*sized(**{"g5.4xlarge": "1.0"}))
         world.edit(target_size=12, max_instances=20, instance_types=[*WEIGHTS], weights=WEIGHTS)
         world.minutes(2)
@@ -99,7 +99,7 @@ class TestUnits:
         world.minutes(5)
         assert 6 <= units(world) <= 8
 
-    def test_an_interrupted_heavy_one_is_replaced_by_its_units(self) -> None:
+    def test_an_interrupted_heavy_instance_is_replaced_by_as_many_units(self) -> None:
         world = weighted(*sized(**{"g5.4xlarge": "1.0"}))
         world.edit(target_size=8, max_instances=20, instance_types=[*WEIGHTS], weights=WEIGHTS)
         world.minutes(2)
@@ -117,7 +117,7 @@ class TestUnits:
         assert len(world.alive()) == 2
 
     @pytest.mark.parametrize(("price", "launches"), [("0.499999", True), ("0.5", True), ("0.500001", False)])
-    def test_a_price_equal_to_a_cap_that_does_not_divide_is_paid_and_no_call_is_made_that_ec2_must_refuse(
+    def test_a_price_equal_to_a_cap_that_does_not_divide_is_paid_without_a_refused_call(
         self, price: str, launches: bool
     ) -> None:
         world = weighted(offering("g5.xlarge", "us-east-1a", price=price))
@@ -177,7 +177,7 @@ class TestFiftyTypesInSixZones:
         assert ("i4i.12xlarge", "us-east-1f") in [(one["InstanceType"], one["AvailabilityZone"]) for one in overrides]
         assert world.status().answer.waiting is None
 
-    def test_what_is_remembered_of_them_all_fits_into_a_status_item(self) -> None:
+    def test_the_memory_of_all_offerings_fits_into_a_status_item(self) -> None:
         world, weights = self.world(50)
         many: dict[str, Any] = {"max_instances": 1000, "instance_types": [*weights]}
         world.edit(target_size=1000, **many)
@@ -189,7 +189,7 @@ class TestFiftyTypesInSixZones:
         assert len(world.status().memory.backoff) == 300
         assert len(world.status().model_dump_json()) < 200_000, "an item of DynamoDB holds 400 KB"
 
-    def test_a_partial_answer_is_made_up_from_what_is_left(self) -> None:
+    def test_a_partial_launch_is_completed_from_the_other_offerings(self) -> None:
         world, weights = self.world(50)
         world.set_all(capacity=1)
         world.edit(target_size=400, max_instances=1000, instance_types=[*weights], weights=weights)
@@ -229,7 +229,7 @@ class TestRequirements:
         assert set(types(world)) == found
         assert world.status().answer.waiting is None
 
-    def test_none_that_meets_them_says_so(self) -> None:
+    def test_requirements_that_no_type_meets_are_reported(self) -> None:
         world = self.world()
         world.edit(target_size=1, instance_types=[], requirements={"vcpus": {"min": 400}})
         assert waiting(world).reason is Reason.CONFIG
@@ -260,7 +260,7 @@ class TestRequirements:
 
     @staticmethod
     def crowd() -> list[Offering]:
-        """Ninety types; the cheapest on demand are the dearest on spot."""
+        """Ninety types. The cheapest on demand are the most expensive on spot."""
         return [
             offering(f"m{number}.large", "us-east-1a", price=f"0.{number}", on_demand=str(Decimal(200 - number) / 100))
             for number in range(100, 190)
@@ -275,7 +275,7 @@ class TestRequirements:
         ]
         return sorted({one["InstanceType"] for one in first["LaunchTemplateConfigs"][0]["Overrides"]})
 
-    def test_nor_are_the_cheapest_of_them_cut_for_want_of_room_in_the_call(self) -> None:
+    def test_the_cheapest_types_are_not_cut_from_a_full_call(self) -> None:
         crowd = [replace(one, zone=f"us-east-1{zone}") for zone in "abcdef" for one in self.crowd()]
         world = World(*crowd, zones="abcdef")
         world.edit(target_size=1, instance_types=[], requirements={"vcpus": {"min": 1}}, spot=False)
@@ -291,7 +291,7 @@ class TestRequirements:
         if "on_demand_base" in more:
             assert max(self.asked(world, "spot")) == "m159.large"
 
-    def test_a_price_list_that_does_not_answer_keeps_no_spot_launch_back(self) -> None:
+    def test_a_price_list_without_an_answer_blocks_no_spot_launch(self) -> None:
         world = World(*self.crowd())
         world.fault(action="GetProducts", error="ThrottlingException", times=9)
         world.edit(target_size=2, instance_types=[], requirements={"vcpus": {"min": 1}}, on_demand_base=1)
@@ -321,13 +321,13 @@ class TestShares:
         assert "0.4 USD/h" in waiting(world).message
         assert world.calls["CreateFleet"] == 0
 
-    def test_prices_are_asked_once(self) -> None:
+    def test_list_prices_are_requested_once(self) -> None:
         world = self.world()
         for size in (1, 2, 3):
             world.edit(target_size=size, instance_types=["g5.xlarge", "g6.xlarge"], spot_max_price="60%")
         assert world.calls["GetProducts"] == 1
 
-    def test_sixty_types_cost_a_few_questions(self) -> None:
+    def test_sixty_types_need_few_price_requests(self) -> None:
         names = [f"m{number}.24xlarge-flex" for number in range(100, 160)]
         assert len(",".join(names)) > 1024, "more than one value holds"
         world = World(*(offering(name, "us-east-1a") for name in names))
@@ -336,14 +336,14 @@ class TestShares:
         assert len(world.alive()) == 2
         assert world.calls["GetProducts"] <= 3
 
-    def test_a_type_that_the_price_list_does_not_have_keeps_no_other_back(self) -> None:
+    def test_a_type_without_a_list_price_blocks_no_other(self) -> None:
         world = self.world()
         world.market.set_offering("g5.xlarge", "us-east-1a", machine={"listed": False})
         world.edit(target_size=2, instance_types=["g5.xlarge", "g6.xlarge"], spot_max_price="80%")
         assert types(world) == {"g6.xlarge": 2}
         assert world.status().answer.waiting is None
 
-    def test_found_by_requirements_neither(self) -> None:
+    def test_a_type_found_by_requirements_without_a_list_price_blocks_no_other(self) -> None:
         world = TestRequirements.world()
         world.market.set_offering("m5.xlarge", "us-east-1a", machine={"listed": False})
         world.edit(target_size=2, instance_types=[], requirements={"gpus": {"max": 0}}, spot_max_price="80%")
@@ -357,7 +357,7 @@ class TestShares:
         assert world.calls["CreateFleet"] == 0
         assert waiting(world).reason is Reason.CONFIG
 
-    def test_a_price_list_that_does_not_answer_launches_nothing_uncapped(self) -> None:
+    def test_without_a_price_list_nothing_is_launched_uncapped(self) -> None:
         world = self.world()
         world.fault(action="GetProducts", error="ThrottlingException")
         world.edit(target_size=1, instance_types=["g5.xlarge"], spot_max_price="60%")
@@ -371,7 +371,7 @@ SPREAD: dict[str, Any] = {"max_instances": 30, "spread_zones": True}
 
 
 class TestZones:
-    def test_without_it_the_cheapest_zone_may_hold_all(self) -> None:
+    def test_without_spread_zones_the_cheapest_zone_may_hold_all(self) -> None:
         world = World()
         world.edit(target_size=6, max_instances=30)
         assert len(zones(world)) == 1
@@ -382,7 +382,7 @@ class TestZones:
         world.minutes(1)
         assert zones(world) == {"a": 3, "b": 3, "c": 3}
 
-    def test_growth_goes_where_the_fewest_are(self) -> None:
+    def test_growth_goes_to_the_emptiest_zone(self) -> None:
         world = World()
         world.edit(target_size=3, max_instances=30)
         (only,) = zones(world)
@@ -395,7 +395,7 @@ class TestZones:
         world.minutes(2)
         assert zones(world) == {"a": 3, "b": 3, "c": 3}
 
-    def test_a_dry_zone_holds_up_nothing(self) -> None:
+    def test_a_zone_without_capacity_blocks_nothing(self) -> None:
         world = World()
         world.market.set_offering("g5.xlarge", "us-east-1b", capacity=1)
         world.edit(target_size=9, **SPREAD)
@@ -403,7 +403,7 @@ class TestZones:
         assert zones(world) == {"a": 4, "b": 1, "c": 4}
         assert world.status().answer.waiting is None
 
-    def test_all_dry_is_no_capacity(self) -> None:
+    def test_no_capacity_in_all_zones_is_reported_as_no_capacity(self) -> None:
         world = World()
         world.set_all(capacity=1)
         world.edit(target_size=9, **SPREAD)
@@ -411,7 +411,7 @@ class TestZones:
         assert zones(world) == {"a": 1, "b": 1, "c": 1}
         assert waiting(world).reason is Reason.NO_CAPACITY
 
-    def test_scale_in_levels_them_too(self) -> None:
+    def test_scale_in_keeps_zones_level(self) -> None:
         world = World()
         world.edit(target_size=9, **SPREAD)
         world.minutes(2)
@@ -422,20 +422,20 @@ class TestZones:
 
 class TestAllocation:
     @pytest.mark.parametrize("allocation", ["price-capacity-optimized", "capacity-optimized", "lowest-price"])
-    def test_it_is_sent(self, allocation: str) -> None:
+    def test_the_allocation_strategy_is_sent(self, allocation: str) -> None:
         world = World()
         world.edit(target_size=1, allocation=allocation)
         ((fleet, _),) = world.market.answered.values()
         assert fleet["SpotOptions"] == {"AllocationStrategy": allocation}
 
-    def test_it_decides(self) -> None:
+    def test_the_allocation_strategy_decides(self) -> None:
         cheap, roomy = offering("g5.xlarge", "us-east-1a", capacity=5, price="0.1"), offering("g5.xlarge", "us-east-1b")
         for allocation, zone in (("lowest-price", "a"), ("capacity-optimized", "b")):
             world = World(cheap, roomy)
             world.edit(target_size=2, allocation=allocation)
             assert zones(world) == {zone: 2}
 
-    def test_on_demand_it_is_always_the_lowest_price(self) -> None:
+    def test_on_demand_always_uses_the_lowest_price(self) -> None:
         world = World()
         world.edit(target_size=1, spot=False, allocation="capacity-optimized")
         ((fleet, _),) = world.market.answered.values()

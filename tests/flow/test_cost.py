@@ -1,4 +1,4 @@
-"""What the fleet costs an hour, told every fifth minute, after all else of a tick is done."""
+"""The hourly cost of the fleet, published every fifth minute at the end of a tick."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.support.fakes import World, offering
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    """The costs that were published, in order, as CloudWatch reads them."""
+    """The published costs, in order, as CloudWatch reads them."""
     lines = (json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{"))
     names = ("HourlyCost", "HourlySaving", "InstancesUnpriced")
     return [{name: line[name][0] for name in names} for line in lines if "HourlyCost" in line]
 
 
-def test_the_fleet_costs_what_its_instances_do_on_their_markets(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_cost_is_the_sum_of_all_instances_on_their_markets(capsys: pytest.CaptureFixture[str]) -> None:
     world = World(
         offering("g5.xlarge", "us-east-1a", price="0.5", on_demand="2"),
         offering("c6i.large", "us-east-1b", price="0.0333", on_demand="0.1"),
@@ -28,7 +28,7 @@ def test_the_fleet_costs_what_its_instances_do_on_their_markets(capsys: pytest.C
     assert told(capsys)[-1] == pytest.approx({"HourlyCost": 3.0666, "HourlySaving": 3.1334, "InstancesUnpriced": 0})
 
 
-def test_it_is_told_twice_in_ten_minutes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_cost_is_published_twice_in_ten_minutes(capsys: pytest.CaptureFixture[str]) -> None:
     world = World()
     world.edit(target_size=1)
     told(capsys)
@@ -36,14 +36,14 @@ def test_it_is_told_twice_in_ten_minutes(capsys: pytest.CaptureFixture[str]) -> 
     assert len(told(capsys)) == 2
 
 
-def test_without_instances_nothing_is_asked_and_zero_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_instances_no_price_is_asked_and_zero_is_published(capsys: pytest.CaptureFixture[str]) -> None:
     world = World()
     world.minutes(5)
     assert told(capsys) == [{"HourlyCost": 0, "HourlySaving": 0, "InstancesUnpriced": 0}]
     assert world.calls.keys() == {"DescribeInstances"}
 
 
-def test_prices_that_nobody_tells_fail_no_tick_and_are_told_once(
+def test_a_refused_price_question_fails_no_tick_and_is_logged_once(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     world = World()
@@ -59,7 +59,7 @@ def test_prices_that_nobody_tells_fail_no_tick_and_are_told_once(
     assert '"InstancesUnpriced":[2.0]' in out
 
 
-def test_a_price_list_that_does_not_answer_leaves_the_cost_and_loses_the_saving(
+def test_without_a_price_list_the_cost_is_known_and_the_saving_is_not(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     world = World()

@@ -1,4 +1,4 @@
-"""A reconcile that dies, repeats, or meets another one: never twice, never above max, never wedged."""
+"""Reconciles that die, repeat or meet another one: no double launch, never above max_instances, never stuck."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.fakes import World
 
 
 class KilledError(BaseException):
-    """The function's process is gone: nothing after it runs, no lease is given back."""
+    """The function's process was killed: no later code runs, and no lease is released."""
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def killed(target: Any, method: str, *, after: bool) -> Iterator[None]:
 
 @contextmanager
 def during(target: Any, method: str, happens: Callable[[], None]) -> Iterator[None]:
-    """Have something happen after the first call of a method, before its answer arrives."""
+    """Run something after the first call of a method, before its answer arrives."""
     real, calls = getattr(target, method), count()
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -80,7 +80,7 @@ def test_a_message_delivered_twice_launches_once(world: World) -> None:
     assert len(world.market.instances) == 4
 
 
-def test_a_tick_killed_before_it_sends_keeps_few_pools_waiting_and_those_not_for_long(world: World) -> None:
+def test_a_tick_killed_before_it_sends_delays_few_pools_and_not_for_long(world: World) -> None:
     world.set_all(capacity=100)
     pools = [f"p{number}" for number in range(35)]
     for name in pools:
@@ -111,7 +111,7 @@ def test_a_dropped_connection_is_recovered_with_the_same_token(world: World, whe
     assert len(world.market.instances) == 3
 
 
-def test_an_error_in_answer_to_a_repeat_says_nothing_of_the_call_that_was_lost() -> None:
+def test_an_error_after_a_repeated_call_does_not_explain_the_lost_call() -> None:
     world = World(describe_lag_seconds=300)
     world.fault(action="CreateFleet", drop_connection=True, where="after")
     world.edit(target_size=3, max_instances=3)
@@ -120,7 +120,7 @@ def test_an_error_in_answer_to_a_repeat_says_nothing_of_the_call_that_was_lost()
     assert len(world.market.instances) == 3
 
 
-def test_an_attempt_is_not_sent_again_once_the_item_forbids_it(world: World) -> None:
+def test_an_attempt_is_not_sent_again_if_the_item_now_forbids_it(world: World) -> None:
     world.put(target_size=4, max_instances=8)
     with killed(world.client, "create_fleet", after=False):
         reconcile("p", world.plane)
@@ -139,7 +139,7 @@ def test_an_attempt_counts_in_full_while_its_answer_is_unknown(world: World) -> 
     assert world.calls["CreateFleet"] == 1
 
 
-def test_whoever_finds_the_lease_taken_makes_the_holder_look_again(world: World) -> None:
+def test_a_reconcile_that_finds_the_lease_taken_makes_its_holder_look_again(world: World) -> None:
     world.put(target_size=1)
     real = world.plane.fleet.launch
 
@@ -166,7 +166,7 @@ def test_a_reconcile_that_lost_its_lease_writes_nothing(world: World) -> None:
         world.statuses.begin(lease, Attempt(id="a", count=1, at=world.clock(), request="{}", terms={}))
 
 
-def test_a_failure_gives_the_lease_back(world: World) -> None:
+def test_a_failed_reconcile_releases_the_lease(world: World) -> None:
     world.put(target_size=1)
     world.fault(action="DescribeInstances", error="Unavailable")
     with pytest.raises(RuntimeError):
@@ -174,7 +174,7 @@ def test_a_failure_gives_the_lease_back(world: World) -> None:
     assert isinstance(world.statuses.acquire("p"), Lease)
 
 
-def test_lost_statuses_drain_nothing_and_launch_nothing_twice(world: World) -> None:
+def test_lost_statuses_terminate_nothing_and_launch_nothing_twice(world: World) -> None:
     world.edit(target_size=3)
     world.forward(2)
     world.statuses.statuses.clear()
@@ -184,7 +184,7 @@ def test_lost_statuses_drain_nothing_and_launch_nothing_twice(world: World) -> N
     assert world.status().answer.running == 3
 
 
-def test_instances_whose_item_and_status_are_gone_drain_after_the_grace(world: World) -> None:
+def test_instances_without_item_and_status_are_terminated_after_the_grace(world: World) -> None:
     world.edit(target_size=3)
     world.forward(2)
     world.statuses.statuses.clear()
@@ -200,12 +200,12 @@ def test_a_due_message_for_an_unknown_pool_leaves_no_trace(world: World) -> None
 
 
 class TestTerminations:
-    """What is to end is written down before the call, so that whoever comes next knows what may be gone."""
+    """Terminations are saved before the call, so the next reconcile knows which instances may be gone."""
 
     ITEM: ClassVar[dict[str, Any]] = {"target_size": 6, "max_instances": 8}
 
     def shrinking(self, world: World, *, after: bool) -> list[str]:
-        """A pool of six that is to have four, whose termination is cut short: before it takes effect or after."""
+        """A pool that shrinks from six to four. The process is killed before or after the termination takes effect."""
         world.edit(**self.ITEM)
         world.minutes(2)
         world.put(**self.ITEM | {"target_size": 4})
@@ -217,7 +217,7 @@ class TestTerminations:
         return list(ending.ids)
 
     @pytest.mark.parametrize("after", [False, True])
-    def test_a_kill_ends_the_same_two_and_nobody_else(self, world: World, after: bool) -> None:
+    def test_a_kill_terminates_the_same_two_instances_and_no_others(self, world: World, after: bool) -> None:
         written = self.shrinking(world, after=after)
         before = world.alive()
         world.market.settings = world.market.settings.changed({"describe_lag_seconds": 90})
@@ -228,21 +228,21 @@ class TestTerminations:
         assert len(world.alive()) == 4
         assert world.status().memory.ending is None
 
-    def test_who_may_be_gone_counts_against_the_limit_and_serves_nobody(self, world: World) -> None:
+    def test_instances_that_may_be_terminated_count_against_the_limit_and_do_not_serve(self, world: World) -> None:
         self.shrinking(world, after=False)
         world.edit(target_size=8, max_instances=8)
         assert len(world.alive()) <= 8
         world.minutes(15)
         assert len(world.alive()) == 8
 
-    def test_one_that_was_protected_meanwhile_stays(self, world: World) -> None:
+    def test_an_instance_that_was_protected_meanwhile_stays(self, world: World) -> None:
         first, _ = self.shrinking(world, after=False)
         world.client.create_tags(Resources=[first], Tags=[{"Key": "spotpools:protect", "Value": "true"}])
         world.minutes(15)
         assert first in world.alive()
         assert len(world.alive()) == 4
 
-    def test_without_the_lease_nobody_is_ended(self, world: World) -> None:
+    def test_without_the_lease_nothing_is_terminated(self, world: World) -> None:
         world.edit(**self.ITEM)
         world.minutes(2)
         world.put(**self.ITEM | {"target_size": 4})
@@ -255,8 +255,8 @@ class TestTerminations:
             reconcile("p", world.plane)
         assert len(world.alive()) == 6
 
-    def test_nobody_is_ended_for_what_was_seen_a_minute_ago(self, world: World) -> None:
-        """EC2 took long to answer, and somebody protected an instance meanwhile."""
+    def test_nothing_is_terminated_for_an_observation_that_is_a_minute_old(self, world: World) -> None:
+        """EC2 answered slowly, and a user protected an instance meanwhile."""
         world.edit(**self.ITEM)
         world.minutes(2)
         world.put(**self.ITEM | {"target_size": 0})
@@ -271,7 +271,7 @@ class TestTerminations:
         assert len(world.alive()) == 6
 
 
-def test_a_lost_launch_is_not_sent_again_when_nothing_is_missing_any_more(world: World) -> None:
+def test_a_lost_launch_is_not_sent_again_when_nothing_is_missing(world: World) -> None:
     world.fault(action="CreateFleet", drop_connection=True, where="before")
     world.edit(target_size=5)
     assert world.status().memory.attempt is not None

@@ -1,4 +1,4 @@
-"""What the simulation found, each as the shortest story that shows it."""
+"""Faults that the simulation found, each as the shortest case that shows it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_pool_shrinks_although_its_new_subnet_does_not_exist() -> None:
     assert error.code == "InvalidSubnetID.NotFound"
 
 
-def test_a_refused_question_tells_why_instances_of_either_market_are_missing() -> None:
+def test_a_refused_question_explains_why_instances_of_either_market_are_missing() -> None:
     world = World()
     world.edit(target_size=1, on_demand_base=1, subnet_ids=["subnet-00"])
     waiting = world.status().answer.waiting
@@ -32,7 +32,7 @@ def test_a_refused_question_tells_why_instances_of_either_market_are_missing() -
     assert waiting.reason is Reason.CONFIG
 
 
-def test_an_instance_that_becomes_ready_lifts_no_back_off_that_began_after_its_launch() -> None:
+def test_a_ready_instance_ends_no_backoff_that_began_after_its_launch() -> None:
     world = World(offering("g5.xlarge", "us-east-1a", capacity=1))
     world.edit(target_size=2)
     world.forward(5)
@@ -44,7 +44,7 @@ def test_an_instance_that_becomes_ready_lifts_no_back_off_that_began_after_its_l
     assert world.calls["CreateFleet"] == 1
 
 
-def test_the_end_is_announced_at_once_although_a_lost_launch_is_to_be_settled_first() -> None:
+def test_the_end_is_announced_at_once_even_if_a_lost_launch_is_still_open() -> None:
     world = World()
     world.edit(target_size=1)
     world.forward(5)
@@ -56,7 +56,7 @@ def test_the_end_is_announced_at_once_although_a_lost_launch_is_to_be_settled_fi
     assert [one["instance-id"] for one in world.bus.details] == [taken]
 
 
-def test_what_spot_lacks_of_the_only_fitting_type_is_bought_on_demand_although_others_are_too_heavy() -> None:
+def test_a_fallback_buys_the_only_type_that_fits_even_if_others_are_too_heavy() -> None:
     world = World(offering("g5.xlarge", "us-east-1a", capacity=0), offering("g5.2xlarge", "us-east-1a"))
     weights = {"g5.xlarge": 1, "g5.2xlarge": 2}
     world.edit(
@@ -67,15 +67,15 @@ def test_what_spot_lacks_of_the_only_fitting_type_is_bought_on_demand_although_o
     assert world.status().answer.on_demand == 1
 
 
-def test_a_zone_too_dear_for_ec2_keeps_no_other_zone_from_being_tried() -> None:
-    """Without spot_max_price EC2's own cap holds, the on-demand price, which the pool does not ask for."""
+def test_a_zone_above_ec2s_own_cap_does_not_stop_other_zones() -> None:
+    """Without spot_max_price EC2's own cap applies: the on-demand price, which the pool does not read."""
     world = World(offering("g5.xlarge", "us-east-1a", price="2.5"), offering("g5.xlarge", "us-east-1b"))
     world.edit(target_size=2, spread_zones=True)
     assert [world.market.instances[id_].zone for id_ in world.alive()] == ["us-east-1b", "us-east-1b"]
     assert world.status().answer.waiting is None
 
 
-def test_without_a_cap_prices_above_that_of_on_demand_are_told_as_such() -> None:
+def test_without_a_cap_spot_prices_above_on_demand_are_reported_as_the_reason() -> None:
     world = World(offering("g5.xlarge", "us-east-1a", price="2.5"))
     world.edit(target_size=1)
     waiting = world.status().answer.waiting
@@ -86,7 +86,7 @@ def test_without_a_cap_prices_above_that_of_on_demand_are_told_as_such() -> None
     assert len(world.alive()) == 1
 
 
-def test_a_refused_launch_is_told_before_instances_that_were_not_ready_in_time() -> None:
+def test_a_refused_launch_is_reported_before_instances_that_were_not_ready_in_time() -> None:
     world = World(offering("g5.xlarge", "us-east-1a", capacity=1))
     world.edit(target_size=1, ready_tag="never", ready_timeout_minutes=5)
     world.minutes(4)
@@ -112,7 +112,7 @@ def test_the_base_on_demand_stays_when_a_pool_shrinks() -> None:
     assert world.calls["CreateFleet"] == 2
 
 
-def test_what_was_seen_to_die_is_not_ready_because_an_older_listing_shows_it_alive() -> None:
+def test_an_instance_seen_dead_is_not_ready_when_an_older_listing_shows_it_alive() -> None:
     world = World(pending_seconds=1.5)
     item: dict[str, Any] = {"target_size": 1, "max_instances": 2, "update": "rolling"}
     world.edit(image_id="ami-1", **item)
@@ -129,8 +129,8 @@ def test_what_was_seen_to_die_is_not_ready_because_an_older_listing_shows_it_ali
     assert old in world.alive()
 
 
-def test_what_was_seen_to_end_does_not_serve_again_when_an_older_listing_shows_it_running() -> None:
-    """EC2's listings step back by some seconds; nobody else may go for one that is gone."""
+def test_an_instance_seen_to_end_does_not_serve_when_an_older_listing_shows_it_running() -> None:
+    """EC2's listings may be some seconds old. No other instance may be terminated for one that is gone."""
     world = World()
     world.edit(target_size=3)
     world.minutes(2)
@@ -148,8 +148,8 @@ def test_what_was_seen_to_end_does_not_serve_again_when_an_older_listing_shows_i
     assert world.alive() == left
 
 
-def test_a_protected_instance_that_never_gets_ready_keeps_no_other_launch_back() -> None:
-    """It stays, and proves nothing: once its time is up another one is tried."""
+def test_a_protected_instance_that_never_gets_ready_does_not_block_launches() -> None:
+    """It stays. After its timeout another instance is tried."""
     world = World(pending_seconds=1.5)
     item: dict[str, Any] = {"ready_tag": "ready", "ready_timeout_minutes": 5}
     world.market.boots.append(Boot(image_id="ami-1", outcome="dies", after_seconds=20))
@@ -165,8 +165,8 @@ def test_a_protected_instance_that_never_gets_ready_keeps_no_other_launch_back()
     assert len(world.alive()) == 2
 
 
-def test_what_is_at_risk_seconds_after_its_launch_replaced_nothing_and_is_replaced() -> None:
-    """By time alone it looked like its own replacement's sibling, and the true replacement went as too many."""
+def test_an_instance_at_risk_seconds_after_its_launch_is_replaced() -> None:
+    """By its launch time it looked like a replacement, and the true replacement was terminated as excess."""
     world = World(offering("g5.xlarge", "us-east-1a"), offering("g5.xlarge", "us-east-1b"), pending_seconds=1.5)
     world.edit(target_size=1, max_instances=3, on_rebalance="replace_first")
     world.forward(15)
@@ -181,7 +181,7 @@ def test_what_is_at_risk_seconds_after_its_launch_replaced_nothing_and_is_replac
     assert world.calls["CreateFleet"] == 2
 
 
-def test_a_roll_goes_on_beside_an_instance_that_does_no_work_and_may_not_go() -> None:
+def test_a_rolling_update_continues_beside_an_idle_protected_instance() -> None:
     world = World(pending_seconds=1.5)
     item: dict[str, Any] = {"ready_tag": "ready=true", "ready_timeout_minutes": 5, "max_instances": 4}
     item |= {"target_size": 1, "update": "rolling"}
@@ -201,7 +201,7 @@ def test_a_roll_goes_on_beside_an_instance_that_does_no_work_and_may_not_go() ->
     assert template.image_id == "ami-2"
 
 
-def test_on_demand_goes_back_to_spot_beside_an_instance_that_does_no_work_and_may_not_go() -> None:
+def test_on_demand_returns_to_spot_beside_an_idle_protected_instance() -> None:
     world = World(offering("g5.xlarge", "us-east-1a"), pending_seconds=1.5)
     item: dict[str, Any] = {"ready_tag": "ready=true", "ready_timeout_minutes": 5, "max_instances": 4}
     world.set_all(capacity=1)
@@ -218,8 +218,8 @@ def test_on_demand_goes_back_to_spot_beside_an_instance_that_does_no_work_and_ma
     assert [world.market.instances[id_].lifecycle for id_ in world.alive()] == ["spot"] * 3
 
 
-def test_a_late_try_to_replace_what_was_recommended_again_is_brought_to_its_end() -> None:
-    """Its replacement went as too many: with its launch the next pause began, and the one at risk stayed again."""
+def test_a_late_replacement_of_an_instance_recommended_again_is_completed() -> None:
+    """Its replacement was terminated as excess: the launch started the next pause, and the instance at risk stayed."""
     zones = (
         offering("g5.xlarge", f"us-east-1{zone}", price=price)
         for zone, price in (("a", "0.2"), ("b", "0.3"), ("c", "0.9"))
@@ -240,7 +240,7 @@ def test_a_late_try_to_replace_what_was_recommended_again_is_brought_to_its_end(
     assert left != again
 
 
-def test_idle_instances_count_as_missing_before_a_roll_takes_others_away() -> None:
+def test_idle_instances_count_as_missing_before_a_rolling_update_terminates_others() -> None:
     world = World(offering("g5.xlarge", "us-east-1a"), pending_seconds=1.5)
     item: dict[str, Any] = {"ready_tag": "ready=true", "ready_timeout_minutes": 5, "max_instances": 6}
     item |= {"target_size": 6, "update": "rolling"}
@@ -261,8 +261,8 @@ def test_idle_instances_count_as_missing_before_a_roll_takes_others_away() -> No
     assert "2 protected units are not ready" in rollout.message
 
 
-def test_a_second_look_asks_for_the_listing_alone() -> None:
-    """Each question may take ten seconds, and the function has a minute: health that was told is not asked again."""
+def test_a_second_look_only_lists_instances() -> None:
+    """A call may take ten seconds, and the function has a minute, so known health is not asked again."""
     world = World(offering("g5.xlarge", "us-east-1a"), pending_seconds=1.5, status_check_seconds=300)
     world.edit(target_size=4, max_instances=8)
     world.forward(10)
@@ -283,7 +283,7 @@ def test_a_second_look_asks_for_the_listing_alone() -> None:
     assert asked["DescribeInstances"] == 2 * asked["DescribeInstanceStatus"], asked
 
 
-def test_what_a_lost_answer_brought_counts_though_it_is_noticed_and_an_older_listing_does_not_show_it() -> None:
+def test_instances_of_a_lost_answer_count_even_if_noticed_and_missing_in_an_older_listing() -> None:
     world = World(offering("g5.xlarge", "us-east-1a"), offering("g5.xlarge", "us-east-1b"), pending_seconds=1.5)
     world.fault(action="CreateFleet", drop_connection=True, where="after")
     world.edit(target_size=1, max_instances=1)
@@ -308,7 +308,7 @@ def test_a_lost_launch_is_not_repeated_if_its_heaviest_instance_is_above_a_lower
     assert not world.alive()
 
 
-def test_what_shows_that_a_new_description_works_does_not_go_together_with_the_last_old_one() -> None:
+def test_the_trial_of_a_new_description_is_not_terminated_with_the_last_old_instance() -> None:
     world = World(offering("g5.xlarge", "us-east-1a"), pending_seconds=1.5, status_check_seconds=5)
     item: dict[str, Any] = {"target_size": 1, "max_instances": 4, "update": "rolling", "on_rebalance": "replace_first"}
     world.edit(image_id="ami-1", **item)
@@ -324,7 +324,7 @@ def test_what_shows_that_a_new_description_works_does_not_go_together_with_the_l
     assert world.ready(), "one of one works at each moment"
 
 
-def test_what_was_seen_terminated_does_not_count_again_when_the_listing_steps_back() -> None:
+def test_an_instance_seen_terminated_does_not_count_again_when_the_listing_is_older() -> None:
     world = World(pending_seconds=1.5, shutting_down_seconds=1)
     world.edit(target_size=4, max_instances=8)
     world.forward(30)
@@ -339,7 +339,7 @@ def test_what_was_seen_terminated_does_not_count_again_when_the_listing_steps_ba
     assert len(world.alive()) == 2
 
 
-def test_a_stopped_roll_whose_last_instance_may_not_go_is_not_called_stopped_when_the_hold_is_over() -> None:
+def test_a_stopped_update_with_only_protected_instances_left_is_not_stopped_after_the_hold() -> None:
     world = World(offering("g5.xlarge", "us-east-1a"), pending_seconds=1.5, status_check_seconds=5)
     item: dict[str, Any] = {"target_size": 2, "max_instances": 4, "update": "rolling"}
     world.edit(image_id="ami-1", **item)
@@ -358,7 +358,7 @@ def test_a_stopped_roll_whose_last_instance_may_not_go_is_not_called_stopped_whe
     assert world.statuses.writes == writes
 
 
-def test_what_was_launched_for_want_of_more_is_no_replacement_that_is_at_risk_again() -> None:
+def test_an_instance_launched_to_fill_the_pool_is_not_a_replacement_at_risk() -> None:
     world = World(*(offering("g5.xlarge", f"us-east-1{zone}") for zone in "abc"), status_check_seconds=5)
     world.edit(target_size=1, max_instances=9, on_rebalance="replace_first")
     world.minutes(2)
@@ -374,7 +374,7 @@ def test_what_was_launched_for_want_of_more_is_no_replacement_that_is_at_risk_ag
     assert not set(world.alive()) & set(second)
 
 
-def test_instances_that_are_wanted_again_are_not_terminated_once_more_though_they_were_not_seen_ready() -> None:
+def test_instances_wanted_again_are_not_terminated_again_even_if_not_seen_ready() -> None:
     world = World(offering("g5.xlarge", "us-east-1a"), pending_seconds=1.5, status_check_seconds=60)
     world.edit(target_size=4, max_instances=4)
     world.forward(10)

@@ -1,4 +1,4 @@
-"""What pools do over hours and days: nothing ratchets up, nothing goes round in circles, and rest is rest."""
+"""Pools over hours and days: nothing grows without limit, nothing repeats forever, and a quiet pool stays quiet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BY_ITSELF = ending_by_itself("Client.InstanceInitiatedShutdown")
 
 
 def launched(world: World) -> int:
-    """Instances that EC2 has launched so far."""
+    """The number of instances that EC2 has launched so far."""
     return sum(1 for one in world.market.record if one["what"] == "pending")
 
 
@@ -29,18 +29,18 @@ def lifecycles(world: World) -> Counter[str]:
 
 
 class TestFallback:
-    """On demand is bought for a shortfall that has lasted, and for no other."""
+    """On-demand instances are launched only for a shortfall that has lasted."""
 
     ITEM: dict[str, Any] = {"target_size": 10, "max_instances": 10, "fallback": {"after_minutes": 30}}  # noqa: RUF012  constant
 
     def shortage(self, world: World, minutes: int) -> None:
-        """One is interrupted, and for so long there is no other."""
+        """Interrupt one instance, and have no other capacity for the given time."""
         world.set_all(capacity=0)
         world.interrupt(next(id_ for id_ in world.alive() if world.market.instances[id_].lifecycle == "spot"))
         world.minutes(minutes)
         world.set_all(capacity=20)
 
-    def test_after_one_long_shortage_short_ones_are_waited_out(self) -> None:
+    def test_after_a_long_shortage_the_pool_still_waits_through_short_ones(self) -> None:
         world = World(status_check_seconds=100)
         world.set_all(capacity=20)
         world.edit(**self.ITEM)
@@ -59,7 +59,7 @@ class TestFallback:
         assert hours < 3, "and the one that was is given back"
         assert lifecycles(world) == {"spot": 10}
 
-    def test_each_part_of_a_shortfall_has_its_own_patience(self) -> None:
+    def test_each_part_of_a_shortfall_has_its_own_waiting_time(self) -> None:
         world = World()
         world.set_all(capacity=0)
         world.edit(target_size=2, max_instances=10, fallback={"after_minutes": 30})
@@ -72,7 +72,7 @@ class TestFallback:
         world.minutes(5)
         assert lifecycles(world) == {"on-demand": 5}
 
-    def test_at_the_limit_all_is_given_back_one_at_a_time(self) -> None:
+    def test_at_the_limit_all_on_demand_returns_to_spot_one_at_a_time(self) -> None:
         world = World(status_check_seconds=100)
         world.set_all(capacity=0)
         world.edit(target_size=4, max_instances=4, fallback={"after_minutes": 10})
@@ -84,7 +84,7 @@ class TestFallback:
             assert len(world.ready()) >= 3
         assert lifecycles(world) == {"spot": 4}
 
-    def test_at_the_limit_spot_that_does_not_come_is_tried_ever_more_rarely(self) -> None:
+    def test_at_the_limit_missing_spot_is_tried_at_growing_intervals(self) -> None:
         world = World(status_check_seconds=100)
         world.set_all(capacity=0)
         world.edit(target_size=4, max_instances=4, fallback={"after_minutes": 10})
@@ -97,7 +97,7 @@ class TestFallback:
 
 
 class TestWholeInstances:
-    """A heavy instance that has to go, in a pool that its successor does not fit into."""
+    """A heavy instance must be replaced, but its replacement does not fit into the pool."""
 
     TYPES: dict[str, Any] = {  # noqa: RUF012  constant
         "instance_types": ["c5.large", "c5.2xlarge"],
@@ -114,7 +114,7 @@ class TestWholeInstances:
         assert [world.market.instances[id_].instance_type for id_ in world.alive()] == ["c5.2xlarge"]
         return world
 
-    def test_one_at_risk_stays_nothing_is_launched_beside_it_and_that_is_said(self) -> None:
+    def test_an_instance_at_risk_without_room_stays_and_the_status_says_so(self) -> None:
         world = self.world(on_rebalance="replace_first")
         before = launched(world)
         world.recommend_rebalance(*world.alive())
@@ -126,7 +126,7 @@ class TestWholeInstances:
         assert (said.count, said.reason) == (8, Reason.MAX_INSTANCES)
         assert "8 and is not replaced" in said.message
 
-    def test_with_room_for_a_whole_successor_it_is_replaced(self) -> None:
+    def test_with_room_for_a_whole_replacement_it_is_replaced(self) -> None:
         world = self.world(on_rebalance="replace_first", max_instances=16)
         (first,) = world.alive()
         world.recommend_rebalance(first)
@@ -137,7 +137,7 @@ class TestWholeInstances:
             == 8
         )
 
-    def test_a_roll_of_heavy_instances_without_room_goes_on_in_place(self) -> None:
+    def test_a_rolling_update_of_heavy_instances_without_room_continues_in_place(self) -> None:
         world = World(offering("g5.xlarge", "us-east-1a"))
         item: dict[str, Any] = {
             "target_size": 16,
@@ -155,7 +155,7 @@ class TestWholeInstances:
         assert len(world.alive()) == 2
         assert not old & set(world.alive())
 
-    def test_a_roll_that_max_unavailable_does_not_allow_says_so(self) -> None:
+    def test_a_rolling_update_that_max_unavailable_forbids_says_so(self) -> None:
         world = World(offering("g5.xlarge", "us-east-1a"))
         item: dict[str, Any] = {
             "target_size": 16,
@@ -177,7 +177,7 @@ class TestWholeInstances:
 class TestEphemeralWorkloads:
     """CI runners: each tags itself as ready, does one job, and ends itself."""
 
-    def test_each_that_was_ready_is_replaced_at_once_for_hours(self) -> None:
+    def test_runners_that_were_ready_are_replaced_at_once_for_hours(self) -> None:
         world = World(pending_seconds=5)
         world.set_all(capacity=1000)
         world.edit(target_size=10, max_instances=20, ready_tag=READY)
@@ -199,7 +199,7 @@ class TestEphemeralWorkloads:
 
 
 class TestRebalanceStorm:
-    def test_an_offering_whose_every_instance_is_warned_of_is_not_emptied_and_filled_all_day(self) -> None:
+    def test_an_offering_with_constant_rebalance_recommendations_is_not_replaced_all_day(self) -> None:
         world = World(offering("g5.xlarge", "us-east-1a", capacity=50), status_check_seconds=60)
         world.edit(target_size=5, max_instances=10, on_rebalance="replace_first")
         warned: set[str] = set()
@@ -231,7 +231,7 @@ class TestRebalanceStorm:
 
 
 class TestWhatIsNamed:
-    """A refusal harms what EC2 names, and no more."""
+    """A refusal affects only what EC2 names."""
 
     def test_a_quota_of_one_family_leaves_the_other_type_its_own_back_off(self) -> None:
         world = World(
@@ -248,7 +248,7 @@ class TestWhatIsNamed:
         world.minutes(4)
         assert len(world.alive()) == 3
 
-    def test_ec2s_own_words_stand_beside_ours(self) -> None:
+    def test_the_status_quotes_ec2_beside_our_message(self) -> None:
         world = World(quotas={"spot:g": 0})
         world.edit(target_size=3)
         waiting = world.status().answer.waiting
@@ -258,7 +258,7 @@ class TestWhatIsNamed:
 
 
 class TestPrices:
-    def test_they_are_looked_at_each_minute_whenever_the_last_look_was(self) -> None:
+    def test_prices_are_read_each_minute_whenever_the_last_read_was(self) -> None:
         world = World()
         world.set_all(spot_price=Decimal("1.5"))
         world.edit(target_size=1, spot_max_price="0.6")
@@ -276,7 +276,7 @@ class TestPrices:
 
 
 def some_item(dice: random.Random) -> dict[str, Any]:
-    """A valid item that uses much of what there is."""
+    """A valid item that uses many attributes."""
     types = dice.sample(["g5.xlarge", "g4dn.xlarge", "c6i.large", "p3.2xlarge"], dice.randint(1, 4))
     limit = dice.choice((1, 2, 5, 9, 14, 30))
     item: dict[str, Any] = {
@@ -305,8 +305,8 @@ def some_item(dice: random.Random) -> dict[str, Any]:
     return item
 
 
-def test_an_undisturbed_pool_is_at_rest() -> None:
-    """However it got where it is: after a day of quiet nothing is launched, ended, written or too much."""
+def test_an_undisturbed_pool_comes_to_rest() -> None:
+    """Whatever happened before: after a quiet day nothing is launched, terminated, written or in excess."""
     seed = fresh_seed()
     dice = random.Random(seed)  # noqa: S311  cases, no secrets
     for case in range(40):

@@ -1,4 +1,4 @@
-"""The notices function and its queue: no message takes another along, and what fails comes back within seconds."""
+"""The notices function and its queue: messages do not affect each other, and failed ones return within seconds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lambdas.handlers import on_spot_notice
 from tests.support.fakes import MemoryPools, World
 
 HIDDEN = timedelta(seconds=60)
-"""How long the queue hides a message that nobody asks for sooner."""
+"""How long the queue hides a message by default."""
 
 CONTEXT = SimpleNamespace(
     function_name="on_spot_notice",
@@ -41,7 +41,7 @@ class Message:
 
 
 class NoticesQueue:
-    """SQS as the function meets it, on the world's clock."""
+    """SQS as the function sees it, on the world's clock."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -51,17 +51,17 @@ class NoticesQueue:
         self.errors = 0
 
     def send(self, *events: Mapping[str, Any] | str) -> None:
-        """Put events into the queue; a text is sent as it is."""
+        """Put events into the queue. A text is sent unchanged."""
         for one in events:
             body = one if isinstance(one, str) else json.dumps(one)
             self.messages[f"message-{next(self._ids)}"] = Message(body, self.world.clock())
 
     def come_back(self, receipt: str, seconds: int) -> None:
-        """As the queue's port has it."""
+        """Change the time at which a message is visible again."""
         self.messages[receipt].visible_at = self.world.clock() + timedelta(seconds=seconds)
 
     def deliver(self) -> list[str]:
-        """One invocation with what can be seen now; the bodies of those that stay in the queue."""
+        """Invoke the function once with the visible messages. Return the bodies of those that stay in the queue."""
         now = self.world.clock()
         batch = [(id_, one) for id_, one in self.messages.items() if one.visible_at <= now][:10]
         for _, one in batch:
@@ -92,7 +92,7 @@ class NoticesQueue:
         return [one.body for one in self.messages.values()]
 
     def until_empty(self, *, within: float) -> float:
-        """Deliver once a second until nothing is left; the seconds it took."""
+        """Deliver once a second until the queue is empty. Return the seconds that it took."""
         began = self.world.clock()
         while self.deliver():
             assert (self.world.clock() - began).total_seconds() < within, self.messages
@@ -102,7 +102,7 @@ class NoticesQueue:
 
 @pytest.fixture
 def world() -> World:
-    """A pool of three that are ready."""
+    """A pool of three ready instances."""
     world = World(pending_seconds=10, status_check_seconds=20)
     world.edit(target_size=3, max_instances=9)
     world.minutes(2)
@@ -115,7 +115,7 @@ def queue(world: World) -> NoticesQueue:
 
 
 def noticed(world: World, instance_ids: Iterable[str]) -> list[dict[str, Any]]:
-    """The market's interruption notices of these instances."""
+    """The market's interruption notices for these instances."""
     for victim in world.market.live_spot_named(list(instance_ids)):
         world.market.notice(victim, world.clock(), cause="capacity")
     return [one for one in world.market.advance() if "Interruption" in one["detail-type"]]
@@ -136,7 +136,7 @@ def health(world: World, ids: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def test_a_huge_health_event_and_a_malformed_one_keep_no_notice_back(world: World, queue: NoticesQueue) -> None:
+def test_a_huge_health_event_and_a_malformed_one_delay_no_notice(world: World, queue: NoticesQueue) -> None:
     first, second, _ = world.alive()
     strangers = [f"i-{number:017x}" for number in range(2500)]
     queue.send(health(world, [*strangers, second]), "{", *noticed(world, [first]))
@@ -146,7 +146,7 @@ def test_a_huge_health_event_and_a_malformed_one_keep_no_notice_back(world: Worl
     assert len(world.alive()) == 4, "its replacement is there"
 
 
-def test_an_entity_that_is_no_instance_takes_no_other_along(world: World, queue: NoticesQueue) -> None:
+def test_an_entity_that_is_not_an_instance_affects_no_other(world: World, queue: NoticesQueue) -> None:
     first = world.alive()[0]
     event = health(world, ["i-*", "vol-0123456789abcdef0", "", first])
     event["detail"]["affectedEntities"].append({"entityUrl": "no value"})
@@ -155,7 +155,7 @@ def test_an_entity_that_is_no_instance_takes_no_other_along(world: World, queue:
     assert list(world.status().notices) == [first]
 
 
-def test_a_throttled_listing_is_asked_again_and_returns_nothing(world: World, queue: NoticesQueue) -> None:
+def test_a_throttled_listing_is_retried_and_no_message_returns(world: World, queue: NoticesQueue) -> None:
     queue.send(*noticed(world, world.alive()))
     world.fault(action="DescribeInstances", error="RequestLimitExceeded", times=3)
     began = world.clock()
@@ -164,7 +164,7 @@ def test_a_throttled_listing_is_asked_again_and_returns_nothing(world: World, qu
     assert world.clock() - began < timedelta(seconds=10)
 
 
-def test_a_listing_that_is_refused_has_the_notices_back_within_seconds(world: World, queue: NoticesQueue) -> None:
+def test_after_a_refused_listing_the_notices_return_within_seconds(world: World, queue: NoticesQueue) -> None:
     queue.send(*noticed(world, world.alive()[:2]))
     world.fault(action="DescribeInstances", error="UnauthorizedOperation")
     assert len(queue.deliver()) == 2
@@ -173,7 +173,7 @@ def test_a_listing_that_is_refused_has_the_notices_back_within_seconds(world: Wo
     assert len(world.alive()) == 5
 
 
-def test_a_pool_whose_reconcile_fails_keeps_no_other_back(world: World, queue: NoticesQueue) -> None:
+def test_a_pool_whose_reconcile_fails_delays_no_other(world: World, queue: NoticesQueue) -> None:
     world.edit("q", target_size=1, max_instances=3)
     world.minutes(2)
     events = noticed(world, [world.alive("p")[0], *world.alive("q")])
@@ -193,7 +193,7 @@ def test_a_pool_whose_reconcile_fails_keeps_no_other_back(world: World, queue: N
     assert len(world.alive("q")) == 2
 
 
-def test_what_fails_on_and_on_is_left_to_its_queue_in_the_end(world: World, queue: NoticesQueue) -> None:
+def test_a_message_that_keeps_failing_is_finally_left_to_its_queue(world: World, queue: NoticesQueue) -> None:
     queue.send(*noticed(world, world.alive()[:1]))
     world.fault(action="DescribeInstances", error="UnauthorizedOperation", times=100)
     (message,) = queue.messages.values()
@@ -205,7 +205,7 @@ def test_what_fails_on_and_on_is_left_to_its_queue_in_the_end(world: World, queu
     assert hidden == HIDDEN
 
 
-def test_a_malformed_message_goes_on_to_the_dead_letters_at_once(queue: NoticesQueue) -> None:
+def test_a_malformed_message_goes_to_the_dead_letters_at_once(queue: NoticesQueue) -> None:
     queue.send("{")
     for _ in range(15):
         assert queue.deliver() == ["{"]
@@ -215,7 +215,7 @@ def test_a_malformed_message_goes_on_to_the_dead_letters_at_once(queue: NoticesQ
 
 
 @pytest.mark.parametrize("announce", ["interruption", "rebalance"])
-def test_an_instance_too_new_for_ec2s_listings_is_asked_for_again(
+def test_an_instance_too_new_for_ec2s_listings_is_looked_up_again(
     world: World, queue: NoticesQueue, announce: str
 ) -> None:
     world.market.settings = world.market.settings.changed({"describe_lag_seconds": 6})
@@ -243,7 +243,7 @@ def test_an_instance_that_ec2_never_shows_is_dropped_after_some_tries(world: Wor
     assert message.receives == 5
 
 
-def test_what_is_somebody_elses_is_dropped_at_once(world: World, queue: NoticesQueue) -> None:
+def test_a_notice_for_an_instance_of_another_stack_is_dropped_at_once(world: World, queue: NoticesQueue) -> None:
     stranger = world.market.instances[world.alive()[0]]
     stranger.tags["spotpools:stack"] = "other"
     queue.send(*noticed(world, [stranger.id]))

@@ -1,4 +1,4 @@
-"""What EC2 announces, used well: risks replaced first or left alone, ends told once, what was taken avoided."""
+"""Announcements of EC2: risks replaced first or ignored, ends announced once, interrupted offerings avoided."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SAVE = "/usr/local/bin/save-checkpoint"
 
 @pytest.fixture
 def world() -> World:
-    """Machines run after ten seconds and have passed their checks twenty seconds later."""
+    """Machines run after ten seconds and pass their checks twenty seconds later."""
     return World(pending_seconds=10, status_check_seconds=20)
 
 
 def settled(world: World, **attributes: Any) -> list[str]:
-    """Put an item, wait until its instances are ready, and name them."""
+    """Put an item, wait until its instances are ready, and return their ids."""
     world.edit(**attributes)
     world.minutes(2)
     return world.ready()
@@ -52,7 +52,7 @@ class TestRisk:
         assert world.status().notices[before[0]].kind == risk
         assert world.calls["CreateFleet"] == 1
 
-    def test_replace_first_has_the_replacement_ready_before_the_old_one_goes(self, world: World, risk: str) -> None:
+    def test_replace_first_terminates_the_old_one_after_its_replacement_is_ready(self, world: World, risk: str) -> None:
         before = settled(world, target_size=3, max_instances=6, on_rebalance="replace_first")
         self.announce(world, risk, before[0])
         assert len(world.alive()) == 4
@@ -65,7 +65,7 @@ class TestRisk:
         assert set(before[1:]) < set(world.alive())
         assert len(world.alive()) == 3
 
-    def test_without_headroom_it_stays_until_it_is_taken(self, world: World, risk: str) -> None:
+    def test_without_room_it_stays_until_ec2_interrupts_it(self, world: World, risk: str) -> None:
         before = settled(world, target_size=3, max_instances=3, on_rebalance="replace_first")
         self.announce(world, risk, before[0])
         world.minutes(10)
@@ -75,7 +75,7 @@ class TestRisk:
         world.minutes(4)
         assert len(world.ready()) == 3
 
-    def test_without_capacity_it_stays_too(self, world: World, risk: str) -> None:
+    def test_without_capacity_it_stays(self, world: World, risk: str) -> None:
         before = settled(world, target_size=3, max_instances=6, on_rebalance="replace_first")
         world.set_all(capacity=0)
         self.announce(world, risk, before[0])
@@ -87,14 +87,14 @@ class TestRisk:
         assert answer.replacing is not None
         assert (answer.replacing.count, answer.replacing.reason) == (1, Reason.NO_CAPACITY)
 
-    def test_protected_ones_stay(self, world: World, risk: str) -> None:
+    def test_protected_instances_stay(self, world: World, risk: str) -> None:
         before = settled(world, target_size=3, max_instances=6, on_rebalance="replace_first")
         world.client.create_tags(Resources=before[:1], Tags=[{"Key": "spotpools:protect", "Value": "true"}])
         self.announce(world, risk, before[0])
         world.minutes(5)
         assert world.alive() == before
 
-    def test_told_again_it_is_replaced_once(self, world: World, risk: str) -> None:
+    def test_announced_twice_it_is_replaced_once(self, world: World, risk: str) -> None:
         before = settled(world, target_size=3, max_instances=6, on_rebalance="replace_first")
         for _ in range(3):
             self.announce(world, risk, before[0])
@@ -102,7 +102,7 @@ class TestRisk:
         world.minutes(5)
         assert len(world.market.instances) == 4
 
-    def test_interrupted_while_its_replacement_starts_nothing_more_is_launched(self, world: World, risk: str) -> None:
+    def test_an_interruption_while_the_replacement_starts_launches_nothing_more(self, world: World, risk: str) -> None:
         before = settled(world, target_size=3, max_instances=6, on_rebalance="replace_first")
         self.announce(world, risk, before[0])
         world.forward(5)
@@ -111,21 +111,21 @@ class TestRisk:
         assert len(world.market.instances) == 4
         assert len(world.ready()) == 3
 
-    def test_an_interruption_outweighs_it(self, world: World, risk: str) -> None:
+    def test_an_interruption_is_more_severe(self, world: World, risk: str) -> None:
         before = settled(world, target_size=3, max_instances=6)
         self.announce(world, risk, before[0])
         world.interrupt(before[0])
         assert world.status().answer.noticed == 1
         assert len(world.alive()) == 4
 
-    def test_a_pool_that_is_then_told_to_replace_does(self, world: World, risk: str) -> None:
+    def test_a_pool_edited_to_replace_first_replaces_it(self, world: World, risk: str) -> None:
         before = settled(world, target_size=3, max_instances=6)
         self.announce(world, risk, before[0])
         settled(world, target_size=3, max_instances=6, on_rebalance="replace_first")
         assert before[0] not in world.alive()
         assert len(world.ready()) == 3
 
-    def test_it_is_forgotten_with_its_instance(self, world: World, risk: str) -> None:
+    def test_the_notice_is_forgotten_with_its_instance(self, world: World, risk: str) -> None:
         before = settled(world, target_size=3, max_instances=6, on_rebalance="replace_first")
         self.announce(world, risk, before[0])
         world.minutes(75)
@@ -144,7 +144,7 @@ class TestRisk:
 
 
 class TestMaintenanceWithdrawn:
-    """What AWS Health announces has a life: upcoming, open, closed; and each instance a status of its own in it."""
+    """An AWS Health event is upcoming, open or closed, and each instance has its own status in it."""
 
     GOING: ClassVar[list[dict[str, str]]] = [
         {"status": "open"},
@@ -163,20 +163,22 @@ class TestMaintenanceWithdrawn:
         return settled(world, target_size=3, max_instances=6, on_rebalance="replace_first")
 
     @pytest.mark.parametrize("over", OVER)
-    def test_what_is_over_replaces_nothing(self, world: World, before: list[str], over: dict[str, str]) -> None:
+    def test_maintenance_that_is_over_replaces_nothing(
+        self, world: World, before: list[str], over: dict[str, str]
+    ) -> None:
         world.announce_maintenance(before[0], **over)
         world.minutes(20)
         assert world.alive() == before
         assert world.calls["CreateFleet"] == 1
 
     @pytest.mark.parametrize("going", GOING)
-    def test_what_goes_on_does(self, world: World, before: list[str], going: dict[str, str]) -> None:
+    def test_maintenance_that_is_open_replaces(self, world: World, before: list[str], going: dict[str, str]) -> None:
         world.announce_maintenance(before[0], **going)
         world.minutes(10)
         assert before[0] not in world.alive()
 
     @pytest.mark.parametrize("over", OVER)
-    def test_it_withdraws_what_was_announced(self, world: World, over: dict[str, str]) -> None:
+    def test_the_end_of_an_event_withdraws_its_announcement(self, world: World, over: dict[str, str]) -> None:
         before = settled(world, target_size=3, max_instances=3, on_rebalance="replace_first")
         (arn,) = world.announce_maintenance(before[0])
         world.forward(60)
@@ -198,14 +200,14 @@ class TestMaintenanceWithdrawn:
         world.minutes(20)
         assert world.alive() == before
 
-    def test_announced_anew_after_that_it_counts(self, world: World, before: list[str]) -> None:
+    def test_an_announcement_after_the_end_counts_again(self, world: World, before: list[str]) -> None:
         (arn,) = world.announce_maintenance(before[0], status="closed")
         world.forward(3600)
         world.announce_maintenance(before[0], event_arn=arn, status="open")
         world.minutes(10)
         assert before[0] not in world.alive()
 
-    def test_an_older_closed_does_not_withdraw_what_was_announced_since(self, world: World) -> None:
+    def test_an_older_end_does_not_withdraw_a_newer_announcement(self, world: World) -> None:
         before = settled(world, target_size=3, max_instances=3, on_rebalance="replace_first")
         code, then = "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED", world.clock()
         victim = world.market.instances[before[0]]
@@ -218,7 +220,7 @@ class TestMaintenanceWithdrawn:
         world.minutes(10)
         assert before[0] not in world.alive()
 
-    def test_the_end_of_one_event_leaves_another_one_standing(self, world: World) -> None:
+    def test_the_end_of_one_event_does_not_end_another(self, world: World) -> None:
         before = settled(world, target_size=3, max_instances=3, on_rebalance="replace_first")
         world.announce_maintenance(before[0])
         world.announce_maintenance(before[0], status="closed")
@@ -227,7 +229,7 @@ class TestMaintenanceWithdrawn:
         assert before[0] not in world.alive()
 
     @pytest.mark.parametrize("graver", ["rebalance", "interruption"])
-    def test_it_takes_nothing_graver_away(self, world: World, graver: str) -> None:
+    def test_the_end_of_an_event_keeps_more_severe_notices(self, world: World, graver: str) -> None:
         first, *_ = settled(world, target_size=3, max_instances=3)
         (arn,) = world.announce_maintenance(first)
         world.recommend_rebalance(first) if graver == "rebalance" else world.interrupt(first)
@@ -255,7 +257,7 @@ class TestDrains:
         world.minutes(1)
         assert drains(world) == [(first, "Success")]
 
-    def test_a_command_that_fails_is_recorded_as_that(self, world: World) -> None:
+    def test_a_failed_command_is_recorded_as_failed(self, world: World) -> None:
         world.market.command_results.append(CommandResult(contains="save", status="Failed"))
         first, *_ = settled(world, target_size=2, max_instances=4, drain_command=SAVE)
         world.interrupt(first)
@@ -269,7 +271,7 @@ class TestDrains:
         world.minutes(12)
         assert drains(world) == [(first, "TimedOut")]
 
-    def test_a_command_that_nobody_knows_of_any_more_is_not_asked_for_ever(self, world: World) -> None:
+    def test_an_unknown_command_is_not_polled_forever(self, world: World) -> None:
         first, *_ = settled(world, target_size=2, max_instances=4, drain_command=SAVE)
         world.interrupt(first)
         world.market.commands.clear()
@@ -278,20 +280,20 @@ class TestDrains:
         world.minutes(10)
         assert world.calls["GetCommandInvocation"] == asked
 
-    def test_several_of_one_pool_are_told_together_and_run_apart(self, world: World) -> None:
+    def test_several_instances_of_a_pool_are_announced_together_and_run_their_own_commands(self, world: World) -> None:
         several = settled(world, target_size=12, max_instances=30, drain_command=SAVE)
         world.interrupt(*several[:5])
         assert sorted(one["instance-id"] for one in world.bus.details) == sorted(several[:5])
         assert len(world.market.commands) == 5
 
-    def test_one_whose_agent_is_not_there_hinders_no_other(self, world: World) -> None:
+    def test_an_instance_without_an_agent_does_not_block_others(self, world: World) -> None:
         first, second = settled(world, target_size=2, max_instances=6, drain_command=SAVE)
         world.fault(action="SendCommand", error="InvalidInstanceId")
         world.interrupt(first, second)
         assert sorted(status for _, status in drains(world)) == ["NotSent: InvalidInstanceId", "Pending"]
         assert len(world.alive()) == 4
 
-    def test_a_bus_that_refuses_keeps_no_replacement_back_and_is_asked_again(self, world: World) -> None:
+    def test_a_refusing_event_bus_blocks_no_replacement_and_is_retried(self, world: World) -> None:
         first, *_ = settled(world, target_size=2, max_instances=4)
         world.bus.refusing = True
         world.interrupt(first)
@@ -304,7 +306,7 @@ class TestDrains:
         world.minutes(1)
         assert drains(world) == [(first, ANNOUNCED)]
 
-    def test_a_systems_manager_that_does_not_answer_keeps_nothing_back(self, world: World) -> None:
+    def test_a_systems_manager_without_an_answer_blocks_nothing(self, world: World) -> None:
         first, second = settled(world, target_size=2, max_instances=6, drain_command=SAVE)
         world.interrupt(first)
         world.fault(action="GetCommandInvocation", error="ThrottlingException", times=3)
@@ -327,14 +329,14 @@ class TestDrains:
         assert len(drains(world)) == 20
         assert len({one["instance-id"] for one in world.bus.details}) == 30
 
-    def test_a_paused_pool_is_told_too(self, world: World) -> None:
+    def test_the_end_is_announced_in_a_paused_pool(self, world: World) -> None:
         first, *_ = settled(world, target_size=2, max_instances=4, drain_command="/opt/drain")
         world.edit(target_size=2, max_instances=4, drain_command="/opt/drain", paused=True)
         world.interrupt(first)
         assert [one["instance-id"] for one in world.bus.details] == [first]
         assert len(drains(world)) == 1
 
-    def test_a_deleted_pool_is_told_too_and_its_last_drain_command_runs(self, world: World) -> None:
+    def test_the_end_is_announced_in_a_deleted_pool_and_its_drain_command_runs(self, world: World) -> None:
         first, *_ = settled(world, target_size=2, max_instances=4, drain_command="/opt/drain")
         world.delete()
         world.interrupt(first)
@@ -343,7 +345,7 @@ class TestDrains:
         assert world.calls["SendCommand"] == 1
 
 
-class TestTaken:
+class TestInterruptedOfferings:
     def test_an_offering_that_was_interrupted_is_avoided_long_after_the_notice(self, world: World) -> None:
         first, *_ = settled(world, target_size=2, max_instances=6)
         zone = world.market.instances[first].zone
@@ -354,14 +356,14 @@ class TestTaken:
         world.edit(target_size=4, max_instances=6)
         assert zone not in {world.market.instances[id_].zone for id_ in world.alive()[-2:]}
 
-    def test_it_is_used_if_there_is_no_other(self) -> None:
+    def test_an_avoided_offering_is_used_if_there_is_no_other(self) -> None:
         world = World(offering("g5.xlarge", "us-east-1a"))
         first, *_ = settled(world, target_size=2, max_instances=6)
         world.interrupt(first)
         world.minutes(5)
         assert len(world.ready()) == 2
 
-    def test_after_a_while_it_is_as_good_as_any(self, world: World) -> None:
+    def test_after_a_while_the_offering_is_used_again(self, world: World) -> None:
         world.market.set_offering("g5.xlarge", "us-east-1b", capacity=2)
         world.market.set_offering("g5.xlarge", "us-east-1c", capacity=2)
         first, *_ = settled(world, target_size=2, max_instances=8)

@@ -1,4 +1,4 @@
-"""A pool's life from its item to its end: production code from ``reconcile`` down, on the market's model."""
+"""The life of a pool from its item to its end: production code from ``reconcile`` down, on the market's model."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_lagging_listing_does_not_launch_twice() -> None:
     assert len(world.market.instances) == 4
 
 
-def test_three_notices_together_become_one_launch_elsewhere(world: World) -> None:
+def test_three_notices_at_once_cause_one_launch_elsewhere(world: World) -> None:
     world.edit(target_size=6, max_instances=10)
     world.forward(2)
     lost = {one.zone for one in world.market.instances.values()}
@@ -104,7 +104,7 @@ def test_the_offering_just_lost_is_used_when_no_other_has_room() -> None:
     assert len(world.alive()) == 3
 
 
-def test_an_interruption_that_does_not_come_lets_the_instance_count_again(world: World) -> None:
+def test_an_instance_counts_again_if_its_interruption_does_not_come(world: World) -> None:
     world.edit(target_size=2)
     world.forward(2)
     world.market.settings = world.market.settings.changed({"notice_seconds": 10_000})
@@ -116,7 +116,7 @@ def test_an_interruption_that_does_not_come_lets_the_instance_count_again(world:
 
 
 class TestWithoutCapacity:
-    def test_the_shortfall_is_queued_and_says_why(self, world: World) -> None:
+    def test_a_shortfall_waits_and_the_status_says_why(self, world: World) -> None:
         world.set_all(capacity=0)
         world.edit(target_size=2)
         wait = waiting(world)
@@ -124,7 +124,7 @@ class TestWithoutCapacity:
         assert world.clock() < wait.next_attempt_at <= world.clock() + timedelta(seconds=60)
         assert "g5.xlarge/us-east-1a" in wait.message
 
-    def test_it_is_filled_without_an_edit_once_capacity_is_back(self, world: World) -> None:
+    def test_the_pool_is_filled_without_an_edit_when_capacity_returns(self, world: World) -> None:
         world.set_all(capacity=0)
         world.edit(target_size=2)
         world.minutes(3)
@@ -133,14 +133,14 @@ class TestWithoutCapacity:
         assert len(world.alive()) == 2
         assert world.status().answer.waiting is None
 
-    def test_tries_grow_rarer(self, world: World) -> None:
+    def test_tries_come_at_growing_intervals(self, world: World) -> None:
         world.set_all(capacity=0)
         world.edit(target_size=1)
         world.minutes(60)
         assert world.calls["CreateFleet"] <= 9
         assert waiting(world).attempts == world.calls["CreateFleet"]
 
-    def test_since_is_the_beginning_of_the_wait(self, world: World) -> None:
+    def test_since_is_the_start_of_the_wait(self, world: World) -> None:
         began = world.clock()
         world.set_all(capacity=0)
         world.edit(target_size=1)
@@ -153,7 +153,7 @@ class TestWithoutCapacity:
         assert len(world.alive()) == 6
         assert (waiting(world).count, waiting(world).reason) == (3, Reason.NO_CAPACITY)
 
-    def test_errors_beside_a_full_launch_make_nothing_wait(self) -> None:
+    def test_errors_beside_a_complete_launch_cause_no_waiting(self) -> None:
         world = World(offering("g5.xlarge", "us-east-1a", capacity=0), offering("g5.xlarge", "us-east-1b"))
         world.edit(target_size=4)
         assert len(world.alive()) == 4
@@ -181,20 +181,20 @@ class TestPrice:
         world.minutes(1)
         assert len(world.alive()) == 2
 
-    def test_only_offerings_within_the_cap_are_asked(self) -> None:
+    def test_only_offerings_within_the_cap_are_requested(self) -> None:
         world = World(
             offering("g5.xlarge", "us-east-1a", price="0.9"), offering("g5.xlarge", "us-east-1b", price="0.2")
         )
         world.edit(target_size=4, spot_max_price="0.5")
         assert {one.zone for one in world.market.instances.values()} == {"us-east-1b"}
 
-    def test_a_zone_that_does_not_offer_the_type_is_not_asked(self) -> None:
+    def test_a_zone_that_does_not_offer_the_type_is_not_requested(self) -> None:
         world = World(offering("g5.xlarge", "us-east-1b", price="0.9"))
         world.edit(target_size=1, spot_max_price="0.5")
         assert waiting(world).reason is Reason.PRICE_ABOVE_MAX
         assert world.calls["CreateFleet"] == 0
 
-    def test_a_price_that_rises_between_look_and_launch_is_price_not_capacity(self, world: World) -> None:
+    def test_a_price_that_rises_before_the_launch_is_reported_as_price_not_capacity(self, world: World) -> None:
         world.fault(action="CreateFleet", error="SpotMaxPriceTooLow", where="inside")
         world.edit(target_size=1, spot_max_price="0.918")
         assert waiting(world).reason is Reason.PRICE_ABOVE_MAX
@@ -234,7 +234,7 @@ class TestRefusals:
         world.edit(target_size=2)
         assert len(world.alive()) == 2
 
-    def test_three_unknown_errors_in_a_row_are_for_a_person(self, world: World) -> None:
+    def test_three_unknown_errors_in_a_row_become_config(self, world: World) -> None:
         world.fault(action="CreateFleet", error="SomethingNew", times=3)
         world.edit(target_size=1)
         world.minutes(8)
@@ -246,12 +246,12 @@ class TestRefusals:
         assert waiting(world).reason is Reason.THROTTLED
         assert world.status().memory.backoff == {}
 
-    def test_an_unknown_subnet_is_a_launch_refused(self, world: World) -> None:
+    def test_an_unknown_subnet_is_reported_as_a_refused_launch(self, world: World) -> None:
         world.edit(target_size=1, subnet_ids=["subnet-0000"])
         assert waiting(world).reason is Reason.CONFIG
         assert "subnet-0000" in waiting(world).message
 
-    def test_a_failing_listing_is_never_an_empty_one(self, world: World) -> None:
+    def test_a_failed_listing_is_never_treated_as_empty(self, world: World) -> None:
         world.edit(target_size=3)
         world.fault(action="DescribeInstances", error="Unavailable")
         with pytest.raises(RuntimeError, match="Unavailable"):
@@ -274,13 +274,13 @@ class TestBadItem:
         world.interrupt(world.alive()[0])
         assert world.status().answer.starting == 1, "replaced under the last valid spec"
 
-    def test_an_item_that_never_was_valid_launches_nothing(self, world: World) -> None:
+    def test_an_item_that_was_never_valid_launches_nothing(self, world: World) -> None:
         world.edit(target_size=-1)
         world.minutes(3)
         assert world.calls["CreateFleet"] == 0
         assert world.status().answer.spec_errors
 
-    def test_mending_it_clears_the_faults(self, world: World) -> None:
+    def test_fixing_the_item_clears_the_faults(self, world: World) -> None:
         world.edit(target_size=-1)
         world.edit(target_size=1)
         assert world.status().answer.spec_errors == ()
@@ -288,7 +288,7 @@ class TestBadItem:
 
 
 class TestScaleIn:
-    def test_excess_goes_and_the_rest_stays(self, world: World) -> None:
+    def test_excess_instances_are_terminated_and_the_rest_stays(self, world: World) -> None:
         world.edit(target_size=5)
         world.forward(2)
         world.edit(target_size=2)
@@ -315,7 +315,7 @@ class TestScaleIn:
         world.edit(target_size=0)
         assert world.alive() == keep
 
-    def test_an_id_that_vanished_does_not_spoil_the_batch(self, world: World) -> None:
+    def test_an_unknown_id_does_not_fail_the_batch(self, world: World) -> None:
         world.edit(target_size=3)
         world.forward(2)
         world.fault(action="TerminateInstances", error="InvalidInstanceID.NotFound")
@@ -325,7 +325,7 @@ class TestScaleIn:
 
 
 class TestDeletion:
-    def test_instances_go_after_the_grace(self, world: World) -> None:
+    def test_instances_are_terminated_after_the_grace(self, world: World) -> None:
         world.edit(target_size=2)
         world.forward(2)
         world.delete()
@@ -337,7 +337,7 @@ class TestDeletion:
         world.minutes(3)
         assert "p" not in world.statuses.statuses
 
-    def test_putting_the_item_back_cancels_it(self, world: World) -> None:
+    def test_restoring_the_item_cancels_the_deletion(self, world: World) -> None:
         world.edit(target_size=2)
         world.forward(2)
         world.delete()
@@ -365,7 +365,7 @@ class TestPause:
         assert len(world.alive()) == 1
         assert world.status().answer.running == 1
 
-    def test_on_demand_pools_stand_beside_spot_pools(self, world: World) -> None:
+    def test_on_demand_pools_work_beside_spot_pools(self, world: World) -> None:
         world.edit("spot", target_size=1)
         world.edit("sure", target_size=1, spot=False)
         assert {one.lifecycle for one in world.market.instances.values()} == {"spot", "on-demand"}

@@ -1,4 +1,4 @@
-"""From launch to ready: who says so, what comes of those that never are, and of launches that only bring deaths."""
+"""From launch to ready: what makes an instance ready, instances that never get ready, and failed starts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_ROOM = "Server.InsufficientInstanceCapacity"
 
 @pytest.fixture
 def world() -> World:
-    """Machines run after ten seconds and have passed their checks twenty seconds later."""
+    """Machines run after ten seconds and pass their checks twenty seconds later."""
     return World(pending_seconds=10, status_check_seconds=20)
 
 
@@ -35,11 +35,11 @@ def tag(world: World, *instance_ids: str, **tags: str) -> None:
 
 
 def launches(world: World) -> list[int]:
-    """How many instances each launch call asked for."""
+    """The number of instances that each launch call requested."""
     return [one["wanted"] for one in world.market.record if one.get("action") == "CreateFleet"]
 
 
-class TestWhoSaysSo:
+class TestReadinessSource:
     def test_status_checks(self, world: World) -> None:
         world.edit(target_size=2)
         world.forward(12)
@@ -50,14 +50,14 @@ class TestWhoSaysSo:
         assert world.status().answer.ready == 2
         assert world.status().memory.startup == ()
 
-    def test_once_ready_nothing_is_asked_any_more(self, world: World) -> None:
+    def test_a_ready_instance_is_not_checked_again(self, world: World) -> None:
         world.edit(target_size=2)
         world.minutes(2)
         asked = world.calls["DescribeInstanceStatus"]
         world.minutes(10)
         assert world.calls["DescribeInstanceStatus"] == asked
 
-    def test_a_hundred_and_fifty_are_asked_in_batches_that_ec2_takes(self) -> None:
+    def test_a_hundred_and_fifty_instances_are_checked_in_batches_that_ec2_accepts(self) -> None:
         world = World(offering("g5.xlarge", "us-east-1a", capacity=200))
         world.edit(target_size=150, max_instances=150)
         world.minutes(3)
@@ -74,14 +74,14 @@ class TestWhoSaysSo:
         assert world.status().answer.ready == 1
         assert world.calls["DescribeInstanceStatus"] == 0
 
-    def test_a_tag_without_a_value_may_have_any(self, world: World) -> None:
+    def test_a_ready_tag_without_a_value_accepts_any_value(self, world: World) -> None:
         world.edit(target_size=1, ready_tag="up")
         world.minutes(1)
         tag(world, *world.alive(), up="since noon")
         world.tick()
         assert world.status().answer.ready == 1
 
-    def test_a_workload_that_takes_its_tag_off_again_stays_ready(self, world: World) -> None:
+    def test_an_instance_stays_ready_if_its_tag_is_removed(self, world: World) -> None:
         world.edit(target_size=1, ready_tag="up")
         world.minutes(1)
         tag(world, *world.alive(), up="")
@@ -91,7 +91,7 @@ class TestWhoSaysSo:
         assert world.status().answer.ready == 1
         assert world.calls["TerminateInstances"] == 0
 
-    def test_checks_that_ec2_does_not_tell_change_nothing_and_are_asked_again(self, world: World) -> None:
+    def test_checks_that_ec2_does_not_answer_change_nothing_and_are_retried(self, world: World) -> None:
         world.edit(target_size=2, ready_timeout_minutes=2)
         world.fault(action="DescribeInstanceStatus", error="RequestLimitExceeded", times=5)
         world.minutes(4)
@@ -103,7 +103,7 @@ class TestWhoSaysSo:
         world.minutes(3)
         assert world.status().answer.ready == 2
 
-    def test_a_control_plane_that_slept_through_the_timeout_looks_before_it_acts(self, world: World) -> None:
+    def test_a_control_plane_that_missed_the_timeout_checks_before_it_acts(self, world: World) -> None:
         world.edit(target_size=2, ready_timeout_minutes=2)
         world.forward(3600, deliver=False)
         world.tick()
@@ -113,7 +113,7 @@ class TestWhoSaysSo:
 
 class TestTooLate:
     @pytest.mark.parametrize("outcome", ["never_ready", "impaired"])
-    def test_one_that_is_not_ready_in_time_is_replaced(self, world: World, outcome: Any) -> None:
+    def test_an_instance_that_is_not_ready_in_time_is_replaced(self, world: World, outcome: Any) -> None:
         world.market.boots.append(Boot(image_id=IMAGE, outcome=outcome))
         world.edit(target_size=1, image_id=IMAGE, ready_timeout_minutes=5)
         (first,) = world.alive()
@@ -134,14 +134,14 @@ class TestTooLate:
         assert waiting(world).reason is Reason.CONFIG
         assert "not ready in time" in waiting(world).message or "one is tried" in waiting(world).message
 
-    def test_pending_for_ever_counts_too(self) -> None:
+    def test_an_instance_that_stays_pending_is_replaced(self) -> None:
         world = World(pending_seconds=10_000)
         world.edit(target_size=1, ready_timeout_minutes=3)
         (first,) = world.alive()
         world.minutes(4)
         assert first not in world.alive()
 
-    def test_protected_ones_are_left_to_their_owner(self, world: World) -> None:
+    def test_protected_instances_are_left_alone(self, world: World) -> None:
         world.market.boots.append(Boot(image_id=IMAGE, outcome="never_ready"))
         world.edit(target_size=1, image_id=IMAGE, ready_timeout_minutes=2)
         tag(world, *world.alive(), **{"spotpools:protect": "true"})
@@ -162,30 +162,30 @@ class TestTooLate:
 class TestLaunchThenDie:
     @pytest.fixture
     def dying(self, world: World) -> World:
-        """A pool of ten whose machines die fifteen seconds after their launch."""
+        """A pool of ten whose machines end fifteen seconds after their launch."""
         world.market.boots.append(Boot(image_id=IMAGE, outcome="dies", after_seconds=15))
         world.edit(target_size=10, max_instances=20, image_id=IMAGE)
         return world
 
-    def test_the_first_time_may_be_bad_luck_the_second_is_for_a_person(self, dying: World) -> None:
+    def test_the_second_failed_start_in_a_row_becomes_config(self, dying: World) -> None:
         dying.minutes(1)
         assert waiting(dying).reason is Reason.UNKNOWN
         assert "Client.InternalError" in waiting(dying).message
         dying.minutes(3)
         assert waiting(dying).reason is Reason.CONFIG
 
-    def test_ten_that_die_together_are_one_failure(self, dying: World) -> None:
+    def test_ten_failed_starts_at_once_count_as_one_failure(self, dying: World) -> None:
         dying.minutes(1)
         assert dying.status().memory.failed_starts == 1
 
-    def test_ten_that_die_one_after_another_are_one_failure_too(self, world: World) -> None:
+    def test_ten_failed_starts_one_after_another_count_as_one_failure(self, world: World) -> None:
         world.edit(target_size=10, max_instances=20)
         for one in list(world.market.instances.values()):
             world.market.end(one, ending_by_itself("Client.InternalError"), world.clock())
             world.forward(1)
         assert world.status().memory.failed_starts == 1
 
-    def test_launches_are_few_and_after_the_first_of_one_instance(self, dying: World) -> None:
+    def test_after_failed_starts_launches_are_few_and_of_one_instance(self, dying: World) -> None:
         dying.minutes(60)
         first, *others = launches(dying)
         assert first == 10
@@ -193,13 +193,13 @@ class TestLaunchThenDie:
         assert len(others) <= 8
         assert waiting(dying).count == 10
 
-    def test_no_launch_follows_a_death_before_its_pause(self, dying: World) -> None:
+    def test_no_launch_follows_a_failed_start_before_its_pause(self, dying: World) -> None:
         began = dying.clock()
         dying.minutes(5)
         second = next(one for one in dying.market.instances.values() if one.launched_at > began)
         assert second.launched_at - began >= timedelta(seconds=15 + 45)
 
-    def test_the_first_that_lives_brings_the_others(self, dying: World) -> None:
+    def test_the_first_instance_that_gets_ready_lets_the_others_launch(self, dying: World) -> None:
         dying.minutes(10)
         dying.market.boots.clear()
         dying.minutes(20)
@@ -212,7 +212,7 @@ class TestLaunchThenDie:
         dying.edit(target_size=10, max_instances=20, image_id="ami-0good")
         assert len(dying.alive()) == 10
 
-    def test_one_death_in_a_healthy_launch_is_soon_made_good(self, world: World) -> None:
+    def test_one_failed_start_in_a_healthy_launch_is_replaced_soon(self, world: World) -> None:
         world.edit(target_size=10, max_instances=20)
         world.forward(12)
         victim = world.market.instances[world.alive()[0]]
@@ -221,7 +221,7 @@ class TestLaunchThenDie:
         assert len(world.ready()) == 10
         assert world.status().memory.failed_starts == 0
 
-    def test_those_that_died_after_they_were_ready_are_replaced_at_once(self, world: World) -> None:
+    def test_instances_that_end_after_they_were_ready_are_replaced_at_once(self, world: World) -> None:
         world.edit(target_size=3)
         world.minutes(2)
         victim = world.market.instances[world.alive()[0]]
@@ -229,7 +229,7 @@ class TestLaunchThenDie:
         world.forward(1)
         assert len(world.alive()) == 3
 
-    def test_what_a_person_ended_speaks_against_nobody(self, world: World) -> None:
+    def test_an_instance_that_a_person_terminates_is_not_a_failed_start(self, world: World) -> None:
         world.edit(target_size=3)
         world.client.terminate_instances(InstanceIds=world.alive()[:2])
         world.forward(1)
@@ -238,7 +238,7 @@ class TestLaunchThenDie:
 
 
 class TestNotTheMachinesFault:
-    def test_no_room_after_all_backs_the_offering_off(self, world: World) -> None:
+    def test_no_capacity_during_the_start_starts_a_backoff_of_the_offering(self, world: World) -> None:
         world.edit(target_size=2)
         zone = {one.zone for one in world.market.instances.values()}
         for one in list(world.market.instances.values()):
@@ -250,7 +250,7 @@ class TestNotTheMachinesFault:
         assert world.status().memory.failed_starts == 0
         assert [key.split("/")[1] for key in world.status().memory.backoff] == list(zone)
 
-    def test_no_room_anywhere_is_no_capacity(self) -> None:
+    def test_no_capacity_during_any_start_is_reported_as_no_capacity(self) -> None:
         world = World(offering("g5.xlarge", "us-east-1a"))
         world.market.boots.append(Boot(image_id=IMAGE, outcome="dies", code=NO_ROOM))
         world.edit(target_size=2, image_id=IMAGE)
@@ -258,7 +258,7 @@ class TestNotTheMachinesFault:
         assert waiting(world).reason is Reason.NO_CAPACITY
         assert world.calls["CreateFleet"] <= 9
 
-    def test_interrupted_while_it_starts_only_the_offering_is_avoided(self, world: World) -> None:
+    def test_an_interruption_during_the_start_only_avoids_the_offering(self, world: World) -> None:
         world.edit(target_size=2)
         zone = {one.zone for one in world.market.instances.values()}
         world.market.end(world.market.instances[world.alive()[0]], BY_SPOT_MARKET, world.clock())
@@ -267,7 +267,7 @@ class TestNotTheMachinesFault:
         assert len(world.alive()) == 2
         assert world.market.instances[world.alive()[-1]].zone not in zone
 
-    def test_under_notice_before_it_was_ready(self, world: World) -> None:
+    def test_a_notice_before_readiness_is_not_a_failed_start(self, world: World) -> None:
         world.edit(target_size=2, max_instances=6)
         world.forward(3)
         world.interrupt(world.alive()[0])
@@ -277,7 +277,7 @@ class TestNotTheMachinesFault:
         assert len(world.ready()) == 2
 
 
-def test_a_lost_answers_instances_are_awaited_like_all_others(world: World) -> None:
+def test_instances_of_a_lost_answer_are_awaited_like_all_others(world: World) -> None:
     world.market.boots.append(Boot(image_id=IMAGE, outcome="dies", after_seconds=15))
     world.fault(action="CreateFleet", drop_connection=True, where="after")
     world.put(target_size=2, image_id=IMAGE)
@@ -287,7 +287,7 @@ def test_a_lost_answers_instances_are_awaited_like_all_others(world: World) -> N
 
 
 class TestKeys:
-    """EC2 takes a launch whose root volume's key may not be used, and the instance ends seconds later."""
+    """EC2 accepts a launch whose root volume has an unusable key, and the instance ends seconds later."""
 
     KEY = "arn:aws:kms:us-east-1:000000000000:key/mine"
 
@@ -295,7 +295,7 @@ class TestKeys:
         world.surroundings.account = world.surroundings.account.changed(changes)
 
     @pytest.mark.parametrize("account", [{"volume_key": KEY}, {"image_keys": {"ami-1": KEY}}], ids=["default", "image"])
-    def test_it_is_config_at_once_and_the_remedy_is_named(self, world: World, account: dict[str, Any]) -> None:
+    def test_an_unusable_key_is_config_at_once_with_its_remedy(self, world: World, account: dict[str, Any]) -> None:
         self.account(world, **account)
         world.edit(target_size=2)
         world.minutes(1)
@@ -315,7 +315,7 @@ class TestKeys:
         assert len(world.ready()) == 2
         assert world.status().answer.waiting is None
 
-    def test_a_roll_to_an_image_whose_key_may_not_be_used_stops(self, world: World) -> None:
+    def test_a_rolling_update_to_an_image_with_an_unusable_key_stops(self, world: World) -> None:
         attributes: dict[str, Any] = {"target_size": 2, "max_instances": 4, "update": "rolling"}
         world.edit(**attributes, image_id="ami-0")
         world.minutes(3)
@@ -328,7 +328,7 @@ class TestKeys:
         assert "volume_key_arns" in rollout.message
         assert len(world.ready()) == 2
 
-    def test_a_client_error_may_be_the_key_too(self, world: World) -> None:
+    def test_a_client_error_may_also_be_the_key(self, world: World) -> None:
         world.market.boots.append(Boot(image_id="ami-1", outcome="dies", code="Client.InternalError"))
         world.edit(target_size=1, image_id="ami-1")
         world.minutes(1)

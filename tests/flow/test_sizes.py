@@ -1,4 +1,4 @@
-"""How many are wanted, and who goes when they are fewer: by schedule, calmly, never a protected one."""
+"""Wanted sizes and scale-in: schedules, the scale-in delay, the order of termination, protection."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def settle(world: World, **attributes: Any) -> None:
     world.minutes(2)
 
 
-class TestCalm:
-    def test_excess_goes_after_fewer_were_wanted_for_a_while(self, world: World) -> None:
+class TestScaleInDelay:
+    def test_excess_instances_are_terminated_after_the_scale_in_delay(self, world: World) -> None:
         settle(world, target_size=5, scale_in_after_minutes=10)
         world.edit(target_size=2, scale_in_after_minutes=10)
         world.minutes(9)
@@ -37,7 +37,7 @@ class TestCalm:
         assert len(world.alive()) == 2
         assert world.calls["TerminateInstances"] == 1
 
-    def test_demand_that_comes_back_in_time_lets_nobody_go(self, world: World) -> None:
+    def test_demand_that_returns_in_time_terminates_nothing(self, world: World) -> None:
         settle(world, target_size=5, scale_in_after_minutes=10)
         before = world.alive()
         for _ in range(4):
@@ -48,7 +48,7 @@ class TestCalm:
         assert world.alive() == before
         assert world.calls["CreateFleet"] == 1
 
-    def test_a_schedule_that_lowers_the_size_is_calm_too(self, world: World) -> None:
+    def test_a_schedule_that_lowers_the_size_has_the_same_delay(self, world: World) -> None:
         entries = [{"cron": "0 0 * * *", "target_size": 3}, {"cron": "10 0 * * *", "target_size": 1}]
         settle(world, schedule=entries, scale_in_after_minutes=5)
         world.minutes(12)
@@ -62,7 +62,7 @@ class TestCalm:
         world.minutes(7)
         assert world.alive() == []
 
-    def test_time_passes_for_a_paused_pool_too(self, world: World) -> None:
+    def test_the_delay_passes_while_a_pool_is_paused(self, world: World) -> None:
         settle(world, target_size=3)
         world.edit(target_size=1, scale_in_after_minutes=5, paused=True)
         world.minutes(3)
@@ -72,8 +72,8 @@ class TestCalm:
         world.minutes(2)
         assert len(world.alive()) == 1
 
-    def test_the_largest_size_within_the_time_holds_though_there_were_too_many_before(self, world: World) -> None:
-        """One that has been too many for long must not let go what was wanted until just now."""
+    def test_the_largest_size_within_the_delay_is_kept_even_if_there_were_more_before(self, world: World) -> None:
+        """A pool with excess instances for long must still keep those that were wanted until just now."""
         settle(world, target_size=6, scale_in_after_minutes=10)
         settle(world, target_size=5, scale_in_after_minutes=10)
         world.minutes(7)
@@ -88,7 +88,7 @@ class TestCalm:
         [{"on_demand_base": 1}, {"image_id": "ami-2"}, {"update": "rolling", "image_id": "ami-2"}],
         ids=["a base is raised", "another description", "another description, rolling"],
     )
-    def test_no_other_change_lets_anybody_go_sooner(self, world: World, change: dict[str, Any]) -> None:
+    def test_no_other_change_shortens_the_delay(self, world: World, change: dict[str, Any]) -> None:
         settle(world, target_size=6, image_id="ami-1", update="rolling", scale_in_after_minutes=10, max_instances=8)
         item: dict[str, Any] = {
             "image_id": "ami-1",
@@ -103,7 +103,7 @@ class TestCalm:
         world.minutes(15)
         assert len(world.alive()) == 2
 
-    def test_what_was_bought_on_demand_is_kept_as_long(self, world: World) -> None:
+    def test_temporary_on_demand_is_kept_for_the_same_delay(self, world: World) -> None:
         lends = {"fallback": {"after_minutes": 1}, "scale_in_after_minutes": 10, "max_instances": 6}
         world.set_all(capacity=3)
         settle(world, target_size=3, **lends)
@@ -123,8 +123,8 @@ class TestCalm:
         assert len(world.alive()) == 4
 
 
-class TestVictims:
-    def test_the_ones_that_are_not_ready_go_first(self) -> None:
+class TestScaleInOrder:
+    def test_instances_that_are_not_ready_are_terminated_first(self) -> None:
         world = World(pending_seconds=10, status_check_seconds=200)
         world.edit(target_size=2)
         world.minutes(5)
@@ -134,7 +134,7 @@ class TestVictims:
         world.edit(target_size=2)
         assert world.alive() == ready
 
-    def test_then_the_dearest(self) -> None:
+    def test_then_the_most_expensive(self) -> None:
         cheap, dear = offering("g5.xlarge", "us-east-1a", capacity=2), offering("g5.xlarge", "us-east-1b", price="0.4")
         world = World(cheap, dear)
         settle(world, target_size=4)
@@ -143,7 +143,7 @@ class TestVictims:
         settle(world, target_size=2)
         assert {world.market.instances[id_].zone for id_ in world.alive()} == {"us-east-1b"}
 
-    def test_spread_over_zones_it_stays_so_whatever_they_cost(self) -> None:
+    def test_a_pool_spread_over_zones_stays_level_whatever_the_prices(self) -> None:
         zones = [
             offering("g5.xlarge", f"us-east-1{zone}", price=f"0.{price}")
             for zone, price in zip("abc", "579", strict=True)
@@ -153,7 +153,7 @@ class TestVictims:
         settle(world, target_size=3, max_instances=9, spread_zones=True)
         assert sorted(world.market.instances[id_].zone[-1] for id_ in world.alive()) == ["a", "b", "c"]
 
-    def test_then_those_of_the_fullest_zone(self) -> None:
+    def test_then_instances_of_the_fullest_zone(self) -> None:
         world = World(
             *(
                 offering("g5.xlarge", f"us-east-1{zone}", capacity=size)
@@ -172,13 +172,13 @@ class TestVictims:
         launched = [one.number for one in world.market.instances.values() if one.live]
         assert launched == [3, 4]
 
-    def test_on_demand_beyond_the_base_goes_before_spot(self, world: World) -> None:
+    def test_on_demand_beyond_the_base_is_terminated_before_spot(self, world: World) -> None:
         settle(world, target_size=4, on_demand_base=3)
         settle(world, target_size=2, on_demand_base=1)
         left = [world.market.instances[id_].lifecycle for id_ in world.alive()]
         assert sorted(left) == ["on-demand", "spot"]
 
-    def test_protected_ones_stay_and_are_told_of_by_nobody(self, world: World) -> None:
+    def test_protected_instances_stay_and_cause_no_calls(self, world: World) -> None:
         settle(world, target_size=3)
         kept = world.alive()[:2]
         world.client.create_tags(Resources=kept, Tags=PROTECT)
@@ -191,7 +191,7 @@ class TestVictims:
         )
         assert world.statuses.writes == writes
 
-    def test_without_its_tag_it_goes(self, world: World) -> None:
+    def test_an_instance_whose_protection_tag_is_removed_is_terminated(self, world: World) -> None:
         settle(world, target_size=3)
         world.client.create_tags(Resources=world.alive(), Tags=PROTECT)
         settle(world, target_size=0)
@@ -199,7 +199,7 @@ class TestVictims:
         world.minutes(1)
         assert world.alive() == []
 
-    def test_prices_that_ec2_does_not_tell_hold_up_no_scale_in(self, world: World) -> None:
+    def test_unknown_prices_block_no_scale_in(self, world: World) -> None:
         settle(world, target_size=3)
         world.fault(action="DescribeSpotPriceHistory", error="RequestLimitExceeded", times=5)
         world.edit(target_size=1)
@@ -210,7 +210,7 @@ class TestVictims:
 class TestSchedule:
     @staticmethod
     def starting(local: datetime) -> World:
-        """A world that begins at a moment."""
+        """A world that starts at a given time."""
         world = World()
         world.clock.forward((local.astimezone(UTC) - world.clock()).total_seconds())
         return world
@@ -232,7 +232,7 @@ class TestSchedule:
         world.minutes(2)
         assert len(world.alive()) == 4
 
-    def test_a_moment_that_daylight_saving_skips_comes_all_the_same(self) -> None:
+    def test_a_time_that_daylight_saving_skips_still_takes_effect(self) -> None:
         skipped = [{"cron": "30 2 * * *", "timezone": "Europe/Berlin", "target_size": 3}]
         world = self.starting(datetime(2026, 3, 29, 0, 50, tzinfo=UTC))
         world.edit(schedule=[*OFFICE, *skipped], max_instances=6)
@@ -241,7 +241,7 @@ class TestSchedule:
         world.minutes(10)
         assert len(world.alive()) == 3
 
-    def test_a_moment_that_comes_twice_changes_nothing_the_second_time(self) -> None:
+    def test_a_time_that_comes_twice_takes_effect_once(self) -> None:
         twice = [{"cron": "30 2 * * *", "timezone": "Europe/Berlin", "target_size": 3}]
         world = self.starting(datetime(2026, 10, 25, 0, 25, tzinfo=UTC))
         world.edit(schedule=twice, max_instances=6)
@@ -249,7 +249,7 @@ class TestSchedule:
         assert len(world.alive()) == 3
         assert world.calls["CreateFleet"] == 1
 
-    def test_days_of_ticks_follow_the_clock_on_the_wall(self) -> None:
+    def test_days_of_ticks_follow_local_time(self) -> None:
         world = self.starting(datetime(2026, 3, 27, 12, tzinfo=UTC))
         world.edit(schedule=OFFICE, max_instances=6)
         for _ in range(4 * 24 * 4):
@@ -261,13 +261,13 @@ class TestSchedule:
             open_ = 8 <= berlin.hour < 18
             assert len(world.alive()) == (4 if open_ else 1), berlin
 
-    def test_the_entry_that_came_last_holds_and_its_min_instances_too(self) -> None:
+    def test_the_latest_entry_holds_with_its_min_instances(self) -> None:
         entries = [{"cron": "0 0 * * *", "target_size": 0, "min_instances": 2}]
         world = self.starting(datetime(2026, 1, 1, 10, tzinfo=UTC))
         world.edit(schedule=entries, target_size=5, min_instances=3)
         assert len(world.alive()) == 2
 
-    def test_between_its_moments_a_tick_costs_nothing(self) -> None:
+    def test_between_schedule_times_a_tick_makes_no_extra_calls(self) -> None:
         world = self.starting(datetime(2026, 1, 1, 10, tzinfo=UTC))
         world.edit(schedule=OFFICE, max_instances=6)
         world.minutes(12)

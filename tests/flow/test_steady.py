@@ -1,4 +1,4 @@
-"""A pool that has what it wants, or can do nothing about what it lacks, costs a tick one listing and writes nothing."""
+"""A pool that has what it wants, or can do nothing, costs one listing per tick and writes nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EACH: dict[str, dict[str, Any]] = {
 
 
 def steady(world: World, *, minutes: int = 10) -> None:
-    """Nothing but one listing a tick, no write, the status as it was."""
+    """Check that each tick only lists instances, writes nothing and leaves the status unchanged."""
     calls, writes, status = world.calls.copy(), world.statuses.writes.copy(), world.status()
     world.minutes(minutes)
     assert apart_from_costs(world.calls - calls) == {"DescribeInstances": minutes}
@@ -43,14 +43,14 @@ def running(attributes: dict[str, Any], **settings: Any) -> World:
 
 
 @pytest.mark.parametrize("attributes", EACH.values(), ids=EACH)
-def test_whatever_a_pool_asks_for_it_costs_nothing_once_it_has_it(attributes: dict[str, Any]) -> None:
+def test_a_pool_at_its_size_makes_no_extra_calls(attributes: dict[str, Any]) -> None:
     world = running(attributes)
     assert world.status().answer.waiting is None
     steady(world)
 
 
 @pytest.mark.parametrize("attributes", EACH.values(), ids=EACH)
-def test_nor_after_an_interruption_was_made_good(attributes: dict[str, Any]) -> None:
+def test_after_an_interruption_was_replaced(attributes: dict[str, Any]) -> None:
     world = running(attributes)
     victims = [id_ for id_ in world.alive() if world.market.instances[id_].lifecycle == "spot"][:1]
     world.interrupt(*victims)
@@ -59,7 +59,7 @@ def test_nor_after_an_interruption_was_made_good(attributes: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("attributes", EACH.values(), ids=EACH)
-def test_nor_after_it_grew_and_shrank(attributes: dict[str, Any]) -> None:
+def test_after_growing_and_shrinking(attributes: dict[str, Any]) -> None:
     world = running(attributes)
     for size in (8, 3):
         world.edit(**{"max_instances": 12, **attributes, "target_size": size})
@@ -67,7 +67,7 @@ def test_nor_after_it_grew_and_shrank(attributes: dict[str, Any]) -> None:
     steady(world)
 
 
-def test_nor_after_an_update() -> None:
+def test_after_an_update() -> None:
     world = running({"image_id": "ami-1", "update": "rolling"})
     world.edit(target_size=4, max_instances=12, image_id="ami-2", update="rolling")
     world.minutes(20)
@@ -75,7 +75,7 @@ def test_nor_after_an_update() -> None:
     steady(world)
 
 
-def test_nor_with_outdated_instances_that_stay() -> None:
+def test_with_outdated_instances_that_stay() -> None:
     world = running({"image_id": "ami-1"})
     world.edit(target_size=4, max_instances=12, image_id="ami-2")
     world.minutes(2)
@@ -83,7 +83,7 @@ def test_nor_with_outdated_instances_that_stay() -> None:
 
 
 @pytest.mark.parametrize("update", ["rolling", "on_replace"])
-def test_nor_with_protected_ones_that_an_update_leaves(update: str) -> None:
+def test_with_protected_instances_that_an_update_leaves(update: str) -> None:
     world = running({"image_id": "ami-1", "update": update})
     world.client.create_tags(Resources=world.alive(), Tags=[{"Key": "spotpools:protect", "Value": "true"}])
     world.edit(target_size=4, max_instances=12, image_id="ami-2", update=update)
@@ -91,7 +91,7 @@ def test_nor_with_protected_ones_that_an_update_leaves(update: str) -> None:
     steady(world)
 
 
-def test_nor_with_a_risk_that_is_ignored() -> None:
+def test_with_a_risk_that_is_ignored() -> None:
     world = running({})
     world.recommend_rebalance(world.alive()[0])
     world.announce_maintenance(world.alive()[1])
@@ -99,20 +99,20 @@ def test_nor_with_a_risk_that_is_ignored() -> None:
     steady(world)
 
 
-def test_nor_with_a_risk_that_there_is_no_room_to_meet() -> None:
+def test_with_a_risk_that_cannot_be_replaced_for_lack_of_room() -> None:
     world = running({"max_instances": 4, "on_rebalance": "replace_first"})
     world.recommend_rebalance(world.alive()[0])
     world.minutes(1)
     steady(world)
 
 
-def test_nor_with_instances_that_wait_for_their_ready_tag() -> None:
+def test_with_instances_that_wait_for_their_ready_tag() -> None:
     world = running({"ready_tag": "up", "ready_timeout_minutes": 60})
     assert world.status().answer.ready == 0
     steady(world)
 
 
-def test_nor_with_an_outdated_item_at_its_limit_that_was_refused() -> None:
+def test_with_a_refused_update_at_max_instances() -> None:
     world = running({"image_id": "ami-1", "update": "rolling", "max_instances": 4})
     world.surroundings.missing.add("ami-2")
     world.edit(target_size=4, max_instances=4, image_id="ami-2", update="rolling")
@@ -120,14 +120,14 @@ def test_nor_with_an_outdated_item_at_its_limit_that_was_refused() -> None:
     steady(world, minutes=5)
 
 
-def test_paused() -> None:
+def test_while_paused() -> None:
     world = running({})
     world.edit(target_size=9, max_instances=12, paused=True)
     world.minutes(2)
     steady(world)
 
 
-def test_nor_once_it_is_forgotten_though_ec2_shows_for_an_hour_what_it_had() -> None:
+def test_after_the_pool_is_forgotten_although_ec2_lists_its_instances_for_an_hour() -> None:
     world = running({})
     world.delete()
     world.minutes(10)

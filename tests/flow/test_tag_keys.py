@@ -1,4 +1,4 @@
-"""Tag keys that instance metadata cannot show: such pools run all the same, and their workloads can say ready."""
+"""Tag keys that instance metadata cannot show: such pools still run, and their workloads can set the ready tag."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def parsed(**attributes: Any) -> Pool | tuple[SpecError, ...]:
 
 
 @pytest.mark.parametrize("key", UNSHOWABLE)
-def test_a_pool_with_such_a_tag_launches_and_carries_it(world: World, key: str) -> None:
+def test_a_pool_with_such_a_tag_launches_with_it(world: World, key: str) -> None:
     world.edit(target_size=1, tags={key: "1"})
     assert only(world).tags[key] == "1"
     assert not only(world).shows_tags
 
 
 @pytest.mark.parametrize("account", ["enabled", "disabled"])
-def test_whatever_the_accounts_default_is(world: World, account: str) -> None:
+def test_it_launches_whatever_the_accounts_default_is(world: World, account: str) -> None:
     world.surroundings.account = world.surroundings.account.changed({"instance_metadata_tags": account})
     world.edit(target_size=1, tags={"Cost Center": "7"})
     assert only(world).tags["Cost Center"] == "7"
@@ -65,7 +65,7 @@ def test_other_pools_show_their_tags_in_metadata(world: World) -> None:
     assert template.name == TEMPLATE, "a ready tag that can be shown needs no template of the pool's own"
 
 
-def test_a_key_that_comes_later_makes_machines_without_the_option(world: World) -> None:
+def test_a_key_added_later_makes_machines_without_the_option(world: World) -> None:
     world.edit(target_size=1, update="rolling", tags={"team": "a"}, max_instances=3)
     world.minutes(2)
     world.edit(target_size=1, update="rolling", tags={"team": "a"}, max_instances=3, ready_tag="team/ready")
@@ -75,7 +75,7 @@ def test_a_key_that_comes_later_makes_machines_without_the_option(world: World) 
 
 
 @pytest.mark.parametrize("ready_tag", ["team/ready", "Is Ready=1", "_index"])
-def test_beside_a_template_of_ones_own_such_a_ready_tag_is_refused(ready_tag: str) -> None:
+def test_such_a_ready_tag_is_refused_beside_the_users_own_template(ready_tag: str) -> None:
     found = parsed(launch_template={"name": "mine"}, ready_tag=ready_tag)
     assert not isinstance(found, Pool)
     (fault,) = found
@@ -95,7 +95,7 @@ def test_beside_a_template_of_ones_own_such_a_ready_tag_is_refused(ready_tag: st
         ({"ready_tag": "state", "tags": {"state": "new"}}, "from the start"),
     ],
 )
-def test_a_ready_tag_that_cannot_tell_is_refused(attributes: dict[str, Any], words: str) -> None:
+def test_a_ready_tag_that_cannot_show_readiness_is_refused(attributes: dict[str, Any], words: str) -> None:
     found = parsed(**attributes)
     assert not isinstance(found, Pool)
     (fault,) = found
@@ -103,11 +103,11 @@ def test_a_ready_tag_that_cannot_tell_is_refused(attributes: dict[str, Any], wor
     assert words in fault.rule
 
 
-def test_a_ready_tag_may_change_a_tag_that_is_there_from_the_start() -> None:
+def test_a_ready_tag_may_change_the_value_of_an_initial_tag() -> None:
     assert isinstance(parsed(ready_tag="state=ready", tags={"state": "new"}), Pool)
 
 
-def test_what_metadata_will_not_show_is_warned_of() -> None:
+def test_keys_that_metadata_does_not_show_cause_a_warning() -> None:
     pool = parsed(tags={"kubernetes.io/cluster/x": "owned", "team": "a"}, ready_tag="team/ready")
     assert isinstance(pool, Pool)
     (warning,) = warnings_of(pool)

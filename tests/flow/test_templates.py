@@ -1,4 +1,4 @@
-"""A machine described inline becomes the pool's own launch template: what it says, how many there are, how it ends."""
+"""A pool's own launch template, made from its item: content, number, settling, deletion."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class TestWhatItSays:
         data = of_launch(world, **DESCRIBED)
         assert base64.b64decode(data["UserData"]).decode() == DESCRIBED["user_data"]
 
-    def test_imds_wants_a_token_and_shows_the_tags(self, world: World) -> None:
+    def test_imds_requires_a_token_and_shows_the_tags(self, world: World) -> None:
         options = of_launch(world, **DESCRIBED)["MetadataOptions"]
         assert (options["HttpTokens"], options["InstanceMetadataTags"]) == ("required", "enabled")
 
@@ -72,7 +72,7 @@ class TestWhatItSays:
         assert of_launch(world, iam_instance_profile=arn)["IamInstanceProfile"] == {"Arn": arn}
 
     @pytest.mark.parametrize("public", [True, False])
-    def test_a_public_address_takes_the_groups_along(self, world: World, public: bool) -> None:
+    def test_a_public_address_moves_the_groups_to_the_network_interface(self, world: World, public: bool) -> None:
         data = of_launch(world, associate_public_ip=public, security_group_ids=["sg-1"])
         assert data["NetworkInterfaces"] == [{"DeviceIndex": 0, "AssociatePublicIpAddress": public, "Groups": ["sg-1"]}]
         assert "SecurityGroupIds" not in data, "EC2 refuses groups beside interfaces"
@@ -83,27 +83,27 @@ class TestWhatItSays:
         (instance,) = world.market.instances.values()
         assert instance.image_id == "ami-77"
 
-    def test_without_an_image_it_is_amazon_linux_of_the_right_architecture(self, world: World) -> None:
+    def test_the_default_image_is_amazon_linux_of_the_right_architecture(self, world: World) -> None:
         assert of_launch(world, key_name="ops")["ImageId"].endswith("al2023-ami-kernel-default-x86_64")
 
-    def test_tags_reach_the_instance_beside_our_own(self, world: World) -> None:
+    def test_the_pools_tags_reach_the_instance_beside_our_own(self, world: World) -> None:
         world.edit(target_size=1, **DESCRIBED)
         (instance,) = world.market.instances.values()
         assert instance.tags.items() >= {("team", "vision"), ("Name", "p"), ("spotpools:pool", "p")}
 
-    def test_a_name_of_ones_own_stays(self, world: World) -> None:
+    def test_a_name_tag_of_the_user_is_kept(self, world: World) -> None:
         world.edit(target_size=1, tags={"Name": "trainer"})
         (instance,) = world.market.instances.values()
         assert instance.tags["Name"] == "trainer"
 
 
 class TestHowMany:
-    def test_a_pool_without_wishes_needs_none(self, world: World) -> None:
+    def test_a_pool_without_customisation_needs_no_template(self, world: World) -> None:
         world.edit(target_size=1)
         assert launched_from(world, world.alive()[0]).name == TEMPLATE
         assert [one.name for one in world.surroundings.templates.values()] == [TEMPLATE]
 
-    def test_each_pool_has_its_own_tagged_for_stack_and_pool(self, world: World) -> None:
+    def test_each_pool_has_its_own_template_tagged_for_stack_and_pool(self, world: World) -> None:
         world.edit("a", target_size=1, key_name="ops")
         world.edit("b", target_size=1, key_name="ops")
         assert own_template(world, "a").tags == {"spotpools:stack": "test", "spotpools:pool": "a"}
@@ -116,21 +116,21 @@ class TestHowMany:
         assert len(world.alive()) == 3
         assert not [action for action in world.calls - calls if "LaunchTemplate" in action]
 
-    def test_a_changed_one_adds_a_version(self, world: World) -> None:
+    def test_a_changed_description_adds_a_version(self, world: World) -> None:
         world.edit(target_size=1, image_id="ami-1")
         world.edit(target_size=2, image_id="ami-2")
         old, new = (launched_from(world, id_) for id_ in world.alive())
         assert (old.version, new.version) == (1, 2)
         assert len(own_template(world).versions) == 2
 
-    def test_going_back_finds_the_earlier_version(self, world: World) -> None:
+    def test_a_reverted_description_reuses_the_earlier_version(self, world: World) -> None:
         world.edit(target_size=1, image_id="ami-1")
         world.edit(target_size=2, image_id="ami-2")
         world.edit(target_size=3, image_id="ami-1")
         assert launched_from(world, world.alive()[2]).version == 1
         assert len(own_template(world).versions) == 2
 
-    def test_a_description_is_put_down_before_anything_is_launched(self, world: World) -> None:
+    def test_a_description_is_saved_before_anything_is_launched(self, world: World) -> None:
         world.edit(target_size=0, image_id="ami-1")
         calls = world.calls.copy()
         assert len(own_template(world).versions) == 1
@@ -141,7 +141,7 @@ class TestHowMany:
         world.edit(target_size=3, image_id="ami-1", paused=True)
         assert [one.name for one in world.surroundings.templates.values()] == [TEMPLATE]
 
-    def test_old_versions_are_pruned_but_for_the_default_one(self, world: World) -> None:
+    def test_old_versions_are_deleted_except_the_default_one(self, world: World) -> None:
         for number in range(1, 10):
             world.edit(target_size=number, max_instances=20, image_id=f"ami-{number}")
         assert sorted(own_template(world).versions) == [1, 5, 6, 7, 8, 9]
@@ -155,7 +155,7 @@ class TestHowMany:
         world.edit(target_size=2, image_id="ami-1")
         assert [launched_from(world, id_).version for id_ in world.alive()] == [1, 1]
 
-    def test_one_that_somebody_deleted_is_made_anew(self, world: World) -> None:
+    def test_a_deleted_template_is_created_again(self, world: World) -> None:
         world.edit(target_size=1, image_id="ami-1")
         world.client.delete_launch_template(LaunchTemplateName="test/p")
         world.edit(target_size=2, image_id="ami-1")
@@ -164,7 +164,7 @@ class TestHowMany:
 
 
 class TestItsName:
-    def test_no_two_pools_of_any_two_stacks_share_one(self) -> None:
+    def test_no_two_pools_of_any_two_stacks_share_a_name(self) -> None:
         names = {
             LaunchTemplates(None, stack=stack).name(pool) for stack, pool in (("a", "b-pool-c"), ("a-pool-b", "c"))
         }
@@ -172,12 +172,12 @@ class TestItsName:
         for stack, pool in product(("a", "a-b", "a-default", "a--"), ("b", "b-pool-c", "-b", "default")):
             assert LaunchTemplates(None, stack=stack).name(pool).split("/") == [stack, pool]
 
-    def test_the_longest_names_make_one_that_ec2_takes(self, world: World) -> None:
+    def test_the_longest_names_make_a_name_that_ec2_accepts(self, world: World) -> None:
         world.edit("p" * 63, target_size=1, key_name="ops")
         assert len(world.alive("p" * 63)) == 1
         assert len(LaunchTemplates(None, stack="s" * 63).name("p" * 63)) == 127
 
-    def test_one_made_under_another_name_serves_on_and_goes_with_its_pool(self, world: World) -> None:
+    def test_a_template_with_an_older_name_is_kept_and_deleted_with_its_pool(self, world: World) -> None:
         tags = [{"Key": "spotpools:stack", "Value": "test"}, {"Key": "spotpools:pool", "Value": "p"}]
         world.client.create_launch_template(
             LaunchTemplateName="test-pool-p",
@@ -191,7 +191,7 @@ class TestItsName:
         world.minutes(10)
         assert [one.name for one in world.surroundings.templates.values()] == [TEMPLATE]
 
-    def test_another_stacks_of_a_like_name_is_left_alone(self, world: World) -> None:
+    def test_another_stacks_template_with_a_similar_name_is_left_alone(self, world: World) -> None:
         tags = [{"Key": "spotpools:stack", "Value": "other"}, {"Key": "spotpools:pool", "Value": "p"}]
         world.client.create_launch_template(
             LaunchTemplateName="test-pool-p",
@@ -207,7 +207,7 @@ class TestItsName:
 
 
 class TestSettling:
-    """EC2 shows what was just made, and its tags, only after a while."""
+    """EC2 shows a new template and its tags only after a while."""
 
     LAG = (1, 4, 12, 40)
 
@@ -224,7 +224,7 @@ class TestSettling:
         assert world.calls["CreateLaunchTemplate"] == 1
 
     @pytest.mark.parametrize("lag", LAG)
-    def test_an_update_rolls_on_when_its_version_is_shown(self, lag: int) -> None:
+    def test_a_rolling_update_continues_when_ec2_shows_its_version(self, lag: int) -> None:
         world = World(template_lag_seconds=lag, pending_seconds=1, status_check_seconds=1)
         attributes: dict[str, Any] = {"target_size": 2, "max_instances": 4, "update": "rolling"}
         world.edit(**attributes, image_id="ami-1")
@@ -237,7 +237,7 @@ class TestSettling:
         assert {launched_from(world, id_).image_id for id_ in world.alive()} == {"ami-2"}
         assert world.calls["CreateLaunchTemplateVersion"] == 1
 
-    def test_it_is_asked_again_by_ticks_alone_too(self) -> None:
+    def test_ticks_alone_ask_for_the_template_again(self) -> None:
         world = World(template_lag_seconds=30)
         world.edit(target_size=1, image_id="ami-1")
         world.queue.delayed.clear()
@@ -245,7 +245,7 @@ class TestSettling:
         assert len(world.alive()) == 1
 
     @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-    def test_a_reconcile_killed_at_its_making_is_made_up_for(self, after: bool) -> None:
+    def test_a_reconcile_killed_while_creating_the_template_is_recovered(self, after: bool) -> None:
         world = World(template_lag_seconds=10)
         world.put(target_size=1, image_id="ami-1")
         with killed(world.client, "create_launch_template", after=after):
@@ -256,7 +256,7 @@ class TestSettling:
         assert len(world.alive()) == 1
         assert len(own_template(world).versions) == 1
 
-    def test_one_that_never_shows_is_told_of_after_a_minute(self) -> None:
+    def test_a_template_that_never_shows_is_reported_after_a_minute(self) -> None:
         world = World(template_lag_seconds=10_000)
         world.edit(target_size=1, image_id="ami-1")
         world.forward(80)
@@ -265,7 +265,7 @@ class TestSettling:
         assert (waiting.reason, "does not exist" in waiting.message) == (Reason.CONFIG, True)
         assert world.calls["CreateFleet"] < 20
 
-    def test_a_template_that_iam_sees_without_its_tags_is_waited_for(self, world: World) -> None:
+    def test_a_template_that_iam_sees_without_tags_is_awaited(self, world: World) -> None:
         refusal = "You are not authorized to perform: ec2:CreateFleet on resource: arn:aws:ec2:r:1:launch-template/lt-1"
         world.fault(action="CreateFleet", error="UnauthorizedOperation", message=refusal, times=2)
         world.edit(target_size=1, image_id="ami-1")
@@ -274,7 +274,7 @@ class TestSettling:
         assert len(world.alive()) == 1
 
     @pytest.mark.parametrize("where", ["before", "inside"])
-    def test_what_is_missing_besides_is_told_at_once(self, world: World, where: str) -> None:
+    def test_other_missing_resources_are_reported_at_once(self, world: World, where: str) -> None:
         refusal = "You are not authorized to perform: ec2:RunInstances on resource: arn:aws:ec2:r:1:instance/*"
         fault = {"error": "UnauthorizedOperation", "message": refusal, "where": where}
         world.fault(action="CreateFleet", times=9, **fault)
@@ -283,7 +283,7 @@ class TestSettling:
         assert waiting is not None
         assert waiting.reason is Reason.CONFIG
 
-    def test_a_template_of_that_name_that_is_not_ours_is_told_of(self, world: World) -> None:
+    def test_a_foreign_template_with_our_name_is_reported(self, world: World) -> None:
         world.client.create_launch_template(LaunchTemplateName="test/p", LaunchTemplateData={"ImageId": "ami-theirs"})
         world.edit(target_size=1, image_id="ami-1")
         world.forward(90)
@@ -297,7 +297,7 @@ class TestSettling:
 
 
 class TestWarnings:
-    def test_what_ec2_warns_of_when_it_is_made_reaches_the_status(self, world: World) -> None:
+    def test_warnings_of_ec2_at_creation_reach_the_status(self, world: World) -> None:
         world.surroundings.missing.add("sg-404")
         world.edit(target_size=1, security_group_ids=["sg-404"])
         (warning,) = world.status().answer.warnings
@@ -309,7 +309,7 @@ class TestWarnings:
         world.edit(target_size=1, security_group_ids=["sg-1"])
         assert world.status().answer.warnings == ()
 
-    def test_old_versions_that_cannot_be_deleted_keep_no_launch_back(self, world: World) -> None:
+    def test_old_versions_that_cannot_be_deleted_block_no_launch(self, world: World) -> None:
         world.fault(action="DeleteLaunchTemplateVersions", error="UnauthorizedOperation", message="No.", times=99)
         for number in range(1, 9):
             world.edit(target_size=number, max_instances=20, image_id=f"ami-{number}")
@@ -322,9 +322,9 @@ SECRET = "#!/bin/sh\nexport TOKEN=hunter2\n"
 
 
 class TestUserDataIsKeptInTheTemplateAlone:
-    """It may hold secrets: whoever may read the pools' state need not see them."""
+    """User data may hold secrets, which readers of PoolStatus must not see."""
 
-    def test_nothing_of_it_is_in_the_status(self, world: World) -> None:
+    def test_user_data_is_not_in_the_status(self, world: World) -> None:
         world.edit(target_size=3, user_data=SECRET)
         world.fault(action="CreateFleet", error="RequestLimitExceeded", times=1)
         world.edit(target_size=4, user_data=SECRET)
@@ -332,7 +332,7 @@ class TestUserDataIsKeptInTheTemplateAlone:
         assert len(world.alive()) == 4
         assert "hunter2" not in world.status().model_dump_json()
 
-    def test_a_later_bad_edit_loses_none_of_it(self, world: World) -> None:
+    def test_a_later_bad_edit_loses_no_user_data(self, world: World) -> None:
         world.edit(target_size=0, user_data=SECRET)
         world.edit(target_size=2, user_data=SECRET)
         world.interrupt(world.alive()[0])
@@ -341,7 +341,7 @@ class TestUserDataIsKeptInTheTemplateAlone:
         assert world.status().answer.spec_errors
         assert [launched_from(world, id_).user_data for id_ in world.alive()] == [SECRET, SECRET]
 
-    def test_a_new_description_is_kept_though_nothing_was_launched_by_it(self, world: World) -> None:
+    def test_a_new_description_is_kept_even_if_nothing_was_launched_from_it(self, world: World) -> None:
         world.edit(target_size=1, image_id="ami-1")
         world.edit(target_size=1, user_data=SECRET)
         world.interrupt(*world.alive())
@@ -359,7 +359,7 @@ class TestUserDataIsKeptInTheTemplateAlone:
         world.minutes(30)
         assert world.alive() == before
 
-    def test_if_somebody_deletes_the_template_meanwhile_that_is_said(self, world: World) -> None:
+    def test_a_template_deleted_meanwhile_is_reported(self, world: World) -> None:
         world.edit(target_size=1, user_data=SECRET)
         world.put(target_size="many", user_data=SECRET)
         world.client.delete_launch_template(LaunchTemplateName="test/p")
@@ -375,7 +375,7 @@ class TestUserDataIsKeptInTheTemplateAlone:
 
 
 class TestItsEnd:
-    def test_it_goes_with_the_pool(self, world: World) -> None:
+    def test_the_template_is_deleted_with_its_pool(self, world: World) -> None:
         world.edit(target_size=1, image_id="ami-1")
         world.forward(5)
         world.delete()
@@ -385,7 +385,7 @@ class TestItsEnd:
         assert "p" not in world.statuses.statuses
         assert [one.name for one in world.surroundings.templates.values()] == [TEMPLATE]
 
-    def test_one_already_gone_keeps_no_pool_back(self, world: World) -> None:
+    def test_a_template_that_is_already_deleted_blocks_no_pool(self, world: World) -> None:
         world.edit(target_size=1, image_id="ami-1")
         world.forward(5)
         world.client.delete_launch_template(LaunchTemplateName="test/p")
@@ -419,7 +419,7 @@ class TestRefusals:
             ("security_group_ids", ["sg-404"], "sg-404"),
         ],
     )
-    def test_what_is_not_there_is_told_in_ec2s_words(
+    def test_a_missing_resource_is_reported_in_ec2s_words(
         self, world: World, attribute: str, value: Any, missing: str
     ) -> None:
         world.surroundings.missing.add(missing)
@@ -438,7 +438,7 @@ class TestRefusals:
         assert "Security groups per network interface" in waiting.message
 
     @pytest.mark.parametrize("action", ["CreateLaunchTemplate", "DescribeLaunchTemplates"])
-    def test_a_refused_template_is_a_launch_refused(self, world: World, action: str) -> None:
+    def test_a_refused_template_is_reported_as_a_refused_launch(self, world: World, action: str) -> None:
         world.fault(action=action, error="UnauthorizedOperation", message="You may not do that.")
         world.edit(target_size=1, image_id="ami-1")
         waiting = world.status().answer.waiting
@@ -449,7 +449,7 @@ class TestRefusals:
         world.minutes(17)
         assert len(world.alive()) == 1
 
-    def test_an_answer_lost_after_its_making_makes_no_second_one(self, world: World) -> None:
+    def test_a_lost_answer_after_creation_creates_no_second_template(self, world: World) -> None:
         world.fault(action="CreateLaunchTemplate", drop_connection=True, where="after")
         world.edit(target_size=1, image_id="ami-1")
         world.minutes(3)
@@ -459,7 +459,7 @@ class TestRefusals:
 
 class TestKilled:
     @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-    def test_while_it_is_made(self, world: World, after: bool) -> None:
+    def test_killed_while_the_template_is_created(self, world: World, after: bool) -> None:
         world.put(target_size=1, image_id="ami-1")
         with killed(world.client, "create_launch_template", after=after):
             reconcile("p", world.plane)
@@ -468,7 +468,7 @@ class TestKilled:
         assert len(own_template(world).versions) == 1
 
     @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-    def test_while_a_version_is_added(self, world: World, after: bool) -> None:
+    def test_killed_while_a_version_is_added(self, world: World, after: bool) -> None:
         world.edit(target_size=1, image_id="ami-1")
         world.put(target_size=2, image_id="ami-2")
         with killed(world.client, "create_launch_template_version", after=after):
@@ -478,7 +478,7 @@ class TestKilled:
         assert len(own_template(world).versions) == 2
 
     @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-    def test_while_it_is_deleted(self, world: World, after: bool) -> None:
+    def test_killed_while_the_template_is_deleted(self, world: World, after: bool) -> None:
         world.edit(target_size=1, image_id="ami-1")
         world.forward(5)
         world.delete()
@@ -489,7 +489,7 @@ class TestKilled:
         assert [one.name for one in world.surroundings.templates.values()] == [TEMPLATE]
 
     @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-    def test_between_its_making_and_the_launch(self, world: World, after: bool) -> None:
+    def test_killed_between_creation_and_launch(self, world: World, after: bool) -> None:
         world.put(target_size=1, image_id="ami-1")
         with killed(world.client, "create_fleet", after=after):
             reconcile("p", world.plane)

@@ -1,4 +1,4 @@
-"""A changed description: left until instances go anyway, rolled through the pool, or stopped as it does not live."""
+"""Updates of a pool: on replacement, rolling, or stopped because new instances fail."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROLLING: dict[str, Any] = {"update": "rolling", "max_unavailable": 4, "target_si
 
 
 def roomy(**settings: Any) -> World:
-    """A market that has room for any update; its machines take half a minute until they are ready."""
+    """A market with room for any update. Its machines are ready after half a minute."""
     zones = (offering("g5.xlarge", f"us-east-1{zone}", capacity=30) for zone in "abc")
     return World(*zones, **{"pending_seconds": 10, "status_check_seconds": 20, **settings})
 
@@ -39,12 +39,12 @@ def settle(world: World, **attributes: Any) -> None:
 
 
 def change(world: World, **attributes: Any) -> None:
-    """Edit the item without a word of what else it says."""
+    """Edit some attributes and keep the others."""
     world.edit(**{name: value for name, value in world.pools.items["p"].items() if name != "pool_name"} | attributes)
 
 
 def steps(world: World, minutes: int) -> Iterator[None]:
-    """Time passes in steps of ten seconds, with a tick a minute."""
+    """Let time pass in steps of ten seconds, with one tick per minute."""
     yield
     for _ in range(minutes):
         for _ in range(6):
@@ -55,7 +55,7 @@ def steps(world: World, minutes: int) -> Iterator[None]:
 
 
 def watched(world: World, minutes: int, *, least: int = 16) -> None:
-    """Let minutes pass; at no step are fewer ready, nor more alive than allowed, by the market's books."""
+    """Let minutes pass. Check at each step that enough are ready and not too many run, as the market counts."""
     most = int(world.pools.items["p"]["max_instances"])
     for _ in steps(world, minutes):
         assert len(world.ready()) >= least
@@ -63,7 +63,7 @@ def watched(world: World, minutes: int, *, least: int = 16) -> None:
 
 
 def images(world: World, instance_ids: Iterable[str] | None = None) -> set[str]:
-    """Images of the instances that are alive, or of these."""
+    """Images of the given instances, or of all running ones."""
     return {world.market.instances[id_].image_id for id_ in instance_ids or world.alive()}
 
 
@@ -74,14 +74,14 @@ def rollout(world: World) -> Rollout:
 
 
 class TestRolling:
-    def test_all_are_replaced_and_never_more_than_max_unavailable_are_missing(self, world: World) -> None:
+    def test_all_are_replaced_with_at_most_max_unavailable_missing(self, world: World) -> None:
         change(world, image_id="ami-2")
         watched(world, 12)
         assert images(world) == {"ami-2"}
         assert len(world.ready()) == 20
         assert world.status().answer.rollout is None
 
-    def test_not_one_old_instance_goes_before_a_new_one_is_ready_if_there_is_room(self) -> None:
+    def test_with_room_no_old_instance_is_terminated_before_a_new_one_is_ready(self) -> None:
         world = roomy()
         settle(world, image_id="ami-1", max_instances=40, **ROLLING)
         change(world, image_id="ami-2")
@@ -89,7 +89,7 @@ class TestRolling:
         assert len(world.market.instances) == 21, "one is tried"
         assert len(world.ready()) == 20
 
-    def test_at_its_limit_one_gives_way_to_the_first_new_one(self) -> None:
+    def test_at_its_limit_one_instance_is_terminated_before_the_first_new_one(self) -> None:
         world = roomy()
         settle(world, image_id="ami-1", max_instances=20, **ROLLING)
         change(world, image_id="ami-2")
@@ -98,7 +98,7 @@ class TestRolling:
         world.tick()
         assert len(world.ready()) == 19
 
-    def test_it_says_how_far_it_is(self, world: World) -> None:
+    def test_the_status_shows_the_progress(self, world: World) -> None:
         change(world, image_id="ami-2")
         seen = []
         for _ in steps(world, 15):
@@ -107,14 +107,14 @@ class TestRolling:
         assert rollout_only_goes_forward(seen)
         assert seen[0][0] >= 19
 
-    def test_an_edit_in_its_middle_turns_it(self, world: World) -> None:
+    def test_an_edit_during_the_update_changes_its_target(self, world: World) -> None:
         change(world, image_id="ami-2")
         watched(world, 2)
         change(world, image_id="ami-3")
         watched(world, 15)
         assert images(world) == {"ami-3"}
 
-    def test_going_back_in_its_middle_keeps_the_old_ones_that_are_left(self, world: World) -> None:
+    def test_a_revert_during_the_update_keeps_the_remaining_old_instances(self, world: World) -> None:
         before = set(world.alive())
         change(world, image_id="ami-2")
         watched(world, 2)
@@ -125,13 +125,13 @@ class TestRolling:
         assert left <= set(world.alive())
         assert images(world) == {"ami-1"}
 
-    def test_sizes_price_and_patience_roll_nothing(self, world: World) -> None:
+    def test_a_change_of_sizes_prices_or_waiting_times_replaces_nothing(self, world: World) -> None:
         before = world.alive()
         change(world, spot_max_price="1.5", ready_timeout_minutes=5, min_instances=1)
         watched(world, 3, least=20)
         assert world.alive() == before
 
-    def test_a_type_that_the_item_no_longer_names_is_rolled_out(self) -> None:
+    def test_instances_of_a_removed_type_are_replaced(self) -> None:
         types = (offering(name, "us-east-1a", capacity=30) for name in ("g5.xlarge", "g6.xlarge"))
         world = World(*types)
         both = {"max_instances": 8, "target_size": 6, "update": "rolling"}
@@ -140,7 +140,7 @@ class TestRolling:
         watched(world, 15, least=5)
         assert {world.market.instances[id_].instance_type for id_ in world.alive()} == {"g6.xlarge"}
 
-    def test_protected_ones_stay(self, world: World) -> None:
+    def test_protected_instances_stay(self, world: World) -> None:
         keep = world.alive()[:2]
         world.client.create_tags(Resources=keep, Tags=[{"Key": "spotpools:protect", "Value": "true"}])
         change(world, image_id="ami-2")
@@ -148,21 +148,21 @@ class TestRolling:
         assert set(keep) <= set(world.alive())
         assert len(world.ready()) == 20
 
-    def test_lagging_listings_make_it_slower_not_deeper(self) -> None:
+    def test_lagging_listings_slow_the_update_but_terminate_no_more(self) -> None:
         world = roomy(describe_lag_seconds=45)
         settle(world, image_id="ami-1", max_instances=24, **ROLLING)
         change(world, image_id="ami-2")
         watched(world, 25)
         assert images(world) == {"ami-2"}
 
-    def test_a_pool_of_one_with_room_is_never_without(self) -> None:
+    def test_a_pool_of_one_with_room_always_has_an_instance(self) -> None:
         world = roomy()
         settle(world, image_id="ami-1", max_instances=2, target_size=1, update="rolling")
         change(world, image_id="ami-2")
         watched(world, 5, least=1)
         assert images(world) == {"ami-2"}
 
-    def test_spot_capacity_that_is_gone_stops_it_where_it_is(self) -> None:
+    def test_missing_spot_capacity_stops_the_update_where_it_is(self) -> None:
         world = roomy()
         settle(world, image_id="ami-1", max_instances=40, **ROLLING)
         world.set_all(capacity=0)
@@ -180,7 +180,7 @@ def rollout_only_goes_forward(seen: list[tuple[int, int]]) -> bool:
 
 
 class TestOnReplace:
-    def test_they_stay_and_the_status_says_so(self) -> None:
+    def test_outdated_instances_stay_and_the_status_says_so(self) -> None:
         world = roomy()
         settle(world, image_id="ami-1", target_size=3, max_instances=6)
         before = world.alive()
@@ -188,7 +188,7 @@ class TestOnReplace:
         assert world.alive() == before
         assert (rollout(world).state, rollout(world).outdated) == (RolloutState.ON_REPLACE, 3)
 
-    def test_what_replaces_an_interrupted_one_is_new(self) -> None:
+    def test_the_replacement_of_an_interrupted_instance_is_new(self) -> None:
         world = roomy()
         settle(world, image_id="ami-1", target_size=3, max_instances=6)
         settle(world, image_id="ami-2", target_size=3, max_instances=6)
@@ -197,7 +197,7 @@ class TestOnReplace:
         assert sorted(world.market.instances[id_].image_id for id_ in world.alive()) == ["ami-1", "ami-1", "ami-2"]
         assert (rollout(world).outdated, rollout(world).updated) == (2, 1)
 
-    def test_scale_in_takes_them_first(self) -> None:
+    def test_scale_in_terminates_outdated_instances_first(self) -> None:
         world = roomy()
         settle(world, image_id="ami-1", target_size=2, max_instances=6)
         settle(world, image_id="ami-2", target_size=4, max_instances=6)
@@ -215,7 +215,7 @@ BROKEN = {
 
 class TestBroken:
     @pytest.mark.parametrize("boot", BROKEN.values(), ids=BROKEN)
-    def test_an_image_that_does_not_live_costs_at_most_its_trial(self, world: World, boot: Boot) -> None:
+    def test_a_broken_image_costs_at_most_its_trial(self, world: World, boot: Boot) -> None:
         limit = int(world.pools.items["p"]["max_instances"])
         least = 20 if limit > 20 else 19
         world.market.boots.append(boot)
@@ -225,7 +225,7 @@ class TestBroken:
         assert rollout(world).outdated == least
         assert "before they were ready" in rollout(world).message
 
-    def test_it_rings_one_alarm_until_it_is_mended(self) -> None:
+    def test_a_broken_update_raises_one_alarm_until_it_is_fixed(self) -> None:
         world = roomy()
         settle(world, image_id="ami-1", max_instances=24, **ROLLING)
         world.market.boots.append(BROKEN["dies at once"])
@@ -237,7 +237,7 @@ class TestBroken:
         world.minutes(5)
         assert troubles([world.status().answer], zeros=False) == {}
 
-    def test_broken_user_data_likewise(self, world: World) -> None:
+    def test_broken_user_data_costs_at_most_its_trial(self, world: World) -> None:
         least = 20 if int(world.pools.items["p"]["max_instances"]) > 20 else 19
         world.market.boots.append(Boot(user_data_contains="exit 1", outcome="dies", after_seconds=20))
         change(world, user_data="#!/bin/sh\nexit 1\n")
@@ -245,7 +245,7 @@ class TestBroken:
         assert rollout(world).state is RolloutState.STOPPED
 
     @pytest.mark.parametrize("refusal", ["the image", "the call"])
-    def test_a_launch_refused_stops_it(self, world: World, refusal: str) -> None:
+    def test_a_refused_launch_stops_the_update(self, world: World, refusal: str) -> None:
         least = 20 if int(world.pools.items["p"]["max_instances"]) > 20 else 19
         if refusal == "the image":
             world.surroundings.missing.add("ami-2")
@@ -257,7 +257,7 @@ class TestBroken:
         assert world.calls["CreateFleet"] <= 5
 
     @pytest.mark.parametrize("boot", BROKEN.values(), ids=BROKEN)
-    def test_a_mended_item_rolls_through(self, boot: Boot) -> None:
+    def test_a_fixed_item_completes_the_update(self, boot: Boot) -> None:
         world = roomy()
         settle(world, image_id="ami-1", max_instances=20, **ROLLING)
         world.market.boots.append(boot)
@@ -269,7 +269,7 @@ class TestBroken:
         assert world.status().answer.rollout is None
         assert world.status().answer.waiting is None
 
-    def test_tries_grow_rarer(self) -> None:
+    def test_tries_come_at_growing_intervals(self) -> None:
         world = roomy()
         settle(world, image_id="ami-1", max_instances=24, **ROLLING)
         world.market.boots.append(BROKEN["dies at once"])
@@ -280,7 +280,7 @@ class TestBroken:
         assert len(tried) <= 9
         assert sum(len(one["launched"]) for one in tried) <= 9
 
-    def test_one_that_breaks_with_the_second_try_is_for_a_person(self) -> None:
+    def test_an_instance_that_fails_with_the_second_try_stops_the_update(self) -> None:
         world = roomy()
         settle(world, image_id="ami-1", max_instances=20, **ROLLING)
         world.market.boots.append(BROKEN["dies at once"])
@@ -294,7 +294,7 @@ class TestBroken:
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("point", ["begin", "create_fleet", "save", "terminate_instances"])
 @pytest.mark.parametrize("lag", [0, 45])
-def test_an_update_goes_on_after_a_kill_in_its_middle(point: str, after: bool, lag: int) -> None:
+def test_an_update_continues_after_a_kill(point: str, after: bool, lag: int) -> None:
     world = roomy(describe_lag_seconds=lag)
     settle(world, image_id="ami-1", max_instances=24, **ROLLING)
     target = world.client if point in ("create_fleet", "terminate_instances") else world.statuses
@@ -306,7 +306,7 @@ def test_an_update_goes_on_after_a_kill_in_its_middle(point: str, after: bool, l
 
 
 def killed_after_the_trial(world: World, target: Any, point: str, *, after: bool) -> bool:
-    """Half a minute later, reconcile; kill that if the first new instance is ready. Whether it was killed."""
+    """Reconcile half a minute later; kill it if the first new instance is ready. Return whether it was killed."""
     world.forward(30, deliver=False)
     if images(world, world.ready()) == {"ami-1"}:
         reconcile("p", world.plane)

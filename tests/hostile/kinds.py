@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 from cli.deployment import Deployment
 from cli.files import read_entries
 from cli.main import app
-from cli.tables import PoolItems
+from cli.pool_items import PoolItems
 from lambdas.domain.item.faults import parse_pool
 from lambdas.domain.item.pool import Market, Pool
 from lambdas.domain.model.plan import Launch

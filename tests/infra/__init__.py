@@ -1,1 +1,1 @@
-"""Tests of the stack: what it deploys, to whom it gives which rights, and what it packs."""
+"""Tests of the stack: its resources, its permissions and its bundle."""

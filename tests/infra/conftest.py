@@ -63,5 +63,5 @@ def aws(synthesize: Synthesize) -> Synthesized:
 
 @pytest.fixture(scope="session")
 def local(synthesize: Synthesize) -> Synthesized:
-    """The stage local with nothing chosen."""
+    """The stage local with the default choices."""
     return synthesize(stage="local")

@@ -1,4 +1,4 @@
-"""CloudWatch Metrics Insights as far as our queries use it: what CloudWatch refuses, ``parse`` refuses too.
+"""The part of CloudWatch Metrics Insights that our queries use. ``parse`` refuses what CloudWatch refuses.
 
 The reserved words are those that a real account refused as a bare identifier, whatever their case
 (radkawar/stackd, testdata/aws/cloudwatch/metric_insights_keywords.json); each was accepted in double quotes.
@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 LONGEST = 2048
-"""Characters of an alarm's or a widget's expression."""
+"""Most characters in the expression of an alarm or a widget."""
 
 RESERVED = frozenset(
     """
@@ -66,7 +66,7 @@ class RefusedError(ValueError):
 
 @dataclass(frozen=True)
 class Query:
-    """A query's parts, names without their quotes."""
+    """The parts of a query, with unquoted names."""
 
     function: str
     metric: str
@@ -74,10 +74,10 @@ class Query:
     dimensions: tuple[str, ...]
     group: str
     conditions: tuple[tuple[str, str, str], ...]
-    """Each a dimension, ``=`` or ``!=``, and a value."""
+    """Each condition: a dimension, ``=`` or ``!=``, and a value."""
 
     def matches(self, metric: str, dimensions: dict[str, str]) -> bool:
-        """Whether it looks at a metric: SCHEMA takes exactly the dimensions that it names."""
+        """Whether the query reads a metric: SCHEMA matches exactly the named dimensions."""
         return (
             self.metric == metric
             and set(self.dimensions) == dimensions.keys()
@@ -86,7 +86,7 @@ class Query:
 
 
 def parse(text: str) -> Query:
-    """Read a query. Raises RefusedError for one that CloudWatch would not run."""
+    """Parse a query. Raises RefusedError for a query that CloudWatch would not run."""
     if len(text) > LONGEST:
         raise RefusedError(f"{len(text)} characters, of {LONGEST} at most: {text}")
     found = GRAMMAR.fullmatch(text)

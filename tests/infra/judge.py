@@ -1,4 +1,4 @@
-"""What an IAM evaluator, the local cloud's, says of a request under statements of the template or of a document."""
+"""Decisions of the local cloud's IAM evaluator on requests under statements of the template or of a document."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
 
 NAMES = {"<AWS::Partition>": "aws", "<AWS::Region>": "us-east-1", "<AWS::AccountId>": "123456789012"}
-"""What the template leaves to the deployment."""
+"""Values that the deployment fills in."""
 
 
 def flat(value: Any) -> Any:
-    """A value with its intrinsic functions shortened, in texts, lists and maps alike."""
+    """Shorten the intrinsic functions in texts, lists and maps."""
     if isinstance(value, list):
         return [flat(one) for one in value]
     if not isinstance(value, dict):
@@ -29,7 +29,7 @@ def flat(value: Any) -> Any:
 
 
 def deployed(value: Any) -> Any:
-    """A value as a deployment in us-east-1 has it; references to resources stay."""
+    """Fill in a value as a deployment in us-east-1 does. References to resources stay."""
     match flat(value):
         case dict() as pairs:
             return {name: deployed(one) for name, one in pairs.items()}
@@ -46,7 +46,7 @@ def decision(statements: Iterable[Mapping[str, Any]], action: str, resource: str
     named = [{name: part for name, part in deployed(dict(one)).items() if name != "Principal"} for one in statements]
     text = json.dumps(named)
     for key, value in context.items():
-        text = text.replace(f"${{{key}}}", str(value))  # policy variables, which the evaluator leaves as they are
+        text = text.replace(f"${{{key}}}", str(value))  # policy variables, which the evaluator does not fill in
     request = EvalContext(
         principal_arn="arn:aws:sts::123456789012:assumed-role/function/function",
         principal_type="AssumedRole",
@@ -54,7 +54,7 @@ def decision(statements: Iterable[Mapping[str, Any]], action: str, resource: str
         action=action,
         resource_arn=resource,
         region="us-east-1",
-        # The evaluator looks condition keys up in small letters.
+        # The evaluator reads condition keys in lower case.
         service_context={key.lower(): value for key, value in context.items()},
     )
     policy = parse_policy_document({"Version": "2012-10-17", "Statement": json.loads(text)})

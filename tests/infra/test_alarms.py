@@ -1,4 +1,4 @@
-"""Every alarm says what to do and reaches the topic, and the topic can be reached by alarms alone."""
+"""Alarms: each says what to do and reaches the topic, and only alarms can publish to the topic."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def alarms(template: Synthesized) -> dict[str, dict[str, Any]]:
     }
 
 
-def test_these_are_the_alarms(aws: Synthesized, local: Synthesized) -> None:
+def test_the_stack_has_exactly_these_alarms(aws: Synthesized, local: Synthesized) -> None:
     expected = {
         "pool-below-target",
         "pool-waiting-long",
@@ -61,12 +61,12 @@ def test_each_alarm_explains_itself_and_reports_both_ways(request: pytest.Fixtur
     for name, alarm in alarms(template).items():
         assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": topic}], name
         text, _, link = alarm["AlarmDescription"].partition(" Runbook: docs/runbook.md#")
-        assert 100 < len(text) <= 750, name  # with the longest runbook it must still fit
+        assert 100 < len(text) <= 750, name  # it must fit with the longest runbook URL
         assert link in sections, name
         assert alarm["TreatMissingData"] != "missing", name
 
 
-def test_the_words_of_an_alarm_are_those_of_the_guide(aws: Synthesized) -> None:
+def test_the_text_of_an_alarm_comes_from_the_guide(aws: Synthesized) -> None:
     assert alarms(aws)["quota-reached"]["AlarmDescription"].startswith(GUIDE[Trouble.QUOTA].text)
 
 
@@ -99,21 +99,21 @@ def test_pools_have_alarms_by_query_with_a_contributor_each(aws: Synthesized, na
     assert found.group == POOL_DIMENSION
     assert query["ReturnData"]
     assert alarm["Threshold"] == threshold
-    assert alarm["TreatMissingData"] == "notBreaching"  # a pool without trouble publishes none
-    # CloudWatch refuses shorter periods of a query's alarm, and looks at three hours of data at most.
+    assert alarm["TreatMissingData"] == "notBreaching"  # a healthy pool publishes no data
+    # CloudWatch refuses shorter periods for an alarm on a query, and reads at most three hours of data.
     assert query["Period"] >= 60
     assert query["Period"] * alarm["EvaluationPeriods"] <= 3 * 3600
 
 
-def test_each_reason_for_trouble_rings_one_alarm_at_once(aws: Synthesized) -> None:
-    """What has an alarm of its own does not ring the one of pools below target as well."""
+def test_each_reason_for_trouble_activates_one_alarm(aws: Synthesized) -> None:
+    """A reason with its own alarm does not also activate the alarm of pools below target."""
     (query,) = alarms(aws)["pool-below-target"]["Metrics"]
     found = parse(query["Expression"])
     assert {*found.conditions} == {(REASON_DIMENSION, "!=", reason) for reason in OWN_ALARM.values()}
 
 
 def expressions(template: Synthesized) -> dict[str, list[str]]:
-    """Every query of the stack: of its alarms, and of its dashboard."""
+    """All queries of the stack, from alarms and dashboard."""
     (dashboard,) = template.of("AWS::CloudWatch::Dashboard").values()
     parts = dashboard["Properties"]["DashboardBody"]["Fn::Join"][1]
     body = json.loads("".join(part if isinstance(part, str) else "reference" for part in parts))
@@ -139,7 +139,7 @@ def test_the_dashboards_queries_ask_for_what_is_published(aws: Synthesized) -> N
 
 
 def test_no_query_relies_on_a_name_that_is_not_quoted(synthesize: Synthesize) -> None:
-    """Which words are reserved is CloudWatch's to change; and the longest stack name must fit as well."""
+    """CloudWatch may change the reserved words, so all names are quoted. The longest stack name must fit too."""
     found = expressions(synthesize(stack="Select-" + "x" * 56))
     assert (len(found["alarms"]), len(found["dashboard"])) == (len(QUERIES), 3)
     for query in (*found["alarms"], *found["dashboard"]):
@@ -176,12 +176,12 @@ def test_a_reserved_word_that_is_not_quoted_is_refused_as_cloudwatch_does(word: 
         ("launches-refused", Metric.POOLS_LAUNCH_REFUSED),
     ],
 )
-def test_the_local_cloud_judges_the_fleet_by_its_worst(local: Synthesized, name: str, metric: Metric) -> None:
+def test_on_the_local_cloud_one_alarm_watches_the_worst_pool(local: Synthesized, name: str, metric: Metric) -> None:
     alarm = alarms(local)[name]
     assert (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"]) == (OWN, metric.value, "Maximum")
     assert "Dimensions" not in alarm
     assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
-    # Silence proves nothing; the heartbeat tells of it.
+    # Missing data proves nothing. The heartbeat alarm covers it.
     assert alarm["TreatMissingData"] == "ignore"
 
 
@@ -189,7 +189,7 @@ def test_below_target_waits_as_long_as_the_stage_says(local: Synthesized) -> Non
     assert (alarms(local)["pool-below-target"]["Threshold"], alarms(local)["pool-below-target"]["Period"]) == (15, 10)
 
 
-def test_silence_is_an_alarm(aws: Synthesized) -> None:
+def test_a_missing_heartbeat_is_an_alarm(aws: Synthesized) -> None:
     alarm = alarms(aws)["heartbeat-missing"]
     assert (alarm["Namespace"], alarm["MetricName"]) == (OWN, Metric.HEARTBEAT.value)
     assert alarm["TreatMissingData"] == "breaching"
@@ -225,17 +225,17 @@ def test_every_dead_letter_queue_has_an_alarm(aws: Synthesized) -> None:
 
 
 @pytest.mark.parametrize(("name", "queue"), [("due-pools-waiting", "QueuesDue"), ("notices-waiting", "QueuesNotices")])
-def test_a_queue_that_nobody_reads_is_an_alarm_although_the_tick_runs(aws: Synthesized, name: str, queue: str) -> None:
+def test_an_unread_queue_is_an_alarm_even_if_the_tick_runs(aws: Synthesized, name: str, queue: str) -> None:
     alarm = alarms(aws)[name]
     assert alarm["Dimensions"][0]["Value"]["Fn::GetAtt"][0].startswith(queue)
     assert (alarm["MetricName"], alarm["Statistic"]) == ("ApproximateAgeOfOldestMessage", "Maximum")
     properties = aws.resources[alarm["Dimensions"][0]["Value"]["Fn::GetAtt"][0]]["Properties"]
-    # A message that fails on every try is as old as this before it is dead.
+    # A message that fails on every try reaches this age before it goes to the dead letters.
     assert alarm["Threshold"] == properties["RedrivePolicy"]["maxReceiveCount"] * properties["VisibilityTimeout"]
 
 
 def of_cloudwatch(policy: dict[str, Any]) -> dict[str, Any]:
-    """The one statement that lets CloudWatch do something."""
+    """The only statement that allows something to CloudWatch."""
     (found,) = [
         one
         for one in policy["Statement"]
@@ -245,7 +245,7 @@ def of_cloudwatch(policy: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_topic_is_encrypted_and_alarms_can_still_publish(aws: Synthesized) -> None:
-    """Under the key that AWS manages, or without the second statement, alarms would be lost in silence."""
+    """With the AWS managed key, or without the second statement, alarms would be lost without an error."""
     (topic,) = aws.of("AWS::SNS::Topic").values()
     (key_id,) = aws.of("AWS::KMS::Key")
     assert topic["Properties"]["KmsMasterKeyId"] == {"Fn::GetAtt": [key_id, "Arn"]}
@@ -265,10 +265,10 @@ def test_the_topic_is_encrypted_and_alarms_can_still_publish(aws: Synthesized) -
 @pytest.mark.parametrize(
     ("topic", "allowed"), [("spotpools-{topic}-Xq3TtV0bLw8K", True), ("spotpools-{topic}", False), ("others", False)]
 )
-def test_the_key_asks_of_cloudwatch_what_it_is_seen_to_tell_and_no_more(
+def test_the_key_policy_conditions_are_those_that_cloudwatch_is_known_to_send(
     aws: Synthesized, action: str, topic: str, *, allowed: bool
 ) -> None:
-    """KMS was told the topic's ARN when an alarm published, and nobody saw it told the alarm's account."""
+    """An alarm that published sent the topic's ARN to KMS; the alarm's account was never seen in the request."""
     (topic_id,), (key,) = aws.of("AWS::SNS::Topic"), aws.of("AWS::KMS::Key").values()
     arn = f"arn:aws:sns:us-east-1:123456789012:{topic.format(topic=topic_id)}"
     statement = of_cloudwatch(key["Properties"]["KeyPolicy"])
@@ -277,7 +277,7 @@ def test_the_key_asks_of_cloudwatch_what_it_is_seen_to_tell_and_no_more(
     assert verdict == ("Allow" if allowed else "ImplicitDeny")
 
 
-def test_the_email_is_subscribed_if_given(aws: Synthesized, local: Synthesized) -> None:
+def test_a_given_email_is_subscribed(aws: Synthesized, local: Synthesized) -> None:
     (subscription,) = aws.of("AWS::SNS::Subscription").values()
     assert (subscription["Properties"]["Protocol"], subscription["Properties"]["Endpoint"]) == (
         "email",

@@ -1,4 +1,4 @@
-"""The functions' zip: what they import, for the processor they run on, and no more; same content, same hash."""
+"""The functions' bundle: only what they import, for their processor, with a hash that depends on the content alone."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def for_aws() -> tuple[Path, str]:
     return build(AWS)
 
 
-def test_holds_the_package_and_what_it_needs_and_no_more(for_aws: tuple[Path, str]) -> None:
+def test_the_bundle_holds_the_package_and_its_dependencies_only(for_aws: tuple[Path, str]) -> None:
     names = zipfile.ZipFile(for_aws[0]).namelist()
     assert {f"lambdas/handlers/{handler}.py" for handler in HANDLERS} <= set(names)
     assert {"lambdas/settings.py", "boto3/__init__.py", "pydantic/__init__.py"} <= set(names)
@@ -42,14 +42,14 @@ def test_holds_the_package_and_what_it_needs_and_no_more(for_aws: tuple[Path, st
     assert len(names) == len(set(names))
 
 
-def test_is_for_lambdas_processor_and_python(for_aws: tuple[Path, str]) -> None:
+def test_the_bundle_is_for_the_functions_processor_and_python(for_aws: tuple[Path, str]) -> None:
     compiled = [name for name in zipfile.ZipFile(for_aws[0]).namelist() if name.endswith(".so")]
     assert any(name.startswith("pydantic_core/") for name in compiled)
     assert all("cpython-313-aarch64-linux-gnu" in name for name in compiled)
 
 
 def test_the_same_content_makes_the_same_archive(for_aws: tuple[Path, str], tmp_path: Path) -> None:
-    """Installed and packed anew, byte for byte: a deployment without a change changes nothing."""
+    """A new install packs the same bytes, so a deployment without a change changes nothing."""
     again = build(AWS, cache=tmp_path)
     assert again[1] == for_aws[1]
     assert again[0].read_bytes() == for_aws[0].read_bytes()
@@ -66,7 +66,7 @@ def test_a_changed_source_or_dependency_changes_the_hash(for_aws: tuple[Path, st
     changed = build(AWS, sources=lambdas, cache=cache)
     assert changed[1] != for_aws[1]
 
-    # A pin that goes away: CDK's default hash, of the sources and options, would not see it.
+    # A removed pin: CDK's default hash of sources and options would not change.
     pinned = (lambdas / "requirements.txt").read_text()
     (only,) = re.findall(r"^typing_extensions==\S+ \\\n(?: +--hash=.*\n)+", pinned, flags=re.MULTILINE)
     (lambdas / "requirements.txt").write_text(only)
@@ -74,7 +74,7 @@ def test_a_changed_source_or_dependency_changes_the_hash(for_aws: tuple[Path, st
 
 
 def test_the_handlers_and_their_clients_work_with_the_bundle_alone(tmp_path: Path) -> None:
-    """The local cloud's functions could import from its own environment, which would hide what the bundle lacks."""
+    """Functions of the local cloud could import from its environment, which would hide a missing package."""
     archive, _ = build(LOCAL)
     zipfile.ZipFile(archive).extractall(tmp_path)
     program = f"""
@@ -110,7 +110,7 @@ boto3.client("ec2").get_waiter("instance_running"), boto3.client("ec2").get_pagi
     assert done.returncode == 0, done.stderr
 
 
-def test_the_models_of_every_service_that_is_called_are_packed() -> None:
+def test_the_models_of_every_called_service_are_packed() -> None:
     called = {
         service
         for path in bundling.SOURCES.rglob("*.py")
@@ -126,7 +126,7 @@ def test_the_models_of_every_service_that_is_called_are_packed() -> None:
         ("six==1.17.0", "(?i)hash"),
     ],
 )
-def test_pins_that_cannot_be_installed_are_named(
+def test_pins_that_cannot_be_installed_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pin: str, complaint: str
 ) -> None:
     (tmp_path / "lambdas").mkdir()
@@ -138,7 +138,7 @@ def test_pins_that_cannot_be_installed_are_named(
 
 
 def test_a_file_that_is_not_the_pinned_one_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same name and version with other content, as an index that was tampered with would serve it."""
+    """Same name and version, other content, as from a manipulated package index."""
     (tmp_path / "lambdas").mkdir()
     wheel = tmp_path / "pinned-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -158,7 +158,7 @@ def test_a_file_that_is_not_the_pinned_one_is_not_installed(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("file", pins.FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_each_pin_has_hashes_which_are_written_where_they_stand(file: Path) -> None:
+def test_each_pin_has_hashes(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     stand = dict(re.findall(r"^(\S+==\S+)( \\\n(?: +--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", text, flags=re.MULTILINE))
     named = [pin[0] for pin in pins.PIN.finditer(pins.bare(text))]
@@ -166,7 +166,7 @@ def test_each_pin_has_hashes_which_are_written_where_they_stand(file: Path) -> N
     assert pins.renewed(text, {pins.spelt(pin): stand[pin[0]] for pin in pins.PIN.finditer(pins.bare(text))}) == text
 
 
-def test_a_python_without_pip_is_told_how_to_get_it(tmp_path: Path) -> None:
+def test_without_pip_the_error_says_how_to_install_it(tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=False)
     program = """
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `make deploy` says, in one line and with exit status 2, when something that it needs is missing."""
+"""Errors of `make deploy` when a requirement is missing: one line, exit status 2."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line that a deployment ended with."""
+    """The one line that the deployment printed at its end."""
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     return line
@@ -56,31 +56,31 @@ def program(path: Path, says: str) -> None:
     path.chmod(0o755)
 
 
-def test_no_credentials(tmp_path: Path) -> None:
+def test_missing_credentials_are_reported(tmp_path: Path) -> None:
     assert complaint(run(HOME=str(tmp_path))).startswith("deploy: no AWS credentials: set AWS_PROFILE")
 
 
-def test_no_region(tmp_path: Path) -> None:
+def test_a_missing_region_is_reported(tmp_path: Path) -> None:
     assert complaint(run(HOME=str(tmp_path), **KEYS)).startswith("deploy: no AWS Region: set AWS_REGION")
 
 
-def test_a_profile_that_does_not_exist(tmp_path: Path) -> None:
+def test_an_unknown_profile_is_reported(tmp_path: Path) -> None:
     assert "(absent)" in complaint(run(HOME=str(tmp_path), AWS_PROFILE="absent", AWS_REGION="us-east-1"))
 
 
-def test_aws_out_of_reach(tmp_path: Path) -> None:
+def test_an_unreachable_aws_is_reported(tmp_path: Path) -> None:
     nobody_listens = "http://127.0.0.1:9"
     done = run(HOME=str(tmp_path), AWS_REGION="us-east-1", AWS_ENDPOINT_URL=nobody_listens, **KEYS)
     assert complaint(done).startswith("deploy: AWS does not answer")
 
 
-def test_a_choice_that_cannot_be_deployed() -> None:
+def test_an_invalid_choice_is_reported() -> None:
     assert complaint(run("-c", "alarm_email=oncall")).startswith("deploy: alarm_email=oncall")
     assert complaint(run("-c", "alarm_email")).startswith("deploy: -c alarm_email: expected key=value")
     assert complaint(run("--stack", "my_pools")).startswith("deploy: stack=my_pools")
 
 
-def test_node_missing_or_too_old_and_npm_missing(tmp_path: Path) -> None:
+def test_a_missing_or_old_node_and_a_missing_npm_are_reported(tmp_path: Path) -> None:
     assert complaint(run(PATH=str(tmp_path))).startswith("deploy: Node.js is missing")
     program(tmp_path / "node", says="v18.20.4")
     assert complaint(run(PATH=str(tmp_path))).startswith("deploy: Node.js v18.20.4 is too old")
@@ -88,7 +88,7 @@ def test_node_missing_or_too_old_and_npm_missing(tmp_path: Path) -> None:
     assert complaint(run(PATH=str(tmp_path))).startswith("deploy: npm is missing")
 
 
-def test_cdk_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_cdk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deploy, "CDK", tmp_path / "cdk")
     with pytest.raises(deploy.NotReadyError, match="npm ci"):
         deploy.check_tools(os.environ)
@@ -96,7 +96,7 @@ def test_cdk_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture
 def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An account that has the CDK's bootstrap in Dublin alone, and two profiles that lead to it."""
+    """An account with the CDK bootstrap only in Dublin, and two profiles for it."""
     config = tmp_path / "config"
     config.write_text(
         "[profile one]\nregion=eu-west-1\naws_access_key_id=test\naws_secret_access_key=test\n"
@@ -122,7 +122,7 @@ REGIONS: tuple[tuple[list[str], dict[str, str], str], ...] = (
     ([], {"AWS_PROFILE": "two"}, "us-west-2"),
     ([], {"AWS_REGION": "us-west-2", "AWS_PROFILE": "one"}, "us-west-2"),
 )
-"""Options and environment, and the Region that they lead to: the CDK and the command spotpools must agree."""
+"""Options, environment and the resulting Region: the CDK and the command spotpools must agree."""
 
 
 @pytest.mark.usefixtures("account")
@@ -151,7 +151,7 @@ def test_the_cdk_and_the_command_go_to_the_same_region(
 
 
 def cdk_that_tells(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, str]]:
-    """Put a CDK in place that deploys nothing; the environment that it was run in."""
+    """Install a CDK that deploys nothing, and return the environment that it ran in."""
     cdk, seen = folder / "cdk", folder / "seen"
     cdk.write_text(f"#!/bin/sh\nenv > {seen}\nexit 1\n")
     cdk.chmod(0o755)
@@ -160,7 +160,7 @@ def cdk_that_tells(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[]
 
 
 def cdks_region(environment: Mapping[str, str]) -> str | None:
-    """What the CDK's command line takes for the Region, of which no profile of ours shall have a say."""
+    """The Region that the CDK's command line uses. No profile may change it."""
     names = ("AWS_REGION", "AMAZON_REGION", "AWS_DEFAULT_REGION", "AMAZON_DEFAULT_REGION")
     return next((environment[name] for name in names if environment.get(name)), None)
 
@@ -169,7 +169,7 @@ def cdks_region(environment: Mapping[str, str]) -> str | None:
 @pytest.mark.parametrize(
     ("environment", "profile"),
     [
-        # The CDK would take AWS_PROFILE in each case, boto3 and the AWS CLI would not.
+        # The CDK would use AWS_PROFILE in each case; boto3 and the AWS CLI would not.
         ({"AWS_PROFILE": "two", **KEYS}, None),
         ({"AWS_PROFILE": "two", "AWS_DEFAULT_PROFILE": "one"}, "one"),
         ({"AWS_PROFILE": "one"}, "one"),
@@ -185,14 +185,14 @@ def test_the_cdk_uses_the_credentials_that_were_checked(
     assert (seen().get("AWS_PROFILE"), seen().get("AWS_DEFAULT_PROFILE")) == (profile, None)
 
 
-def test_a_sign_in_that_has_ended_names_the_command_to_sign_in_again(tmp_path: Path) -> None:
+def test_an_expired_sign_in_names_the_command_to_renew_it(tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text(SSO_PROFILE)
     said = complaint(run(HOME=str(tmp_path), AWS_CONFIG_FILE=str(config), AWS_PROFILE="work"))
     assert "run aws sso login --profile work (" in said
 
 
-def test_the_next_steps_are_commands_with_the_names_and_the_region_deployed() -> None:
+def test_the_next_steps_name_the_deployed_stack_and_region() -> None:
     outputs = {"PoolsTable": "p-1", "StatusTable": "s-1", "AlarmTopic": "arn:topic"}
     text = deploy.next_steps(outputs, Deployed(stage=AWS, stack="spotpools"), "eu-west-1")
     assert "put-item --region eu-west-1 --table-name p-1 --item" in text

@@ -1,4 +1,4 @@
-"""What the docs say of the stack is what the template says."""
+"""The documents about the stack match the template."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEPLOYING = (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def plain(synthesize: Synthesize) -> Synthesized:
-    """The stage aws with nothing chosen."""
+    """The stage aws with the default choices."""
     return synthesize()
 
 
@@ -37,14 +37,14 @@ def test_the_costs_are_up_to_date(plain: Synthesized, measured: Measured) -> Non
     assert COSTS.read_text(encoding="utf-8") == expected, "run python -m docs.make.costs"
 
 
-def test_a_pool_at_its_size_costs_its_metrics_and_log_lines_alone(measured: Measured) -> None:
+def test_a_pool_at_its_size_costs_only_its_metrics_and_log_lines(measured: Measured) -> None:
     used = measured.pools[AT_SIZE]
     assert (used.others, used.reads, used.writes, used.messages) == (0, 0, 0, 0)
     assert {name for name, _ in used.metrics} == {"Wanted", "Running"}
 
 
 @pytest.mark.parametrize(("reason", "alarms"), [("NO_CAPACITY", 2), ("PRICE_ABOVE_MAX", 2), ("STARTING", 2)])
-def test_a_pool_in_trouble_is_looked_at_by_its_causes_alarm_and_the_one_of_hours(
+def test_a_pool_in_trouble_has_the_alarm_of_its_cause_and_the_one_for_hours(
     plain: Synthesized, reason: str, alarms: int
 ) -> None:
     trouble = ("SecondsInTrouble", "training", reason)
@@ -76,7 +76,7 @@ def test_a_picture_of_another_stack_is_refused(plain: Synthesized, change: Any) 
         picture(changed)
 
 
-def test_every_kind_of_resource_that_the_deployer_makes_is_named(aws: Synthesized) -> None:
+def test_every_kind_of_resource_of_the_stack_is_named(aws: Synthesized) -> None:
     assert set(re.findall(r"`(AWS::\w+::\w+)`", DEPLOYING)) == {one["Type"] for one in aws.resources.values()}
 
 

@@ -1,4 +1,4 @@
-"""What AWS limits in length and size, for the longest stack name and the most that a deployer may choose."""
+"""Limits of AWS on lengths and sizes, tested with the longest stack name and the largest choices."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ LONGEST = {
 from the stack's, and cuts as each service needs."""
 
 ROLE_POLICIES = 10_240
-"""Characters of all inline policies of a role."""
+"""Most characters in all inline policies of a role."""
 
 APP_ID = 50
-"""Characters of AWS_SDK_UA_APP_ID."""
+"""Most characters in AWS_SDK_UA_APP_ID."""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def longest(synthesize: Synthesize) -> Synthesized:
     )
 
 
-def test_names_and_descriptions_are_as_long_as_aws_takes_them(longest: Synthesized) -> None:
+def test_names_and_descriptions_are_within_the_limits_of_aws(longest: Synthesized) -> None:
     named = {"Name", "Description", "QueryString", "Namespace"}
     for name, one in longest.resources.items():
         for key, value in one.get("Properties", {}).items():
@@ -59,7 +59,7 @@ def test_names_and_descriptions_are_as_long_as_aws_takes_them(longest: Synthesiz
                 assert len(value) <= limit, f"{name}.{key} has {len(value)} characters, of {limit}"
 
 
-def test_each_roles_policies_fit_into_it(longest: Synthesized) -> None:
+def test_the_policies_of_each_role_are_within_the_limit(longest: Synthesized) -> None:
     sizes: dict[str, int] = {}
     for one in longest.of("AWS::IAM::Policy").values():
         text = json.dumps(deployed(one["Properties"]["PolicyDocument"]), separators=(",", ":"))
@@ -77,14 +77,14 @@ def test_the_sdks_name_of_a_function_fits_its_header(longest: Synthesized) -> No
     assert max(map(len, names)) <= APP_ID
 
 
-def test_the_template_is_one_that_cloudformation_takes(longest: Synthesized) -> None:
+def test_the_template_is_within_the_limits_of_cloudformation(longest: Synthesized) -> None:
     template: dict[str, Any] = dict(longest.template)
     assert len(json.dumps(template)) <= 1_000_000
     assert len(template["Resources"]) <= 500
     assert len(template["Outputs"]) <= 200
 
 
-def test_a_runbook_that_no_alarms_description_can_hold_is_refused_in_one_line() -> None:
+def test_a_runbook_url_too_long_for_a_description_is_refused_in_one_line() -> None:
     context = {"runbook": "https://example.com/" + "r" * 206}
     with pytest.raises(ContextError, match=r"^runbook=.+at most 225 characters"):
         Deployment.from_context(context.get)

@@ -1,4 +1,4 @@
-"""What each function's role may do, and above all what it may not."""
+"""What each function's role may do and may not do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.infra.judge import decision, flat
 if TYPE_CHECKING:
     from tests.infra.conftest import Synthesize, Synthesized
 
-# SendMessage alone is also what requests a reconcile.
+# SendMessage alone is enough to request a reconcile.
 TO_ITS_DEAD_LETTERS = ("sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:SendMessage")
 LAUNCHERS = ("OnPoolDue", "OnSpotNotice")
 TAGGED = {"StringEquals": {"aws:ResourceTag/spotpools:stack": "spotpools"}}
@@ -41,7 +41,7 @@ def with_action(template: Synthesized, function: str, action: str) -> list[dict[
             {
                 *TO_ITS_DEAD_LETTERS,
                 "dynamodb:Scan",
-                "dynamodb:UpdateItem",  # marks who is in the queue
+                "dynamodb:UpdateItem",  # marks the queued pools
                 "ec2:DescribeInstances",
                 "ec2:DescribeSpotPriceHistory",
                 "pricing:GetProducts",
@@ -100,7 +100,7 @@ def with_action(template: Synthesized, function: str, action: str) -> list[dict[
         ),
     ],
 )
-def test_a_function_may_do_its_work_and_nothing_else(aws: Synthesized, function: str, allowed: set[str]) -> None:
+def test_a_function_may_do_only_its_work(aws: Synthesized, function: str, allowed: set[str]) -> None:
     found = set().union(*(actions(one) for one in aws.statements(function)))
     everyones = {"logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTelemetryRecords", "xray:PutTraceSegments"}
     assert found == allowed | everyones
@@ -115,7 +115,7 @@ KEYS = [f"arn:aws:kms:eu-west-1:123456789012:key/{name}" for name in ("1234abcd-
 
 
 @pytest.mark.parametrize("function", LAUNCHERS)
-def test_volumes_keys_are_used_through_ec2_alone_and_no_others(synthesize: Synthesize, function: str) -> None:
+def test_volume_keys_are_used_only_through_ec2(synthesize: Synthesize, function: str) -> None:
     statements = [
         one
         for one in synthesize(volume_key_arns=KEYS).statements(function)
@@ -130,7 +130,7 @@ def test_volumes_keys_are_used_through_ec2_alone_and_no_others(synthesize: Synth
     assert all(one["Resource"] == KEYS for one in statements)
 
 
-def test_without_keys_nobody_may_use_any(aws: Synthesized) -> None:
+def test_without_chosen_keys_no_key_may_be_used(aws: Synthesized) -> None:
     for function in (*LAUNCHERS, "OnTick", "OnPoolEdit"):
         assert "kms:" not in json.dumps(aws.statements(function))
 
@@ -144,7 +144,7 @@ def test_only_instances_with_the_stacks_tag_can_be_terminated(aws: Synthesized, 
 
 
 @pytest.mark.parametrize("function", LAUNCHERS)
-def test_whatever_a_launch_creates_must_carry_the_stacks_tag(aws: Synthesized, function: str) -> None:
+def test_all_that_a_launch_creates_must_carry_the_stacks_tag(aws: Synthesized, function: str) -> None:
     statements = with_action(aws, function, "ec2:RunInstances")
     assert all(actions(one) <= {"ec2:RunInstances", "ec2:CreateFleet"} for one in statements)
     conditions = {
@@ -172,7 +172,7 @@ def test_whatever_a_launch_creates_must_carry_the_stacks_tag(aws: Synthesized, f
 
 
 @pytest.mark.parametrize("function", LAUNCHERS)
-def test_tags_can_be_set_at_launch_only(aws: Synthesized, function: str) -> None:
+def test_tags_can_be_set_only_at_launch(aws: Synthesized, function: str) -> None:
     at_launch, at_creation = with_action(aws, function, "ec2:CreateTags")
     tagged = {"aws:RequestTag/spotpools:stack": "spotpools"}
     assert at_launch["Condition"] == {"StringEquals": {**tagged, "ec2:CreateAction": ["CreateFleet", "RunInstances"]}}
@@ -181,7 +181,7 @@ def test_tags_can_be_set_at_launch_only(aws: Synthesized, function: str) -> None
 
 
 @pytest.mark.parametrize("function", LAUNCHERS)
-def test_templates_of_administrators_stay_as_they_are(aws: Synthesized, function: str) -> None:
+def test_templates_of_administrators_cannot_be_changed(aws: Synthesized, function: str) -> None:
     (statement,) = with_action(aws, function, "ec2:CreateLaunchTemplateVersion")
     assert statement["Condition"] == {
         "StringEquals": {"aws:ResourceTag/spotpools:stack": "spotpools"},
@@ -190,7 +190,7 @@ def test_templates_of_administrators_stay_as_they_are(aws: Synthesized, function
 
 
 @pytest.mark.parametrize("function", LAUNCHERS)
-def test_commands_run_on_our_own_instances_alone(aws: Synthesized, function: str) -> None:
+def test_commands_run_only_on_our_own_instances(aws: Synthesized, function: str) -> None:
     document, instances = with_action(aws, function, "ssm:SendCommand")
     assert resources(document) == ["arn:<AWS::Partition>:ssm:<AWS::Region>::document/AWS-RunShellScript"]
     assert instances["Condition"] == {"StringEquals": {"ssm:resourceTag/spotpools:stack": "spotpools"}}
@@ -205,7 +205,7 @@ def test_roles_are_passed_only_if_named_at_deploy_time(aws: Synthesized, local: 
 
 
 @pytest.mark.parametrize("function", LAUNCHERS)
-def test_the_only_service_role_that_can_be_made_is_that_of_spot(aws: Synthesized, function: str) -> None:
+def test_only_the_service_role_of_spot_can_be_created(aws: Synthesized, function: str) -> None:
     (statement,) = with_action(aws, function, "iam:CreateServiceLinkedRole")
     assert statement["Condition"] == {"StringEquals": {"iam:AWSServiceName": "spot.amazonaws.com"}}
     (arn,) = resources(statement)
@@ -234,13 +234,13 @@ KNOW_NO_RESOURCE = (
 
 
 @pytest.mark.parametrize("function", ["OnTick", "OnPoolEdit", *LAUNCHERS])
-def test_star_resources_are_only_for_actions_that_know_no_other(aws: Synthesized, function: str) -> None:
+def test_star_resources_are_only_for_actions_without_resource_types(aws: Synthesized, function: str) -> None:
     for statement in aws.statements(function):
         if "*" in resources(statement):
             assert all(one.startswith(KNOW_NO_RESOURCE) for one in actions(statement))
 
 
-def test_a_permissions_boundary_bounds_every_role(synthesize: Synthesize) -> None:
+def test_a_permissions_boundary_is_set_on_every_role(synthesize: Synthesize) -> None:
     boundary = "arn:aws:iam::123456789012:policy/boundary"
     roles = synthesize(permissions_boundary=boundary).of("AWS::IAM::Role")
     assert {one["Properties"]["PermissionsBoundary"] for one in roles.values()} == {boundary}
@@ -251,7 +251,7 @@ OURS, THEIRS = "spotpools", "someone-elses"
 
 
 def verdict(template: Synthesized, function: str, action: str, resource: str, **context: str) -> str:
-    """What an IAM evaluator (the local cloud's) says of one request under the function's policies."""
+    """The decision of the local cloud's IAM evaluator on a request under the function's policies."""
     return decision(template.statements(function), action, resource, context)
 
 
@@ -279,13 +279,13 @@ def verdict(template: Synthesized, function: str, action: str, resource: str, **
             {"aws:RequestTag/spotpools:stack": OURS, "ec2:CreateAction": "CreateFleet"},
             True,
         ),
-        # Tagging an instance that is there already would make it ours to terminate.
+        # A function that could tag an existing instance could then terminate it.
         ("ec2:CreateTags", "instance/i-1", {"aws:RequestTag/spotpools:stack": OURS}, False),
         ("ec2:DeleteTags", "instance/i-1", {"aws:ResourceTag/spotpools:stack": OURS}, False),
         ("ec2:StopInstances", "instance/i-1", {"aws:ResourceTag/spotpools:stack": OURS}, False),
     ],
 )
-def test_an_iam_evaluator_agrees(
+def test_an_iam_evaluator_decides_the_same(
     aws: Synthesized, function: str, action: str, resource: str, context: dict[str, str], *, allowed: bool
 ) -> None:
     decision = verdict(aws, function, action, f"{EC2}{resource}", **context)
@@ -293,7 +293,7 @@ def test_an_iam_evaluator_agrees(
 
 
 @pytest.mark.parametrize("function", LAUNCHERS)
-def test_another_role_cannot_be_passed_nor_another_service_given_a_role(aws: Synthesized, function: str) -> None:
+def test_no_other_role_can_be_passed_and_no_other_service_can_get_one(aws: Synthesized, function: str) -> None:
     to_ec2 = {"iam:PassedToService": "ec2.amazonaws.com"}
     role = "arn:aws:iam::123456789012:role/pool-instances"
     assert verdict(aws, function, "iam:PassRole", role, **to_ec2) == "Allow"

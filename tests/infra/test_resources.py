@@ -47,7 +47,7 @@ def target(template: Synthesized, function: str) -> str:
 
 
 def mapping(template: Synthesized, function: str, source: str = "") -> dict[str, Any]:
-    """The event source mapping of a function, of several the one from this source."""
+    """The event source mapping of a function; if there are several, the one from this source."""
     found = [
         one["Properties"]
         for one in template.of("AWS::Lambda::EventSourceMapping").values()
@@ -59,7 +59,7 @@ def mapping(template: Synthesized, function: str, source: str = "") -> dict[str,
     return properties
 
 
-def test_outputs_have_the_names_that_others_rely_on(aws: Synthesized, local: Synthesized) -> None:
+def test_outputs_have_stable_names(aws: Synthesized, local: Synthesized) -> None:
     assert set(aws.template["Outputs"]) == OUTPUTS
     assert set(local.template["Outputs"]) == OUTPUTS
 
@@ -78,7 +78,7 @@ def test_tables_survive_the_stack_on_aws_and_not_locally(aws: Synthesized, local
             assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == ("Retain" if kept else "Delete")
 
 
-def test_only_the_users_table_has_a_stream_and_it_carries_names_alone(aws: Synthesized) -> None:
+def test_only_the_pools_table_has_a_stream_and_it_carries_only_keys(aws: Synthesized) -> None:
     pools = aws.properties("AWS::DynamoDB::GlobalTable", "DataPoolsB")
     status = aws.properties("AWS::DynamoDB::GlobalTable", "DataPoolStatus")
     assert pools["StreamSpecification"] == {"StreamViewType": "KEYS_ONLY"}
@@ -86,13 +86,13 @@ def test_only_the_users_table_has_a_stream_and_it_carries_names_alone(aws: Synth
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_functions_run_this_package_with_settings_that_load(aws: Synthesized, function: str) -> None:
+def test_functions_run_this_package_with_valid_settings(aws: Synthesized, function: str) -> None:
     properties = aws.properties("AWS::Lambda::Function", f"Functions{function}")
     assert properties["Handler"] == FUNCTIONS[function]
     assert (properties["Runtime"], properties["Architectures"]) == ("python3.13", ["arm64"])
     assert (properties["MemorySize"], properties["Timeout"]) == (512, 60)
     assert properties["TracingConfig"] == {"Mode": "Active"}
-    # Text leaves Powertools' JSON lines, logs and metrics, as they were written.
+    # The format Text leaves the JSON lines of Powertools (logs and metrics) unchanged.
     assert properties["LoggingConfig"]["LogFormat"] == "Text"
     environment = {
         name: value if isinstance(value, str) else f"<{logical_id(value)}>"
@@ -123,7 +123,7 @@ def test_all_functions_share_one_bundle(aws: Synthesized) -> None:
     assert len({str(one["Properties"]["Code"]) for one in aws.of("AWS::Lambda::Function").values()}) == 1
 
 
-def test_logs_end(aws: Synthesized) -> None:
+def test_logs_have_a_retention_time(aws: Synthesized) -> None:
     groups = aws.of("AWS::Logs::LogGroup")
     assert {one["Properties"]["RetentionInDays"] for one in groups.values()} == {30}
     used = {
@@ -132,7 +132,7 @@ def test_logs_end(aws: Synthesized) -> None:
     assert used == set(groups)
 
 
-def test_only_the_function_that_feeds_its_own_queue_may_loop(aws: Synthesized) -> None:
+def test_only_the_function_that_sends_to_its_own_queue_may_loop(aws: Synthesized) -> None:
     loops = {
         name: one["Properties"].get("RecursiveLoop")
         for name, one in aws.of("AWS::Lambda::Function").items()
@@ -163,10 +163,10 @@ def test_queues_are_encrypted_and_refuse_plain_http(aws: Synthesized) -> None:
     ],
 )
 @pytest.mark.parametrize("stage", ["aws", "local"])
-def test_work_queues_hide_a_message_while_it_may_be_worked_on_and_put_the_dead_away(
+def test_work_queues_hide_a_message_long_enough_and_have_dead_letter_queues(
     request: pytest.FixtureRequest, stage: str, queue: str, dead: str, *, function: str, timeouts: int
 ) -> None:
-    """Notices come back as soon as Lambda allows; a queue may not hide a message for less than one time limit."""
+    """Notices return as soon as Lambda allows: a queue must hide a message for at least the function's time limit."""
     template: Synthesized = request.getfixturevalue(stage)
     source = mapping(template, function, queue)
     properties = template.resources[logical_id(source["EventSourceArn"])]["Properties"]
@@ -177,7 +177,7 @@ def test_work_queues_hide_a_message_while_it_may_be_worked_on_and_put_the_dead_a
     assert logical_id(properties["RedrivePolicy"]["deadLetterTargetArn"]).startswith(dead)
 
 
-def test_notices_of_one_moment_come_together(aws: Synthesized) -> None:
+def test_simultaneous_notices_arrive_in_one_batch(aws: Synthesized) -> None:
     notices = mapping(aws, "OnSpotNotice")
     assert (notices["BatchSize"], notices["MaximumBatchingWindowInSeconds"]) == (10, 1)
     assert {mapping(aws, "OnPoolDue", queue)["BatchSize"] for queue in ("QueuesDue", "QueuesEdited")} == {1}
@@ -192,7 +192,7 @@ def test_a_record_that_cannot_be_handled_does_not_block_the_stream(aws: Synthesi
     assert logical_id(stream["DestinationConfig"]["OnFailure"]["Destination"]).startswith("QueuesEditsDead")
 
 
-def test_the_tick_comes_every_minute_and_is_not_piled_up(aws: Synthesized) -> None:
+def test_the_tick_runs_every_minute_and_late_ones_are_dropped(aws: Synthesized) -> None:
     (schedule,) = aws.of("AWS::Scheduler::Schedule").values()
     properties = schedule["Properties"]
     assert properties["ScheduleExpression"] == "rate(1 minute)"
@@ -200,7 +200,7 @@ def test_the_tick_comes_every_minute_and_is_not_piled_up(aws: Synthesized) -> No
     assert logical_id(properties["Target"]["Arn"]) == target(aws, "OnTick")
     assert properties["Target"]["RetryPolicy"] == {"MaximumEventAgeInSeconds": 60, "MaximumRetryAttempts": 2}
     assert logical_id(properties["Target"]["DeadLetterConfig"]["Arn"]).startswith("QueuesTickDead")
-    # The Scheduler hands over and is done; what fails after that is Lambda's to put away.
+    # The Scheduler only starts the function. Lambda sends later failures to the dead letters.
     (invoke,) = aws.of("AWS::Lambda::EventInvokeConfig").values()
     assert logical_id(invoke["Properties"]["FunctionName"]) == target(aws, "OnTick")
     assert invoke["Properties"]["MaximumRetryAttempts"] == 0
@@ -210,7 +210,7 @@ def test_the_tick_comes_every_minute_and_is_not_piled_up(aws: Synthesized) -> No
 
 
 def matches(pattern: dict[str, Any], event: dict[str, Any]) -> bool:
-    """EventBridge's rule for the patterns used here: each named field holds one of the listed values."""
+    """Match as EventBridge does for the patterns used here: each named field has one of the listed values."""
     return all(
         matches(wanted, event.get(name, {})) if isinstance(wanted, dict) else event.get(name) in wanted
         for name, wanted in pattern.items()
@@ -218,7 +218,7 @@ def matches(pattern: dict[str, Any], event: dict[str, Any]) -> bool:
 
 
 def ec2_event(detail_type: str, **detail: str) -> dict[str, Any]:
-    """As EC2 sends it (EC2 User Guide, events-ref-ec2)."""
+    """The event as EC2 sends it (EC2 User Guide, events-ref-ec2)."""
     return {
         "version": "0",
         "id": "1e5527d7-bb36-4607-3370-4164db56a40e",
@@ -250,7 +250,9 @@ REBALANCE = ec2_event("EC2 Instance Rebalance Recommendation")
         ({**WARNING, "source": "demo.ec2"}, set()),
     ],
 )
-def test_rules_pick_the_events_that_we_act_on(aws: Synthesized, event: dict[str, Any], rules: set[str]) -> None:
+def test_rules_match_the_events_that_the_functions_handle(
+    aws: Synthesized, event: dict[str, Any], rules: set[str]
+) -> None:
     matched = {
         re.sub(r"^Triggers|[0-9A-F]{8}$", "", name)
         for name, one in aws.of("AWS::Events::Rule").items()
@@ -259,7 +261,7 @@ def test_rules_pick_the_events_that_we_act_on(aws: Synthesized, event: dict[str,
     assert matched == rules
 
 
-def test_events_reach_the_notices_queue_or_are_put_away(aws: Synthesized) -> None:
+def test_events_reach_the_notices_queue_or_a_dead_letter_queue(aws: Synthesized) -> None:
     rules = aws.of("AWS::Events::Rule")
     assert len(rules) == 4
     for rule in rules.values():
@@ -286,7 +288,7 @@ def test_the_default_launch_template_fits_any_vpc_and_is_tagged_for_this_stack(s
 
 
 def test_two_deployments_share_no_name(synthesize: Synthesize, aws: Synthesized) -> None:
-    """Every fixed name begins with the stack's; CloudFormation does the same for the names it makes."""
+    """Every fixed name starts with the stack's name; so do the names that CloudFormation makes."""
 
     def names(template: Synthesized) -> set[str]:
         return {
@@ -302,7 +304,7 @@ def test_two_deployments_share_no_name(synthesize: Synthesize, aws: Synthesized)
     assert all(name.startswith(("team-a-", "team-a/")) for name in other)
 
 
-def test_the_dashboard_has_the_fleet_on_one_screen(aws: Synthesized) -> None:
+def test_the_dashboard_shows_the_fleet_on_one_screen(aws: Synthesized) -> None:
     (dashboard,) = aws.of("AWS::CloudWatch::Dashboard").values()
     body = json.dumps(dashboard["Properties"]["DashboardBody"])
     assert dashboard["Properties"]["DashboardName"] == "spotpools-fleet"
@@ -316,7 +318,7 @@ def test_the_dashboard_has_the_fleet_on_one_screen(aws: Synthesized) -> None:
         assert shown in body, shown
 
 
-def test_the_logs_can_be_asked_why(aws: Synthesized) -> None:
+def test_saved_log_queries_exist(aws: Synthesized) -> None:
     queries = [one["Properties"] for one in aws.of("AWS::Logs::QueryDefinition").values()]
     assert {one["Name"] for one in queries} == {
         "spotpools/why did a pool do that",

@@ -1,4 +1,4 @@
-"""Every statement of every policy of the stack, held to AWS's own table of actions, resources and condition keys."""
+"""Policy statements of the stack, compared with AWS's own table of actions, resources and condition keys."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ BESIDE_THE_TABLE = {
     "events:PutEvents: events:source is a ArrayOfString, which StringEquals does not compare": "it is a list for "
     "PutRule; of PutEvents the EventBridge User Guide compares it so (event bus permissions, a specific source)",
 }
-"""What the table does not have and stays all the same -> the reason."""
+"""What the table lacks but the policies keep -> the reason."""
 
 
 def statements(template: Synthesized) -> Iterator[tuple[str, dict[str, Any], bool]]:
-    """Each statement with whose it is, ARNs made whole, and whether it is of a resource's policy."""
+    """Each statement with its owner, with full ARNs, and whether it belongs to a resource policy."""
     whole = {}
     for name, one in template.resources.items():
         for (kind, attribute), arn in OF_RESOURCES.items():
@@ -49,7 +49,7 @@ def filled(arn: str, whole: dict[str, str]) -> str:
     return arn
 
 
-def test_each_action_resource_and_condition_key_is_one_that_aws_knows_and_asks_for(aws: Synthesized) -> None:
+def test_each_action_resource_and_condition_key_is_known_to_aws(aws: Synthesized) -> None:
     found = {fault for _, one, of_resource in statements(aws) for fault in faults(one, of_resource=of_resource)}
     assert found == set(BESIDE_THE_TABLE)
 
@@ -74,6 +74,6 @@ TERMINATE = {
         ({"Condition": {"Bool": {"ec2:InstanceType": "true"}}}, "is a String, which Bool does not compare"),
     ],
 )
-def test_a_statement_that_would_never_match_is_seen(change: dict[str, Any], fault: str | None) -> None:
+def test_a_statement_that_never_matches_is_found(change: dict[str, Any], fault: str | None) -> None:
     found = list(faults({**TERMINATE, **change}))
     assert any(fault in one for one in found) if fault else not found

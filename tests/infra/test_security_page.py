@@ -1,4 +1,4 @@
-"""The policies that docs/security.md gives people to copy do what it says of them."""
+"""The policies in docs/security.md do what the page says."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVERYTHING = {"Effect": "Allow", "Action": "*", "Resource": "*"}
 INSTANCES = "arn:aws:ec2:us-east-1:123456789012:instance/"
 
 
-def test_the_policies_are_of_aws_own_words() -> None:
+def test_the_policies_use_only_names_that_aws_knows() -> None:
     assert [*faults(GUARD), *faults(READY)] == []
 
 
@@ -35,7 +35,9 @@ def test_the_policies_are_of_aws_own_words() -> None:
     ],
 )
 @pytest.mark.parametrize("action", ["ec2:CreateTags", "ec2:DeleteTags"])
-def test_the_guard_lets_nobody_hand_an_instance_to_a_pool(action: str, told: dict[str, Any], *, allowed: bool) -> None:
+def test_the_guard_stops_everyone_from_adding_an_instance_to_a_pool(
+    action: str, told: dict[str, Any], *, allowed: bool
+) -> None:
     verdict = decision([EVERYTHING, GUARD], action, f"{INSTANCES}i-1", told)
     assert verdict == ("Allow" if allowed else "Deny")
 
@@ -52,7 +54,7 @@ MINE = {"ec2:SourceInstanceARN": f"{INSTANCES}i-1"}
         ("i-1", {"aws:RequestTag/ready": "true", "aws:TagKeys": ["ready", "spotpools:pool"]}, False),
     ],
 )
-def test_a_workload_may_mark_itself_ready_and_nobody_else(target: str, told: dict[str, Any], *, allowed: bool) -> None:
+def test_a_workload_may_mark_only_itself_ready(target: str, told: dict[str, Any], *, allowed: bool) -> None:
     told = {**MINE, **told, "ec2:InstanceID": target}
     verdict = decision([READY], "ec2:CreateTags", f"{INSTANCES}{target}", told)
     assert verdict == ("Allow" if allowed else "ImplicitDeny")

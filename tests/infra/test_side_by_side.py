@@ -14,24 +14,24 @@ import pytest
 from tests.infra.conftest import Synthesize, Synthesized
 
 WITHIN_ANOTHER = {"PolicyName", "MetricName"}
-"""Names that need only differ within a role, or within a namespace."""
+"""Names that must differ only within a role or a namespace."""
 
 
 @pytest.fixture(scope="module")
 def both(synthesize: Synthesize) -> tuple[Synthesized, Synthesized]:
-    """Both as they go to AWS; one's name begins with the other's."""
+    """Both stacks as deployed to AWS. One name is a prefix of the other."""
     return synthesize(stack="training"), synthesize(stack="training-2")
 
 
 def fixed_names(stack: Synthesized) -> Iterator[tuple[str, str]]:
-    """The kind and name of everything that the template itself names."""
+    """The type and name of every resource that the template names."""
     for resource in stack.resources.values():
         for key, value in resource.get("Properties", {}).items():
             if key.endswith(("Name", "Alias")) and key not in WITHIN_ANOTHER and isinstance(value, str):
                 yield resource["Type"], value
 
 
-def test_no_name_is_in_both(both: tuple[Synthesized, Synthesized]) -> None:
+def test_no_name_is_in_both_stacks(both: tuple[Synthesized, Synthesized]) -> None:
     first, second = (set(fixed_names(one)) for one in both)
     assert not first & second
     assert {kind for kind, _ in first} == {
@@ -47,7 +47,7 @@ def test_nothing_is_exported(both: tuple[Synthesized, Synthesized]) -> None:
         assert not [name for name, output in one.template["Outputs"].items() if "Export" in output]
 
 
-def test_each_has_a_metric_namespace_of_its_own(both: tuple[Synthesized, Synthesized]) -> None:
+def test_each_stack_has_its_own_metric_namespace(both: tuple[Synthesized, Synthesized]) -> None:
     found = [set(re.findall(r"SpotPools/[\w-]+", json.dumps(one.template))) for one in both]
     assert found == [{"SpotPools/training"}, {"SpotPools/training-2"}]
 

@@ -19,10 +19,10 @@ def deployment(**context: object) -> Deployment:
     return Deployment.from_context(context.get)
 
 
-def test_these_are_all_the_differences_between_aws_and_the_local_cloud() -> None:
+def test_aws_and_the_local_cloud_differ_in_exactly_these_values() -> None:
     aws, local = dataclasses.asdict(AWS), dataclasses.asdict(LOCAL)
     differences = {name: (aws[name], local[name]) for name in aws if aws[name] != local[name]}
-    # The host may happen to be arm64 too.
+    # The host may also be arm64.
     differences.pop("arm64", None)
     assert differences == {
         "name": ("aws", "local"),
@@ -48,7 +48,7 @@ def test_these_are_all_the_differences_between_aws_and_the_local_cloud() -> None
 
 
 def test_both_stages_have_the_same_resources(synthesize: Synthesize, local: Synthesized) -> None:
-    """But for what the values above switch: TLS-only is a policy of its own for queues that nobody else writes to."""
+    """Except for what the values above switch: queues that only we write to have a separate TLS-only policy."""
     plain = synthesize()
 
     def kinds(template: Synthesized) -> set[tuple[str, str]]:
@@ -63,7 +63,7 @@ def test_a_lease_outlives_the_function_that_holds_it(stage: Stage) -> None:
     assert stage.lease_seconds > stage.function_timeout
 
 
-def test_pace_divides_waiting_times_and_leaves_time_limits() -> None:
+def test_pace_divides_waiting_times_and_keeps_time_limits() -> None:
     stage = deployment(stage="local", pace="4").stage
     assert (stage.backoff_max_seconds, stage.below_target_seconds) == (8, 4)
     assert stage.backoff_base_seconds == 1

@@ -35,7 +35,7 @@ require("dns").lookup = (name) => { throw new Error(`a name was looked up: ${nam
 
 
 def run_app(tmp_path: Path, context: dict[str, object]) -> subprocess.CompletedProcess[str]:
-    """app.py as the CDK runs it, in both its processes without AWS settings and without connections."""
+    """Run app.py as the CDK does, both processes without AWS settings and connections."""
     (tmp_path / "sitecustomize.py").write_text(NO_CONNECTIONS_PYTHON)
     (tmp_path / "refuse.js").write_text(NO_CONNECTIONS_NODE)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CDK_"))}
@@ -60,22 +60,22 @@ def test_synthesis_needs_no_account_and_no_network(tmp_path: Path) -> None:
     assert "missing" not in manifest  # nothing to look up
 
 
-def test_a_choice_that_cannot_be_deployed_is_one_line(tmp_path: Path) -> None:
+def test_an_invalid_choice_is_reported_in_one_line(tmp_path: Path) -> None:
     done = run_app(tmp_path, {"stage": "prod"})
     assert done.returncode == 1
     assert done.stderr.splitlines() == ["context: stage=prod: there is no such stage; choose aws or local"]
 
 
 def nag(tmp_path: Path, *, add_bare_queue: bool = False) -> list[str]:
-    """What cdk-nag finds in a stack of stage aws with every choice made."""
+    """The findings of cdk-nag in a stack of stage aws with every choice made."""
     app, stack = build(tmp_path, alarm_email="oncall@example.com", instance_role_arns=INSTANCE_ROLE)
     if add_bare_queue:
         sqs.Queue(stack, "Bare")
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     try:
         app.synth()
-    except RuntimeError as error:  # what jsii makes of a failed validation
-        assert str(error).startswith("ValidationFailed")  # noqa: PT017  the report tells the rest
+    except RuntimeError as error:  # jsii turns a failed validation into this
+        assert str(error).startswith("ValidationFailed")  # noqa: PT017  the report has the details
     report: dict[str, Any] = json.loads((tmp_path / "validation-report.json").read_text())
     return [
         f"{violation['ruleName']} {construct['constructPath']}"
@@ -89,15 +89,15 @@ def test_cdk_nag_finds_nothing_that_is_not_acknowledged(tmp_path: Path) -> None:
     assert nag(tmp_path) == []
 
 
-def test_cdk_nag_would_find_something_new(tmp_path: Path) -> None:
+def test_cdk_nag_finds_a_new_problem(tmp_path: Path) -> None:
     assert nag(tmp_path, add_bare_queue=True) == [
         "AwsSolutions-SQS3 spotpools/Bare/Resource",
         "AwsSolutions-SQS4 spotpools/Bare/Resource",
     ]
 
 
-def test_cfn_lint_has_no_complaint(aws: Synthesized) -> None:
-    # W3005: a function depends on its role's policies, and CDK says so of the role as well, needlessly.
+def test_cfn_lint_finds_nothing(aws: Synthesized) -> None:
+    # W3005: CDK adds a dependency on the role although the function already depends on the role's policies.
     config = ManualArgs(ignore_checks=["W3005"])
     assert [str(match) for match in lint(json.dumps(aws.template), config=config)] == []
 

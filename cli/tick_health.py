@@ -1,4 +1,4 @@
-"""Whether the tick, which looks at every pool each minute, is alive; and whether somebody has switched it off."""
+"""The health of the tick, which checks every pool each minute: its last heartbeat, and what is switched off."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 LATE = timedelta(minutes=HEARTBEAT_MINUTES)
 
 
-def last_beat(deployment: Deployment) -> datetime | None:
-    """The end of the last minute in which a tick finished; None if there was none within the hour."""
+def last_heartbeat(deployment: Deployment) -> datetime | None:
+    """Return the end of the last minute in which a tick finished, or None if none did in the last hour."""
     now = deployment.now()
     points = deployment.client("cloudwatch").get_metric_statistics(
         Namespace=namespace(deployment.stack),
@@ -22,19 +22,19 @@ def last_beat(deployment: Deployment) -> datetime | None:
         Period=60,
         Statistics=["Sum"],
     )["Datapoints"]
-    # A datapoint bears the beginning of its minute.
+    # The timestamp of a datapoint is the start of its minute.
     return max(one["Timestamp"] for one in points) + MINUTE if points else None
 
 
 def silent_since(deployment: Deployment) -> datetime | None:
-    """Since when no tick has finished, if that is too long; a stack that was just deployed has its first minutes."""
+    """Return since when no tick has finished, or None if that is not too long. A new stack has a few minutes' time."""
     deployed = datetime.fromisoformat(deployment.reconciler["LastModified"])
-    last = max(last_beat(deployment) or deployed, deployed)
+    last = max(last_heartbeat(deployment) or deployed, deployed)
     return last if deployment.now() - last > LATE else None
 
 
 def switched_off(deployment: Deployment) -> list[str]:
-    """What is switched off of that which makes the tick run."""
+    """List what is switched off and keeps the tick from running: its schedule or its function."""
     function = deployment.output("TickFunction")
     names = deployment.resources("AWS::Scheduler::Schedule").values()
     schedules = [deployment.client("scheduler").get_schedule(Name=name) for name in names]

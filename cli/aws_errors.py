@@ -1,4 +1,4 @@
-"""Turns whatever AWS, its SDK or the control plane's adapters raise into one line that names the next step."""
+"""Errors of AWS, of its SDK and of the adapters as one-line messages that name the next step."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ WHAT_TO_DO = {
     "No AWS Region is set: give --region, or export AWS_REGION, for example us-east-1.": (NoRegionError,),
     "{error} Give --region, or export AWS_REGION, for example us-east-1.": (InvalidRegionError,),
     "{error}. Set AWS_PROFILE to one of aws configure list-profiles.": (ProfileNotFound,),
-    "Your sign-in to AWS is not valid (any more): run aws sso login{profile}. The SDK says: {error}": (
+    "Your sign-in to AWS is invalid or has expired: run aws sso login{profile}. The SDK says: {error}": (
         SSOError,
         TokenRetrievalError,
     ),
-    "Your sign-in to AWS is not valid (any more): run aws login{profile}. The SDK says: {error}": (LoginError,),
-    "AWS could not be reached: {error}. Are the network and the Region right?": (ConnectionError, HTTPClientError),
+    "Your sign-in to AWS is invalid or has expired: run aws login{profile}. The SDK says: {error}": (LoginError,),
+    "AWS could not be reached: {error}. Check the network and the Region.": (ConnectionError, HTTPClientError),
     "Your AWS configuration gives no credentials: {error}. Try aws sts get-caller-identity.": (
         ConfigParseError,
         CredentialRetrievalError,
@@ -66,36 +66,34 @@ WHAT_TO_DO = {
         RefreshWithMFAUnsupportedError,
     ),
 }
-"""What each of the SDK's own complaints comes to; ``profile`` is the option that names the caller's."""
+"""The message for each error class of the SDK. ``{profile}`` becomes the option ``--profile NAME``, or nothing."""
 ACTION = re.compile(r"perform: ([a-z0-9-]+:[A-Za-z*]+)")
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
-    """Raise AwsFaultError or RefusedError for what a command must expect."""
+def expected_errors() -> Iterator[None]:
+    """Turn the errors that a command must expect into AwsFaultError or RefusedError."""
     try:
         yield
     except ClientError as error:
-        raise AwsFaultError(explained(error)) from None
+        raise AwsFaultError(client_error_text(error)) from None
     except BotoCoreError as error:
-        raise AwsFaultError(before_aws(error)) from None
+        raise AwsFaultError(sdk_error_text(error)) from None
     except FleetError as error:
-        raise AwsFaultError(refused(error.failure.code, error.failure.message)) from None
+        raise AwsFaultError(refusal_text(error.failure.code, error.failure.message)) from None
     except UnreadableStatusError as error:
         raise RefusedError(str(error)) from None
 
 
-def before_aws(error: BotoCoreError) -> str:
-    """Why nothing was asked of AWS, or nothing came back, with what to do about it; the SDK's own words included."""
-    text = next(
-        (text for text, kinds in WHAT_TO_DO.items() if isinstance(error, kinds)), "The AWS SDK refuses: {error}"
-    )
-    name = os.environ.get("AWS_DEFAULT_PROFILE") or os.environ.get("AWS_PROFILE")  # the order is boto3's
+def sdk_error_text(error: BotoCoreError) -> str:
+    """Say why the SDK got no answer from AWS, and what to do. The message quotes the SDK."""
+    text = next((text for text, kinds in WHAT_TO_DO.items() if isinstance(error, kinds)), "The AWS SDK failed: {error}")
+    name = os.environ.get("AWS_DEFAULT_PROFILE") or os.environ.get("AWS_PROFILE")  # the same order as boto3
     return text.format(error=error, profile=f" --profile {name}" if name else "")
 
 
-def explained(error: ClientError) -> str:
-    """What AWS answered, with what to do about it."""
+def client_error_text(error: ClientError) -> str:
+    """Say what AWS answered, and what to do."""
     code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
     if code == "ResourceNotFoundException":
         return (
@@ -103,11 +101,11 @@ def explained(error: ClientError) -> str:
         )
     if code == "ValidationError" and "does not exist" in message:
         return f"{message}. Deploy it with make deploy, or name yours with --stack, its Region with --region."
-    return refused(code, message, error.operation_name)
+    return refusal_text(code, message, error.operation_name)
 
 
-def refused(code: str, message: str, operation: str = "") -> str:
-    """A refusal in words; a missing right is named as a policy would name it."""
+def refusal_text(code: str, message: str, operation: str = "") -> str:
+    """Put a refusal into words. A missing permission has the name that IAM policies use."""
     if code in DENIED:
         named = ACTION.search(message)
         action = named.group(1) if named else operation or "for this call"
@@ -116,5 +114,5 @@ def refused(code: str, message: str, operation: str = "") -> str:
             f"AWS says: {code}: {message}"
         )
     if code in BAD_CREDENTIALS:
-        return f"AWS does not take these credentials ({code}: {message}). Try aws sts get-caller-identity."
+        return f"AWS does not accept these credentials ({code}: {message}). Try aws sts get-caller-identity."
     return f"AWS answered {code}: {message}"

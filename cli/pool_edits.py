@@ -1,4 +1,4 @@
-"""``get``, ``edit``, ``pause``, ``resume``, ``drain``: one pool item, written only if it still is as it was read."""
+"""``edit``, ``pause``, ``resume``, ``empty``: changes to one pool item, written only if it is still as it was read."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cli.apply import CHANGED, UNCHANGED, Change, FaultyFileError, plan, read
+from cli.changes import CHANGED, UNCHANGED, Change, FaultyFileError, plan, read
 from cli.exits import RefusedError
-from cli.items import as_yaml, same
-from cli.tables import PoolItems, Stored
+from cli.item_text import as_yaml, same
+from cli.pool_items import PoolItems, Stored
 from lambdas.aws.tables import to_attribute
 from lambdas.domain.item.faults import parse_pool
 from lambdas.domain.item.pool import Pool
@@ -27,8 +27,8 @@ SIZES = ("target_size", "min_instances")
 
 
 @dataclass(frozen=True)
-class Changed:
-    """What became of a pool's item. ``change`` is changed or unchanged; ``advice`` is what to know about it."""
+class EditOutcome:
+    """The result for a pool's item. ``change`` is changed or unchanged; ``advice`` is a hint for the user, or empty."""
 
     pool: str
     change: str
@@ -37,7 +37,7 @@ class Changed:
 
 
 def edit(pools: PoolItems, pool_name: str, ask_again: Callable[[FaultyFileError], bool]) -> Change:
-    """Have the item edited until it is valid. Raises RefusedError, which names the file with what was written."""
+    """Open the item in an editor until it is valid. Raises RefusedError, which names the file with the user's text."""
     before = pools.get(pool_name)
     kept = Path(tempfile.mkdtemp(prefix="spotpools-"), f"{pool_name}.yaml")
     kept.write_text(HEAD.format(name=pool_name) + as_yaml(before.item), encoding="utf-8")
@@ -59,7 +59,7 @@ def edit(pools: PoolItems, pool_name: str, ask_again: Callable[[FaultyFileError]
 def _edited(kept: Path, pool_name: str, before: Stored) -> Change:
     entries = read(str(kept))
     if [entry.name for entry in entries] != [pool_name] or entries[0].imported:
-        raise RefusedError(f"{kept}: it must stay the pool {pool_name}; spotpools apply creates others.")
+        raise RefusedError(f"{kept}: edit only the pool {pool_name}; spotpools apply creates other pools.")
     (change,) = plan(str(kept), entries, {pool_name: before})
     return change
 
@@ -74,40 +74,40 @@ def _open(path: Path) -> None:
         raise RefusedError(f"{editor} ended with status {done.returncode}; nothing was written. Your text: {path}")
 
 
-def pause(pools: PoolItems, pool_name: str) -> Changed:
-    """Have the pool observed and reported, and nothing changed."""
+def pause(pools: PoolItems, pool_name: str) -> EditOutcome:
+    """Pause the pool: the control plane observes and reports it, but changes nothing."""
     return _set(pools, pool_name, {"paused": True}, "paused: it is observed and reported, but not changed")
 
 
-def resume(pools: PoolItems, pool_name: str) -> Changed:
+def resume(pools: PoolItems, pool_name: str) -> EditOutcome:
     """End a pause."""
     return _set(pools, pool_name, {"paused": None}, "resumed: it returns to its size")
 
 
-def drain(pools: PoolItems, pool_name: str) -> Changed:
+def empty(pools: PoolItems, pool_name: str) -> EditOutcome:
     """Set the sizes to zero and keep the item. Raises RefusedError if a schedule would bring instances back."""
     before = pools.get(pool_name)
     pool = parse_pool(before.item)
     if not isinstance(pool, Pool):
         raise RefusedError(
-            f"The item of {pool_name} is invalid, so the pool would keep its last valid one. "
+            f"The item of {pool_name} is invalid, so the pool would keep its last valid item. "
             f"Correct it first: spotpools edit {pool_name}"
         )
     back = [one for one in pool.schedule if one.target_size or one.min_instances]
     if back:
         entry = f"{back[0].cron} ({back[0].timezone}): target_size {back[0].target_size}"
         raise RefusedError(
-            f"The schedule of {pool_name} would bring instances back ({entry}), so draining would not last. "
-            f"Remove the schedule (spotpools edit {pool_name}), or hold the pool as it is: spotpools pause {pool_name}"
+            f"The schedule of {pool_name} would bring instances back ({entry}), so the pool would not stay empty. "
+            f"Remove the schedule (spotpools edit {pool_name}), or pause the pool: spotpools pause {pool_name}"
         )
-    advice = f"It is paused, so nothing is terminated before: spotpools resume {pool_name}" if pool.paused else ""
+    advice = f"The pool is paused. To have instances terminated: spotpools resume {pool_name}" if pool.paused else ""
     changed = _write(pools, before, {"target_size": 0, "min_instances": 0 if "min_instances" in before.item else None})
-    message = "drained: its instances are terminated except protected ones; the item stays"
-    return Changed(pool_name, changed, message, advice)
+    message = "emptied: its instances are terminated, except protected ones; its item stays"
+    return EditOutcome(pool_name, changed, message, advice)
 
 
-def _set(pools: PoolItems, pool_name: str, values: Mapping[str, Any], message: str) -> Changed:
-    return Changed(pool_name, _write(pools, pools.get(pool_name), values), message)
+def _set(pools: PoolItems, pool_name: str, values: Mapping[str, Any], message: str) -> EditOutcome:
+    return EditOutcome(pool_name, _write(pools, pools.get(pool_name), values), message)
 
 
 def _write(pools: PoolItems, before: Stored, values: Mapping[str, Any]) -> str:

@@ -1,17 +1,17 @@
-"""``explain``: the story of one pool, from its item, its status, and a fresh look at EC2 that changes nothing."""
+"""``explain``: all about one pool, from its item, its status and a read-only observation of EC2."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from cli.aws_errors import expected_errors, refusal_text
 from cli.deployment import Deployment
 from cli.exits import AwsFaultError
-from cli.faults import refused, told_plainly
-from cli.heartbeat import silent_since
-from cli.output import ago
+from cli.output import ago, step_text
+from cli.tick_health import silent_since
 from lambdas.domain.decision.decide import decide
 from lambdas.domain.decision.due import why_due
 from lambdas.domain.decision.intent import Intent, intent_of
@@ -23,7 +23,7 @@ from lambdas.domain.item.faults import SpecError
 from lambdas.domain.item.pool import Pool, warnings_of
 from lambdas.domain.item.schedule import in_force
 from lambdas.domain.model.errors import reason_of
-from lambdas.domain.model.instances import Instance, Offer
+from lambdas.domain.model.instances import Instance
 from lambdas.domain.model.plan import Drain, Launch, Plan, Resend, Step, Terminate
 from lambdas.domain.model.results import Failure
 from lambdas.domain.model.status import (
@@ -47,14 +47,14 @@ NAMES = {
     Trouble.STATUS_UNREADABLE: "STATUS_UNREADABLE",
     Trouble.ITEM_INVALID: "INVALID_ITEM",
 }
-"""Of troubles that are no reason to wait."""
+"""Names of troubles that are not a ``Reason``."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """All that a story is told from. Without a ``plan`` EC2 could not be looked at; ``blind`` says why.
+class Observation:
+    """All that an explanation is made from. If EC2 could not be observed, ``plan`` is None and ``blind`` says why.
 
-    ``silent_since`` is when the tick stopped; ``unheard`` says why that is not known.
+    ``silent_since`` is when the tick stopped. If that is unknown, ``unheard`` says why.
     """
 
     pool: str
@@ -70,8 +70,8 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is wanted and what says so."""
+class Wanted:
+    """The wanted size and what sets it."""
 
     count: int
     by: str
@@ -79,7 +79,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Member:
-    """One instance; ``notes`` are what to know of it, such as that it is under notice."""
+    """One instance. ``notes`` are remarks, for example that it is under notice."""
 
     id: str
     instance_type: str
@@ -93,8 +93,8 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Told:
-    """A trouble with what it means, what the system does and what to do."""
+class NamedAdvice:
+    """A trouble: what it means, what the control plane does and what the user can do."""
 
     what: str
     means: str
@@ -103,8 +103,8 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Next:
-    """What a reconcile would do now, and why the next one comes when it does."""
+class NextReconcile:
+    """What a reconcile would do now, what it waits for otherwise, and why the pool is due."""
 
     steps: tuple[str, ...]
     otherwise: str
@@ -112,12 +112,12 @@ class Next:
 
 
 @dataclass(frozen=True)
-class Story:
-    """The whole story of a pool; the field names are stable."""
+class Explanation:
+    """All about a pool. Programs rely on the field names: do not rename them."""
 
     pool: str
     at: datetime
-    wanted: Wish
+    wanted: Wanted
     running: int
     ready: int
     starting: int
@@ -134,13 +134,13 @@ class Story:
     rollout: Rollout | None
     replacing: Replacing | None
     drains: tuple[Drained, ...]
-    advice: tuple[Told, ...]
-    next: Next | None
+    advice: tuple[NamedAdvice, ...]
+    next: NextReconcile | None
     notes: tuple[str, ...] = ()
 
 
-class ReadOnly:
-    """A Fleet that looks and makes nothing: the question for a launch template must not create one."""
+class ReadOnlyFleet:
+    """A Fleet that only reads: to ask for a launch template must not create one."""
 
     def __init__(self, fleet: Fleet) -> None:
         self.instances = fleet.instances
@@ -148,15 +148,15 @@ class ReadOnly:
         self.offers = fleet.offers
 
     def template(self, _pool: Pool, known: Template | None) -> Template | None:
-        """The template that is known, even if it is of another description: a plan does not depend on it."""
+        """Return the known template, even if it is outdated: a plan does not depend on it."""
         return known
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"explain only looks: {name} is not part of that")
+        raise AttributeError(f"explain is read-only: it has no {name}")
 
 
-def look(deployment: Deployment, pool_name: str) -> Look:
-    """Look at a pool with the caller's own credentials. Raises NoSuchPoolError."""
+def look(deployment: Deployment, pool_name: str) -> Observation:
+    """Observe a pool with the caller's own credentials. Raises NoSuchPoolError."""
     items, statuses = deployment.pools, deployment.statuses
     stored = items.find(pool_name)
     status, unreadable = None, ""
@@ -172,20 +172,20 @@ def look(deployment: Deployment, pool_name: str) -> Look:
     fleet = deployment.fleet(settings)
     drainer = deployment.drainer() if status and any(one.runs(now) for one in status.answer.drains) else None
     minute = timedelta(seconds=settings.minute_seconds)
-    seen = fresh(pool_name, intent, status, fleet, drainer, now=now, minute=minute)
-    return listened(replace(seen, unreadable=unreadable), deployment)
+    observed = observe_now(pool_name, intent, status, fleet, drainer, now=now, minute=minute)
+    return with_tick_health(replace(observed, unreadable=unreadable), deployment)
 
 
-def listened(seen: Look, deployment: Deployment) -> Look:
-    """The same, with what is known of the tick."""
+def with_tick_health(observed: Observation, deployment: Deployment) -> Observation:
+    """Add the tick's health to an observation."""
     try:
-        with told_plainly():
-            return replace(seen, silent_since=silent_since(deployment))
+        with expected_errors():
+            return replace(observed, silent_since=silent_since(deployment))
     except AwsFaultError as fault:
-        return replace(seen, unheard=f"Could not check whether the tick runs: {fault}")
+        return replace(observed, unheard=f"Could not check whether the tick runs: {fault}")
 
 
-def fresh(
+def observe_now(
     pool_name: str,
     intent: Intent,
     status: Status | None,
@@ -194,116 +194,116 @@ def fresh(
     *,
     now: datetime,
     minute: timedelta = MINUTE,
-) -> Look:
-    """What a reconcile would see and decide at this moment; it is not carried out. ``drainer``: if any command runs."""
+) -> Observation:
+    """Observe and decide like a reconcile, but do not act. ``drainer`` is needed only while a drain command runs."""
     known = status or Status()
-    eyes: Any = ReadOnly(fleet)
+    read_only: Any = ReadOnlyFleet(fleet)
     try:
-        snapshot = observe(pool_name, intent, known, eyes, now=now, minute=minute)
+        snapshot = observe(pool_name, intent, known, read_only, now=now, minute=minute)
     except FleetError as error:
-        blind = refused(error.failure.code, error.failure.message)
-        return Look(pool_name, intent, status, take_snapshot(intent, (), known, now, minute=minute), blind=blind)
+        blind = refusal_text(error.failure.code, error.failure.message)
+        return Observation(pool_name, intent, status, take_snapshot(intent, (), known, now, minute=minute), blind=blind)
     if drainer is not None:
         snapshot = with_drains(snapshot, drainer)
-    snapshot, refusal = with_offers(snapshot, eyes)
+    snapshot, refusal = with_offers(snapshot, read_only)
     failure = refusal.failures[0] if refusal and refusal.failures else None
-    return Look(pool_name, intent, status, snapshot, decide(snapshot), failure)
+    return Observation(pool_name, intent, status, snapshot, decide(snapshot), failure)
 
 
-def tell(seen: Look) -> Story:
-    """The story of what was seen."""
-    answer = seen.status.answer if seen.status else Answer()
-    stock, now = seen.snapshot.stock, seen.snapshot.now
-    return Story(
-        pool=seen.pool,
+def explain(observed: Observation) -> Explanation:
+    """Make the explanation from an observation."""
+    answer = observed.status.answer if observed.status else Answer()
+    stock, now = observed.snapshot.stock, observed.snapshot.now
+    return Explanation(
+        pool=observed.pool,
         at=now,
-        wanted=_wish(seen.intent, stock, now),
+        wanted=_wanted(observed.intent, stock, now),
         running=answer.running,
         ready=answer.ready,
         starting=answer.starting,
         noticed=answer.noticed,
         on_demand=answer.on_demand,
-        paused=seen.intent.paused,
-        draining_since=seen.intent.draining_since,
-        drain_at=seen.intent.drain_at,
-        tick_silent_since=seen.silent_since,
-        instances=tuple(_members(seen.snapshot)),
+        paused=observed.intent.paused,
+        draining_since=observed.intent.draining_since,
+        drain_at=observed.intent.drain_at,
+        tick_silent_since=observed.silent_since,
+        instances=tuple(_members(observed.snapshot)),
         waiting=answer.waiting,
         last_error=answer.last_error,
-        spec_errors=seen.intent.errors,
+        spec_errors=observed.intent.errors,
         rollout=answer.rollout,
         replacing=answer.replacing,
         drains=answer.drains,
-        advice=tuple(_advice(seen, answer)),
-        next=_next(seen) if seen.plan and not seen.unreadable else None,
-        notes=tuple(_notes(seen)),
+        advice=tuple(_advice(observed, answer)),
+        next=_next(observed) if observed.plan and not observed.unreadable else None,
+        notes=tuple(_notes(observed)),
     )
 
 
-def _wish(intent: Intent, stock: Stock, now: datetime) -> Wish:
+def _wanted(intent: Intent, stock: Stock, now: datetime) -> Wanted:
     pool = intent.pool
     if intent.deleted:
-        return Wish(0, "the item was deleted")
+        return Wanted(0, "the item was deleted")
     if pool is None:
-        return Wish(0, "its item has never been valid")
+        return Wanted(0, "its item has never been valid")
     entry = in_force(pool.schedule, now)
     came = entry.last_came(now) if entry else None
     target = entry.target_size if entry else pool.target_size
     by = f"target_size {target}"
     if entry and came:
-        by += f" of the schedule's entry {entry.cron} ({entry.timezone}), in force for {ago(came, now)}"
+        by += f" from the schedule entry {entry.cron} ({entry.timezone}), in force for {ago(came, now)}"
     if stock.wanted > target:
         by = f"min_instances, above {by}"
     if intent.errors:
-        by += ", by the last valid item"
-    return Wish(stock.wanted, by)
+        by += ", from the last valid item"
+    return Wanted(stock.wanted, by)
 
 
 def _members(snapshot: Snapshot) -> Iterator[Member]:
     stock, pool = snapshot.stock, snapshot.intent.pool
-    old = {one.id for one in outdated(pool, stock)} if pool else set()
-    noticed = {one.id for one in stock.noticed}
+    old = {instance.id for instance in outdated(pool, stock)} if pool else set()
+    noticed = {instance.id for instance in stock.noticed}
 
-    def notes(one: Instance) -> Iterator[str]:
-        if one.id in noticed:
+    def notes(instance: Instance) -> Iterator[str]:
+        if instance.id in noticed:
             yield "interruption notice: EC2 reclaims it"
-        if one.id in stock.at_risk:
+        if instance.id in stock.at_risk:
             yield "EC2 announced a risk for it"
-        if one.id in old:
+        if instance.id in old:
             yield "made from an older description"
-        if one.protected:
+        if instance.protected:
             yield "protected from scale-in"
-        if one in stock.unseen:
+        if instance in stock.unseen:
             yield "EC2 does not list it yet"
-        if one in stock.stopped:
-            yield "stopped: it does no work and is terminated"
+        if instance in stock.stopped:
+            yield "stopped: it does no work and will be terminated"
 
     several = (*stock.members, *stock.noticed, *stock.stopped)
-    for one in sorted(several, key=lambda each: (each.launched_at, each.id)):
+    for instance in sorted(several, key=lambda each: (each.launched_at, each.id)):
         yield Member(
-            one.id,
-            one.instance_type,
-            one.zone,
-            str(one.market),
-            str(one.state),
-            one.launched_at,
-            stock.is_ready(one) and one.id not in noticed,
-            one.units,
-            tuple(notes(one)),
+            instance.id,
+            instance.instance_type,
+            instance.zone,
+            str(instance.market),
+            str(instance.state),
+            instance.launched_at,
+            stock.is_ready(instance) and instance.id not in noticed,
+            instance.units,
+            tuple(notes(instance)),
         )
 
 
-def _advice(seen: Look, answer: Answer) -> Iterator[Told]:
-    """What to know of each trouble, the present one first, none twice."""
+def _advice(observed: Observation, answer: Answer) -> Iterator[NamedAdvice]:
+    """Yield the advice on each trouble once, the present reason for waiting first among reasons."""
     general = {
-        Trouble.HEARTBEAT: seen.silent_since is not None,
-        Trouble.STATUS_UNREADABLE: bool(seen.unreadable),
-        Trouble.ITEM_INVALID: bool(seen.intent.errors),
+        Trouble.HEARTBEAT: observed.silent_since is not None,
+        Trouble.STATUS_UNREADABLE: bool(observed.unreadable),
+        Trouble.ITEM_INVALID: bool(observed.intent.errors),
     }
     troubles: dict[str, Advice] = {NAMES[trouble]: GUIDE[trouble] for trouble, holds in general.items() if holds}
     reasons: list[Reason] = [answer.waiting.reason] if answer.waiting else []
-    if seen.refusal:
-        reasons.append(seen.refusal.reason)
+    if observed.refusal:
+        reasons.append(observed.refusal.reason)
     if answer.rollout and answer.rollout.state is RolloutState.STOPPED:
         reasons.append(Reason.CONFIG)
     if answer.replacing and answer.replacing.reason:
@@ -311,43 +311,43 @@ def _advice(seen: Look, answer: Answer) -> Iterator[Told]:
     if answer.last_error and (answer.waiting or answer.rollout):
         reasons.append(reason_of(answer.last_error.code))
     troubles |= {str(reason): advice(reason) for reason in reasons}
-    for name, told in troubles.items():
-        yield Told(name, told.means, told.does, told.do)
+    for name, known in troubles.items():
+        yield NamedAdvice(name, known.means, known.does, known.do)
 
 
-def _notes(seen: Look) -> Iterator[str]:
-    if seen.unreadable:
-        yield seen.unreadable
-    if seen.status is None and not seen.unreadable:
+def _notes(observed: Observation) -> Iterator[str]:
+    if observed.unreadable:
+        yield observed.unreadable
+    if observed.status is None and not observed.unreadable:
         yield "It is new: the control plane checks it within a minute."
-    if seen.blind:
-        yield f"EC2 could not be checked. Showing the last recorded status: {seen.blind}"
-    if seen.unheard:
-        yield seen.unheard
-    for one in seen.snapshot.unanswered:
-        yield f"EC2 did not answer every question: {one.code}: {one.message}"
-    if seen.status:
-        yield from seen.status.answer.warnings
-    if seen.intent.pool:
-        yield from warnings_of(seen.intent.pool)
+    if observed.blind:
+        yield f"EC2 could not be checked; showing the last recorded status. {observed.blind}"
+    if observed.unheard:
+        yield observed.unheard
+    for failure in observed.snapshot.unanswered:
+        yield f"EC2 did not answer a question: {failure.code}: {failure.message}"
+    if observed.status:
+        yield from observed.status.answer.warnings
+    if observed.intent.pool:
+        yield from warnings_of(observed.intent.pool)
 
 
-def _next(seen: Look) -> Next:
-    plan, snapshot = seen.plan or Plan(), seen.snapshot
+def _next(observed: Observation) -> NextReconcile:
+    plan, snapshot = observed.plan or Plan(), observed.snapshot
     steps = tuple(_in_words(step) for step in plan.steps)
-    due = why_due(snapshot, new=seen.status is None)
-    return Next(steps, _otherwise(seen, plan), due)
+    due = why_due(snapshot, new=observed.status is None)
+    return NextReconcile(steps, _otherwise(observed, plan), due)
 
 
-def _otherwise(seen: Look, plan: Plan) -> str:
-    """Why nothing (more) is done."""
-    snapshot, hindered = seen.snapshot, plan.blocker or plan.blocked_replacement
-    if seen.refusal:
-        return f"EC2 does not say what it offers, so nothing is launched: {seen.refusal.code}: {seen.refusal.message}"
-    if hindered:
-        ahead = hindered.until > snapshot.now
-        when = f"in {ago(hindered.until, snapshot.now)}" if ahead else "at once"
-        return f"{hindered.reason}: {hindered.message} It is tried again {when}."
+def _otherwise(observed: Observation, plan: Plan) -> str:
+    """Say why nothing (more) is done."""
+    snapshot, blocker = observed.snapshot, plan.blocker or plan.blocked_replacement
+    if refusal := observed.refusal:
+        return f"EC2 did not list its offerings, so nothing is launched: {refusal.code}: {refusal.message}"
+    if blocker:
+        ahead = blocker.until > snapshot.now
+        when = f"in {ago(blocker.until, snapshot.now)}" if ahead else "at once"
+        return f"{blocker.reason}: {blocker.message} The next try is {when}."
     return "" if plan.steps else _at_rest(snapshot)
 
 
@@ -370,18 +370,12 @@ def _at_rest(snapshot: Snapshot) -> str:
 def _in_words(step: Step) -> str:
     match step:
         case Launch():
-            return f"launch {step.count} ({step.market}) from {_offered(step.offers)}, since {step.why}"
+            offers = [f"{offer.instance_type} in {offer.zone}" for offer in step.offers]
+            return step_text(f"launch {step.count} ({step.market}) from", offers, step.why, most=SHOWN_OFFERINGS)
         case Resend():
-            return f"send the launch {step.attempt.id} again, since {step.why}"
+            return step_text("repeat the launch", [step.attempt.id], step.why)
         case Terminate():
-            return f"terminate {', '.join(step.instance_ids)}: {step.why}"
+            return step_text("terminate", step.instance_ids, step.why)
         case Drain():
-            what = "announce the end of" if step.command is None else "announce the end of, and run drain_command on,"
-            return f"{what} {', '.join(one.id for one in step.instances)}: {step.why}"
-
-
-def _offered(offers: Iterable[Offer]) -> str:
-    several = list(offers)
-    named = ", ".join(f"{one.instance_type} in {one.zone}" for one in several[:SHOWN_OFFERINGS])
-    more = len(several) - SHOWN_OFFERINGS
-    return f"{named} and {more} more" if more > 0 else named
+            run = "" if step.command is None else ", and run drain_command on,"
+            return step_text(f"announce the end of{run}", [one.id for one in step.instances], step.why)

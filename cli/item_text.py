@@ -1,4 +1,4 @@
-"""Pool items as text: YAML that reads back as the very same item, and plain values for JSON."""
+"""Pool items as text: YAML that reads back as the same item, and plain values for JSON."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from lambdas.domain.item.faults import KNOWN_NAMES
 
 
 def as_yaml(item: Mapping[str, Any]) -> str:
-    """An item as a file for ``apply``; attributes in the order of the reference."""
+    """Write an item as a file for ``apply``, with attributes in the order of the reference."""
     text: str = yaml.dump(ordered(item), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     return text
 
 
 def ordered(item: Mapping[str, Any]) -> dict[str, Any]:
-    """An item with its attributes as the reference has them, unknown ones last."""
+    """Sort an item's attributes as in the reference, unknown ones last."""
     place = {name: number for number, name in enumerate(("pool_name", "target_size", *KNOWN_NAMES))}
     first = {name: place.get(name, len(place)) for name in item}
     first |= {name: 1 for name in ("pool_name", "target_size") if name in item} | {"pool_name": 0}
@@ -26,7 +26,7 @@ def ordered(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_plain(value: Any) -> Any:
-    """A value of an item for JSON: whole numbers as numbers, others as the text they were written as."""
+    """Turn a value of an item into JSON: whole numbers as numbers, other numbers as text."""
     match value:
         case Decimal():
             return int(value) if _is_whole(value) else str(value)
@@ -41,19 +41,19 @@ def as_plain(value: Any) -> Any:
     return value
 
 
-def same(one: object, other: object) -> bool:
-    """Whether two values are one to DynamoDB: 3 and 3.0 are, true and 1 are not."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(same(*pair) for pair in zip(one, other, strict=True))
-    return one == other
+def same(first: object, second: object) -> bool:
+    """Return whether two values are equal to DynamoDB: 3 and 3.0 are, true and 1 are not."""
+    if isinstance(first, bool) or isinstance(second, bool):
+        return first is second
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return first.keys() == second.keys() and all(same(first[name], second[name]) for name in first)
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        return len(first) == len(second) and all(same(*pair) for pair in zip(first, second, strict=True))
+    return first == second
 
 
 def shown(value: object) -> str:
-    """A value in one line."""
+    """Write a value on one line."""
     match as_plain(value):
         case str() as text:
             return text
@@ -74,7 +74,7 @@ def _is_whole(number: Decimal) -> bool:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes numbers exactly, long texts line by line, and no aliases."""
+    """Writes exact numbers, multi-line texts as blocks, and no aliases."""
 
     def ignore_aliases(self, _data: object) -> bool:
         return True
@@ -83,7 +83,7 @@ class _Dumper(yaml.SafeDumper):
 def _number(dumper: _Dumper, value: Decimal) -> yaml.Node:
     if _is_whole(value):
         return dumper.represent_int(int(value))
-    # Exponents are no numbers to every reader of YAML; as a text it is one to a pool.
+    # Some YAML readers do not read exponents as numbers. A pool accepts a numeric text.
     text = str(value)
     return dumper.represent_str(text) if "E" in text else dumper.represent_scalar("tag:yaml.org,2002:float", text)
 

@@ -1,4 +1,4 @@
-"""``watch``: the list, drawn again in place whenever it was looked at."""
+"""``watch``: the list, redrawn in place after each look."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from cli import show
+from cli import listing
+from cli.aws_errors import expected_errors
 from cli.deployment import Deployment
 from cli.exits import AwsFaultError
-from cli.faults import told_plainly
 from cli.output import Format, clock, draw
 from lambdas.domain.model.cost import Prices
 
 PRICES_LAST = timedelta(minutes=1)
-"""Prices change a few times a day; they are not asked for with every frame."""
+"""Spot prices change a few times a day, so not every frame asks for them."""
 
-Frame = tuple[show.Listing, datetime]
+Frame = tuple[listing.Listing, datetime]
 
 
 def frames(deployment: Deployment, *, every: float, times: int | None) -> Iterator[Frame]:
-    """A listing every so many seconds, without end unless told; a later look that fails shows the last one again."""
+    """Yield a listing every ``every`` seconds, ``times`` times if given. If a later look fails, repeat the last."""
     priced: datetime | None = None
     prices: Prices | None = None
-    listed: show.Listing | None = None
+    listed: listing.Listing | None = None
     for number in count(1):
         now = deployment.now()
         due = priced is None or now - priced >= PRICES_LAST
         try:
-            with told_plainly():
-                seen = show.look(deployment, None if due else prices)
+            with expected_errors():
+                data = listing.look(deployment, None if due else prices)
         except AwsFaultError as fault:
             if listed is None:
                 raise
             listed = replace(listed, notes=(f"Showing older data: {fault}",))
         else:
-            priced, prices = (now, seen.prices) if due else (priced, prices)
-            listed = show.listing(seen)
+            priced, prices = (now, data.prices) if due else (priced, prices)
+            listed = listing.listing_of(data)
         yield listed, now
         if number == times:
             return
@@ -52,7 +52,7 @@ def frames(deployment: Deployment, *, every: float, times: int | None) -> Iterat
 
 
 def watch(found: Iterator[Frame], console: Console, output: Format, write: Callable[[str], object]) -> None:
-    """Draw frames over one another; as JSON, one line each."""
+    """Draw each frame over the last one. As JSON, write one line per frame."""
     if output is Format.JSON:
         for listed, at in found:
             write(json.dumps(to_jsonable_python({"at": at, "listing": listed}), ensure_ascii=False))
@@ -61,15 +61,15 @@ def watch(found: Iterator[Frame], console: Console, output: Format, write: Calla
         for listed, at in found:
             draw(page(listed, at), console)
         return
-    # On the alternate screen a frame is written over the last one and clears nothing, so there is no flicker.
+    # On the alternate screen a frame overwrites the last one without clearing it, so nothing flickers.
     first = Text("Reading the pools …", style="dim")
     with Live(first, console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
         for listed, at in found:
             live.update(page(listed, at, console.height), refresh=True)
 
 
-def page(listed: show.Listing, at: datetime, lines: int | None = None) -> Group:
-    """A frame, of so many lines if told: what does not fit is left out of the list, and not below it."""
+def page(listed: listing.Listing, at: datetime, lines: int | None = None) -> Group:
+    """Make a frame of at most ``lines`` lines. If it is too long, pools are left out of the list."""
     around = 3 + len(listed.notes)
     most = max(1, lines - around) if lines else None
-    return Group(show.render(listed, at, most), Text(f"{clock(at)}, Ctrl-C ends", style="dim"))
+    return Group(listing.render(listed, at, most), Text(f"{clock(at)}, Ctrl-C ends", style="dim"))

@@ -1,4 +1,4 @@
-"""``apply`` and ``validate``: a file's pools against the items as they stand; all are valid, or none is written."""
+"""``apply`` and ``validate``: the changes that a file makes to the Pools table: all are valid, or none is written."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from rich.text import Text
 
 from cli.exits import RefusedError
 from cli.files import Entry, Fault, FileFaultError, read_entries
-from cli.items import as_plain, ordered, same, shown
-from cli.output import complain, err, plain
+from cli.item_text import as_plain, ordered, same, shown
+from cli.output import err, plain, print_error
+from cli.pool_items import PoolItems, Stored
 from cli.remarks import Remark, remarks
-from cli.tables import PoolItems, Stored
 
 NEW, CHANGED, UNCHANGED = "new", "changed", "unchanged"
 MANY = 20
-"""From so many writes on there is a progress bar; of so many unchanged pools only the number is shown."""
+"""With this many writes a progress bar is shown; this many unchanged pools are only counted."""
 
 LONGEST_VALUE = 100
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """One attribute that an apply changes; None: it is not there."""
+    """One attribute that an apply changes. None means absent."""
 
     name: str
     old: object
@@ -47,8 +47,8 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Applied:
-    """What an apply did, or with a dry run would do."""
+class ApplyOutcome:
+    """What an apply did, or would do without ``--dry-run``."""
 
     dry_run: bool
     written: int
@@ -56,27 +56,27 @@ class Applied:
     remarks: tuple[Remark, ...] = ()
 
     def as_data(self) -> dict[str, Any]:
-        """It as plain values."""
+        """The outcome as plain values, for JSON."""
         return {
             "dry_run": self.dry_run,
             "written": self.written,
             "pools": [
                 {
-                    "pool": one.pool,
-                    "change": one.change,
+                    "pool": change.pool,
+                    "change": change.change,
                     "attributes": [
-                        {"name": each.name, "old": as_plain(each.old), "new": as_plain(each.new)}
-                        for each in one.attributes
+                        {"name": attribute.name, "old": as_plain(attribute.old), "new": as_plain(attribute.new)}
+                        for attribute in change.attributes
                     ],
                 }
-                for one in self.pools
+                for change in self.pools
             ],
             "remarks": self.remarks,
         }
 
 
 class FaultyFileError(RefusedError):
-    """A file with faults: all of them, each with its line."""
+    """A file has faults. The error holds all of them, each with its line."""
 
     def __init__(self, file: str, faults: tuple[Fault, ...]) -> None:
         pools = len({fault.pool for fault in faults})
@@ -86,7 +86,7 @@ class FaultyFileError(RefusedError):
 
 
 def read(file: str) -> list[Entry]:
-    """The pools of a file, or of standard input for ``-``, with remarks told on standard error.
+    """Read the pools of a file, or of standard input for ``-``. Print remarks on standard error.
 
     Raises FaultyFileError with every fault of every pool.
     """
@@ -99,19 +99,19 @@ def read(file: str) -> list[Entry]:
         raise RefusedError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
     except FileFaultError as fault:
         raise RefusedError(f"{file}: {fault}") from None
-    for remark in told(entries):
-        complain(f"{remark.pool}: {remark.message}", style="yellow")
+    for remark in remarks_on(entries):
+        print_error(f"{remark.pool}: {remark.message}", style="yellow")
     _refuse(file, (fault for entry in entries for fault in entry.faults))
     return entries
 
 
-def told(entries: Iterable[Entry]) -> tuple[Remark, ...]:
-    """The remarks on all pools of a file."""
+def remarks_on(entries: Iterable[Entry]) -> tuple[Remark, ...]:
+    """Return the remarks on all pools of a file."""
     return tuple(remark for entry in entries for remark in remarks(entry))
 
 
 def plan(file: str, entries: Iterable[Entry], stored: Mapping[str, Stored]) -> list[Change]:
-    """What to change. Raises FaultyFileError if what stands there makes an imported pool invalid."""
+    """Work out the changes. Raises FaultyFileError if the stored target_size makes an imported pool invalid."""
     changes: list[Change] = []
     faults: list[Fault] = []
     for entry in entries:
@@ -145,16 +145,16 @@ def _change(pool: str, item: dict[str, Any], before: Stored | None) -> Change:
 
 
 def write(changes: Iterable[Change], pools: PoolItems) -> Generator[Change]:
-    """Write what is new or changed, one after the other, each only if it still is as it was; tell each that was."""
-    for one in changes:
-        if one.change != UNCHANGED:
-            pools.write(one.item, one.before)
-            yield one
+    """Write new and changed items one by one, and yield each. Raises ChangedMeanwhileError."""
+    for change in changes:
+        if change.change != UNCHANGED:
+            pools.write(change.item, change.before)
+            yield change
 
 
 def write_all(changes: list[Change], pools: PoolItems, console: Console = err) -> int:
-    """Write them, with a progress bar if they are many and there is a terminal; the number written."""
-    total = sum(one.change != UNCHANGED for one in changes)
+    """Write the changes and return how many. Many writes on a terminal show a progress bar."""
+    total = sum(change.change != UNCHANGED for change in changes)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -167,18 +167,18 @@ def write_all(changes: list[Change], pools: PoolItems, console: Console = err) -
     try:
         with bar:
             task = bar.add_task("Writing pools", total=total)
-            for one in write(changes, pools):
+            for change in write(changes, pools):
                 written += 1
-                bar.update(task, advance=1, description=f"Writing {plain(one.pool)}")
+                bar.update(task, advance=1, description=f"Writing {plain(change.pool)}")
     except BaseException:
         if written:
-            complain(f"{written} of {total} pools are written; run it again to continue.", style="yellow")
+            print_error(f"{written} of {total} pools are written; run it again to continue.", style="yellow")
         raise
     return written
 
 
-def render(applied: Applied) -> RenderableType:
-    """The changes as a diff, and their sum."""
+def render(applied: ApplyOutcome) -> RenderableType:
+    """Render the changes as a diff, with a count below."""
     resting = [one.pool for one in applied.pools if one.change == UNCHANGED]
     parts = [_diff(one) for one in applied.pools if one.change != UNCHANGED]
     if len(resting) < MANY:
@@ -188,16 +188,16 @@ def render(applied: Applied) -> RenderableType:
     return Group(*parts, Text(f"{done}, {len(resting)} unchanged."))
 
 
-def _diff(one: Change) -> Text:
-    sign, style = ("+", "green") if one.change == NEW else ("~", "yellow")
-    text = Text(f"{sign} {plain(one.pool)}  {one.change}", style=style)
-    widest = max((len(each.name) for each in one.attributes), default=0)
-    for each in one.attributes:
-        text.append(f"\n    {plain(each.name):{widest}}  ", style="default")
-        if one.change == CHANGED:
-            text.append(_cut(each.old), style="red")
+def _diff(change: Change) -> Text:
+    sign, style = ("+", "green") if change.change == NEW else ("~", "yellow")
+    text = Text(f"{sign} {plain(change.pool)}  {change.change}", style=style)
+    widest = max((len(attribute.name) for attribute in change.attributes), default=0)
+    for attribute in change.attributes:
+        text.append(f"\n    {plain(attribute.name):{widest}}  ", style="default")
+        if change.change == CHANGED:
+            text.append(_cut(attribute.old), style="red")
             text.append(" → ", style="default")
-        text.append(_cut(each.new), style="green")
+        text.append(_cut(attribute.new), style="green")
     return text
 
 

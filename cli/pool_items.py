@@ -1,4 +1,4 @@
-"""The Pools table, for people: an item is written only if it still is as it was read."""
+"""The Pools table, read and written. An item is written only if it is still as it was read."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lambdas.aws.tables import from_item, to_attribute
 from lambdas.domain.item.faults import KNOWN_NAMES
 
 Attributes = Mapping[str, Any]
-"""An item in DynamoDB's own words."""
+"""An item in DynamoDB's format: each value with its type."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A pool item as it stands: as plain values, and as DynamoDB wrote it, which a later write compares with."""
+    """A pool item in the table: plain values, and DynamoDB's own format, with which a later write compares."""
 
     item: Mapping[str, Any]
     attributes: Attributes
@@ -26,46 +26,46 @@ class Stored:
 
 @dataclass(frozen=True)
 class PoolItems:
-    """The Pools table."""
+    """Reads and writes the Pools table."""
 
     client: Any
     table: str
 
     def get(self, pool_name: str) -> Stored:
-        """One item. Raises NoSuchPoolError with the nearest names."""
+        """Read one item. Raises NoSuchPoolError with the nearest names."""
         if (found := self.find(pool_name)) is None:
             raise self.no_such(pool_name)
         return found
 
     def find(self, pool_name: str) -> Stored | None:
-        """One item, or None."""
+        """Read one item, or return None."""
         key = {"pool_name": {"S": pool_name}}
         answer = self.client.get_item(TableName=self.table, Key=key, ConsistentRead=True)
         return _stored(answer["Item"]) if "Item" in answer else None
 
     def all(self) -> dict[str, Stored]:
-        """Every item by pool name."""
+        """Read every item, by pool name."""
         return {stored.item["pool_name"]: stored for stored in map(_stored, self._scan())}
 
     def names(self) -> list[str]:
-        """The names of all pools that have an item."""
+        """Return the sorted names of all pools that have an item."""
         found = self._scan(ProjectionExpression="pool_name")
         return sorted(str(from_item(one)["pool_name"]) for one in found)
 
     def no_such(self, pool_name: str) -> NoSuchPoolError:
-        """That there is no such pool; with the nearest names, if the caller may see them."""
+        """Make the error for an unknown pool, with the nearest names if the caller may read them."""
         try:
             return NoSuchPoolError(pool_name, self.names())
         except ClientError:
             return NoSuchPoolError(pool_name, ())
 
     def write(self, item: Mapping[str, Any], before: Stored | None) -> None:
-        """Write an item whole, if it still is as it was. Raises ChangedMeanwhileError if not."""
+        """Replace an item if it is still as it was read. Otherwise raises ChangedMeanwhileError."""
         attributes = {name: to_attribute(value) for name, value in item.items()}
         self.put(attributes, before.attributes if before else None)
 
     def put(self, attributes: Attributes, before: Attributes | None) -> None:
-        """The same with DynamoDB's own words."""
+        """Do the same as ``write``, with attributes in DynamoDB's format."""
         try:
             self.client.put_item(TableName=self.table, Item=dict(attributes), **_unchanged(before))
         except ClientError as error:
@@ -83,13 +83,13 @@ def _stored(attributes: Attributes) -> Stored:
 
 
 MOST_UNKNOWN = 60
-"""Attributes that nobody knows, of which a condition asks: DynamoDB takes 4,096 bytes and 300 operators of one."""
+"""Most unknown attributes in a condition: DynamoDB allows 4,096 bytes and 300 operators in one expression."""
 
 
 def _unchanged(before: Attributes | None) -> dict[str, Any]:
-    """The condition that an item is still the one that was read; an attribute that nobody knows may have come.
+    """Make the condition that an item is still as it was read. It does not see an unknown attribute that was added.
 
-    Of an item with hundreds of attributes that nobody knows, which is no pool, the first ones stand for all.
+    Of hundreds of unknown attributes it compares only the first ones; such an item is not a pool.
     """
     if before is None:
         return {"ConditionExpression": "attribute_not_exists(pool_name)"}

@@ -1,4 +1,4 @@
-"""``list``: every pool in one table: what is wanted, what is there, why the rest waits, what it costs."""
+"""``list``: one table of all pools: what is wanted, what runs, why the rest waits, what it costs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from cli.aws_errors import refusal_text
 from cli.deployment import Deployment
-from cli.faults import refused
 from cli.output import ago, dollars, plain
 from lambdas.aws.offerings import Offerings
 from lambdas.domain.decision.intent import Intent, intent_of
@@ -26,12 +26,11 @@ from lambdas.domain.model.instances import Instance
 from lambdas.domain.model.status import Answer, Replacing, Rollout, RolloutState, Status
 from lambdas.ports import FleetError, UnreadableStatusError
 
-Found = TypeVar("Found")
+Answered = TypeVar("Answered")
 Items = Mapping[str, Mapping[str, Any]]
 Statuses = Mapping[str, Status | UnreadableStatusError]
 AT_ONCE = 8
-"""Questions that are asked side by side; AWS answers so many of anybody at once."""
-
+"""Most parallel calls to AWS."""
 
 ROLLOUTS = {
     RolloutState.ROLLING: "update rolling: {0.outdated} to go",
@@ -41,8 +40,8 @@ ROLLOUTS = {
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Everything that ``list`` looks at. ``instances`` are None if EC2 did not tell; ``notes`` say what is missing."""
+class ListingData:
+    """All that ``list`` reads. ``instances`` is None if EC2 did not list them; ``notes`` say what is missing."""
 
     now: datetime
     items: Items
@@ -55,7 +54,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Row:
-    """One pool. ``lowest_spot_price`` is that of where it may launch, ``cap`` its spot_max_price as it is written."""
+    """One pool. ``lowest_spot_price`` covers the offerings it may launch; ``cap`` is its spot_max_price as written."""
 
     pool: str
     wanted: int = 0
@@ -92,57 +91,57 @@ class Listing:
     notes: tuple[str, ...] = ()
 
 
-class _Asking:
-    """Questions side by side. Tables must be read; the rest is left out with a note if it cannot be asked."""
+class _Calls:
+    """Parallel calls to AWS. If an optional one fails, a note says what is missing."""
 
     def __init__(self, threads: ThreadPoolExecutor) -> None:
         self.threads = threads
         self.notes: list[str] = []
 
-    def optional(self, otherwise: str, call: Callable[[], Found]) -> Future[Found | None]:
-        """Ask; ``otherwise`` says what is missing if there is no answer."""
+    def optional(self, otherwise: str, call: Callable[[], Answered]) -> Future[Answered | None]:
+        """Make a call that may fail. ``otherwise`` says what is missing then."""
         return self.threads.submit(self._tried, otherwise, call)
 
-    def _tried(self, otherwise: str, call: Callable[[], Found]) -> Found | None:
+    def _tried(self, otherwise: str, call: Callable[[], Answered]) -> Answered | None:
         try:
             return call()
         except FleetError as error:
-            self.notes.append(f"{otherwise}: {refused(error.failure.code, error.failure.message)}")
+            self.notes.append(f"{otherwise}: {refusal_text(error.failure.code, error.failure.message)}")
         return None
 
 
-def look(deployment: Deployment, known: Prices | None = None) -> Seen:
-    """Look at everything: one scan a table, one listing of EC2, one price question; ``known`` prices spare the last."""
+def look(deployment: Deployment, known: Prices | None = None) -> ListingData:
+    """Read all data: one scan per table, one listing of EC2, one price question (none if prices are ``known``)."""
     pools, statuses, fleet = deployment.pools, deployment.statuses, deployment.fleet()
     offerings = deployment.offerings()
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        asking = _Asking(threads)
-        stored, told = threads.submit(pools.all), threads.submit(statuses.scan)
-        listed = asking.optional("No cost is shown", fleet.instances).result()
+        calls = _Calls(threads)
+        stored, scanned = threads.submit(pools.all), threads.submit(statuses.scan)
+        listed = calls.optional("No cost is shown", fleet.instances).result()
         items, now = {name: one.item for name, one in stored.result().items()}, deployment.now()
-        of = [intent.pool for intent in _intents(items, told.result(), now).values() if intent.pool is not None]
+        valid = [intent.pool for intent in _intents(items, scanned.result(), now).values() if intent.pool is not None]
         instances = None if listed is None else tuple(one for one in listed if one.state in ALIVE)
-        subnets = sorted({subnet for pool in of for subnet in pool.subnet_ids})
-        zones = asking.optional(
+        subnets = sorted({subnet for pool in valid for subnet in pool.subnet_ids})
+        zones = calls.optional(
             "Spot prices are the Region's lowest", lambda: offerings.zones(subnets) if subnets else {}
         )
-        prices = known or _prices(asking, offerings, of, instances or ())
-        return Seen(now, items, told.result(), instances, prices, zones.result() or {}, tuple(asking.notes))
+        prices = known or _prices(calls, offerings, valid, instances or ())
+        return ListingData(now, items, scanned.result(), instances, prices, zones.result() or {}, tuple(calls.notes))
 
 
-def _prices(asking: _Asking, offerings: Offerings, pools: Iterable[Pool], instances: Iterable[Instance]) -> Prices:
+def _prices(calls: _Calls, offerings: Offerings, pools: Iterable[Pool], instances: Iterable[Instance]) -> Prices:
     spot_types, others = _types_to_price(pools, instances)
-    spot = asking.optional("No spot prices are shown", lambda: offerings.spot_prices(spot_types) if spot_types else {})
-    found = asking.optional("On-demand prices are not known", lambda: offerings.list_prices(others)).result()
+    spot = calls.optional("No spot prices are shown", lambda: offerings.spot_prices(spot_types) if spot_types else {})
+    found = calls.optional("On-demand prices are unknown", lambda: offerings.list_prices(others)).result()
     listed = found or {}
     for name in others if found is not None else ():
         if name not in listed:
-            asking.notes.append(f"The on-demand price of {name} is not known: the price list does not have it")
+            calls.notes.append(f"The on-demand price of {name} is unknown: the price list does not have it")
     return Prices(spot.result() or {}, listed)
 
 
 def _types_to_price(pools: Iterable[Pool], instances: Iterable[Instance]) -> tuple[list[str], list[str]]:
-    """The types whose spot price matters, and those whose on-demand price does."""
+    """Return the types whose spot price is needed, and those whose on-demand price is."""
     spot = {name for pool in pools if pool.spot for name in pool.instance_types}
     shares = {name for pool in pools if pool.share for name in pool.instance_types}
     running = {market: {one.instance_type for one in instances if one.market is market} for market in Market}
@@ -157,27 +156,27 @@ def _intents(items: Items, statuses: Statuses, now: datetime) -> dict[str, Inten
     return {name: of(name) for name in sorted({*items, *statuses})}
 
 
-def listing(seen: Seen) -> Listing:
-    """What was seen as rows."""
+def listing_of(data: ListingData) -> Listing:
+    """Make the rows from the data."""
     by_pool: dict[str, list[Instance]] = {}
-    for one in seen.instances or ():
-        by_pool.setdefault(one.pool_name, []).append(one)
+    for instance in data.instances or ():
+        by_pool.setdefault(instance.pool_name, []).append(instance)
     rows = tuple(
-        _row(name, intent, by_pool.get(name, []), seen)
-        for name, intent in _intents(seen.items, seen.statuses, seen.now).items()
+        _row(name, intent, by_pool.get(name, []), data)
+        for name, intent in _intents(data.items, data.statuses, data.now).items()
     )
     known = [row.hourly_cost for row in rows if row.hourly_cost is not None]
     total = sum(known, Decimal(0)) if len(known) == len(rows) else None
-    return Listing(rows, total, seen.notes)
+    return Listing(rows, total, data.notes)
 
 
-def _row(name: str, intent: Intent, instances: list[Instance], seen: Seen) -> Row:
-    status = seen.statuses.get(name)
+def _row(name: str, intent: Intent, instances: list[Instance], data: ListingData) -> Row:
+    status = data.statuses.get(name)
     answer = status.answer if isinstance(status, Status) else Answer()
     waiting = answer.waiting
     pool = intent.pool
-    lowest = _lowest(pool, seen) if pool and pool.spot else None
-    cost = cost_of(instances, seen.prices)
+    lowest = _lowest(pool, data) if pool and pool.spot else None
+    cost = cost_of(instances, data.prices)
     return Row(
         pool=name,
         wanted=answer.wanted,
@@ -194,35 +193,35 @@ def _row(name: str, intent: Intent, instances: list[Instance], seen: Seen) -> Ro
         lowest_spot_price=lowest[0] if lowest else None,
         lowest_spot_offering=lowest[1] if lowest else None,
         cap=pool.spot_max_price if pool else None,
-        above_cap=_is_above(pool, lowest, seen.prices) if pool and lowest else None,
-        hourly_cost=None if seen.instances is None or cost.unpriced else cost.hourly,
+        above_cap=_is_above(pool, lowest, data.prices) if pool and lowest else None,
+        hourly_cost=None if data.instances is None or cost.unpriced else cost.hourly,
         paused=intent.paused,
         draining_since=answer.draining_since,
         rollout=answer.rollout,
         replacing=answer.replacing,
         warnings=answer.warnings,
         spec_errors=intent.errors,
-        fault=str(status) if isinstance(status, UnreadableStatusError) else _untold(status, intent),
+        fault=str(status) if isinstance(status, UnreadableStatusError) else _unchecked(status, intent),
     )
 
 
-def _untold(status: Status | None, intent: Intent) -> str | None:
+def _unchecked(status: Status | None, intent: Intent) -> str | None:
     return "It is new: the control plane has not checked it yet." if status is None and not intent.deleted else None
 
 
-def _lowest(pool: Pool, seen: Seen) -> tuple[Decimal, str] | None:
-    """The lowest spot price of the pool's types in its zones; of those zones that can be told."""
-    zones = {seen.zones[one] for one in pool.subnet_ids if one in seen.zones}
+def _lowest(pool: Pool, data: ListingData) -> tuple[Decimal, str] | None:
+    """Return the lowest spot price of the pool's types, and its offering. Zones that are unknown do not restrict it."""
+    zones = {data.zones[one] for one in pool.subnet_ids if one in data.zones}
     found = (
         (price, offering)
-        for offering, price in seen.prices.spot.items()
+        for offering, price in data.prices.spot.items()
         if offering.split("/")[0] in pool.instance_types and (not zones or offering.split("/")[1] in zones)
     )
     return min(found, default=None)
 
 
 def _is_above(pool: Pool, lowest: tuple[Decimal, str], prices: Prices) -> bool | None:
-    """Whether no offering is within the cap, as far as is known."""
+    """Return whether the lowest price is above the cap. None: the cap is unknown."""
     if pool.spot_max_price is None:
         return False
     try:
@@ -233,7 +232,7 @@ def _is_above(pool: Pool, lowest: tuple[Decimal, str], prices: Prices) -> bool |
 
 
 def render(listed: Listing, now: datetime, most: int | None = None) -> RenderableType:
-    """The listing as a table; of so many pools at most, those in trouble before others."""
+    """Render the listing as a table of at most ``most`` pools; pools in trouble come first into it."""
     chosen = sorted(listed.pools, key=lambda row: not _style(row))[:most]
     table = Table(
         Column("pool", overflow="fold"),
@@ -254,19 +253,19 @@ def render(listed: Listing, now: datetime, most: int | None = None) -> Renderabl
     if len(chosen) < len(listed.pools):
         below += f", {len(listed.pools) - len(chosen)} of them not shown"
     if any(row.reason or row.spec_errors or row.fault or row.warnings for row in listed.pools):
-        below += ". All about one pool: spotpools explain POOL"
+        below += ". Details of a pool: spotpools explain POOL"
     notes = [Text(plain(note), style="yellow") for note in listed.notes]
     return Group(table, Text(below, style="dim"), *notes)
 
 
 def _style(row: Row) -> str:
-    """A colour for what is in trouble."""
+    """Return a colour for a pool in trouble, otherwise nothing."""
     stopped = row.rollout is not None and row.rollout.state is RolloutState.STOPPED
     return "red" if row.fault or row.spec_errors else "yellow" if row.waiting or stopped else ""
 
 
 def _why(row: Row, now: datetime) -> str:
-    """In a few words; explain has all of them."""
+    """Say in a few words what is wrong; ``explain`` has the details."""
     parts = [
         f"{row.reason} for {ago(row.since, now)}" if row.reason and row.since else "",
         f"item invalid: {', '.join(one.field for one in row.spec_errors)}" if row.spec_errors else "",
