@@ -140,6 +140,13 @@ class TestWithoutCapacity:
         assert world.calls["CreateFleet"] <= 9
         assert waiting(world).attempts == world.calls["CreateFleet"]
 
+    def test_a_question_that_ec2_refuses_is_no_launch_tried(self, world: World) -> None:
+        world.fault(action="DescribeSpotPriceHistory", error="UnauthorizedOperation", times=100)
+        world.edit(target_size=1)
+        world.minutes(40)
+        assert (world.calls["CreateFleet"], waiting(world).attempts) == (0, 0)
+        assert waiting(world).reason is Reason.CONFIG
+
     def test_since_is_the_start_of_the_wait(self, world: World) -> None:
         began = world.clock()
         world.set_all(capacity=0)

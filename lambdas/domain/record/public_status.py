@@ -52,7 +52,7 @@ def _waiting(after: Snapshot, left: Plan, launched: Launched | None) -> Waiting 
         count=count,
         reason=blocker.reason,
         since=before.since if before else after.now,
-        attempts=(before.attempts if before else 0) + (1 if launched else 0),
+        attempts=(before.attempts if before else 0) + (1 if launched and launched.attempt else 0),
         next_attempt_at=blocker.until,
         message=blocker.message,
     )
