@@ -244,7 +244,7 @@ def subscribers(deployment: Deployment) -> Finding:
     remedy = f"aws sns subscribe --topic-arn {topic} --protocol email --notification-endpoint you@example.com"
     confirmed = [arn for arn in found if arn.startswith("arn:")]
     if confirmed:
-        return State.OK, f"{len(confirmed)} subscribers receive the alarms"
+        return State.OK, f"subscribers: {len(confirmed)}"
     if found:
         return State.WARN, "no subscription of the alarm topic is confirmed", "Follow the link in the e-mail from AWS."
     return State.WARN, "the alarm topic has no subscriber", remedy

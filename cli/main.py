@@ -76,9 +76,7 @@ def _pool_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
 File = Annotated[
     str,
-    typer.Argument(
-        metavar="FILE", help="YAML or JSON: pool items, or a Determined resource_pools list; - reads stdin."
-    ),
+    typer.Argument(metavar="FILE", help="YAML or JSON: pool items, or a Determined resource_pools list; - for stdin."),
 ]
 PoolName = Annotated[str, typer.Argument(metavar="POOL", help="The pool's name.", autocompletion=_pool_names)]
 Stack = Annotated[str | None, typer.Option(help="The stack's name. Default: SPOTPOOLS_STACK, then spotpools.")]
@@ -111,9 +109,8 @@ def validate(file: File, output: Output = Format.TABLE) -> None:
         entries = changes.read(file)
     except FaultyFileError as faulty:
         if output is Format.JSON:
-            print_result(
-                {"valid": False, "file": file, "pools": [], "faults": faulty.faults, "remarks": []}, "", output
-            )
+            found = {"valid": False, "file": file, "pools": [], "faults": faulty.faults, "remarks": ()}
+            print_result(found, "", output)
         raise
     names = [entry.name for entry in entries if not entry.skipped]
     found = {"valid": True, "file": file, "pools": names, "faults": [], "remarks": changes.remarks_on(entries)}
@@ -182,9 +179,8 @@ def watch_pools(
     output: Output = Format.TABLE,
 ) -> None:
     """Show the list live until Ctrl-C. As JSON, print one line per update."""
-    live_listing.watch(
-        live_listing.frames(Deployment(stack, region), every=every, times=times), out, output, typer.echo
-    )
+    frames = live_listing.frames(Deployment(stack, region), every=every, times=times)
+    live_listing.watch(frames, out, output, typer.echo)
 
 
 @app.command(name="explain")

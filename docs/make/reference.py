@@ -44,13 +44,13 @@ COMMANDS_HEAD = """# The command `spotpools`
 
 Made from the command's own help by `python -m docs.make.reference`.
 
-It runs where you are, with your own AWS credentials, which it finds as the AWS CLI does. The Region is that of
-`--region`, else of `AWS_REGION`, `AWS_DEFAULT_REGION` or your profile, the first that says one; `make deploy` finds it
-the same way. The stack is that of `--stack`, else of `SPOTPOOLS_STACK`, else `spotpools`; the tables' names come from
-its outputs. `SPOTPOOLS_POOLS_TABLE` and `SPOTPOOLS_STATUS_TABLE` name them without a question, unless `--stack` or
-`--region` leads elsewhere. On the local cloud `source .localcloud/env` sets all of that.
+It runs on your machine with your own AWS credentials, and finds them as the AWS CLI does. The Region is the first of
+`--region`, `AWS_REGION`, `AWS_DEFAULT_REGION` and your profile; `make deploy` uses the same order. The stack is the
+first of `--stack`, `SPOTPOOLS_STACK` and `spotpools`; its outputs name the tables. If `SPOTPOOLS_POOLS_TABLE` and
+`SPOTPOOLS_STATUS_TABLE` are set, the command uses them instead, unless you pass `--stack` or `--region`. On the local
+cloud `source .localcloud/env` sets all of these.
 
-`spotpools --install-completion` teaches your shell the commands, their options and the names of your pools.
+`spotpools --install-completion` lets your shell complete commands, options and the names of your pools.
 
 ## Exit status
 
@@ -112,8 +112,8 @@ RIGHTS = {
 RIGHTS_HEAD = """
 ## Rights
 
-Every command that asks AWS also needs `cloudformation:DescribeStacks`, unless the tables are named by variables. What
-`list`, `explain` and `doctor` may not ask they leave out and say so.
+Every command that calls AWS also needs `cloudformation:DescribeStacks`, unless variables name the tables. If `list`,
+`explain` or `doctor` lacks a permission, it leaves that part out and says so.
 
 | command | actions |
 | --- | --- |
@@ -139,8 +139,8 @@ NOT_PRINTED = ("item", "before")
 FIELDS_HEAD = """
 ## JSON
 
-`--output json` prints one object with these fields, whose names stay; amounts are texts, for they are exact, and
-moments are ISO 8601 in UTC. `get` prints the item itself; `watch` prints a line for each look, with `at` and `listing`.
+`--output json` prints one object with these fields. Their names are stable. Amounts are texts, to be exact; times are
+ISO 8601 in UTC. `get` prints the item itself; `watch` prints one line per update, with `at` and `listing`.
 `waiting`, `last_error`, `spec_errors`, `rollout`, `replacing` and `drains` of `explain`, and `rollout`, `replacing` and
 `warnings` of `list`, are as in the PoolStatus item. A field without a value is null.
 

@@ -45,17 +45,17 @@ def test_every_fault_of_every_pool_is_reported_with_its_line_and_nothing_is_writ
     name = file(FAULTY)
     result = site.run("apply", name)
     assert result.exit_code == 1
-    told = result.stderr.splitlines()
-    assert [line.split(": ")[0] for line in told[:3]] == [f"{name}:5", f"{name}:12", f"{name}:17"]
-    assert told[-1].endswith("3 faults in 3 pools; nothing was written.")
+    printed = result.stderr.splitlines()
+    assert [line.split(": ")[0] for line in printed[:3]] == [f"{name}:5", f"{name}:12", f"{name}:17"]
+    assert printed[-1].endswith("3 faults in 3 pools; nothing was written.")
     assert site.item("well") is None
 
 
 def test_faults_are_printed_as_json(site: Site, file: File) -> None:
     result = site.run("validate", file(FAULTY), "-o", "json")
     assert result.exit_code == 1
-    told = json.loads(result.stdout)
-    assert [(one["line"], one["pool"], one["field"]) for one in told["faults"]] == [
+    printed = json.loads(result.stdout)
+    assert [(one["line"], one["pool"], one["field"]) for one in printed["faults"]] == [
         (5, "a", "target_size"),
         (12, "b", "weights.g5.xlarge"),
         (17, "c", "schedule.1.cron"),
@@ -105,9 +105,9 @@ def test_the_diff_compares_with_the_stored_item(site: Site, file: File) -> None:
 
 
 def test_a_dry_run_writes_nothing(site: Site, file: File) -> None:
-    told = site.json("apply", file(GOOD), "--dry-run")
-    assert told["dry_run"]
-    assert [(one["pool"], one["change"]) for one in told["pools"]] == [("a", "new")]
+    printed = site.json("apply", file(GOOD), "--dry-run")
+    assert printed["dry_run"]
+    assert [(one["pool"], one["change"]) for one in printed["pools"]] == [("a", "new")]
     assert site.item("a") is None
 
 
@@ -163,10 +163,10 @@ def test_an_unknown_name_causes_a_warning_with_the_nearest_name_and_the_file_sta
     site: Site, file: File
 ) -> None:
     name = file(MISSPELT)
-    told = site.json("validate", name)
-    assert told["valid"]
+    printed = site.json("validate", name)
+    assert printed["valid"]
     sdk = "this version of the AWS SDK does not know the"
-    assert [(one["line"], one["pool"], one["message"]) for one in told["remarks"]] == [
+    assert [(one["line"], one["pool"], one["message"]) for one in printed["remarks"]] == [
         (2, "a", f"warning: instance_types: {sdk} instance type g5.xlagre. Did you mean g5.xlarge?"),
         (6, "b", f"warning: instance_types: {sdk} instance type m5.lagre. Did you mean m5.large?"),
         (9, "c", f"warning: weights: {sdk} instance type g5.2xlrge. Did you mean g5.2xlarge?"),
@@ -218,8 +218,8 @@ def test_five_hundred_pools_show_a_progress_bar_and_a_second_run_continues(site:
     assert changes.write_all(changes.plan(name, changes.read(name), pools.all()), pools, console) == 377
     assert "377/377" in terminal.getvalue()
     assert pools.names() == names
-    told = site.json("apply", name)
-    assert (told["written"], {one["change"] for one in told["pools"]}) == (0, {"unchanged"})
+    printed = site.json("apply", name)
+    assert (printed["written"], {one["change"] for one in printed["pools"]}) == (0, {"unchanged"})
 
 
 def test_a_price_is_written_exactly(site: Site, file: File) -> None:

@@ -115,12 +115,12 @@ def test_an_edit_is_refused_if_the_item_changed_meanwhile(
 ) -> None:
     site.put("a", target_size=1)
     editor(tmp_path, monkeypatch, "s/target_size: 1/target_size: 3/")
-    told = site.client("dynamodb")
+    dynamodb = site.client("dynamodb")
     opened = pool_edits._open  # noqa: SLF001  another user writes while the editor is open
 
     def meanwhile(path: Path) -> None:
         opened(path)
-        told.update_item(
+        dynamodb.update_item(
             TableName=site.settings.pools_table,
             Key={"pool_name": {"S": "a"}},
             UpdateExpression="SET paused = :x",
@@ -139,9 +139,9 @@ def test_a_local_drill_gives_notice_at_the_market(site: Site, monkeypatch: pytes
     monkeypatch.setenv("SPOTPOOLS_MARKET_URL", site.ec2_url)
     site.put("a", target_size=3)
     site.market.advance()
-    told = site.json("drill", "a", "--count", "2")
+    printed = site.json("drill", "a", "--count", "2")
     noticed = [one.id for one in site.market.instances.values() if one.notice]
-    assert sorted(noticed) == told["instances"]
+    assert sorted(noticed) == printed["instances"]
     assert len(noticed) == 2
 
 

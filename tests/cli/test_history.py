@@ -55,13 +55,13 @@ def test_the_log_of_the_control_plane_is_read_as_decisions(log: Log) -> None:
     world.interrupt(world.alive()[0])
     world.set_all(capacity=0)
     world.edit(target_size=5)
-    told = history.merged(decisions(log.lines()))
-    steps = [step for one in told for step in one.steps]
+    printed = history.merged(decisions(log.lines()))
+    steps = [step for one in printed for step in one.steps]
     assert steps[0].startswith("launch 3 (spot) from g5.xlarge/us-east-1a")
     assert steps[0].endswith("3 wanted, 0 there")
     assert any(step.startswith("announce the end of i-") for step in steps)
-    assert told[-1].reason == "NO_CAPACITY"
-    assert told[-1].waiting == 2
+    assert printed[-1].reason == "NO_CAPACITY"
+    assert printed[-1].waiting == 2
 
 
 def test_a_waiting_pool_is_one_decision_and_not_one_per_minute(log: Log) -> None:
@@ -116,9 +116,9 @@ def test_the_logs_of_both_reconciling_functions_are_read(site: Site, log: Log) -
     site.log("PoolDueFunction", *log.lines())
     reconcile("a", site.plane)
     site.log("SpotNoticeFunction", *log.lines())
-    told = site.json("history", "a")
-    assert told["decisions"][0]["steps"][0].startswith("launch 2 (spot)")
-    assert {one["wanted"] for one in told["decisions"]} == {2}
+    printed = site.json("history", "a")
+    assert printed["decisions"][0]["steps"][0].startswith("launch 2 (spot)")
+    assert {one["wanted"] for one in printed["decisions"]} == {2}
     assert "launch 2 (spot)" in site.run("history", "a", "--since", "5m").stdout
 
 

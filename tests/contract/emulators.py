@@ -34,7 +34,7 @@ class Emulators:
             url = self._running.enter_context(start(self._folder(emulator)))
             self._made[emulator] = lambda name: client_of(name, url)
         made = self._made[emulator](service)
-        return TellsWhatStood(made) if emulator == "dynalite" else made
+        return AddsStoredItem(made) if emulator == "dynalite" else made
 
     def stop(self) -> None:
         """Stop the running emulators."""
@@ -64,10 +64,10 @@ def listens(url: str) -> bool:
     return True
 
 
-class TellsWhatStood:
+class AddsStoredItem:
     """A client of dynalite, which lacks ReturnValuesOnConditionCheckFailure: a second call reads the stored item.
 
-    On AWS the refusal carries it, so between the two nobody can write; in these tests nobody does.
+    On AWS the refusal carries the item, so no write can come between. In these tests there is no such write.
     """
 
     def __init__(self, client: Any) -> None:

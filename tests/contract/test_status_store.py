@@ -179,8 +179,8 @@ def test_planned_terminations_and_drains_are_saved_beside_the_memory(store: Stat
     store.save(lease, Status(), before)
     store.ending(lease, ENDING)
     store.announced(lease, ["i-00000001", "i-00000002"])
-    told = Memory(spec=SPEC, ending=ENDING, announced=("i-00000001", "i-00000002"))
-    assert store.get("p") == Status(memory=told)
+    memory = Memory(spec=SPEC, ending=ENDING, announced=("i-00000001", "i-00000002"))
+    assert store.get("p") == Status(memory=memory)
 
 
 def test_a_thousand_past_notices_are_removed_by_one_save(store: StatusStore) -> None:
@@ -339,13 +339,13 @@ def test_a_thousand_instances_fit_into_a_status(store: StatusStore) -> None:
 HAND_EDITS = {
     "no controller": ("REMOVE controller", {}),
     "no fence": ("REMOVE controller.fence", {}),
-    "a fence that is no number": ("SET controller.fence = :x", {":x": {"S": "many"}}),
+    "a fence that is not a number": ("SET controller.fence = :x", {":x": {"S": "many"}}),
     "a fence that is true": ("SET controller.fence = :x", {":x": {"BOOL": True}}),
     "no notices": ("REMOVE controller.notices", {}),
     "another version": ("SET controller.memory.version = :x", {":x": {"N": "2"}}),
     "a time without a zone": ("SET controller.memory.below_since = :x", {":x": {"S": "2026-11-23T12:00:00"}}),
-    "a size that is none": ("SET wanted = :x", {":x": {"S": "many"}}),
-    "a lease for ever": ("SET controller.lease_until = :x", {":x": {"N": "99999999999"}}),
+    "a size that is not a number": ("SET wanted = :x", {":x": {"S": "many"}}),
+    "a lease without an end": ("SET controller.lease_until = :x", {":x": {"N": "99999999999"}}),
 }
 
 

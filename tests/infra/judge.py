@@ -42,7 +42,7 @@ def deployed(value: Any) -> Any:
 
 
 def decision(statements: Iterable[Mapping[str, Any]], action: str, resource: str, context: Mapping[str, Any]) -> str:
-    """``Allow``, ``Deny`` or ``ImplicitDeny``, whoever the statements name as principal."""
+    """Return ``Allow``, ``Deny`` or ``ImplicitDeny``. Principals are not checked."""
     named = [{name: part for name, part in deployed(dict(one)).items() if name != "Principal"} for one in statements]
     text = json.dumps(named)
     for key, value in context.items():

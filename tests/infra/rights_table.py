@@ -77,10 +77,10 @@ def _condition(action: str, operator: str, key: str, reached: Iterable[str]) -> 
         return
     types = _privilege(action)["resource_types"]
     for kind in sorted(reached):
-        told = [key for one in (kind, "") if one in types for key in types[one]["condition_keys"]]
-        known = next((one for one in told if _pattern(one).fullmatch(key)), None)
+        listed = [key for one in (kind, "") if one in types for key in types[one]["condition_keys"]]
+        known = next((one for one in listed if _pattern(one).fullmatch(key)), None)
         if known is None:
-            yield f"{action} on {kind or '*'}: the key {key} is never told"
+            yield f"{action} on {kind or '*'}: the key {key} is never present"
             continue
         sort = table()[action.partition(":")[0]]["conditions"].get(known, {}).get("type", "String")
         if operator not in OPERATORS[sort]:

@@ -272,8 +272,8 @@ def test_the_key_policy_conditions_are_those_that_cloudwatch_is_known_to_send(
     (topic_id,), (key,) = aws.of("AWS::SNS::Topic"), aws.of("AWS::KMS::Key").values()
     arn = f"arn:aws:sns:us-east-1:123456789012:{topic.format(topic=topic_id)}"
     statement = of_cloudwatch(key["Properties"]["KeyPolicy"])
-    told = {"kms:encryptioncontext:aws:sns:topicarn": arn}
-    verdict = decision([statement], action, "arn:aws:kms:us-east-1:123456789012:key/k", told)
+    context = {"kms:encryptioncontext:aws:sns:topicarn": arn}
+    verdict = decision([statement], action, "arn:aws:kms:us-east-1:123456789012:key/k", context)
     assert verdict == ("Allow" if allowed else "ImplicitDeny")
 
 

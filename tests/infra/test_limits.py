@@ -31,7 +31,7 @@ LONGEST = {
     ("AWS::Scheduler::Schedule", "Description"): 512,
 }
 """Characters (CloudFormation's and the services' own models). Names that the template leaves out CloudFormation makes
-from the stack's, and cuts as each service needs."""
+from the stack's name, and shortens as each service needs."""
 
 ROLE_POLICIES = 10_240
 """Most characters in all inline policies of a role."""

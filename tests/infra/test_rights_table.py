@@ -69,8 +69,8 @@ TERMINATE = {
         ({"Resource": [f"{EC2}instances/*"]}, "none of ec2:TerminateInstances is asked on it"),
         ({"Resource": [f"{EC2}volume/*"]}, "is not asked on any resource"),
         ({"Resource": "*"}, "could be limited to instance"),
-        ({"Condition": {"StringEquals": {"aws:RequestTag/spotpools:stack": "s"}}}, "is never told"),
-        ({"Condition": {"StringEquals": {"ec2:CreateAction": "RunInstances"}}}, "is never told"),
+        ({"Condition": {"StringEquals": {"aws:RequestTag/spotpools:stack": "s"}}}, "is never present"),
+        ({"Condition": {"StringEquals": {"ec2:CreateAction": "RunInstances"}}}, "is never present"),
         ({"Condition": {"Bool": {"ec2:InstanceType": "true"}}}, "is a String, which Bool does not compare"),
     ],
 )

@@ -24,7 +24,7 @@ def test_the_policies_use_only_names_that_aws_knows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "allowed"),
+    ("context", "allowed"),
     [
         ({"aws:TagKeys": ["spotpools:stack"]}, False),
         ({"aws:TagKeys": ["Name", "spotpools:pool"]}, False),
@@ -36,9 +36,9 @@ def test_the_policies_use_only_names_that_aws_knows() -> None:
 )
 @pytest.mark.parametrize("action", ["ec2:CreateTags", "ec2:DeleteTags"])
 def test_the_guard_stops_everyone_from_adding_an_instance_to_a_pool(
-    action: str, told: dict[str, Any], *, allowed: bool
+    action: str, context: dict[str, Any], *, allowed: bool
 ) -> None:
-    verdict = decision([EVERYTHING, GUARD], action, f"{INSTANCES}i-1", told)
+    verdict = decision([EVERYTHING, GUARD], action, f"{INSTANCES}i-1", context)
     assert verdict == ("Allow" if allowed else "Deny")
 
 
@@ -46,7 +46,7 @@ MINE = {"ec2:SourceInstanceARN": f"{INSTANCES}i-1"}
 
 
 @pytest.mark.parametrize(
-    ("target", "told", "allowed"),
+    ("target", "context", "allowed"),
     [
         ("i-1", {"aws:RequestTag/ready": "true", "aws:TagKeys": ["ready"]}, True),
         ("i-2", {"aws:RequestTag/ready": "true", "aws:TagKeys": ["ready"]}, False),
@@ -54,7 +54,7 @@ MINE = {"ec2:SourceInstanceARN": f"{INSTANCES}i-1"}
         ("i-1", {"aws:RequestTag/ready": "true", "aws:TagKeys": ["ready", "spotpools:pool"]}, False),
     ],
 )
-def test_a_workload_may_mark_only_itself_ready(target: str, told: dict[str, Any], *, allowed: bool) -> None:
-    told = {**MINE, **told, "ec2:InstanceID": target}
-    verdict = decision([READY], "ec2:CreateTags", f"{INSTANCES}{target}", told)
+def test_a_workload_may_mark_only_itself_ready(target: str, context: dict[str, Any], *, allowed: bool) -> None:
+    context = {**MINE, **context, "ec2:InstanceID": target}
+    verdict = decision([READY], "ec2:CreateTags", f"{INSTANCES}{target}", context)
     assert verdict == ("Allow" if allowed else "ImplicitDeny")

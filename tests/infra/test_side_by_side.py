@@ -1,6 +1,6 @@
 """Two stacks of different names in one account and Region share no name.
 
-What the template does not name itself, CloudFormation names, and begins with the stack's name too.
+CloudFormation names all other resources, and starts those names with the name of the stack too.
 """
 
 from __future__ import annotations
