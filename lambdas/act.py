@@ -23,9 +23,9 @@ SEEN_COUNTS = timedelta(seconds=30)
 
 
 def act(plan: Plan, snapshot: Snapshot, lease: Lease, plane: ControlPlane) -> Results:
-    """Do what the plan says and return the results. Raises LeaseLostError before any call that it must not make.
+    """Do what the plan says and return the results. Steps that need a newer snapshot are left to the next reconcile.
 
-    Steps that need a newer snapshot are left to the next reconcile.
+    Raises LeaseLostError if the lease was lost before a launch or the first termination: what is not saved is not done.
     """
     launched: Launched | None = None
     terminated: list[Terminated] = []

@@ -121,7 +121,7 @@ class LaunchTemplates:
         return answer["LaunchTemplateVersion"], _warnings(answer)
 
     def _prune(self, versions: list[Mapping[str, Any]]) -> None:
-        """Keep the newest, and the default version, with which EC2 would refuse to delete the others."""
+        """Delete old versions, but not the default one: EC2 refuses a call that names it."""
         old = (version for version in versions[:-KEPT_VERSIONS] if not version.get("DefaultVersion"))
         if numbers := [str(version["VersionNumber"]) for version in old]:
             ask(

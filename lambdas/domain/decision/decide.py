@@ -25,10 +25,10 @@ from lambdas.domain.model.plan import Blocker, Drain, Launch, Plan, Resend, Step
 from lambdas.domain.model.status import FORGET_BACKOFF, RECENT, Attempt, Backoff, Reason
 
 NEXT_LOOK = timedelta(seconds=50)
-"""When to check what only a new listing or price can show: at the next tick, so a little less than its period."""
+"""When to check again what only a new listing or price can show: a little less than a minute, so at the next tick."""
 
 RESEND_FOR = RECENT / 2
-"""How long an open attempt is sent again: what the last repeat launched must show before the attempt has settled."""
+"""How long an open attempt is sent again. EC2 must list what the last repeat launched before the attempt is closed."""
 
 SELDOM = timedelta(minutes=15)
 """When to check what does not change by itself."""
@@ -39,7 +39,7 @@ ANNOUNCE_AT_ONCE = 10
 if the function ends in the middle."""
 
 FAILED_STARTS_OF_ONE_FAULT = 2
-"""From so many on, the item is the likely cause: a single launch with failed starts may be chance."""
+"""After this many launches with failed starts, the item is the likely cause. A single one may be chance."""
 
 SPOT_IS_SHORT = (Reason.NO_CAPACITY, Reason.PRICE_ABOVE_MAX, Reason.QUOTA)
 """Reasons for missing spot capacity that buying on demand helps against."""
@@ -169,7 +169,7 @@ def _hold_blocker(market: Market, snapshot: Snapshot) -> Blocker | None:
 
 
 def _fallback(snapshot: Snapshot, pool: Pool, blocker: Blocker) -> Launch | Blocker | None:
-    """Buy on demand what spot has lacked for long enough, each part by its own age; before that, say when."""
+    """Buy on demand the units that spot has lacked for ``after_minutes``. Before that, say when they will be bought."""
     short = blocker.reason in SPOT_IS_SHORT or blocker.waits
     if pool.fallback is None or blocker.market is Market.ON_DEMAND or not short:
         return None

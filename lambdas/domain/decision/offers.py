@@ -132,7 +132,7 @@ def ask(pool: Pool, count: int, headroom: int, offers: Iterable[Offer], stock: S
 
 
 def _of_weights(count: int, headroom: int, offers: tuple[Offer, ...]) -> Ask:
-    """As much as can be requested so that, whichever types EC2 chooses, whole instances can still fill the rest.
+    """The largest request after which whole instances can still fill what is left, whichever types EC2 chooses.
 
     If necessary, the heaviest types are left out.
     """
@@ -148,7 +148,9 @@ def _of_weights(count: int, headroom: int, offers: tuple[Offer, ...]) -> Ask:
 
 
 def _safe_count(count: int, headroom: int, weights: list[int]) -> int:
-    """The most units to request in one call of all these weights; 0 if EC2's choice could always spoil the rest.
+    """The most units to request in one call of all these weights.
+
+    0 if some choice of EC2 would always leave a number of units that no whole instances fill.
 
     EC2 stops at the first instance that gives it enough, so it exceeds the request by less than the heaviest weight.
     """
@@ -164,7 +166,7 @@ def _safe_count(count: int, headroom: int, weights: list[int]) -> int:
 
 
 def _lost_by_rounding(pool: Pool, offer: Offer) -> bool:
-    """Whether the offer's price is within the cap, but above the cap per unit that EC2 gets, which is rounded down."""
+    """Whether rounding excludes the offer: EC2 gets the cap per unit rounded down, and the price is between the two."""
     by_unit = pool.unit_cap(offer.on_demand_price, offer.units) if offer.spot_price is not None else None
     return by_unit is not None and offer.spot_price is not None and offer.spot_price > by_unit * offer.units
 

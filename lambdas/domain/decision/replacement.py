@@ -192,7 +192,7 @@ def _rolling(
 
 
 def _is_off_size(stock: Stock, old: tuple[Instance, ...]) -> bool:
-    """Whether instances are missing, so that the next one is the trial, or too many serve and must end first.
+    """Whether the pool is not at its size: a missing instance will be the trial, and a surplus must end first.
 
     Rounding up to whole instances is not too many. Idle instances do not count either: they may not be terminated.
     """

@@ -140,7 +140,7 @@ class Snapshot:
 
 
 def _eased(backoff: Backoff, now: datetime) -> Backoff:
-    """A lack of capacity outlasts an edit. Another refusal does not, but the number of its failures is kept."""
+    """The back-off after an edit: a lack of capacity stays. After another refusal, try at once; the count stays."""
     if backoff.reason is Reason.NO_CAPACITY:
         return backoff
     return backoff.model_copy(update={"until": min(backoff.until, now), "reason": Reason.NO_CAPACITY, "message": ""})

@@ -97,7 +97,7 @@ OURS: dict[Reason, tuple[str, ...]] = {
 }
 """Codes of this control plane, for faults that have no code of AWS."""
 
-NOT_OF_A_LAUNCH = ("InvalidInstanceID", "InvalidNextToken", "InvalidPaginationToken")
+OF_ANOTHER_REQUEST = ("InvalidInstanceID", "InvalidNextToken", "InvalidPaginationToken")
 """These say nothing about a launch, although they begin like faults of a request."""
 
 FAMILIES = {
@@ -174,7 +174,7 @@ def reason_of(code: str) -> Reason:
     """The meaning of an error code; UNKNOWN if neither the table nor a family has it."""
     if code in _REASON_OF:
         return _REASON_OF[code]
-    if code.startswith(NOT_OF_A_LAUNCH):
+    if code.startswith(OF_ANOTHER_REQUEST):
         return Reason.UNKNOWN
     if code.endswith(OF_A_LIMIT):
         return Reason.QUOTA

@@ -129,7 +129,7 @@ class Ended(Frozen):
 
 
 class Size(Frozen):
-    """``wanted`` units were wanted until ``at``."""
+    """An earlier size: the pool wanted ``wanted`` units until ``at``."""
 
     at: Moment
     wanted: Count

@@ -122,7 +122,7 @@ def _sizes(after: Snapshot) -> tuple[Size, ...]:
 
 
 def _thinned(sizes: list[Size]) -> list[Size]:
-    """Half as many: two neighbours become the larger one until the later time. A later scale-in is the safe side."""
+    """Half as many sizes: of two neighbours, keep the larger size and the later time. Scaling in later is safe."""
     pairs = zip(sizes[::2], [*sizes[1::2], sizes[-1]], strict=False)
     return [Size(at=younger.at, wanted=older.wanted) for younger, older in pairs]
 

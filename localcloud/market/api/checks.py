@@ -87,7 +87,7 @@ class Rights(Protocol):
 
 
 Permit = Callable[[PlannedLaunch], bool]
-"""Raises ``EC2Error`` for a launch that is not allowed. False: only the use of the root volume's key is not."""
+"""Raises ``EC2Error`` for a launch that is not allowed. False: the launch is, but not the use of the volume's key."""
 
 
 def anything(_launch: PlannedLaunch) -> bool:

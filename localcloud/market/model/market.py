@@ -138,7 +138,7 @@ class Market:
         return timedelta(seconds=seconds / self.settings.pace)
 
     def drawn(self, span: Span, *about: str) -> timedelta:
-        """Return a duration on the clock. Between two bounds it is drawn, always the same for the same ``about``."""
+        """Return a duration on the clock. Between two bounds it depends on the seed and ``about`` only."""
         if not isinstance(span, tuple):
             return self.lasting(span)
         shortest, longest = span

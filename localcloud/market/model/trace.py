@@ -1,4 +1,4 @@
-"""A recorded market: how to read it, how to play it at some speed, and the best result that any policy could reach.
+"""A recorded market: how to read it, how to play it at some speed, and the best fill that any controller could reach.
 
 For each offering and recorded time, a trace says whether a spot launch would have succeeded, and its price. A row holds
 until the offering's next row. The last rows hold until the latest time in the file. docs/market.md has the CSV's
