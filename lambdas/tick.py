@@ -1,4 +1,4 @@
-"""The safety net: if every event is lost, the tick alone brings each pool to its size. A steady pool costs no calls.
+"""The safety net: if every event is lost, the tick alone brings each pool to its size. A steady pool costs nothing.
 
 Every fifth minute it also calculates what the fleet costs, after everything else.
 """

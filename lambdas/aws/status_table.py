@@ -129,7 +129,7 @@ class StatusTable:
         return not isinstance(marked, _Refused)
 
     def queued(self, pool_name: str, now: datetime, lasts: timedelta) -> bool:
-        """Mark that a message is on its way. False if a mark exists already; without an item to mark, True."""
+        """Mark that a message is on its way. False if a recent mark exists; without an item to mark, True."""
         marked = self._update(
             pool_name,
             "SET controller.queued = :now",

@@ -65,7 +65,7 @@ GUIDE: dict[Trouble, Advice] = {
         (LIST, EXPLAIN),
     ),
     Trouble.WAITING_LONG: Advice(
-        "A pool has lacked instances for longer than the alarm allows, for any reason.",
+        "A pool has lacked instances for longer than the alarm allows, whatever the reason.",
         "The control plane keeps trying, the pool that has waited longest first.",
         "Find out why it waits and allow the pool more types or zones, or set fallback to fill it on demand.",
         (EXPLAIN, HISTORY),

@@ -30,7 +30,7 @@ class Intent:
 
     @property
     def paused(self) -> bool:
-        """Observe and report, change nothing: the item says so, or it was never valid."""
+        """Whether to observe and report only: the item says so, or it was never valid."""
         return not self.deleted and (self.pool is None or self.pool.paused)
 
 

@@ -21,7 +21,7 @@ from lambdas.domain.model.instances import Offer
 from lambdas.domain.model.status import NOTICE_COUNTS, OF_CAPACITY, Backoff, Reason, Status
 
 OVERRIDES_LIMIT = 300
-"""Offerings per CreateFleet. EC2 states this limit for other fleets; for instant ones it only limits the size."""
+"""Offerings per CreateFleet. EC2 states this limit for other fleets; instant ones only need a bounded request."""
 
 LAUNCH_LIMIT = 100
 """Instances per CreateFleet: a larger call fails as a whole when throttled (40 to 70 worked in Karpenter's tests)."""

@@ -46,7 +46,7 @@ def most_given(asked: int, weights: Iterable[int]) -> int:
 
 @dataclass(frozen=True)
 class Stock:
-    """A pool's instances by what they are worth to it.
+    """A pool's instances, grouped by what they count for.
 
     ``running`` and ``starting`` (pending) are shown by EC2, ``unseen`` not yet; ``unready`` are ids of those that have
     not been seen ready, ``at_risk`` of those that EC2 may interrupt or service; ``failed_starts`` ended before they

@@ -1,6 +1,6 @@
 """What the user wants: one item of the Pools table, validated field by field, all faults reported at once.
 
-The model below is the one definition of a pool item: the reference in docs/ and the JSON Schema are generated from it.
+The model below is the only definition of a pool item: the reference in docs/ and the JSON Schema are generated from it.
 """
 
 from __future__ import annotations

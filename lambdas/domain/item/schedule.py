@@ -80,7 +80,7 @@ def _instants(shown: datetime, zone: ZoneInfo, *, twice: bool) -> list[datetime]
     first, second = (shown.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     if first.astimezone(zone).replace(tzinfo=None) == shown:
         return [first, second] if twice else [first]
-    # With the offset before the change it is after the change; with the offset after the change it is before.
+    # By the clock before the change, this time is after the change; by the clock after it, before the change.
     return [_change_between(second, first, zone)]
 
 

@@ -30,7 +30,7 @@ Moment = Annotated[AwareDatetime, Field(lt=datetime(2200, 1, 1, tzinfo=UTC))]
 """Timezone-aware, before the year 2200: a time written by hand may have no zone, or be too large to calculate with."""
 
 Offering = Annotated[str, StringConstraints(pattern=r"^[^/]+/[^/]+(/on-demand)?$")]
-"""A key as ``offering_key`` makes it."""
+"""An offering's key, as ``offering_key`` makes it."""
 
 Count = Annotated[int, Field(ge=0, lt=1_000_000)]
 """A number of instances or of tries."""
@@ -188,8 +188,8 @@ class Memory(Frozen):
     recently, ``shortfalls`` what spot lacks, the oldest first. Before ``replace_at`` no replacement is tried for an
     instance that still serves. ``risks`` are replacements for recommended instances that were recommended again,
     ``returns`` tries to replace on-demand instances by spot. ``unsold`` are types of the item that the Region does not
-    sell, None if unknown. Before ``forget_at`` the launch template of a deleted pool is not deleted again. ``over`` are
-    troubles that ended just now, by their names in the metrics.
+    sell, None if unknown. Before ``forget_at`` no new try is made to delete a deleted pool's launch template. ``over``
+    are troubles that ended just now, by their names in the metrics.
     """
 
     version: Literal[1] = 1
