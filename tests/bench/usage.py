@@ -179,9 +179,9 @@ def _meter() -> Iterator[_Meter]:
 
 def _metrics(line: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """The metrics of a line in embedded metric format."""
-    for told in line.get("_aws", {}).get("CloudWatchMetrics", ()):
-        for names in told["Dimensions"]:
-            for metric in told["Metrics"]:
+    for directive in line.get("_aws", {}).get("CloudWatchMetrics", ()):
+        for names in directive["Dimensions"]:
+            for metric in directive["Metrics"]:
                 yield (metric["Name"], *(str(line[name]) for name in names))
 
 

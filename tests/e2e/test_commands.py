@@ -28,7 +28,7 @@ def run(site: Site, *words: str, status: int = 0) -> str:
     return done.stdout
 
 
-def told(site: Site, *words: str) -> Any:
+def answer_of(site: Site, *words: str) -> Any:
     return json.loads(run(site, *words, "-o", "json"))
 
 
@@ -39,23 +39,23 @@ def test_a_pool_from_its_file_to_its_end(site: Site, tmp_path: Path) -> None:
     assert "+ at-hand  new" in run(site, "apply", str(file))
     site.until_running("at-hand", 2, seconds=90)  # functions may start for the first time
     site.watcher.until(lambda: site.status("at-hand").get("ready") == 2, "at-hand: 2 ready", seconds=30)
-    (row,) = [one for one in told(site, "list")["pools"] if one["pool"] == "at-hand"]
+    (row,) = [one for one in answer_of(site, "list")["pools"] if one["pool"] == "at-hand"]
     assert (row["wanted"], row["running"], row["ready"]) == (2, 2, 2)
     assert float(row["hourly_cost"]) > 0
-    story = told(site, "explain", "at-hand")
+    story = answer_of(site, "explain", "at-hand")
     assert story["next"]["otherwise"] == "Nothing: the pool is as it should be."
     assert [one["ready"] for one in story["instances"]] == [True, True]
 
-    (taken,) = told(site, "drill", "at-hand")["instances"]
+    (taken,) = answer_of(site, "drill", "at-hand")["instances"]
     site.watcher.until(lambda: len(site.ever_launched("at-hand")) == 3, "at-hand: a replacement", seconds=30)
-    steps = [step for one in told(site, "history", "at-hand")["decisions"] for step in one["steps"]]
+    steps = [step for one in answer_of(site, "history", "at-hand")["decisions"] for step in one["steps"]]
     assert [step for step in steps if step.startswith("launch 2 (spot)")]
     assert [step for step in steps if step.startswith(f"announce the end of {taken}")]
     assert [step for step in steps if step.startswith("launch 1 (spot)")]
 
     assert "emptied" in run(site, "empty", "at-hand")
     site.watcher.until(lambda: site.status("at-hand").get("running") == 0, "at-hand: none running", seconds=30)
-    assert told(site, "get", "at-hand")["target_size"] == 0
+    assert answer_of(site, "get", "at-hand")["target_size"] == 0
 
 
 def test_a_waiting_pool_says_why_and_what_to_do(site: Site) -> None:

@@ -23,7 +23,7 @@ TYPE = "c7i.4xlarge"
 """A type that pools of other tests do not use."""
 
 
-def told(site: Site, *words: str, status: int = 0) -> str:
+def output_of(site: Site, *words: str, status: int = 0) -> str:
     """A command's output without the spaces and line breaks of its tables."""
     command = [sys.executable, "-m", "cli.main", *words]
     environment = {"PATH": "", "COLUMNS": "5000", **site.cloud.exports()}
@@ -100,7 +100,7 @@ def test_a_fault_sets_off_its_alarm_and_is_explained(site: Site, name: str) -> N
     with lay(site):
         site.put(pool, instance_types=[TYPE], target_size=1, **attributes)
         rung = site.watcher.until(lambda: site.watcher.alarm(alarm, since=since), f"{alarm} rings", seconds=60)
-        story = told(site, "explain", pool)
+        story = output_of(site, "explain", pool)
     assert squeezed(cause) in story
     assert squeezed(GUIDE[trouble].do) in story
     assert GUIDE[trouble].do in RUNBOOK.read_text(encoding="utf-8")
@@ -138,18 +138,18 @@ def test_a_stopped_tick_sets_off_its_alarm_and_is_explained(site: Site) -> None:
             lambda: site.watcher.alarm("heartbeat-missing", since=since), "the heartbeat alarm rings", seconds=270
         )
         story = site.watcher.until(
-            lambda: found if remedy in (found := told(site, "explain", "unattended")) else None,
+            lambda: found if remedy in (found := output_of(site, "explain", "unattended")) else None,
             "explain tells of the tick",
             seconds=90,  # it counts from the end of the minute
         )
-        checks = told(site, "doctor", status=1)
+        checks = output_of(site, "doctor", status=1)
     assert squeezed("Tick stopped for") in story
     assert squeezed(f"schedule {schedule} is DISABLED") in checks
     assert remedy in checks
     assert GUIDE[Trouble.HEARTBEAT].do in RUNBOOK.read_text(encoding="utf-8")
     assert "#heartbeat-missing" in rung.description
     until_quiet(site, "heartbeat-missing")
-    assert remedy not in told(site, "explain", "unattended")
+    assert remedy not in output_of(site, "explain", "unattended")
 
 
 def until_quiet(site: Site, alarm: str) -> None:

@@ -188,9 +188,9 @@ def _said(status: Mapping[str, Any] | None) -> str:
     if status is None:
         return "no status"
     kept = status["controller"]
-    told = ("wanted", "running", "starting", "noticed", "waiting", "last_error")
+    names = ("wanted", "running", "starting", "noticed", "waiting", "last_error")
     return str(
-        {name: status[name] for name in told if name in status}
+        {name: status[name] for name in names if name in status}
         | {name: kept[name] for name in ("lease_until", "dirty", "notices")}
         | {"attempt": kept["memory"].get("attempt", {}).get("id")}
     )
@@ -222,8 +222,8 @@ def test_a_function_killed_before_or_after_any_step_leaves_neither_too_many_nor_
         for step, call in LAUNCH.items():
             gate.plan(Blow(f"{when}-{step}", at(*call, f"{when}-{step}"), when))
             ledger.put(f"{when}-{step}", 3, limit=3)
-        victims = [one["instance_id"] for one in site.instances(f"{when}-shrink")]
-        gate.plan(Blow(f"{when}-shrink", at("TerminateInstances", "", *victims), when))
+        going = [one["instance_id"] for one in site.instances(f"{when}-shrink")]
+        gate.plan(Blow(f"{when}-shrink", at("TerminateInstances", "", *going), when))
         ledger.resize(f"{when}-shrink", 1)
         gate.plan(Blow(f"{when}-forget", at("DeleteItem", "", f"{when}-forget"), when))
         ledger.delete(f"{when}-forget")

@@ -115,8 +115,8 @@ def fast_tries(site: Site, queue: str) -> Iterator[tuple[str, str]]:
 def depth(site: Site, url: str) -> int:
     """The messages in a queue, including those in flight."""
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    told = site.cloud.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-    return sum(int(told[name]) for name in names)
+    attributes = site.cloud.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+    return sum(int(attributes[name]) for name in names)
 
 
 def has(site: Site, url: str, messages: int) -> bool:

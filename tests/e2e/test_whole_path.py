@@ -125,11 +125,11 @@ def test_a_due_message_delivered_again_and_again_launches_once(site: Site) -> No
 def test_a_notice_delivered_twice_replaces_once(site: Site) -> None:
     site.put("noticed", target_size=3, max_instances=9)
     site.until_running("noticed", 3)
-    victim = site.instances("noticed")[0]["instance_id"]
-    site.market.interrupt(victim, notice_seconds=60)
-    site.market.interrupt(victim, notice_seconds=60)
+    instance_id = site.instances("noticed")[0]["instance_id"]
+    site.market.interrupt(instance_id, notice_seconds=60)
+    site.market.interrupt(instance_id, notice_seconds=60)
     site.watcher.until(lambda: len(site.instances("noticed", "running")) == 4, "one replacement", seconds=15)
-    site.market.interrupt(victim)
+    site.market.interrupt(instance_id)
     site.watcher.until(lambda: site.status("noticed").get("noticed") == 1, "the notice in the status", seconds=15)
     site.watcher.until(lambda: site.status("noticed").get("running") == 3, "three that count", seconds=15)
     assert len(site.ever_launched("noticed")) == 4

@@ -132,11 +132,11 @@ def until_quiet(site: Site, *alarms: str) -> datetime:
 def until_told(site: Site, pool: str, action: str, role: Role) -> None:
     """Wait until a pool's status says that EC2 refused this action to this role."""
 
-    def told() -> bool:
+    def shown() -> bool:
         message = site.status(pool).get("last_error", {}).get("message", "")
         return f"perform: {action} on" in message and f"/{role.name}/" in message
 
-    site.watcher.until(told, f"{pool} tells that {role.name} may not {action}", seconds=SOON)
+    site.watcher.until(shown, f"{pool} tells that {role.name} may not {action}", seconds=SOON)
 
 
 def until_rung(site: Site, alarm: str, *, since: datetime) -> None:
@@ -165,8 +165,8 @@ def test_without_any_one_right_to_launch_a_pool_waits_and_names_the_right(
             if kinds[pool] is INLINE:
                 continue  # its template exists and is visible
             with lacking(site.cloud, after_notices, sid, action):
-                (victim,) = site.instances(pool, "running")
-                site.market.interrupt(victim["instance_id"], notice_seconds=5)
+                (instance,) = site.instances(pool, "running")
+                site.market.interrupt(instance["instance_id"], notice_seconds=5)
                 until_told(site, pool, action, after_notices)
                 assert site.status(pool)["waiting"]["reason"] == "CONFIG", (sid, action)
     until_fixed(site, kinds, max_instances=5)
@@ -219,7 +219,7 @@ def test_without_the_right_to_list_each_function_sets_off_an_alarm(site: Site, r
     after_edits, after_notices = reconcilers
     site.put("watched", target_size=1)
     site.until_running("watched", 1)
-    (victim,) = site.instances("watched", "running")
+    (instance,) = site.instances("watched", "running")
     alarms = [f"{function}-errors" for function in ("on-tick", "on-pool-due", "on-spot-notice")]
     since = until_quiet(site, *alarms)
     with both_without((tick, after_edits, after_notices), statement_of(tick, LOOK), LOOK):
@@ -227,7 +227,7 @@ def test_without_the_right_to_list_each_function_sets_off_an_alarm(site: Site, r
         assert f"{LOOK} on resource" in answer["Payload"].read().decode()
         site.put("unseen", target_size=1)
         until_told(site, "unseen", LOOK, after_edits)
-        site.market.interrupt(victim["instance_id"], notice_seconds=5)
+        site.market.interrupt(instance["instance_id"], notice_seconds=5)
         site.watcher.until(
             lambda: f"{LOOK} on resource" in log_of(site.cloud, after_notices, since), "the error's log", seconds=SOON
         )
@@ -284,10 +284,10 @@ def test_each_missing_right_of_a_running_pool_is_reported(site: Site, reconciler
         return bool(site.status("lives").get("rollout", {}).get("state") == "STOPPED")
 
     def until_one_tells(action: str) -> None:
-        def told() -> bool:
+        def shown() -> bool:
             return action in str(site.status("lives").get("last_error", {}).get("message", ""))
 
-        site.watcher.until(told, f"a refused {action} is told", seconds=SOON)
+        site.watcher.until(shown, f"a refused {action} is shown", seconds=SOON)
 
     with without("ec2:DescribeInstanceStatus"):
         site.put("lives", target_size=1, user_data="#!/bin/sh\n: one\n", **item)

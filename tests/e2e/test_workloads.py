@@ -118,8 +118,8 @@ def test_a_broken_description_stops_the_rollout_and_the_old_instances_stay(site:
         assert "ended before they were ready" in rollout["message"]
         site.watcher.until(lambda: site.watcher.alarm("launches-refused", since=since), "its alarm", seconds=45)
         assert len(site.instances("breaks", "running")) >= 3
-        site.put("breaks", user_data="#!/bin/sh\n: mended\n", **item)
-        site.watcher.until(lambda: "rollout" not in site.status("breaks"), "the mended one rolls", seconds=120)
+        site.put("breaks", user_data="#!/bin/sh\n: fixed\n", **item)
+        site.watcher.until(lambda: "rollout" not in site.status("breaks"), "the fixed one rolls", seconds=120)
     finally:
         site.market.boot_well()
 
@@ -169,18 +169,18 @@ def announced(site: Site) -> Iterator[str]:
 def test_a_noticed_instance_is_announced_and_drained(site: Site, announced: str) -> None:
     site.put("drains", target_size=1, max_instances=2, drain_command="checkpoint --now")
     until_ready(site, "drains", 1)
-    (victim,) = [one["instance_id"] for one in site.instances("drains", "running")]
-    site.market.interrupt(victim, notice_seconds=60)
+    (interrupted,) = [one["instance_id"] for one in site.instances("drains", "running")]
+    site.market.interrupt(interrupted, notice_seconds=60)
     drained = site.watcher.until(
         lambda: [one for one in site.status("drains").get("drains", []) if one["status"] == "Success"],
         "the drain's result",
         seconds=45,
     )
-    assert [one["instance_id"] for one in drained] == [victim]
+    assert [one["instance_id"] for one in drained] == [interrupted]
     (message,) = site.cloud.client("sqs").receive_message(QueueUrl=announced, WaitTimeSeconds=5)["Messages"]
     event = json.loads(message["Body"])
     assert event["detail-type"] == "Pool Instance Draining"
-    assert (event["detail"]["pool"], event["detail"]["instance-id"]) == ("drains", victim)
+    assert (event["detail"]["pool"], event["detail"]["instance-id"]) == ("drains", interrupted)
 
 
 def test_a_smaller_size_waits_and_a_schedule_sets_it(site: Site) -> None:
@@ -211,7 +211,7 @@ def test_on_demand_replaces_missing_spot_and_returns_to_spot(site: Site) -> None
     site.watcher.until(lambda: by_market() == (0, 1), "its base is on demand", seconds=30)
     site.watcher.until(lambda: by_market() == (0, 3), "the rest is bought on demand", seconds=60)
     site.market.offer("r6i.xlarge", "*", capacity=10)
-    site.watcher.until(lambda: by_market() == (2, 1), "spot is back, the borrowed ones are given back", seconds=90)
+    site.watcher.until(lambda: by_market() == (2, 1), "spot is back, the temporary ones are returned", seconds=90)
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)

@@ -10,7 +10,7 @@ import pytest
 from tests.support.fakes import World, offering
 
 
-def told(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+def published(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     """The published costs, in order, as CloudWatch reads them."""
     lines = (json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{"))
     names = ("HourlyCost", "HourlySaving", "InstancesUnpriced")
@@ -25,21 +25,23 @@ def test_the_cost_is_the_sum_of_all_instances_on_their_markets(capsys: pytest.Ca
     world.edit("training", instance_types=["g5.xlarge"], target_size=3, max_instances=9, on_demand_base=1)
     world.edit("ci", instance_types=["c6i.large"], target_size=2)
     world.minutes(10)
-    assert told(capsys)[-1] == pytest.approx({"HourlyCost": 3.0666, "HourlySaving": 3.1334, "InstancesUnpriced": 0})
+    assert published(capsys)[-1] == pytest.approx(
+        {"HourlyCost": 3.0666, "HourlySaving": 3.1334, "InstancesUnpriced": 0}
+    )
 
 
 def test_the_cost_is_published_twice_in_ten_minutes(capsys: pytest.CaptureFixture[str]) -> None:
     world = World()
     world.edit(target_size=1)
-    told(capsys)
+    published(capsys)
     world.minutes(10)
-    assert len(told(capsys)) == 2
+    assert len(published(capsys)) == 2
 
 
 def test_without_instances_no_price_is_asked_and_zero_is_published(capsys: pytest.CaptureFixture[str]) -> None:
     world = World()
     world.minutes(5)
-    assert told(capsys) == [{"HourlyCost": 0, "HourlySaving": 0, "InstancesUnpriced": 0}]
+    assert published(capsys) == [{"HourlyCost": 0, "HourlySaving": 0, "InstancesUnpriced": 0}]
     assert world.calls.keys() == {"DescribeInstances"}
 
 
@@ -51,7 +53,7 @@ def test_a_refused_price_question_fails_no_tick_and_is_logged_once(
     world.minutes(1)
     world.put(target_size=4)
     world.fault(action="DescribeSpotPriceHistory", error="UnauthorizedOperation", times=99)
-    told(capsys)
+    published(capsys)
     world.minutes(4)
     out = capsys.readouterr().out
     assert '"Heartbeat"' in out
@@ -65,6 +67,6 @@ def test_without_a_price_list_the_cost_is_known_and_the_saving_is_not(
     world = World()
     world.edit(target_size=2)
     world.fault(action="GetProducts", error="AccessDeniedException", times=99)
-    told(capsys)
+    published(capsys)
     world.minutes(5)
-    assert told(capsys) == [{"HourlyCost": 1, "HourlySaving": 0, "InstancesUnpriced": 0}]
+    assert published(capsys) == [{"HourlyCost": 1, "HourlySaving": 0, "InstancesUnpriced": 0}]

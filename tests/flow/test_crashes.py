@@ -97,9 +97,9 @@ def test_a_tick_killed_before_it_sends_delays_few_pools_and_not_for_long(world: 
 def test_a_notice_delivered_twice_replaces_once(world: World) -> None:
     world.edit(target_size=4, max_instances=8)
     world.forward(2)
-    victim = world.alive()[0]
-    world.interrupt(victim)
-    world.interrupt(victim)
+    interrupted = world.alive()[0]
+    world.interrupt(interrupted)
+    world.interrupt(interrupted)
     assert len(world.market.instances) == 5
 
 

@@ -53,10 +53,10 @@ class TestFallback:
             self.shortage(world, 3)
             for _ in range(27):
                 world.minutes(1)
-                lent = lifecycles(world)["on-demand"]
-                most, hours = max(most, lent), hours + lent / 60
+                temporary = lifecycles(world)["on-demand"]
+                most, hours = max(most, temporary), hours + temporary / 60
         assert most == 1, "no short shortage is bought"
-        assert hours < 3, "and the one that was is given back"
+        assert hours < 3, "and the one that was is returned to spot"
         assert lifecycles(world) == {"spot": 10}
 
     def test_each_part_of_a_shortfall_has_its_own_waiting_time(self) -> None:
@@ -355,5 +355,5 @@ def test_an_undisturbed_pool_comes_to_rest() -> None:
             ) - pool.wanted(world.clock())
             rounded = max(pool.weights.values(), default=1) - 1
             assert surplus <= rounded or answer.replacing or answer.rollout, what
-            lent = lifecycles(world)["on-demand"] if pool.fallback and pool.fallback.return_to_spot else 0
-            assert lent <= pool.on_demand_base or answer.replacing or answer.rollout, what
+            temporary = lifecycles(world)["on-demand"] if pool.fallback and pool.fallback.return_to_spot else 0
+            assert temporary <= pool.on_demand_base or answer.replacing or answer.rollout, what

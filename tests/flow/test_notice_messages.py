@@ -116,8 +116,8 @@ def queue(world: World) -> NoticesQueue:
 
 def noticed(world: World, instance_ids: Iterable[str]) -> list[dict[str, Any]]:
     """The market's interruption notices for these instances."""
-    for victim in world.market.live_spot_named(list(instance_ids)):
-        world.market.notice(victim, world.clock(), cause="capacity")
+    for instance in world.market.live_spot_named(list(instance_ids)):
+        world.market.notice(instance, world.clock(), cause="capacity")
     return [one for one in world.market.advance() if "Interruption" in one["detail-type"]]
 
 

@@ -190,9 +190,9 @@ class TestMaintenanceWithdrawn:
         assert world.calls["CreateFleet"] == 1
 
     def test_an_older_announcement_that_comes_late_changes_nothing(self, world: World, before: list[str]) -> None:
-        victim = world.market.instances[before[0]]
+        instance = world.market.instances[before[0]]
         code, then = "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED", world.clock()
-        arn = world.market.announce_maintenance(victim, code, "scheduledChange", then)
+        arn = world.market.announce_maintenance(instance, code, "scheduledChange", then)
         late = world.market.advance()
         world.forward(3600)
         world.announce_maintenance(before[0], event_arn=arn, status="closed")
@@ -210,8 +210,8 @@ class TestMaintenanceWithdrawn:
     def test_an_older_end_does_not_withdraw_a_newer_announcement(self, world: World) -> None:
         before = settled(world, target_size=3, max_instances=3, on_rebalance="replace_first")
         code, then = "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED", world.clock()
-        victim = world.market.instances[before[0]]
-        arn = world.market.announce_maintenance(victim, code, "scheduledChange", then, status="closed")
+        instance = world.market.instances[before[0]]
+        arn = world.market.announce_maintenance(instance, code, "scheduledChange", then, status="closed")
         late = world.market.advance()
         world.forward(3600)
         world.announce_maintenance(before[0], event_arn=arn)
@@ -228,14 +228,14 @@ class TestMaintenanceWithdrawn:
         world.minutes(10)
         assert before[0] not in world.alive()
 
-    @pytest.mark.parametrize("graver", ["rebalance", "interruption"])
-    def test_the_end_of_an_event_keeps_more_severe_notices(self, world: World, graver: str) -> None:
+    @pytest.mark.parametrize("severe", ["rebalance", "interruption"])
+    def test_the_end_of_an_event_keeps_more_severe_notices(self, world: World, severe: str) -> None:
         first, *_ = settled(world, target_size=3, max_instances=3)
         (arn,) = world.announce_maintenance(first)
-        world.recommend_rebalance(first) if graver == "rebalance" else world.interrupt(first)
+        world.recommend_rebalance(first) if severe == "rebalance" else world.interrupt(first)
         world.forward(60)
         world.announce_maintenance(first, event_arn=arn, status="closed")
-        assert world.status().notices[first].kind == graver
+        assert world.status().notices[first].kind == severe
 
 
 class TestDrains:
@@ -244,9 +244,9 @@ class TestDrains:
         world.interrupt(first)
         world.interrupt(first)
         world.minutes(4)
-        told = world.bus.details
-        assert [one["instance-id"] for one in told] == [first]
-        assert told[0].items() >= {("pool", "p"), ("stack", "test"), ("instance-type", "g5.xlarge")}
+        events = world.bus.details
+        assert [one["instance-id"] for one in events] == [first]
+        assert events[0].items() >= {("pool", "p"), ("stack", "test"), ("instance-type", "g5.xlarge")}
         assert drains(world) == [(first, ANNOUNCED)]
 
     def test_the_command_runs_on_the_instance_and_its_result_is_recorded(self, world: World) -> None:
@@ -319,8 +319,8 @@ class TestDrains:
         first, *_ = settled(world, target_size=2, max_instances=4)
         (instance,) = [one for one in world.plane.fleet.instances() if one.id == first]
         ssm = MarketClient(world.market, service="ssm")
-        told = EventsAndCommands(world.bus, ssm, stack="s" * 63, clock=world.clock).tell("p", [instance], SAVE)
-        assert told.failures == ()
+        result = EventsAndCommands(world.bus, ssm, stack="s" * 63, clock=world.clock).tell("p", [instance], SAVE)
+        assert result.failures == ()
 
     def test_the_list_is_bounded(self) -> None:
         world = World(*(offering("g5.xlarge", f"us-east-1{zone}", capacity=100) for zone in "ab"))

@@ -215,8 +215,8 @@ class TestLaunchThenDie:
     def test_one_failed_start_in_a_healthy_launch_is_replaced_soon(self, world: World) -> None:
         world.edit(target_size=10, max_instances=20)
         world.forward(12)
-        victim = world.market.instances[world.alive()[0]]
-        world.market.end(victim, ending_by_itself("Server.InternalError"), world.clock())
+        instance = world.market.instances[world.alive()[0]]
+        world.market.end(instance, ending_by_itself("Server.InternalError"), world.clock())
         world.minutes(4)
         assert len(world.ready()) == 10
         assert world.status().memory.failed_starts == 0
@@ -224,8 +224,8 @@ class TestLaunchThenDie:
     def test_instances_that_end_after_they_were_ready_are_replaced_at_once(self, world: World) -> None:
         world.edit(target_size=3)
         world.minutes(2)
-        victim = world.market.instances[world.alive()[0]]
-        world.market.end(victim, ending_by_itself("Client.InstanceInitiatedShutdown"), world.clock())
+        instance = world.market.instances[world.alive()[0]]
+        world.market.end(instance, ending_by_itself("Client.InstanceInitiatedShutdown"), world.clock())
         world.forward(1)
         assert len(world.alive()) == 3
 

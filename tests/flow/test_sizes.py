@@ -135,8 +135,11 @@ class TestScaleInOrder:
         assert world.alive() == ready
 
     def test_then_the_most_expensive(self) -> None:
-        cheap, dear = offering("g5.xlarge", "us-east-1a", capacity=2), offering("g5.xlarge", "us-east-1b", price="0.4")
-        world = World(cheap, dear)
+        cheap, expensive = (
+            offering("g5.xlarge", "us-east-1a", capacity=2),
+            offering("g5.xlarge", "us-east-1b", price="0.4"),
+        )
+        world = World(cheap, expensive)
         settle(world, target_size=4)
         world.set_all(spot_price=Decimal("0.4"))
         world.market.set_offering("g5.xlarge", "us-east-1a", spot_price=Decimal("0.9"))

@@ -52,8 +52,8 @@ def test_a_pool_at_its_size_makes_no_extra_calls(attributes: dict[str, Any]) -> 
 @pytest.mark.parametrize("attributes", EACH.values(), ids=EACH)
 def test_after_an_interruption_was_replaced(attributes: dict[str, Any]) -> None:
     world = running(attributes)
-    victims = [id_ for id_ in world.alive() if world.market.instances[id_].lifecycle == "spot"][:1]
-    world.interrupt(*victims)
+    interrupted = [id_ for id_ in world.alive() if world.market.instances[id_].lifecycle == "spot"][:1]
+    world.interrupt(*interrupted)
     world.minutes(15)
     steady(world)
 

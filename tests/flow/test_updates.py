@@ -102,8 +102,8 @@ class TestRolling:
         change(world, image_id="ami-2")
         seen = []
         for _ in steps(world, 15):
-            told = world.status().answer.rollout
-            seen += [(told.outdated, told.updated)] if told else []
+            rollout = world.status().answer.rollout
+            seen += [(rollout.outdated, rollout.updated)] if rollout else []
         assert rollout_only_goes_forward(seen)
         assert seen[0][0] >= 19
 

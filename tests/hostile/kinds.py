@@ -118,22 +118,22 @@ def status_item(faults: list[tuple[list[int], dict[str, Any] | None]]) -> str:
         except ClientError:
             return BY_DYNAMODB
         _is_listed(site)
-        victim = site.world.alive("p")[0]
+        instance = site.world.alive("p")[0]
         gauges = site.tick()
         site.drain_queue()
         failed = site.due([due_body("p")])
-        told = site.logged("reconcile failed")
-        again = site.noticed([event_of(victim)])
+        result = site.logged("reconcile failed")
+        again = site.noticed([event_of(instance)])
         try:
             site.plane.statuses.get("p")
         except UnreadableStatusError as fault:
             assert gauges["StatusesUnreadable"] == 1
-            if not (failed and again and told and "UnreadableStatusError" in told[0]["exception_name"]):
+            if not (failed and again and result and "UnreadableStatusError" in result[0]["exception_name"]):
                 raise SilentDropError(f"nobody tells of it: {fault}") from fault
             assert len(site.world.alive("p")) == 2, "left alone"
             outcome = REFUSED
         else:
-            assert not failed, told
+            assert not failed, result
             outcome = ACTED
         _others_untouched(site)
         if outcome is REFUSED:
@@ -211,14 +211,14 @@ def file(data: bytes) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "pools.yaml")
         path.write_bytes(data)
-        told = CliRunner().invoke(app, ["validate", str(path)])
+        result = CliRunner().invoke(app, ["validate", str(path)])
         assert monotonic() - began < PATIENCE_SECONDS
-        assert isinstance(told.exception, SystemExit | None), repr(told.exception)
-        if told.exit_code == 1:
-            if len(told.stderr.strip().splitlines()[-1].partition("pools.yaml: ")[2]) < 10:
-                raise SilentDropError(told.output)
+        assert isinstance(result.exception, SystemExit | None), repr(result.exception)
+        if result.exit_code == 1:
+            if len(result.stderr.strip().splitlines()[-1].partition("pools.yaml: ")[2]) < 10:
+                raise SilentDropError(result.output)
             return REFUSED
-        assert told.exit_code == 0
+        assert result.exit_code == 0
         entries = read_entries(path.read_text(encoding="utf-8"))
     with a_site() as site:
         pools = PoolItems(site.dynamodb, site.pools)
@@ -335,12 +335,12 @@ def _is_listed(site: Site) -> None:
         return site.dynamodb if service == "dynamodb" else _Unreachable()
 
     with mock.patch.object(Deployment, "client", client):
-        told = CliRunner().invoke(app, ["list"], env=here)
-    assert told.exit_code == 0, repr(told.exception)
+        result = CliRunner().invoke(app, ["list"], env=here)
+    assert result.exit_code == 0, repr(result.exception)
     if not all(
-        any(line.strip().startswith(f"{name} ") for line in told.stdout.splitlines()) for name in ("p", *NEIGHBOURS)
+        any(line.strip().startswith(f"{name} ") for line in result.stdout.splitlines()) for name in ("p", *NEIGHBOURS)
     ):
-        raise SilentDropError(told.stdout)
+        raise SilentDropError(result.stdout)
 
 
 def _recovers_after_deletion(site: Site) -> None:

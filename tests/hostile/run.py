@@ -52,14 +52,14 @@ def meet(kind: str, inputs: int, seed: int | None = None) -> Met:
     try:
         (hypothesis.seed(seed)(one) if seed is not None else one)()
     except SilentDropError as error:
-        met.drop = told(error)
+        met.drop = in_words(error)
     except Exception as error:  # noqa: BLE001  any error is a finding
-        met.crash = told(error)
+        met.crash = in_words(error)
     met.seconds = monotonic() - began
     return met
 
 
-def told(error: Exception) -> str:
+def in_words(error: Exception) -> str:
     """An error with the shrunk input of hypothesis."""
     notes = "\n".join(getattr(error, "__notes__", []))
     frames = traceback.extract_tb(error.__traceback__)

@@ -194,7 +194,7 @@ class Site:
 
     def _invoke(self, module: Any, event: Any) -> Any:
         """Call a handler like Lambda: the event is converted through JSON, and the output is UTF-8."""
-        told = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+        output = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
         made: dict[str, Any] = {
             "control_plane": lambda: self.plane,
             "edited_queue": lambda: self.world.queue,
@@ -202,14 +202,14 @@ class Site:
         }
         with (
             mock.patch.multiple(module, **{name: made[name] for name in made.keys() & vars(module).keys()}),
-            _logging_to(told),
-            redirect_stdout(told),
+            _logging_to(output),
+            redirect_stdout(output),
         ):
             try:
                 return module.handler(json.loads(json.dumps(event)), CONTEXT)
             finally:
-                told.seek(0)
-                self.lines = [json.loads(line) for line in told.read().split("\n") if line]
+                output.seek(0)
+                self.lines = [json.loads(line) for line in output.read().split("\n") if line]
                 _check_metrics(self.measured())
 
 

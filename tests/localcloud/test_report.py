@@ -125,7 +125,7 @@ def report(**changes: Any) -> Report:
         cap=Decimal("0.918"),
         waiting=[WaitPeriod(at(10), at(13), "NO_CAPACITY", "no <capacity> & no hope")],
     )
-    told: dict[str, Any] = {
+    found: dict[str, Any] = {
         "title": "A story",
         "summary": "in short",
         "start": START,
@@ -135,7 +135,7 @@ def report(**changes: Any) -> Report:
         "alarms": [AlarmMessage(at(12), "pool-below-target", "ALARM", "Threshold Crossed", "A pool has fewer.")],
         "notes": ["a note"],
     }
-    return Report(**{**told, **changes})
+    return Report(**{**found, **changes})
 
 
 def test_the_page_is_complete_and_loads_nothing() -> None:
@@ -151,9 +151,9 @@ def test_the_page_is_complete_and_loads_nothing() -> None:
 
 
 def test_a_pools_chart_is_a_picture_by_itself() -> None:
-    told = report()
-    (pool,) = told.pools
-    drawn = ET.fromstring(chart(told, pool))  # noqa: S314  our own text
+    found = report()
+    (pool,) = found.pools
+    drawn = ET.fromstring(chart(found, pool))  # noqa: S314  our own text
     assert drawn.tag == "{http://www.w3.org/2000/svg}svg"
     assert [one.get("aria-label") for one in drawn.iter("{http://www.w3.org/2000/svg}svg")] == [None, "a"]
     assert "interruption notice" in "".join(drawn.itertext())

@@ -312,9 +312,9 @@ def test_a_termination_never_raises_so_that_a_launch_before_it_is_remembered(fle
 
 def test_a_call_without_an_answer_raises(fleet: Ec2Fleet, face: Face) -> None:
     face.tell("POST", "/market/faults", {"action": "DescribeInstances", "error": "RequestLimitExceeded"})
-    with pytest.raises(FleetError) as told:
+    with pytest.raises(FleetError) as error:
         fleet.instances()
-    assert told.value.failure.reason is Reason.THROTTLED
+    assert error.value.failure.reason is Reason.THROTTLED
 
 
 def test_a_listing_reads_every_page(fleet: Ec2Fleet, face: Face) -> None:

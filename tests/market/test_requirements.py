@@ -67,9 +67,9 @@ def test_types_come_in_pages(face: Face) -> None:
 
 
 def test_attributes_of_a_new_type_hold_in_all_its_zones(face: Face) -> None:
-    told = {"capacity": 3, "spot_price": "9", "on_demand_price": "20", "vcpus": 192, "memory_mib": 2097152}
+    described = {"capacity": 3, "spot_price": "9", "on_demand_price": "20", "vcpus": 192, "memory_mib": 2097152}
     for zone in ("us-east-1a", "us-east-1b"):
-        face.offer(zone, "p6.48xlarge", **told, gpus=8, gpu_name="l40s", gpu_manufacturer="nvidia")
+        face.offer(zone, "p6.48xlarge", **described, gpus=8, gpu_name="l40s", gpu_manufacturer="nvidia")
     assert found(face, AcceleratorNames=["l40s", "h100"]) == ["p5.48xlarge", "p6.48xlarge"]
     face.offer("us-east-1a", "p6.48xlarge", architecture="arm64")
     assert found(face, "arm64", AcceleratorCount={"Min": 1}) == ["p6.48xlarge"]

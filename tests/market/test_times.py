@@ -16,8 +16,8 @@ MANY = 20
 @pytest.fixture
 def slow(face: Face) -> Face:
     """A market with the times of a real account."""
-    told = face.tell("PUT", "/market/settings", {"profile": "aws"})
-    assert Settings.model_validate(told) == Settings.aws()
+    answer = face.tell("PUT", "/market/settings", {"profile": "aws"})
+    assert Settings.model_validate(answer) == Settings.aws()
     return face
 
 
@@ -26,8 +26,8 @@ def seen(face: Face) -> Counter[str]:
 
 
 def test_a_profile_is_set_in_one_go_and_changed_from_there(face: Face) -> None:
-    told = face.tell("PUT", "/market/settings", {"profile": "aws", "notice_seconds": 30, "pending_seconds": [2, 4]})
-    assert (told["notice_seconds"], list(told["pending_seconds"]), told["lag_varies"]) == (30, [2, 4], True)
+    answer = face.tell("PUT", "/market/settings", {"profile": "aws", "notice_seconds": 30, "pending_seconds": [2, 4]})
+    assert (answer["notice_seconds"], list(answer["pending_seconds"]), answer["lag_varies"]) == (30, [2, 4], True)
     assert face.tell("PUT", "/market/settings", {"profile": "quick"})["pending_seconds"] == 1.5
     for wrong in ({"profile": "gcp"}, {"pending_seconds": [4, 2]}):
         assert face.control("PUT", "/market/settings", wrong)[0] == 400

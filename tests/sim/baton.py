@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 
 class KilledError(BaseException):
-    """The process is gone: nothing after it runs, no lease is given back. No ``except Exception`` sees it."""
+    """The process is gone: nothing after it runs, no lease is released. No ``except Exception`` sees it."""
 
 
 class Strand:

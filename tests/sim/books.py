@@ -1,4 +1,4 @@
-"""What a pool has and ought to have by the market's own books, reckoned apart from the code under test.
+"""What a pool has and ought to have by the market's own books, calculated apart from the code under test.
 
 Nothing here asks the control plane what it believes; of its code only the reading of an item is used.
 """
@@ -158,7 +158,7 @@ class Books:
         counts = [units(on_demand_of(some), spec) for some in (before, alive)]
         return min(counts) < base or (spec.fallback is None and max(counts) > base)
 
-    def borrowed(self, pool: str, spec: Pool, wanted: int) -> list[Instance]:
+    def temporary_on_demand(self, pool: str, spec: Pool, wanted: int) -> list[Instance]:
         """What a spot pool runs on demand beyond its base, if each of them is beyond it."""
         found = on_demand_of(self.alive(pool))
         beyond = units(found, spec) - min(spec.on_demand_base, wanted)
@@ -175,9 +175,9 @@ class Books:
         risky = [one for one in alive if one.id in self.at_risk and spec.on_rebalance == "replace_first"]
         returns = spec.fallback is not None and spec.fallback.return_to_spot
         beyond = units(on_demand_of(alive), spec) - min(spec.on_demand_base, wanted)
-        lent = max(0, beyond) if returns and spec.spot else 0
+        temporary = max(0, beyond) if returns and spec.spot else 0
         rolling = spec.update == "rolling" and self.drifts(pool, spec, wanted)
-        return units(risky, spec) + lent + (max(spec.max_unavailable, heaviest(spec)) if rolling else 0)
+        return units(risky, spec) + temporary + (max(spec.max_unavailable, heaviest(spec)) if rolling else 0)
 
     def swaps(self, one: Instance, spec: Pool, alive: list[Instance], wanted: int) -> bool:
         """Whether successors of an instance fit beside it below max_instances, in whole instances."""
@@ -241,18 +241,18 @@ class Books:
         if not self.types(spec) or self._is_lost(spec):
             return {Reason.CONFIG}
         free = spec.max_instances - units(alive, spec)
-        # A cap that cannot be told is a fault of the item, which on-demand instances do not mend.
-        unanswered = self.hindrances(spec, "spot", free) - {Reason.MAX_INSTANCES} == {Reason.CONFIG}
+        # An unknown cap is a fault of the item, which on-demand instances do not fix.
+        unanswered = self.blockers(spec, "spot", free) - {Reason.MAX_INSTANCES} == {Reason.CONFIG}
         fills = spec.fallback is not None and not unanswered
         lifecycles = self._lacking(spec, alive, wanted, fills=fills)
-        each = [self.hindrances(spec, lifecycle, free) for lifecycle in lifecycles]
+        each = [self.blockers(spec, lifecycle, free) for lifecycle in lifecycles]
         if self.broken(spec):
             return {Reason.CONFIG, Reason.UNKNOWN, *(one for some in each for one in some if one)}
         # On demand stands in for spot, not spot for the base.
         if (
             fills
             and "spot" in lifecycles
-            and any(None in self.hindrances(spec, one, free) for one in ("spot", "on-demand"))
+            and any(None in self.blockers(spec, one, free) for one in ("spot", "on-demand"))
         ):
             return set()
         return set() if any(None in some for some in each) else {one for some in each for one in some if one}
@@ -274,7 +274,7 @@ class Books:
         named = (("on-demand", lacks_base or fills), ("spot", lacks_spot))
         return tuple(name for name, lacks in named if lacks)
 
-    def hindrances(self, spec: Pool, lifecycle: str, free: int) -> set[Reason | None]:
+    def blockers(self, spec: Pool, lifecycle: str, free: int) -> set[Reason | None]:
         """What hinders each offering of a market; None among them if one could be launched now."""
         zones = ZONES[:1] if spec.subnet_ids else ZONES  # the subnets of SUBNETS are in the first
         keys = [(one, zone) for one in self.types(spec) for zone in zones]
@@ -287,24 +287,24 @@ class Books:
 
     def _blockers_of(self, spec: Pool, offering: Offering, lifecycle: str, free: int) -> set[Reason]:
         cap = self.cap(spec, offering.instance_type)
-        dear = offering.spot_price > (offering.on_demand_price if cap is None else cap)
-        dear |= cap is not None and cap / spec.weight(offering.instance_type) < LEAST_PRICE
+        too_expensive = offering.spot_price > (offering.on_demand_price if cap is None else cap)
+        too_expensive |= cap is not None and cap / spec.weight(offering.instance_type) < LEAST_PRICE
         room = self.market.room("spot" if lifecycle == "spot" else "on-demand", [offering.key])
         subnets = [one.id for one in self.market.surroundings.subnets() if one.zone == offering.zone]
         usable = [id_ for id_ in subnets if id_ in spec.subnet_ids] if spec.subnet_ids else subnets[:1]
         if lifecycle == "spot" and self.unpriced(spec, offering.instance_type):
             return {Reason.CONFIG}  # it is not even tried
-        hindrances = {
+        blockers = {
             Reason.NO_ADDRESSES: not any(room.addresses[id_] for id_ in usable),
-            Reason.PRICE_ABOVE_MAX: lifecycle == "spot" and dear,
+            Reason.PRICE_ABOVE_MAX: lifecycle == "spot" and too_expensive,
             Reason.MAX_INSTANCES: spec.weight(offering.instance_type) > free,
             Reason.NO_CAPACITY: not room.free[offering.key],
         }
-        return {reason for reason, holds in hindrances.items() if holds}
+        return {reason for reason, holds in blockers.items() if holds}
 
 
 def protected(instance: Instance) -> bool:
-    """Whether somebody has tagged an instance as one that must stay."""
+    """Whether a tag protects an instance."""
     return instance.tags.get("spotpools:protect") == "true"
 
 

@@ -1,6 +1,6 @@
 """``python -m tests.sim.mutants``: deliberate defects, put in for this check alone; the simulation must catch each.
 
-What a mutant does is what somebody once shipped, or what a change of the code under test could bring about.
+What a mutant does is what was once shipped, or what a change of the code under test could bring about.
 """
 
 from __future__ import annotations
@@ -363,7 +363,7 @@ def _no_wait(put: Put) -> None:
     _wishing(put, decide, "_fallback", partial(_falling_back, after_minutes=0))
 
 
-@mutant("on-demand instances are never given back")
+@mutant("on-demand instances are never returned to spot")
 def _never_returned(put: Put) -> None:
     _wishing(put, replacing, "plan_swaps", partial(_falling_back, return_to_spot=False))
 
@@ -424,7 +424,7 @@ def _schedule_in_utc(put: Put) -> None:
     put(schedule.Entry, "last_came", lambda self, now: real(self.model_copy(update={"timezone": "UTC"}), now))
 
 
-@mutant("nobody is told of an end")
+@mutant("no end is announced")
 def _untold(put: Put) -> None:
     put(decide, "_announce_ends", lambda *_: ())
 
@@ -441,8 +441,8 @@ def _one_patience(put: Put) -> None:
 
     def shortfalls(after: Snapshot, left: Any) -> tuple[Shortfall, ...]:
         pool, known = after.intent.pool, after.status.memory.shortfalls
-        lent = pool is not None and after.stock.on_demand > replacing.base(pool, after.stock)
-        if known and lent:
+        temporary = pool is not None and after.stock.on_demand > replacing.base(pool, after.stock)
+        if known and temporary:
             return (Shortfall(since=known[0].since, units=after.stock.limit),)
         return real(after, left)
 
@@ -495,7 +495,7 @@ def _grown_expression(put: Put) -> None:
     put(status_table, "REMOVED_AT_ONCE", 100_000)
 
 
-@mutant("all are told of their end before anything is launched", large=True)
+@mutant("all ends are announced before anything is launched", large=True)
 def _told_first(put: Put) -> None:
     real = decide.decide
 

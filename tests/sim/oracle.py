@@ -64,10 +64,10 @@ REASONS = {
     "PendingVerification": Reason.CONFIG,
     "InvalidLaunchTemplateName.NotFoundException": Reason.CONFIG,
 }
-"""What a refused launch must be called, told once more and apart from the code under test."""
+"""What a refused launch must be called, written apart from the code under test."""
 
 MOST_TOLD_FIRST = 50
-"""A notice leaves two minutes, so who is told of an end must not keep the replacements waiting."""
+"""A notice leaves two minutes, so announcements of ends must not delay the replacements."""
 
 OF_AN_OFFERING = ("InsufficientInstanceCapacity", "SpotMaxPriceTooLow")
 
@@ -108,9 +108,9 @@ class Invocation:
     """Pools for which it has called CreateFleet."""
     errors_told: int = 0
     announced: Counter[str] = field(default_factory=Counter)
-    """Of how many instances' ends it has told, by pool."""
+    """How many ends it has announced, by pool."""
     raised: bool = False
-    """Whether something failed in it and was told by an error, though the function went on."""
+    """Whether something failed in it and an error shows it, though the function went on."""
 
     def of(self, pool: str) -> Seen:
         """What it has seen of a pool."""
@@ -133,7 +133,7 @@ class Oracle:
         self.books = Books(market)
         self.alive = self.books.alive
         self.violations: list[Violation] = []
-        self.told: set[str] = set()
+        self.announced_ends: set[str] = set()
         """Instances whose end was announced."""
         self.lacking: dict[str, list[tuple[float, int]]] = {}
         """How much a pool has lacked, each time that it was looked at, in the last hours."""
@@ -225,8 +225,8 @@ class Oracle:
     def _judge_swaps(self, what: str, spec: Pool, before: list[Instance]) -> None:
         """Where nothing is missing, a launch begins a swap: one that can be completed, in whole instances."""
         sizes = self._wanted(spec)
-        lent = on_demand_of(before) if spec.fallback is not None else []
-        going = [*lent, *(one for one in before if one.id in self.books.at_risk)]
+        temporary = on_demand_of(before) if spec.fallback is not None else []
+        going = [*temporary, *(one for one in before if one.id in self.books.at_risk)]
         begun = units(before, spec) >= max(sizes)
         if begun and not any(self.books.swaps(one, spec, before, size) for one in going for size in sizes):
             text = f"{what}: {units(before, spec)} units were there, {max(sizes)} wanted"
@@ -245,18 +245,18 @@ class Oracle:
         offering = self.market.offerings[instance.instance_type, instance.zone]
         cap = self.books.cap(spec, instance.instance_type)
         if instance.lifecycle == "spot" and cap is not None:
-            dear = offering.spot_price > cap or instance.max_price is None or instance.max_price > cap
-            if dear:
+            too_expensive = offering.spot_price > cap or instance.max_price is None or instance.max_price > cap
+            if too_expensive:
                 text = f"{what} at {offering.spot_price}, bidding {instance.max_price}; spot_max_price is {cap}"
                 self.broken("never above spot_max_price", text)
 
     def _judge_market(self, what: str, spec: Pool, pool: str, ids: list[str], noticed: set[str]) -> None:
-        """Spot or on demand as told: the base at once, what spot lacks only after a while."""
+        """Spot or on demand as the item says: the base at once, what spot lacks only after a while."""
         new = [self.market.instances[id_] for id_ in ids if id_ not in self.books.extras]
         bought = on_demand_of(new)
         if not spec.spot:
             if len(bought) < len(new):
-                self.broken("spot or on demand as told", f"{what}: spot in a pool on demand")
+                self.broken("spot or on demand as the item says", f"{what}: spot in a pool on demand")
             return
         stays = [
             one
@@ -268,13 +268,15 @@ class Oracle:
         if not bought or units(stays, spec) <= base + heaviest(spec) - 1:
             return
         if spec.fallback is None:
-            self.broken("spot or on demand as told", f"{what}: {units(stays, spec)} on demand, the base is {base}")
+            self.broken(
+                "spot or on demand as the item says", f"{what}: {units(stays, spec)} on demand, the base is {base}"
+            )
             return
-        lent = units(bought, spec) - max(0, base - units([one for one in stays if one not in bought], spec))
+        temporary = units(bought, spec) - max(0, base - units([one for one in stays if one not in bought], spec))
         lasting = self._lacked_for(pool, spec.fallback.after_minutes * 60 - MOST_SKEW - LOOK)
-        if lent > lasting + heaviest(spec) - 1:
+        if temporary > lasting + heaviest(spec) - 1:
             text = (
-                f"{what}: {lent} on demand, of which {lasting} have been lacking for "
+                f"{what}: {temporary} on demand, of which {lasting} have been lacking for "
                 f"{spec.fallback.after_minutes} minutes"
             )
             self.broken("on demand only when spot has been short for long", text)
@@ -425,11 +427,13 @@ class Oracle:
 
     def _spare(self, pool: str, spec: Pool, working: list[Instance], lost: list[Instance]) -> int:
         """How many of the wanted units may be missing for a rolling update's sake, or while one makes way for spot."""
-        lent = self.books.borrowed(pool, spec, self._wanted(spec)[1])
-        returns = spec.fallback is not None and spec.fallback.return_to_spot and lent
+        temporary = self.books.temporary_on_demand(pool, spec, self._wanted(spec)[1])
+        returns = spec.fallback is not None and spec.fallback.return_to_spot and temporary
         return max(
             self._spare_of_a_roll(pool, spec, working, lost),
-            max(spec.weight(one.instance_type) for one in lent) if returns and self._is_full(pool, spec, lent) else 0,
+            max(spec.weight(one.instance_type) for one in temporary)
+            if returns and self._is_full(pool, spec, temporary)
+            else 0,
         )
 
     def _spare_of_a_roll(self, pool: str, spec: Pool, working: list[Instance], lost: list[Instance]) -> int:
@@ -441,10 +445,10 @@ class Oracle:
         lightest = min((spec.weight(name) for name in self.books.types(spec)), default=1)
         return heaviest(spec) if free < lightest else 0
 
-    def _is_full(self, pool: str, spec: Pool, lent: list[Instance]) -> bool:
+    def _is_full(self, pool: str, spec: Pool, temporary: list[Instance]) -> bool:
         """Whether a successor fits beside none of these."""
         free = spec.max_instances - units(self.alive(pool), spec)
-        return free < min(spec.weight(one.instance_type) for one in lent)
+        return free < min(spec.weight(one.instance_type) for one in temporary)
 
     def _judge_fence(self, inv: Invocation, pool: str, what: str) -> None:
         lease, newest = inv.of(pool).lease, self.newest.get(pool)
@@ -478,7 +482,9 @@ class Oracle:
         self.written(lease, "begin")
         inv.begun.add(attempt.id)
         if inv.announced[lease.pool_name] > MOST_TOLD_FIRST and lease.pool_name not in inv.asked:
-            text = f"{inv.name} told of {inv.announced[lease.pool_name]} ends before it launched for {lease.pool_name}"
+            text = (
+                f"{inv.name} announced {inv.announced[lease.pool_name]} ends before it launched for {lease.pool_name}"
+            )
             self.broken("replacements come first", text)
         seen = inv.of(lease.pool_name)
         spec = in_force(seen.item, seen.status) if seen.item else None
@@ -501,7 +507,7 @@ class Oracle:
         on_one_market = spec is not None and not spec.on_demand_base and spec.fallback is None
         # Of several weights other types may come into question for what is left.
         alike = spec is not None and (heaviest(spec) == 1 or not (inv.brought or inv.ending))
-        named = waiting is not None and f"{expected}:" in waiting.message  # beside a graver reason
+        named = waiting is not None and f"{expected}:" in waiting.message  # beside a more severe reason
         if expected and on_one_market and alike and waiting and waiting.reason is not expected and not named:
             text = f"{pool} waits for {waiting.reason}, EC2 said {expected}: {waiting.message[:100]}"
             self.broken("the right reason", text)
@@ -545,15 +551,15 @@ class Oracle:
         self.lacking[pool] = [*looks, (self.now(), lacking)]
 
     def released(self, inv: Invocation, lease: Lease) -> None:
-        """A reconcile has done all it could: those under notice that it saw have been told of."""
+        """A reconcile has done all it could: it has announced the ends of the instances under notice that it saw."""
         seen = inv.of(lease.pool_name)
         spec = in_force(seen.item, seen.status) if seen.item is not None else None
         if spec is None or spec.paused or any(call == "PutEvents" for call, *_ in inv.faults):
             return
-        unanswered = _noticed(seen, margin=timedelta(seconds=60)) & inv.shown.keys() - self.told
+        unanswered = _noticed(seen, margin=timedelta(seconds=60)) & inv.shown.keys() - self.announced_ends
         for one in self.alive(lease.pool_name):
             if one.id in unanswered:
-                self.broken("the end is announced", f"{inv.name} saw the notice of {one.id} and told nobody")
+                self.broken("the end is announced", f"{inv.name} saw the notice of {one.id} and announced nothing")
 
     def deleted(self, lease: Lease) -> None:
         """A status was deleted, and all memory of its back-off with it."""
@@ -571,7 +577,7 @@ class Oracle:
             return
         for call, how, code in inv.faults:
             nothing_left = call == "TerminateInstances" and not any(one.id in inv.ending for one in self._living())
-            # What the fleet costs is told without the prices that a tick did not get, and so many are unpriced.
+            # The cost of the fleet leaves out the prices that a tick did not get, and counts them as unpriced.
             of_the_cost = inv.name.startswith("tick") and call in ("DescribeSpotPriceHistory", "GetProducts")
             # A version too many harms nobody: it stands among the pool's warnings.
             warned = call == "DeleteLaunchTemplateVersions" and any(status.answer.warnings for _, status in inv.saved)
@@ -629,7 +635,10 @@ class Oracle:
 
     def _wrong_size(self, pool: str, spec: Pool, alive: list[Instance], answer: Answer) -> str | None:
         size, serving = self._wanted(spec)[1], units(alive, spec)
-        going = [*self.books.borrowed(pool, spec, size), *(one for one in alive if self.books.outdated(one, spec))]
+        going = [
+            *self.books.temporary_on_demand(pool, spec, size),
+            *(one for one in alive if self.books.outdated(one, spec)),
+        ]
         going += [one for one in alive if one.id in self.books.at_risk]
         # Successors that can never be complete serve nobody.
         possible = any(self.books.swaps(one, spec, alive, size) for one in going)
@@ -658,7 +667,7 @@ class Oracle:
         if spec.fallback and not self._lacked_for(pool, spec.fallback.after_minutes * 60 + 60):
             # A rolling update at its limit opens a gap that spot lacks anew, each time for after_minutes.
             free = spec.max_instances - units(alive, spec)
-            right |= {one for one in self.books.hindrances(spec, "spot", free) if one}
+            right |= {one for one in self.books.blockers(spec, "spot", free) if one}
         if waiting.reason not in right:
             return f"{pool} lacks {short} for {sorted(right)} and says {waiting.reason}: {waiting.message[:150]}"
         return None
@@ -676,8 +685,8 @@ class Oracle:
         at_risk = (self.books.at_risk & noted.keys()) - self.books.safe_again - self.books.generation.keys()
         risky = [one for one in alive if one.id in at_risk and not self.books.stays(one)]
         risky = [one for one in risky if self.books.swaps(one, spec, alive, size)]
-        lent = [one for one in self.books.borrowed(pool, spec, size) if not self.books.stays(one)]
-        lent = [one for one in lent if self.books.swaps(one, spec, alive, size)]
+        temporary = [one for one in self.books.temporary_on_demand(pool, spec, size) if not self.books.stays(one)]
+        temporary = [one for one in temporary if self.books.swaps(one, spec, alive, size)]
         returns = spec.fallback is not None and spec.fallback.return_to_spot
         stopped = answer.rollout is not None and answer.rollout.state is RolloutState.STOPPED
         wrong = (
@@ -687,15 +696,15 @@ class Oracle:
                 f"{pool} still has {len(old)} of an older description: {answer.rollout}",
             ),
             (spec.on_rebalance == "replace_first" and risky, f"{pool} still has {len(risky)} at risk"),
-            (returns and lent, f"{pool} still has {len(lent)} on demand that spot could replace"),
+            (returns and temporary, f"{pool} still has {len(temporary)} on demand that spot could replace"),
             (spec.update == "rolling" and self.books.lacks_base(alive, spec, size), f"{pool} still lacks its base"),
         )
-        hindered = (
+        blocked = (
             self.books.broken(spec)
             or self.books.failed_starts(pool, spec)
             or self._no_room_to_replace(spec, spec.max_instances - units(alive, spec) + freed)
         )
-        return None if hindered else next((text for holds, text in wrong if holds), None)
+        return None if blocked else next((text for holds, text in wrong if holds), None)
 
     def _never_ready(self, pool: str, spec: Pool, alive: list[Instance]) -> str | None:
         """Who does no work for longer than it may take to begin holds the place of one that would."""
@@ -710,7 +719,7 @@ class Oracle:
     def _no_room_to_replace(self, spec: Pool, free: int) -> bool:
         """Whether no spot, or on-demand, instance could be had in anybody's place."""
         markets = (("spot",) if spec.spot else ()) + (("on-demand",) if spec.on_demand_base or not spec.spot else ())
-        return any(None not in self.books.hindrances(spec, market, free) for market in markets)
+        return any(None not in self.books.blockers(spec, market, free) for market in markets)
 
 
 def in_force(item: Mapping[str, Any], status: Status | None) -> Pool | None:

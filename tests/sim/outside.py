@@ -128,7 +128,7 @@ class Ec2(Service):
 
 
 class Events:
-    """EventBridge: who was told of which instance's end."""
+    """EventBridge: it takes the announcements of ends."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -136,7 +136,7 @@ class Events:
     def put_events(self, **params: Any) -> dict[str, Any]:
         def effect() -> dict[str, Any]:
             details = [json.loads(entry["Detail"]) for entry in params["Entries"]]
-            self._world.oracle.told.update(detail["instance-id"] for detail in details)
+            self._world.oracle.announced_ends.update(detail["instance-id"] for detail in details)
             if inv := self._world.running:
                 inv.announced.update(detail["pool"] for detail in details)
             for detail in details:
@@ -194,7 +194,7 @@ class _Launch:
 
     def inside(self, fault: dict[str, Any]) -> dict[str, Any]:
         """A success that carries an error for each override, and few instances or none."""
-        if self._token in self._world.market.answered:  # EC2 repeats its first answer, be it a moment old
+        if self._token in self._world.market.answered:  # EC2 repeats its first answer, even if it is a moment old
             self._inv.faults.pop()
             return self.effect()
         laid = Fault(action="CreateFleet", error=fault["code"], where="inside", launches=fault["launches"])

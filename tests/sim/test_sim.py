@@ -36,10 +36,10 @@ def test_a_seed_gives_the_same_trace_byte_for_byte_in_another_process() -> None:
     seeds = [fresh_seed("FIRST_SEED") for _ in range(6)]
     program = f"from tests.sim.runs import play; print(*[play(one, small=True).digest for one in {seeds}])"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "12345"}
-    told = subprocess.run(  # noqa: S603  our own code
+    done = subprocess.run(  # noqa: S603  our own code
         [sys.executable, "-c", program], env=environment, cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert told.stdout.split() == [play(one, small=True).digest for one in seeds], seeds
+    assert done.stdout.split() == [play(one, small=True).digest for one in seeds], seeds
 
 
 def test_other_seeds_are_other_worlds() -> None:

@@ -24,7 +24,7 @@ def put(at: float, what: Mapping[str, Any]) -> Happening:
     return Happening(at, "put", {"pool": what["pool_name"], "item": what})
 
 
-def told(world: World) -> Counter[str]:
+def announced(world: World) -> Counter[str]:
     """How often the end of each instance was announced."""
     return Counter(world.announced)
 
@@ -39,15 +39,15 @@ def play(*happenings: Happening, minutes: int, **scenario: Any) -> World:
 
 
 def test_three_hundred_notices_at_once_are_all_told_and_replaced_before_the_two_minutes_are_over() -> None:
-    """Each is told by a command that takes a third of a second: more than one function has time for."""
+    """Each end is announced by a command that takes a third of a second: more than one function has time for."""
     pool = item("training", 300, limit=700, drain_command="/opt/drain")
     everybody = Happening(600.0, "interrupt", {"pool": "training", "count": 300, "seconds": 120.0})
     world = play(put(1.0, pool), everybody, minutes=20)
     first = [one for one in world.market.record if one["what"] == "notice"]
     taken = {one["instance_id"] for one in first}
     assert len(taken) == 300
-    assert set(told(world)) == taken
-    assert max(told(world).values()) == 1
+    assert set(announced(world)) == taken
+    assert max(announced(world).values()) == 1
     assert max(world.announced_at.values()) <= 600 + 120
     launches = sorted(
         (one.launched_at - world.start).total_seconds()

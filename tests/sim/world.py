@@ -57,7 +57,7 @@ RECEIVES = {"notices": 15}
 
 QUIET_TICKS = 45
 """Minutes after the last fault within which each pool is at its size or says why not. It is the longest chain there
-is: a lost launch settles (10), is refused for what only a person can mend (15), finds no capacity (15); and a tick."""
+is: a lost launch settles (10), is refused for what only a person can fix (15), finds no capacity (15); and a tick."""
 
 JOB = "runs a job"
 """In the user data of machines whose workload ends itself some time after it has tagged itself as ready."""
@@ -108,7 +108,7 @@ class World:
         self._paused: list[Invocation] = []
         self._armed: dict[str, list[dict[str, Any]]] = {}
         self._mischief: dict[str, list[dict[str, Any]]] = {}
-        self._told: list[dict[str, Any]] = []
+        self._events_due: list[dict[str, Any]] = []
         self._out_until: dict[str, float] = {}
         self._under_way: Counter[str] = Counter()
         self._waiting: dict[str, deque[Callable[[], None]]] = {}
@@ -250,16 +250,16 @@ class World:
             if moment > limit or (self._heap and moment > self._heap[0][0]):
                 return
             self._set_time(moment)
-            told = [event for event in self.market.advance() if event["detail"].get("state") != "pending"]
-            if told and not self._told:
+            events = [event for event in self.market.advance() if event["detail"].get("state") != "pending"]
+            if events and not self._events_due:
                 self.at(self.t + 1.0, self._pass_on)
-            self._told += told
+            self._events_due += events
 
     def _pass_on(self) -> None:
-        """What EC2 told within a second, in batches of ten, as a queue gives it out."""
-        told, self._told = self._told, []
-        for first in range(0, len(told), 10):
-            self.send("notices", told[first : first + 10], 0.2)
+        """EC2's events of a second, in batches of ten, as a queue gives it out."""
+        events, self._events_due = self._events_due, []
+        for first in range(0, len(events), 10):
+            self.send("notices", events[first : first + 10], 0.2)
 
     def at(self, moment: float, act: Callable[[], None]) -> None:
         """Have something done at a moment (seconds from the beginning)."""
@@ -529,7 +529,7 @@ class World:
             self.send("stream", pool, 0.4)
 
     def _do_shield(self, pool: str, count: int) -> None:
-        """Somebody protects on-demand instances from termination, in EC2's own way."""
+        """A user protects on-demand instances from termination, in EC2's own way."""
         for one in [one for one in self.oracle.alive(pool) if one.lifecycle == "on-demand"][:count]:
             one.protected = True
             self.oracle.books.shielded.add(one.id)

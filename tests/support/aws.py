@@ -26,9 +26,9 @@ def main(service: str, operation: str, *words: str) -> None:
     names = {xform_name(name, "-"): name for name in client.meta.service_model.operation_names}
     shape = client.meta.service_model.operation_model(names[operation]).input_shape
     members = {xform_name(name, "-"): name for name in shape.members}
-    told = options(words)
-    query, _ = told.pop("query", [""])[0], told.pop("output", None)
-    named = {members[RENAMED.get(name, name)]: given for name, given in told.items()}
+    given_options = options(words)
+    query, _ = given_options.pop("query", [""])[0], given_options.pop("output", None)
+    named = {members[RENAMED.get(name, name)]: given for name, given in given_options.items()}
     asked = {name: value(shape.members[name], given) for name, given in named.items()}
     answer = getattr(client, xform_name(names[operation]))(**asked)
     print(json.dumps(jmespath.search(query, answer) if query else answer, default=str, indent=2))  # noqa: T201  the answer

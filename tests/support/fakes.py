@@ -308,11 +308,11 @@ class World:
             self.market.recommend_rebalance(instance)
         self.hear(self.market.advance())
 
-    def announce_maintenance(self, *instance_ids: str, **told: Any) -> list[str]:
+    def announce_maintenance(self, *instance_ids: str, **details: Any) -> list[str]:
         """Let AWS Health announce maintenance of instances. Returns the ARNs of its events."""
         code, then = "AWS_EC2_INSTANCE_REBOOT_MAINTENANCE_SCHEDULED", self.clock() + timedelta(days=14)
         arns = [
-            self.market.announce_maintenance(one, code, "scheduledChange", then, **told)
+            self.market.announce_maintenance(one, code, "scheduledChange", then, **details)
             for one in self.market.named(instance_ids)
         ]
         self.hear(self.market.advance())

@@ -154,8 +154,8 @@ class TestPrice:
         assert bool(plan.steps) is launches
 
     def test_on_demand_pools_have_no_spot_price(self) -> None:
-        dear = [replace(one, market=Market.ON_DEMAND) for one in OFFERS]
-        plan = decide(snapshot(pool(target_size=1, spot=False, spot_max_price=Decimal("0.1"))).offered(dear))
+        on_demand = [replace(one, market=Market.ON_DEMAND) for one in OFFERS]
+        plan = decide(snapshot(pool(target_size=1, spot=False, spot_max_price=Decimal("0.1"))).offered(on_demand))
         assert plan.steps
 
 

@@ -108,8 +108,8 @@ def test_a_missing_disk_or_address_has_determineds_default() -> None:
     assert imported.item["root_volume_size_gib"] == 200
     assert imported.item["associate_public_ip"] is True
     (remark,) = imported.absent
-    for told in ("spot false (on demand)", "instance_type g4dn.metal", "root_volume_size 200", "public_ip true"):
-        assert told in remark
+    for text in ("spot false (on demand)", "instance_type g4dn.metal", "root_volume_size 200", "public_ip true"):
+        assert text in remark
     said = determined(
         image_id="ami-0abc",
         instance_type="g5.xlarge",
@@ -354,16 +354,16 @@ def test_a_pool_of_the_oldest_form_is_converted_and_its_faults_have_line_numbers
 
 
 def test_the_reason_for_skipping_a_pool_names_its_provider() -> None:
-    told = {entry.name: entry.skipped for entry in read_entries(SEVERAL) if entry.skipped}
-    assert "no provider" in told["static"]
-    assert "on gcp" in told["on-gcp"]
-    assert "on hpc" in told["on-slurm"]
-    assert "kubernetes" in told["on-kubernetes"]
+    skipped = {entry.name: entry.skipped for entry in read_entries(SEVERAL) if entry.skipped}
+    assert "no provider" in skipped["static"]
+    assert "on gcp" in skipped["on-gcp"]
+    assert "on hpc" in skipped["on-slurm"]
+    assert "kubernetes" in skipped["on-kubernetes"]
 
 
 @pytest.mark.parametrize("text", ["resource_manager: {type: kubernetes}", "resource_pools: []", "provisioner: x"])
 def test_a_masters_configuration_without_pools_is_reported(text: str) -> None:
-    with pytest.raises(FileFaultError, match="without resource_pools"):
+    with pytest.raises(FileFaultError, match="resource_pools is missing"):
         read_entries(text)
 
 
@@ -374,6 +374,6 @@ def test_a_price_in_a_file_does_not_pass_through_a_float() -> None:
 
 @pytest.mark.parametrize("text", ["", "7", "[]", "[1]", "resource_pools: 7", "a: [", "\t"])
 def test_a_file_without_pools_is_reported_in_one_line(text: str) -> None:
-    with pytest.raises(FileFaultError) as told:
+    with pytest.raises(FileFaultError) as error:
         read_entries(text)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)

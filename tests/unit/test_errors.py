@@ -78,14 +78,14 @@ def test_each_code_of_our_own_has_the_reason_that_it_is_raised_with() -> None:
 
 
 def test_the_encoded_blob_of_a_refusal_is_dropped() -> None:
-    told = failure("UnauthorizedOperation", f"{REFUSAL}. Encoded authorization failure message: {'Ab1_-' * 200}")
-    assert told.message == f"{REFUSAL}."
+    failed = failure("UnauthorizedOperation", f"{REFUSAL}. Encoded authorization failure message: {'Ab1_-' * 200}")
+    assert failed.message == f"{REFUSAL}."
 
 
 def test_a_long_message_is_cut_and_its_remedy_stays() -> None:
-    told = failure("VcpuLimitExceeded", "x" * 10_000)
-    assert len(told.message) < 700
-    assert told.message.endswith(REMEDIES["VcpuLimitExceeded"])
+    failed = failure("VcpuLimitExceeded", "x" * 10_000)
+    assert len(failed.message) < 700
+    assert failed.message.endswith(REMEDIES["VcpuLimitExceeded"])
     assert len(Failure(Reason.UNKNOWN, "c" * 10_000, "y" * 10_000).message) == 1000
 
 
@@ -94,10 +94,10 @@ def test_a_long_refusal_stays_small_in_the_status() -> None:
     message = f"{REFUSAL} Encoded authorization failure message: {'Q' * 60_000}"
     world.fault(action="CreateFleet", error="UnauthorizedOperation", message=message, times=9)
     world.edit(target_size=3, instance_types=["g5.xlarge"])
-    told = world.status().model_dump_json()
-    assert "QQQ" not in told
-    assert len(told) < 20_000
-    waiting = json.loads(told)["answer"]["waiting"]
+    stored = world.status().model_dump_json()
+    assert "QQQ" not in stored
+    assert len(stored) < 20_000
+    waiting = json.loads(stored)["answer"]["waiting"]
     assert REFUSAL in waiting["message"]
 
 

@@ -121,8 +121,8 @@ class TestDrift:
         assert ids(outdated(pool(on_demand_base=1), both)) == ["i-1"]
 
     def test_with_a_fallback_on_demand_is_temporary_and_not_outdated(self) -> None:
-        lent = pool(fallback={"after_minutes": 5})
-        assert outdated(lent, stock(instance("i-1", market=Market.ON_DEMAND))) == []
+        temporary = pool(fallback={"after_minutes": 5})
+        assert outdated(temporary, stock(instance("i-1", market=Market.ON_DEMAND))) == []
 
 
 class TestRolling:
@@ -258,22 +258,26 @@ class TestKinds:
         some = stock(
             *several(2, tags=OLD),
             instance("i-risk", tags=OLD),
-            instance("i-lent", market=Market.ON_DEMAND, tags=OLD),
+            instance("i-temporary", market=Market.ON_DEMAND, tags=OLD),
             at_risk=frozenset({"i-risk"}),
         )
         found = groups(spot, some)
-        assert [ids(one.instances) for one in found[:2]] == [["i-risk"], ["i-lent"]]
-        assert set(ids(found[2].instances)) == {"i-risk", "i-lent", "i-old-00", "i-old-01"}
-        assert swaps(spot, some).surge == 2, "for the one at risk and the lent one; what comes for them is the trial"
+        assert [ids(one.instances) for one in found[:2]] == [["i-risk"], ["i-temporary"]]
+        assert set(ids(found[2].instances)) == {"i-risk", "i-temporary", "i-old-00", "i-old-01"}
+        assert swaps(spot, some).surge == 2, (
+            "for the one at risk and the temporary one; what comes for them is the trial"
+        )
 
     def test_without_room_an_update_does_not_wait_for_what_else_would_replace_its_instances(self) -> None:
         spot = rolling(fallback={"after_minutes": 5})
-        some = stock(instance("i-new"), *several(3, "i-lent", market=Market.ON_DEMAND, tags=OLD), limit=4)
-        assert go(spot, some) == ["i-lent-00"]
+        some = stock(instance("i-new"), *several(3, "i-temporary", market=Market.ON_DEMAND, tags=OLD), limit=4)
+        assert go(spot, some) == ["i-temporary-00"]
 
     def test_instances_at_risk_or_temporary_ones_stay_until_they_are_replaced(self) -> None:
         spot = pool(on_rebalance="replace_first", fallback={"after_minutes": 5})
-        some = stock(instance("i-risk"), instance("i-lent", market=Market.ON_DEMAND), at_risk=frozenset({"i-risk"}))
+        some = stock(
+            instance("i-risk"), instance("i-temporary", market=Market.ON_DEMAND), at_risk=frozenset({"i-risk"})
+        )
         assert [(one.surge, one.spare) for one in groups(spot, some)] == [(1, 0), (1, 0)]
         assert go(spot, some) == []
 
@@ -281,9 +285,9 @@ class TestKinds:
         assert groups(pool(), stock(instance("i-1"), at_risk=frozenset({"i-1"}))) == ()
 
     def test_a_pool_at_its_limit_terminates_nothing_if_others_make_room(self) -> None:
-        lent = several(2, "i-then-lent", tags=OLD, market=Market.ON_DEMAND)
-        some = stock(*several(4, tags=OLD), *lent, wanted=4, limit=6)
-        assert go(rolling(fallback={"after_minutes": 5}), some) == ids(lent)
+        temporary = several(2, "i-then-temporary", tags=OLD, market=Market.ON_DEMAND)
+        some = stock(*several(4, tags=OLD), *temporary, wanted=4, limit=6)
+        assert go(rolling(fallback={"after_minutes": 5}), some) == ids(temporary)
 
     def test_if_enough_instances_stay_nothing_is_launched_for_the_others(self) -> None:
         some = stock(*several(3, tags=OLD), *several(2, "i-new"), wanted=2)
@@ -325,12 +329,12 @@ class TestReturningAtTheLimit:
     """Without room for a replacement, on-demand instances return to spot one at a time, if spot has no refusals."""
 
     ITEM = pool(fallback={"after_minutes": 30}, max_instances=3)
-    FULL = stock(*several(1), *several(2, "i-lent", market=Market.ON_DEMAND), limit=3)
+    FULL = stock(*several(1), *several(2, "i-temporary", market=Market.ON_DEMAND), limit=3)
 
     def test_one_on_demand_instance_makes_room(self) -> None:
         found = swaps(self.ITEM, self.FULL)
         assert found.returning
-        assert go(self.ITEM, self.FULL) == ["i-lent-00"]
+        assert go(self.ITEM, self.FULL) == ["i-temporary-00"]
         assert found.surge == 0
 
     @pytest.mark.parametrize(

@@ -57,14 +57,14 @@ def test_not_ready_before_outdated_before_expensive_before_crowded_before_old() 
         instance("i-crowded-1", zone="a", minute=9),
         instance("i-crowded-2", zone="a", minute=9),
         instance("i-crowded-3", zone="a", minute=9),
-        instance("i-dear", zone="b", minute=9),
+        instance("i-expensive", zone="b", minute=9),
         instance("i-outdated", zone="c", minute=9),
         instance("i-unready", zone="c", minute=9),
         unready=frozenset({"i-unready"}),
     )
     prices = [offer("a", "0.2"), offer("b", "0.9"), offer("c", "0.2")]
     order = chosen(several, 5, offers=prices, outdated={"i-outdated"})
-    assert order == ("i-unready", "i-outdated", "i-dear", "i-crowded-1", "i-old")
+    assert order == ("i-unready", "i-outdated", "i-expensive", "i-crowded-1", "i-old")
 
 
 def test_equals_go_by_id() -> None:

@@ -371,7 +371,7 @@ class Market:
     # Interruptions
 
     def notice(
-        self, instance: Instance, at: datetime | None = None, *, cause: str = "told", seconds: float | None = None
+        self, instance: Instance, at: datetime | None = None, *, cause: str = "requested", seconds: float | None = None
     ) -> None:
         """Send a live spot instance its interruption notice. It ends ``seconds`` later.
 
@@ -462,14 +462,14 @@ class Market:
 
     def live_spot_named(self, instance_ids: Sequence[str]) -> list[Instance]:
         """Return the live spot instances with these ids. ``ControlError`` if one is not live or not spot."""
-        victims = []
+        found = []
         for instance in self.named(instance_ids):
             if instance.lifecycle != "spot" or not instance.live:
                 raise ControlError(
                     409, f"{instance.id} is {instance.lifecycle} and {instance.state}, not a live spot instance"
                 )
-            victims.append(instance)
-        return victims
+            found.append(instance)
+        return found
 
     def running_spot_of(self, pool: str, wanted: int) -> list[Instance]:
         """Choose running spot instances without notice of a pool, by the tag ``spotpools:pool``.
