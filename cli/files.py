@@ -124,7 +124,7 @@ def read_entries(text: str) -> list[Entry]:
     if isinstance(content, Mapping) and (found := find_pools(content)):
         return _told_apart(_from_determined(found, node))
     if isinstance(content, Mapping) and "pool_name" not in content and (of_master := MASTERS_OWN & content.keys()):
-        raise FileFaultError(f"{min(of_master)} is for a Determined master, but resource_pools is missing")
+        raise FileFaultError(f"this is a Determined master configuration ({min(of_master)}) without resource_pools")
     if isinstance(content, Mapping) and "pools" in content:
         content, node = _alone(content), _below(node, "pools")
     if isinstance(content, Mapping):
