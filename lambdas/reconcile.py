@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from lambdas import report
 from lambdas.act import act
 from lambdas.control_plane import ControlPlane
 from lambdas.domain.decision.decide import decide
 from lambdas.domain.decision.intent import Intent, intent_of
-from lambdas.domain.model.status import Answer, LastError, Memory, Status, with_error
-from lambdas.domain.record.next_status import fold
+from lambdas.domain.decision.snapshot import take_snapshot
+from lambdas.domain.model.status import Answer, LastError, Memory, Status
+from lambdas.domain.record.next_status import fold, unlisted
 from lambdas.observe import looked_at_again, observe, with_drains, with_offers, with_unsold
 from lambdas.ports import FleetError, Lease
 
@@ -54,17 +55,17 @@ def reconcile(pool_name: str, plane: ControlPlane) -> None:
 
 def _once(lease: Lease, plane: ControlPlane) -> timedelta | None:
     """One round. Returns the delay until there is more to do, possibly zero; None: until something happens."""
-    status = plane.statuses.get(lease.pool_name) or Status()
+    status, now = plane.statuses.get(lease.pool_name) or Status(), plane.clock()
+    intent = intent_of(plane.pools.get(lease.pool_name), status, now, plane.drain_grace)
     try:
-        return _round(lease, status, plane)
+        return _round(lease, intent, status, now, plane)
     except FleetError as error:
-        plane.statuses.save(lease, status, with_error(status, _last_error(error, plane)))
+        unseen = take_snapshot(intent, (), status, now, minute=plane.minute)
+        plane.statuses.save(lease, status, unlisted(unseen, _last_error(error, plane)))
         raise
 
 
-def _round(lease: Lease, status: Status, plane: ControlPlane) -> timedelta | None:
-    now = plane.clock()
-    intent = intent_of(plane.pools.get(lease.pool_name), status, now, plane.drain_grace)
+def _round(lease: Lease, intent: Intent, status: Status, now: datetime, plane: ControlPlane) -> timedelta | None:
     snapshot = observe(lease.pool_name, intent, status, plane.fleet, now=now, minute=plane.minute)
     if intent.deleted and snapshot.stock.empty:
         _forget(lease, intent, status, plane)

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from lambdas.domain.decision.intent import intent_of
+from lambdas.domain.decision.snapshot import take_snapshot
 from lambdas.domain.model.status import Reason, RolloutState
+from lambdas.ports import FleetError
 from lambdas.reconcile import reconcile
 from localcloud.market.model.settings import Boot
 from tests.support.fakes import World, offering
@@ -384,3 +387,40 @@ def test_instances_wanted_again_are_not_terminated_again_even_if_not_seen_ready(
     world.put(target_size=4, max_instances=4)
     world.minutes(20)
     assert world.alive() == there
+
+
+def test_an_item_that_was_read_is_the_last_valid_one_though_ec2_listed_nothing() -> None:
+    world = World()
+    world.edit(target_size=2, max_instances=4)
+    world.fault(action="DescribeInstances", error="UnauthorizedOperation")
+    with pytest.raises(FleetError):
+        world.edit(target_size=4, max_instances=4)
+    world.edit(target_size=4, max_instances=4, image="ami-1")
+    assert len(world.alive()) == 4
+    assert [fault.field for fault in world.status().answer.spec_errors] == ["image"]
+
+
+def test_faults_of_an_item_are_listed_though_ec2_lists_nothing() -> None:
+    world = World()
+    world.fault(action="DescribeInstances", error="UnauthorizedOperation")
+    with pytest.raises(FleetError):
+        world.edit(target_size=4, max_instances=4, image="ami-1")
+    assert [fault.field for fault in world.status().answer.spec_errors] == ["image"]
+
+
+def test_a_size_that_was_read_is_held_though_ec2_listed_nothing() -> None:
+    world = World()
+    calm: dict[str, Any] = {"scale_in_after_minutes": 15, "max_instances": 4}
+    world.edit(target_size=1, **calm)
+    world.forward(5)
+    world.fault(action="DescribeInstances", error="UnauthorizedOperation")
+    with pytest.raises(FleetError):
+        world.edit(target_size=4, **calm)
+    world.put(target_size=2, **calm)
+    snapshot = take_snapshot(
+        intent_of(world.pools.get("p"), world.status(), world.clock(), world.plane.drain_grace),
+        (),
+        world.status(),
+        world.clock(),
+    )
+    assert snapshot.held == 4

@@ -359,8 +359,3 @@ def troubles_of(answer: Answer, memory: Memory) -> tuple[str, ...]:
     """All troubles of a pool, by the names in the metrics."""
     reason = reason_of_trouble(answer) or (STARTING if memory.below_since else None)
     return (*([str(reason)] if reason else []), *([INVALID_ITEM] if answer.spec_errors else []))
-
-
-def with_error(status: Status, error: LastError) -> Status:
-    """The same status with another last error."""
-    return status.model_copy(update={"answer": status.answer.model_copy(update={"last_error": error})})

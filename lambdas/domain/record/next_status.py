@@ -15,7 +15,7 @@ from lambdas.domain.item.pool import Market
 from lambdas.domain.model.instances import Instance
 from lambdas.domain.model.plan import Launch, Plan
 from lambdas.domain.model.results import Results
-from lambdas.domain.model.status import CLOSING, Answer, Memory, Shortfall, Size, Status, troubles_of
+from lambdas.domain.model.status import CLOSING, Answer, LastError, Memory, Shortfall, Size, Status, troubles_of
 from lambdas.domain.record.backoff import BackoffPolicy
 from lambdas.domain.record.memory import TEMPLATE_RETRY, remember, template_settles
 from lambdas.domain.record.public_status import answer
@@ -55,6 +55,25 @@ def fold(snapshot: Snapshot, plan: Plan, results: Results, policy: BackoffPolicy
     unasked = snapshot.offers is None and launched is None and after.may_launch
     soon = TEMPLATE_RETRY if template_settles(snapshot, launched) else None
     return Outcome(status, again=more or unasked or results.unfinished, soon=soon)
+
+
+def unlisted(snapshot: Snapshot, error: LastError) -> Status:
+    """The next status when EC2 did not list the instances: what the item says is saved, all else stays.
+
+    ``snapshot`` has no instances. The item may change or become faulty before EC2 answers, and was in force until then.
+    """
+    status, intent, memory = snapshot.status, snapshot.intent, snapshot.status.memory
+    changed = intent.pool is not None and intent.spec != memory.spec
+    wanted = snapshot.stock.wanted
+    sizes = tuple(size for size in memory.sizes if size.wanted > wanted)
+    if wanted > status.answer.wanted:
+        memory = memory.model_copy(update={"sizes": (*sizes, Size(at=snapshot.now, wanted=wanted))})
+    if changed:
+        memory = memory.model_copy(update={"spec": intent.spec, "unsold": None})
+    said: dict[str, Any] = {"last_error": error, "draining_since": intent.draining_since}
+    if intent.errors:
+        said["spec_errors"] = intent.errors
+    return status.model_copy(update={"answer": status.answer.model_copy(update=said), "memory": memory})
 
 
 def _waits(after: Snapshot, left: Plan) -> dict[str, Any]:
