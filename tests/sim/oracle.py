@@ -306,7 +306,8 @@ class Oracle:
         spec = in_force(seen.item, seen.status) if seen.item is not None else None
         before = [one for one in self.alive(pool) if one.id not in ids]
         risky = [one for one in before if one.id in self.books.at_risk]
-        if spec is None or not ids or not risky or units(before, spec) < self._wanted(spec)[1]:
+        serving = [one for one in before if not one.notice and one.id not in _noticed(seen)]
+        if spec is None or not ids or not risky or units(serving, spec) < self._wanted(spec)[1]:
             return
         generation = 1 + min(self.books.generation.get(one.id, 0) for one in risky)
         self.books.generation |= dict.fromkeys(ids, generation)
