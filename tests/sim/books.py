@@ -279,6 +279,8 @@ class Books:
         zones = ZONES[:1] if spec.subnet_ids else ZONES  # the subnets of SUBNETS are in the first
         keys = [(one, zone) for one in self.types(spec) for zone in zones]
         offerings = [self.market.offerings[key] for key in keys if key in self.market.offerings]
+        # What blocks those that fit counts, and not that others are too heavy.
+        offerings = [one for one in offerings if spec.weight(one.instance_type) <= free] or offerings
         found: set[Reason | None] = set()
         for one in offerings:
             found |= self._blockers_of(spec, one, lifecycle, free) or {None}

@@ -592,7 +592,9 @@ class World:
             self.market.recommend_rebalance(one)
 
     def _do_risks(self, offering: tuple[str, str] | None) -> None:
-        """Every spot instance of an offering, or of all, is recommended to be replaced."""
+        """Every spot instance of an offering, or of all, is recommended to be replaced; but not once all is quiet."""
+        if self._calm:
+            return
         for key in [offering] if offering else list(self.market.offerings):
             for one in self.market.live(key, "spot"):
                 self.oracle.books.at_risk.add(one.id)
