@@ -306,11 +306,16 @@ class Oracle:
         spec = in_force(seen.item, seen.status) if seen.item is not None else None
         before = [one for one in self.alive(pool) if one.id not in ids]
         risky = [one for one in before if one.id in self.books.at_risk]
-        serving = [one for one in before if not one.notice and one.id not in _noticed(seen)]
-        if spec is None or not ids or not risky or units(serving, spec) < self._wanted(spec)[1]:
+        if spec is None or not risky:
             return
+        serving = units([one for one in before if not one.notice and one.id not in _noticed(seen)], spec)
+        wanted_most = self._wanted(spec)[1]
+        if serving + units([self.market.instances[id_] for id_ in ids], spec) <= wanted_most:
+            return  # all of them were missing
         generation = 1 + min(self.books.generation.get(one.id, 0) for one in risky)
         self.books.generation |= dict.fromkeys(ids, generation)
+        if serving < wanted_most:
+            return
         rolls = spec.update == "rolling" and self.books.drifts(pool, spec, self._wanted(spec)[1])
         if generation > 1 and not rolls:
             lately = [at for at in self.replaced_again.get(pool, []) if self.now() - at < HOUR]
