@@ -48,6 +48,9 @@ MOST_IN_VAIN = 16
 MOST_IN_A_ROW = 4
 """How often within an hour a pool's replacements of what was at risk may be replaced for the same reason."""
 
+MOST_CHURN = 10
+"""How often within an hour, without an edit, instances are terminated that were launched just before."""
+
 OF_THE_MARKET = (BY_USER.code, BY_SPOT_MARKET.code, "Server.InsufficientInstanceCapacity")
 """Why instances end that says nothing against their description, as far as EC2 tells."""
 
@@ -144,6 +147,8 @@ class Oracle:
         self.newest: dict[str, Lease] = {}
         self.replaced_again: dict[str, list[float]] = {}
         """When replacements of what was at risk were replaced for the same reason, by pool."""
+        self.churned: dict[str, list[float]] = {}
+        """When instances were terminated soon after their launch, by pool, since its last edit."""
         self.failed_starts_in: set[str] = set()
         """Pools of which instances ended without having been ready."""
         self.most_at_begin: dict[str, int] = {}
@@ -338,6 +343,7 @@ class Oracle:
         spec = in_force(item, self.statuses.statuses.get(pool)) if item else None
         if spec is not None:
             self.books.look(pool, spec)
+        self.churned.pop(pool, None)
         for lifecycle in ("spot", "on-demand"):
             self.launches.pop((pool, lifecycle), None)
 
@@ -384,7 +390,21 @@ class Oracle:
             self._judge_fence(inv, pool, what)
         for pool in {inv.shown.get(id_, {}).get("spotpools:pool", "") for id_ in ids}:
             self._judge_written_down(pool, f"{inv.name} terminates in {pool}", ids)
-            self._judge_loss(inv, pool, [self.market.instances[id_] for id_ in ids if id_ in self.market.instances])
+            going = [self.market.instances[id_] for id_ in ids if id_ in self.market.instances]
+            self._judge_loss(inv, pool, going)
+            self._judge_churn(pool, going)
+
+    def _judge_churn(self, pool: str, going: list[Instance]) -> None:
+        """A pool that launches and terminates in turn costs money and never comes to rest."""
+        since = self.market.clock() - timedelta(minutes=4)
+        if not any(one.live and one.launched_at > since and one.id not in self.books.extras for one in going):
+            return
+        lately = [at for at in self.churned.get(pool, []) if self.now() - at < HOUR]
+        self.churned[pool] = [*lately, self.now()]
+        if len(lately) >= MOST_CHURN:
+            self.broken(
+                "a pool comes to rest", f"{pool}: {len(lately)} times within an hour what was just launched went"
+            )
 
     def _judge_loss(self, inv: Invocation, pool: str, going: list[Instance]) -> None:
         """Whoever works may go only if enough others work, by what EC2 has."""

@@ -120,6 +120,15 @@ class TestDrift:
         both = stock(instance("i-0", tags=PROTECTED), instance("i-1"))
         assert ids(outdated(pool(on_demand_base=1), both)) == ["i-1"]
 
+    @pytest.mark.parametrize("new", [3, 4, 5])
+    def test_the_base_is_kept_by_those_that_nothing_else_replaces(self, new: int) -> None:
+        """A heavy outdated instance goes, and cannot be the base: without it the others are not too many."""
+        item = rolling(on_demand_base=4)
+        heavy = instance("i-heavy", market=Market.ON_DEMAND, units=8, tags=OLD)
+        others = several(new, "i-new", market=Market.ON_DEMAND)
+        found = ids(outdated(item, stock(heavy, *others, wanted=11, limit=12)))
+        assert found == ["i-heavy", *ids(others[: max(0, new - 4)])]
+
     def test_with_a_fallback_on_demand_is_temporary_and_not_outdated(self) -> None:
         temporary = pool(fallback={"after_minutes": 5})
         assert outdated(temporary, stock(instance("i-1", market=Market.ON_DEMAND))) == []

@@ -279,15 +279,23 @@ def _of_wrong_market(pool: Pool, stock: Stock) -> list[Instance]:
 def temporary_on_demand(pool: Pool, stock: Stock) -> list[Instance]:
     """On-demand instances of a spot pool beyond its base: first those that are replaced anyway, not their replacements.
 
-    Protected instances stay, so they count as the base first.
+    Those do not keep the base, even if one of them is too heavy to be beyond it. Protected instances stay, so they
+    count as the base first.
     """
     if not pool.spot:
         return []
     machine = pool.machine_digest
     on_demand = _in_order((instance for instance in stock.members if instance.market is Market.ON_DEMAND), stock)
-    replaced_anyway = stock.at_risk | {instance.id for instance in on_demand if _differs(pool, machine, instance)}
-    on_demand.sort(key=lambda instance: (instance.protected, instance.id not in replaced_anyway))
-    return _up_to(units(on_demand) - base(pool, stock), on_demand)
+    at_risk = {instance.id for instance in on_demand if instance.id in stock.at_risk}
+    drifted = {instance.id for instance in on_demand if _differs(pool, machine, instance)}
+    on_demand.sort(key=lambda instance: (instance.protected, instance.id not in at_risk | drifted))
+    replaced_anyway = (at_risk if pool.on_rebalance == "replace_first" else set()) | (
+        drifted if pool.update == "rolling" else set()
+    )
+    going = [instance for instance in on_demand if instance.id in replaced_anyway and not instance.protected]
+    beyond = units(on_demand) - base(pool, stock)
+    others = [instance for instance in on_demand if instance not in going]
+    return [*_up_to(beyond, going), *_up_to(beyond - units(going), others)]
 
 
 def base(pool: Pool, stock: Stock) -> int:
