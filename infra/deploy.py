@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import botocore.session
 from botocore.exceptions import (
@@ -23,11 +24,14 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 
-from infra.stages import ContextError, Deployment
+from infra.choices import CHOICES, RECORD, ContextError
+from infra.stages import Deployment
 
 ROOT = Path(__file__).resolve().parent.parent
 CDK = ROOT / "node_modules" / ".bin" / "cdk"
 OUTPUTS = ROOT / "cdk.out" / "outputs.json"
+STACK = "spotpools"
+"""The stack's name unless another one is chosen, here and for the command."""
 
 PYTHON_WANTED = (3, 11)
 NODE_WANTED = 20
@@ -43,7 +47,12 @@ class NotReadyError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check, deploy, and say what to do next; returns the exit status (2 when something is missing)."""
-    parser = argparse.ArgumentParser(prog="python -m infra.deploy", description="Deploys Spot Pools to an AWS account.")
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.deploy",
+        description="Deploys Spot Pools to an AWS account. With make: make deploy ARGS='-c KEY=VALUE'.",
+        epilog=_all_choices(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--stack", help="name of the deployment (default: spotpools)")
     parser.add_argument("--region", help="where to deploy (default: AWS_REGION, AWS_DEFAULT_REGION or the profile's)")
     parser.add_argument(
@@ -52,8 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="alarm_email, subnet_ids, volume_key_arns and the others of docs/deploying.md; repeatable",
+        help="a choice, see below; repeatable. A choice stays until it is given anew; KEY= returns to its default",
     )
+    parser.add_argument("--forget", action="store_true", help="start from the defaults, not from the last choices")
     parser.add_argument("--yes", action="store_true", help="do not ask before granting new rights (for CI)")
     options = parser.parse_args(arguments)
     context = [*options.context, *([f"stack={options.stack}"] if options.stack else [])]
@@ -63,10 +73,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         session = botocore.session.get_session()
         bootstrap = deployment.stage.bootstrap_roles
         region = check_account(session, os.environ, options.region, bootstrap_needed=bootstrap)
+        cloudformation = session.create_client("cloudformation", region_name=region)
+        given = bool(options.context)
+        last = {} if options.forget else last_choices(cloudformation, deployment.stack, given=given)
+        context = [*context, *kept(last, context)]
+        deployment = check_context(context)
     except NotReadyError as missing:
         sys.stderr.write(f"deploy: {missing}\n")
         return NOT_READY
 
+    sys.stdout.write(changed_choices(last, deployment.chosen))
+    sys.stdout.flush()
     status = subprocess.run(  # noqa: S603  the pinned CLI and values that were checked
         [
             str(CDK),
@@ -88,16 +105,77 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def _all_choices() -> str:
+    """The choices with their meaning, for the help."""
+    lines = []
+    for key, choice in CHOICES.items():
+        meaning = choice.meaning.partition(": [")[0].replace("`", "")
+        lines.append(f"  {key}\n      {meaning}\n      for example {key}={choice.example}")
+    return "choices:\n" + "\n".join(lines)
+
+
+def last_choices(cloudformation: Any, stack: str, *, given: bool) -> dict[str, str]:
+    """The choices of the stack's last deployment, which it records; none if it is not deployed yet.
+
+    Raises ``NotReadyError`` if they cannot be read: a choice that is dropped without a word may be the e-mail address.
+    """
+    try:
+        (found,) = cloudformation.describe_stacks(StackName=stack)["Stacks"]
+    except ClientError as error:
+        if "does not exist" in error.response["Error"]["Message"]:
+            return {}
+        raise NotReadyError(
+            f"the last choices of stack {stack} cannot be read: allow cloudformation:DescribeStacks, or give all "
+            f"choices and --forget ({one_line(error)})"
+        ) from error
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
+    if RECORD in outputs:
+        return dict(json.loads(outputs[RECORD]))
+    if outputs and not given:
+        raise NotReadyError(
+            f"stack {stack} was deployed by a version that did not record its choices: give them once more with -c "
+            "key=value, or --forget for the defaults"
+        )
+    return {}
+
+
+def kept(last: Mapping[str, str], pairs: Sequence[str]) -> list[str]:
+    """The last choices that neither the command nor ``cdk.json`` gives anew, as ``key=value``."""
+    anew = {*(pair.partition("=")[0] for pair in pairs), *_cdk_context()}
+    return [f"{key}={value}" for key, value in last.items() if key not in anew]
+
+
+def changed_choices(last: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """The choices of this deployment and how they differ from the last one's, a line each."""
+    lines = []
+    for key in CHOICES:
+        before, after = last.get(key), now.get(key)
+        if before is None and after is None:
+            continue
+        if before == after:
+            change = "as before"
+        elif after is None:
+            change = f"was {before}; the default again"
+        else:
+            change = f"was {before}" if before else "new"
+        lines.append(f"  {f'{key} = {after}' if after else key}  ({change})\n")
+    return "Choices:\n" + "".join(lines) if lines else "Choices: all defaults.\n"
+
+
+def _cdk_context() -> dict[str, object]:
+    return dict(json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"])
+
+
 def check_context(pairs: Sequence[str]) -> Deployment:
     """The deployment that these ``key=value`` pairs and ``cdk.json`` describe; raises ``NotReadyError``."""
-    context: dict[str, object] = dict(json.loads((ROOT / "cdk.json").read_text())["context"])
+    context = _cdk_context()
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:
             raise NotReadyError(f"-c {pair}: expected key=value")
         context[key] = value
     try:
-        return Deployment.from_context(context.get)
+        return Deployment.from_context(context)
     except ContextError as error:
         raise NotReadyError(str(error)) from error
 
@@ -181,23 +259,23 @@ def one_line(error: Exception) -> str:
 
 def next_steps(outputs: Mapping[str, str], deployment: Deployment, region: str) -> str:
     """What to do after a deployment, as commands to copy."""
-    item = {
-        "pool_name": {"S": "first"},
-        "instance_types": {"L": [{"S": "m5.large"}, {"S": "m5a.large"}]},
-        "target_size": {"N": "1"},
-    }
-    there, key = f"--region {region}", {"pool_name": item["pool_name"]}
-    pools, statuses, topic = (outputs[name] for name in ("PoolsTable", "StatusTable", "AlarmTopic"))
+    command = f"spotpools {{}} --region {region}" + (
+        f" --stack {deployment.stack}" if deployment.stack != STACK else ""
+    )
     alarms = (
         f"confirm the e-mail that AWS has sent to {deployment.alarm_email}"
         if deployment.alarm_email
-        else f"aws sns subscribe {there} --protocol email --notification-endpoint YOU --topic-arn {topic}"
+        else f"aws sns subscribe --region {region} --protocol email --notification-endpoint YOU "
+        f"--topic-arn {outputs['AlarmTopic']}"
     )
     return (
         "\nNext:\n"
+        "  command     source .venv/bin/activate\n"
+        f"  checks      {command.format('doctor')}\n"
         f"  alarms      {alarms}\n"
-        f"  first pool  aws dynamodb put-item {there} --table-name {pools} --item '{json.dumps(item)}'\n"
-        f"  its status  aws dynamodb get-item {there} --table-name {statuses} --key '{json.dumps(key)}'\n"
+        f"  first pool  {command.format('apply examples/first.yaml')}\n"
+        f"  its status  {command.format('explain first')}\n"
+        f"  dashboard   {outputs['DashboardUrl']}\n"
     )
 
 

@@ -14,10 +14,11 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra import bundling
+from infra.choices import ContextError
 from infra.data import Data
 from infra.launch_template import DefaultLaunchTemplate
 from infra.queues import Queues
-from infra.stages import ContextError, Deployment, Stage
+from infra.stages import Deployment, Stage
 from lambdas.settings import Settings
 
 PYTHON = lambda_.Runtime.PYTHON_3_13

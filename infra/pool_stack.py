@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from aws_cdk import CfnOutput, CliCredentialsStackSynthesizer, DefaultStackSynthesizer, Stack
+import json
+
+from aws_cdk import Aws, CfnOutput, CliCredentialsStackSynthesizer, DefaultStackSynthesizer, Stack
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra.acknowledged import acknowledge
 from infra.alarms import Alarms
+from infra.choices import RECORD
 from infra.dashboard import Dashboard
 from infra.data import Data
 from infra.functions import Functions
@@ -53,20 +56,23 @@ class PoolStack(Stack):
                 iam.ManagedPolicy.from_managed_policy_arn(self, "Boundary", deployment.permissions_boundary)
             )
 
+        console = f"https://{Aws.REGION}.console.aws.amazon.com/cloudwatch/home?region={Aws.REGION}"
         outputs = {
-            "Version": __version__,
-            "PoolsTable": data.pools.table_name,
-            "StatusTable": data.status.table_name,
-            "AlarmTopic": topic.topic_arn,
-            "DefaultLaunchTemplate": template.template_name,
-            "DueQueueUrl": queues.due.queue_url,
-            "EditedQueueUrl": queues.edited.queue_url,
-            "NoticesQueueUrl": queues.notices.queue_url,
-            "TickFunction": functions.tick.function.function_name,
-            "PoolEditFunction": functions.pool_edit.function.function_name,
-            "PoolDueFunction": functions.pool_due.function.function_name,
-            "Dashboard": dashboard.name,
-            "SpotNoticeFunction": functions.spot_notice.function.function_name,
+            "Version": (__version__, "The version of Spot Pools that made the stack"),
+            RECORD: (json.dumps(deployment.chosen), "The choices of this deployment; make deploy keeps them"),
+            "PoolsTable": (data.pools.table_name, "The table that you edit: an item for each pool"),
+            "StatusTable": (data.status.table_name, "The table that you read: a status for each pool"),
+            "AlarmTopic": (topic.topic_arn, "The SNS topic of the alarms: subscribe to it"),
+            "DefaultLaunchTemplate": (template.template_name, "The launch template of pools that describe no machine"),
+            "DueQueueUrl": (queues.due.queue_url, "Pools that the tick found due"),
+            "EditedQueueUrl": (queues.edited.queue_url, "Pools that were edited"),
+            "NoticesQueueUrl": (queues.notices.queue_url, "EC2's events"),
+            "TickFunction": (functions.tick.function.function_name, "Finds the pools that are due, each minute"),
+            "PoolEditFunction": (functions.pool_edit.function.function_name, "Sends edited pools to their queue"),
+            "PoolDueFunction": (functions.pool_due.function.function_name, "Reconciles due and edited pools"),
+            "Dashboard": (dashboard.name, "The name of the CloudWatch dashboard"),
+            "DashboardUrl": (f"{console}#dashboards/dashboard/{dashboard.name}", "The fleet on one screen"),
+            "SpotNoticeFunction": (functions.spot_notice.function.function_name, "Acts on EC2's events"),
         }
-        for name, value in outputs.items():
-            CfnOutput(self, f"{name}Output", value=value).override_logical_id(name)
+        for name, (value, meaning) in outputs.items():
+            CfnOutput(self, f"{name}Output", value=value, description=meaning).override_logical_id(name)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import dataclasses
 import platform
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
+
+from infra.choices import CHOICES, ContextError, refuse_unknown
 
 STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}")
 SUBNET_ID = re.compile(r"subnet-[0-9a-f]{8,17}")
@@ -24,10 +26,6 @@ LONGEST_RUNBOOK = 225
 """Characters: it is in each alarm's description, of which CloudWatch takes 1,024."""
 
 HOST_IS_ARM = platform.machine().lower() in {"arm64", "aarch64"}
-
-
-class ContextError(ValueError):
-    """A context value that cannot be deployed; the message is one line and names the key."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -164,11 +162,12 @@ class Deployment:
     """ARN of a managed policy that bounds every role of the stack."""
 
     @classmethod
-    def from_context(cls, context: Callable[[str], object]) -> Deployment:
+    def from_context(cls, context: Mapping[str, object]) -> Deployment:
         """Read the choices from CDK context (``-c key=value``, or ``cdk.json``).
 
-        Raises ``ContextError`` naming the key, the value and what is expected.
+        Raises ``ContextError`` naming the key, the value and what is expected; also for a key that does not exist.
         """
+        refuse_unknown(context)
         name = _text(context, "stage", "aws")
         if name not in STAGES:
             raise ContextError(f"stage={name}: there is no such stage; choose {' or '.join(sorted(STAGES))}")
@@ -178,44 +177,46 @@ class Deployment:
             if stage is not LOCAL:
                 raise ContextError(f"pace={pace:g}: only the stage local can be sped up")
             stage = stage.at_pace(pace)
-        stack = _text(context, "stack", "spotpools")
+        stack = str(context.get("stack", "spotpools")).strip()
         if not STACK_NAME.fullmatch(stack):
             raise ContextError(f"stack={stack}: must be 1 to 63 letters, digits and hyphens, a letter first")
         return cls(
             stage=stage,
             stack=stack,
-            alarm_email=_one(context, "alarm_email", EMAIL, "name@example.com"),
-            subnet_ids=_many(context, "subnet_ids", SUBNET_ID, "subnet-0123456789abcdef0"),
-            instance_role_arns=_many(
-                context, "instance_role_arns", ROLE_ARN, "arn:aws:iam::123456789012:role/name (no wildcards)"
-            ),
-            image_parameter_arns=_many(
-                context, "image_parameter_arns", PARAMETER_ARN, "arn:aws:ssm:eu-west-1:123456789012:parameter/images/ml"
-            ),
-            volume_key_arns=_many(
-                context, "volume_key_arns", KEY_ARN, "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-… (no alias)"
-            ),
+            alarm_email=_one(context, "alarm_email", EMAIL),
+            subnet_ids=_many(context, "subnet_ids", SUBNET_ID),
+            instance_role_arns=_many(context, "instance_role_arns", ROLE_ARN),
+            image_parameter_arns=_many(context, "image_parameter_arns", PARAMETER_ARN),
+            volume_key_arns=_many(context, "volume_key_arns", KEY_ARN),
             interruptions_per_hour=_number(context, "interruptions_per_hour", 10),
             runbook=_short(context, "runbook", "docs/runbook.md", LONGEST_RUNBOOK),
-            permissions_boundary=_one(
-                context, "permissions_boundary", POLICY_ARN, "arn:aws:iam::123456789012:policy/name"
-            ),
+            permissions_boundary=_one(context, "permissions_boundary", POLICY_ARN),
         )
 
+    @property
+    def chosen(self) -> dict[str, str]:
+        """What differs from the defaults, as context values. The stack's name is not among them."""
+        plain, found = Deployment(stage=self.stage, stack=self.stack), {}
+        for key in CHOICES:
+            value = getattr(self, key)
+            if value != getattr(plain, key):
+                found[key] = ",".join(value) if isinstance(value, tuple) else str(value)
+        return found
 
-def _text(context: Callable[[str], object], key: str, default: str) -> str:
-    value = context(key)
-    return default if value is None else str(value).strip()
+
+def _text(context: Mapping[str, object], key: str, default: str) -> str:
+    value = context.get(key)
+    return default if value is None or value == "" else str(value).strip()
 
 
-def _short(context: Callable[[str], object], key: str, default: str, longest: int) -> str:
+def _short(context: Mapping[str, object], key: str, default: str, longest: int) -> str:
     text = _text(context, key, default)
     if len(text) > longest:
         raise ContextError(f"{key}={text[:60]}…: must have at most {longest} characters")
     return text
 
 
-def _pace(context: Callable[[str], object]) -> float:
+def _pace(context: Mapping[str, object]) -> float:
     text = _text(context, "pace", "1")
     try:
         pace = float(text)
@@ -226,26 +227,26 @@ def _pace(context: Callable[[str], object]) -> float:
     return pace
 
 
-def _number(context: Callable[[str], object], key: str, default: int) -> int:
+def _number(context: Mapping[str, object], key: str, default: int) -> int:
     text = _text(context, key, str(default))
     if not text.isdecimal() or int(text) < 1:
         raise ContextError(f"{key}={text}: must be a whole number, 1 or more")
     return int(text)
 
 
-def _many(context: Callable[[str], object], key: str, shape: re.Pattern[str], example: str) -> tuple[str, ...]:
+def _many(context: Mapping[str, object], key: str, shape: re.Pattern[str]) -> tuple[str, ...]:
     """A list from ``cdk.json``, or comma-separated values from the command line."""
-    value = context(key)
+    value = context.get(key)
     given = value if isinstance(value, list) else str(value or "").split(",")
     parts = tuple(str(part).strip() for part in given if str(part).strip())
     for part in parts:
         if not shape.fullmatch(part):
-            raise ContextError(f"{key}={part}: expected something like {example}")
+            raise ContextError(f"{key}={part}: expected something like {CHOICES[key].example}")
     return parts
 
 
-def _one(context: Callable[[str], object], key: str, shape: re.Pattern[str], example: str) -> str | None:
+def _one(context: Mapping[str, object], key: str, shape: re.Pattern[str]) -> str | None:
     value = _text(context, key, "")
     if value and not shape.fullmatch(value):
-        raise ContextError(f"{key}={value}: expected something like {example}")
+        raise ContextError(f"{key}={value}: expected something like {CHOICES[key].example}")
     return value or None

@@ -28,7 +28,7 @@ def flags() -> dict[str, Any]:
 def build(outdir: Path, **context: object) -> tuple[App, PoolStack]:
     """The app with this context, as app.py builds it."""
     app = App(context={**flags(), **context}, outdir=str(outdir))
-    return app, PoolStack(app, Deployment.from_context(app.node.try_get_context))
+    return app, PoolStack(app, Deployment.from_context(app.node.get_all_context()))
 
 
 def template(**context: object) -> dict[str, Any]:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import boto3
+import botocore.session
 import pytest
+from botocore.stub import Stubber
 from moto import mock_aws
 
 from cli.deployment import Deployment
 from infra import deploy
+from infra.choices import CHOICES
 from infra.stages import AWS
 from infra.stages import Deployment as Deployed
 from tests.infra.conftest import ROOT
+
+if TYPE_CHECKING:
+    from tests.infra.conftest import Synthesize
 
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 SSO_PROFILE = """
@@ -137,6 +146,7 @@ def test_the_cdk_and_the_command_go_to_the_same_region(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     seen = cdk_that_tells(tmp_path, monkeypatch)
+    monkeypatch.setattr(deploy, "last_choices", lambda *_, **__: {})  # moto has no CloudFormation here
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
@@ -179,6 +189,7 @@ def test_the_cdk_uses_the_credentials_that_were_checked(
     environment: dict[str, str], profile: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = cdk_that_tells(tmp_path, monkeypatch)
+    monkeypatch.setattr(deploy, "last_choices", lambda *_, **__: {})  # moto has no CloudFormation here
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert deploy.main(["--region", "eu-west-1"]) == 1
@@ -193,11 +204,81 @@ def test_an_expired_sign_in_names_the_command_to_renew_it(tmp_path: Path) -> Non
 
 
 def test_the_next_steps_name_the_deployed_stack_and_region() -> None:
-    outputs = {"PoolsTable": "p-1", "StatusTable": "s-1", "AlarmTopic": "arn:topic"}
+    outputs = {"DashboardUrl": "https://dashboard", "AlarmTopic": "arn:topic"}
     text = deploy.next_steps(outputs, Deployed(stage=AWS, stack="spotpools"), "eu-west-1")
-    assert "put-item --region eu-west-1 --table-name p-1 --item" in text
-    assert "get-item --region eu-west-1 --table-name s-1 --key" in text
+    assert "spotpools apply examples/first.yaml --region eu-west-1\n" in text
+    assert "spotpools explain first --region eu-west-1\n" in text
     assert "subscribe --region eu-west-1 " in text
     assert "--topic-arn arn:topic" in text
+    assert "https://dashboard" in text
+    other = deploy.next_steps(outputs, Deployed(stage=AWS, stack="other"), "eu-west-1")
+    assert "spotpools doctor --region eu-west-1 --stack other\n" in other
     by_mail = Deployed(stage=AWS, stack="spotpools", alarm_email="oncall@example.com")
     assert "confirm the e-mail that AWS has sent to oncall@example.com" in deploy.next_steps(outputs, by_mail, "x")
+
+
+MAIL, SUBNET = "oncall@example.com", "subnet-0123456789abcdef0"
+
+
+def last(outputs: Mapping[str, str] | None, *, given: bool = False, denied: bool = False) -> dict[str, str]:
+    """What a deployment reads of a stack with these outputs, or of none; the answers are checked by AWS's own model."""
+    client = botocore.session.get_session().create_client(
+        "cloudformation", region_name="eu-west-1", aws_access_key_id="test", aws_secret_access_key="test"
+    )
+    listed = [{"OutputKey": name, "OutputValue": value} for name, value in (outputs or {}).items()]
+    stack = {
+        "StackName": "spotpools",
+        "CreationTime": datetime(2026, 1, 1, tzinfo=UTC),
+        "StackStatus": "CREATE_COMPLETE",
+    }
+    with Stubber(client) as answers:
+        if denied:
+            answers.add_client_error("describe_stacks", "AccessDenied", "not authorized")
+        elif outputs is None:
+            answers.add_client_error("describe_stacks", "ValidationError", "Stack with id spotpools does not exist")
+        else:
+            answers.add_response("describe_stacks", {"Stacks": [{**stack, "Outputs": listed}]})
+        return deploy.last_choices(client, "spotpools", given=given)
+
+
+def test_a_second_deployment_keeps_the_choices_of_the_first(synthesize: Synthesize) -> None:
+    first = synthesize(alarm_email=MAIL, subnet_ids=f"{SUBNET},{SUBNET[:-1]}1", interruptions_per_hour="3").template
+    outputs = {"Choices": first["Outputs"]["Choices"]["Value"], "PoolsTable": "p"}
+    again = dict(pair.split("=", 1) for pair in deploy.kept(last(outputs), []))
+    assert synthesize(**again).template == first
+
+
+def test_a_choice_given_anew_replaces_the_last_one_and_an_empty_one_unsets_it() -> None:
+    choices = {"alarm_email": MAIL, "subnet_ids": SUBNET, "runbook": "https://example.com"}
+    known = last({"Choices": json.dumps(choices)})
+    pairs = ["alarm_email=new@example.com", "runbook="]
+    now = deploy.check_context([*pairs, *deploy.kept(known, pairs)])
+    assert now.chosen == {"alarm_email": "new@example.com", "subnet_ids": SUBNET}
+    assert deploy.changed_choices(known, now.chosen).splitlines() == [
+        "Choices:",
+        f"  alarm_email = new@example.com  (was {MAIL})",
+        f"  subnet_ids = {SUBNET}  (as before)",
+        "  runbook  (was https://example.com; the default again)",
+    ]
+
+
+def test_a_first_deployment_has_no_choices_to_keep() -> None:
+    assert last(None) == {}
+    assert deploy.changed_choices({}, {}) == "Choices: all defaults.\n"
+    assert "alarm_email = a@b.c  (new)" in deploy.changed_choices({}, {"alarm_email": "a@b.c"})
+
+
+def test_a_stack_that_recorded_no_choices_is_not_reset_without_a_word() -> None:
+    with pytest.raises(deploy.NotReadyError, match="did not record its choices: give them once more"):
+        last({"PoolsTable": "p"})
+    assert last({"PoolsTable": "p"}, given=True) == {}
+
+
+def test_choices_that_cannot_be_read_are_not_dropped() -> None:
+    with pytest.raises(deploy.NotReadyError, match="allow cloudformation:DescribeStacks, or give all choices"):
+        last({}, denied=True)
+
+
+def test_the_help_names_every_choice() -> None:
+    done = run("--help")
+    assert all(f"\n  {key}\n" in done.stdout for key in CHOICES)

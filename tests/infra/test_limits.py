@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from infra.stages import ContextError, Deployment
+from infra.choices import ContextError
+from infra.stages import Deployment
 from tests.infra.conftest import INSTANCE_ROLE
 from tests.infra.judge import deployed
 
@@ -87,4 +88,4 @@ def test_the_template_is_within_the_limits_of_cloudformation(longest: Synthesize
 def test_a_runbook_url_too_long_for_a_description_is_refused_in_one_line() -> None:
     context = {"runbook": "https://example.com/" + "r" * 206}
     with pytest.raises(ContextError, match=r"^runbook=.+at most 225 characters"):
-        Deployment.from_context(context.get)
+        Deployment.from_context(context)

@@ -20,6 +20,8 @@ FUNCTIONS = {
     "OnSpotNotice": "lambdas.handlers.on_spot_notice.handler",
 }
 OUTPUTS = {
+    "Choices",
+    "DashboardUrl",
     "PoolsTable",
     "StatusTable",
     "AlarmTopic",
@@ -62,6 +64,10 @@ def mapping(template: Synthesized, function: str, source: str = "") -> dict[str,
 def test_outputs_have_stable_names(aws: Synthesized, local: Synthesized) -> None:
     assert set(aws.template["Outputs"]) == OUTPUTS
     assert set(local.template["Outputs"]) == OUTPUTS
+
+
+def test_each_output_says_what_it_is(aws: Synthesized) -> None:
+    assert all(len(output["Description"]) > 10 for output in aws.template["Outputs"].values())
 
 
 def test_tables_survive_the_stack_on_aws_and_not_locally(aws: Synthesized, local: Synthesized) -> None:

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from infra.stages import AWS, LOCAL, ContextError, Deployment, Stage
+from infra.choices import ContextError
+from infra.stages import AWS, LOCAL, Deployment, Stage
 
 if TYPE_CHECKING:
     from tests.infra.conftest import Synthesize, Synthesized
 
 
 def deployment(**context: object) -> Deployment:
-    return Deployment.from_context(context.get)
+    return Deployment.from_context(context)
 
 
 def test_aws_and_the_local_cloud_differ_in_exactly_these_values() -> None:

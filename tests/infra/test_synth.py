@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from aws_cdk import Validations
 from aws_cdk import aws_sqs as sqs
 from cdk_nag import AwsSolutionsChecks
@@ -64,6 +65,36 @@ def test_an_invalid_choice_is_reported_in_one_line(tmp_path: Path) -> None:
     done = run_app(tmp_path, {"stage": "prod"})
     assert done.returncode == 1
     assert done.stderr.splitlines() == ["context: stage=prod: there is no such stage; choose aws or local"]
+
+
+@pytest.mark.parametrize(
+    ("key", "answer"),
+    [
+        ("alarm_mail", "did you mean alarm_email?"),
+        ("alarm-email", "did you mean alarm_email?"),
+        ("Subnets", "did you mean subnet_ids?"),
+        ("colour", "choose from stack, alarm_email, subnet_ids, "),
+    ],
+)
+def test_a_choice_that_does_not_exist_is_refused_with_the_nearest_one(tmp_path: Path, key: str, answer: str) -> None:
+    done = run_app(tmp_path, {key: "x"})
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"context: {key}: there is no such choice; {answer}")
+
+
+def test_keys_of_the_cdk_itself_are_no_choices(tmp_path: Path) -> None:
+    done = run_app(tmp_path, {"cli-telemetry": True, "availability-zones:account=1:region=eu-west-1": ["a"]})
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_its_packages_the_app_says_in_one_line_what_to_run(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text((ROOT / "app.py").read_text())
+    done = subprocess.run([sys.executable, "-S", "app.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "app: the Python packages are not installed. Run `make check` once, or deploy with `make deploy`."
+    ]
 
 
 def nag(tmp_path: Path, *, add_bare_queue: bool = False) -> list[str]:
