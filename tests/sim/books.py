@@ -238,9 +238,11 @@ class Books:
         """Why instances may rightly be missing; empty if nothing hinders."""
         if not set(spec.subnet_ids) <= set(SUBNETS):
             return {Reason.CONFIG}
-        if not self.types(spec) or self._is_lost(spec):
+        if not self.types(spec):
             return {Reason.CONFIG}
         free = spec.max_instances - units(alive, spec)
+        if self._is_lost(spec):  # which shows only at a launch
+            return {Reason.CONFIG, *(one for one in self.blockers(spec, "spot", free) if one)}
         # An unknown cap is a fault of the item, which on-demand instances do not fix.
         unanswered = self.blockers(spec, "spot", free) - {Reason.MAX_INSTANCES} == {Reason.CONFIG}
         fills = spec.fallback is not None and not unanswered

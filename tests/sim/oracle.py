@@ -48,7 +48,7 @@ MOST_IN_VAIN = 16
 MOST_IN_A_ROW = 4
 """How often within an hour a pool's replacements of what was at risk may be replaced for the same reason."""
 
-MOST_CHURN = 10
+MOST_CHURN = 30
 """How often within an hour, without an edit, instances are terminated that were launched just before."""
 
 OF_THE_MARKET = (BY_USER.code, BY_SPOT_MARKET.code, "Server.InsufficientInstanceCapacity")
