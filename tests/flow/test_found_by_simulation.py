@@ -400,6 +400,18 @@ def test_an_item_that_was_read_is_the_last_valid_one_though_ec2_listed_nothing()
     assert [fault.field for fault in world.status().answer.spec_errors] == ["image"]
 
 
+def test_an_item_that_was_read_while_ec2_listed_nothing_is_acted_on_by_the_next_tick() -> None:
+    world = World()
+    world.edit(target_size=2, image_id="ami-1")
+    world.minutes(4)
+    world.fault(action="DescribeInstances", error="UnauthorizedOperation")
+    with pytest.raises(FleetError):
+        world.edit(target_size=2, image_id="ami-2")
+    world.tick()
+    (template,) = [one for one in world.surroundings.templates.values() if one.name == "test/p"]
+    assert "ami-2" in str(template.versions[max(template.versions)])
+
+
 def test_faults_of_an_item_are_listed_though_ec2_lists_nothing() -> None:
     world = World()
     world.fault(action="DescribeInstances", error="UnauthorizedOperation")

@@ -363,7 +363,7 @@ def test_the_reason_for_skipping_a_pool_names_its_provider() -> None:
 
 @pytest.mark.parametrize("text", ["resource_manager: {type: kubernetes}", "resource_pools: []", "provisioner: x"])
 def test_a_masters_configuration_without_pools_is_reported(text: str) -> None:
-    with pytest.raises(FileFaultError, match="resource_pools is missing"):
+    with pytest.raises(FileFaultError, match="without resource_pools"):
         read_entries(text)
 
 

@@ -35,6 +35,8 @@ def why_due(snapshot: Snapshot, *, new: bool = False) -> str | None:
 
 def _item_changed(snapshot: Snapshot) -> bool:
     intent, answer = snapshot.intent, snapshot.status.answer
+    if snapshot.status.memory.unlisted:
+        return True
     if intent.deleted:
         return answer.draining_since is None
     return (

@@ -70,6 +70,7 @@ def unlisted(snapshot: Snapshot, error: LastError) -> Status:
         memory = memory.model_copy(update={"sizes": (*sizes, Size(at=snapshot.now, wanted=wanted))})
     if changed:
         memory = memory.model_copy(update={"spec": intent.spec, "unsold": None})
+    memory = memory.model_copy(update={"unlisted": True})
     said: dict[str, Any] = {"last_error": error, "draining_since": intent.draining_since}
     if intent.errors:
         said["spec_errors"] = intent.errors
