@@ -311,7 +311,7 @@ class Oracle:
         spec = in_force(seen.item, seen.status) if seen.item is not None else None
         before = [one for one in self.alive(pool) if one.id not in ids]
         risky = [one for one in before if one.id in self.books.at_risk]
-        if spec is None or not risky:
+        if spec is None or not ids or not risky:
             return
         serving = units([one for one in before if not one.notice and one.id not in _noticed(seen)], spec)
         wanted_most = self._wanted(spec)[1]
