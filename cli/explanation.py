@@ -17,7 +17,7 @@ from lambdas.domain.decision.due import why_due
 from lambdas.domain.decision.intent import Intent, intent_of
 from lambdas.domain.decision.replacement import outdated
 from lambdas.domain.decision.snapshot import Snapshot, take_snapshot
-from lambdas.domain.decision.stock import MINUTE, Stock
+from lambdas.domain.decision.stock import MINUTE, Stock, units
 from lambdas.domain.guide import GUIDE, Advice, Trouble, advice
 from lambdas.domain.item.faults import SpecError
 from lambdas.domain.item.pool import Pool, warnings_of
@@ -223,7 +223,7 @@ def explain(observed: Observation) -> Explanation:
         starting=answer.starting,
         noticed=answer.noticed,
         on_demand=answer.on_demand,
-        paused=observed.intent.paused,
+        paused=observed.intent.paused and observed.intent.pool is not None,
         draining_since=observed.intent.draining_since,
         drain_at=observed.intent.drain_at,
         tick_silent_since=observed.silent_since,
@@ -301,6 +301,10 @@ def _advice(observed: Observation, answer: Answer) -> Iterator[NamedAdvice]:
         Trouble.ITEM_INVALID: bool(observed.intent.errors),
     }
     troubles: dict[str, Advice] = {NAMES[trouble]: GUIDE[trouble] for trouble, holds in general.items() if holds}
+    pool = observed.intent.pool
+    if observed.intent.errors and pool is None:
+        never = replace(GUIDE[Trouble.ITEM_INVALID], does="Nothing is done for the pool until its item is valid.")
+        troubles[NAMES[Trouble.ITEM_INVALID]] = never
     reasons: list[Reason] = [answer.waiting.reason] if answer.waiting else []
     if observed.refusal:
         reasons.append(observed.refusal.reason)
@@ -308,9 +312,12 @@ def _advice(observed: Observation, answer: Answer) -> Iterator[NamedAdvice]:
         reasons.append(Reason.CONFIG)
     if answer.replacing and answer.replacing.reason:
         reasons.append(answer.replacing.reason)
-    if answer.last_error and (answer.waiting or answer.rollout):
-        reasons.append(reason_of(answer.last_error.code))
-    troubles |= {str(reason): advice(reason) for reason in reasons}
+    error, waiting = answer.last_error, answer.waiting
+    # An error of an earlier reason explains nothing any more.
+    if error and (waiting.reason is Reason.UNKNOWN or error.code in waiting.message if waiting else answer.rollout):
+        reasons.append(reason_of(error.code))
+    has_fallback = pool is not None and pool.fallback is not None
+    troubles |= {str(reason): advice(reason, has_fallback=has_fallback) for reason in reasons}
     for name, known in troubles.items():
         yield NamedAdvice(name, known.means, known.does, known.do)
 
@@ -348,10 +355,11 @@ def _otherwise(observed: Observation, plan: Plan) -> str:
         ahead = blocker.until > snapshot.now
         when = f"in {ago(blocker.until, snapshot.now)}" if ahead else "at once"
         return f"{blocker.reason}: {blocker.message} The next try is {when}."
-    return "" if plan.steps else _at_rest(snapshot)
+    rollout = observed.status.answer.rollout if observed.status else None
+    return "" if plan.steps else _at_rest(snapshot, rollout)
 
 
-def _at_rest(snapshot: Snapshot) -> str:
+def _at_rest(snapshot: Snapshot, rollout: Rollout | None) -> str:
     intent, now = snapshot.intent, snapshot.now
     if intent.deleted and intent.drain_at and now < intent.drain_at:
         return f"Its instances are terminated in {ago(intent.drain_at, now)}; restore the item to keep them."
@@ -359,11 +367,21 @@ def _at_rest(snapshot: Snapshot) -> str:
         return "Nothing: the pool is paused." if intent.pool else "Nothing until its item is valid."
     if snapshot.stock.in_flight:
         return "Nothing until the answer to an earlier launch is known."
+    return _complete(snapshot, rollout)
+
+
+def _complete(snapshot: Snapshot, rollout: Rollout | None) -> str:
+    now = snapshot.now
     if snapshot.held > snapshot.stock.wanted and snapshot.stock.serving > snapshot.stock.wanted:
         beyond = snapshot.stock.serving - snapshot.stock.wanted
         return f"{beyond} more than wanted are kept for {ago(snapshot.held_until, now)} (scale_in_after_minutes)."
     if snapshot.swaps.stuck:
         return " ".join(dict.fromkeys(why for _, why in snapshot.swaps.stuck))
+    if rollout and rollout.state is RolloutState.STOPPED:
+        return "Nothing: the rolling update is stopped. Fix the item, and it continues."
+    beyond = snapshot.stock.serving - snapshot.stock.wanted
+    if beyond > 0 and units(one for one in snapshot.stock.members if one.protected) >= beyond:
+        return f"Nothing: {beyond} more than wanted are protected from scale-in."
     return "Nothing: the pool is as it should be."
 
 

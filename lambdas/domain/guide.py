@@ -5,7 +5,7 @@ Each text is written once. Alarm descriptions, ``spotpools explain``, docs/runbo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from lambdas.domain.model.errors import ROLE_MISSING, SERVICE_ROLE_COMMAND
@@ -57,6 +57,9 @@ HISTORY = "spotpools history {pool}"
 LIST = "spotpools list"
 DOCTOR = "spotpools doctor"
 
+SET_FALLBACK = ", set fallback to buy on demand,"
+"""What is no advice for a pool that has it."""
+
 GUIDE: dict[Trouble, Advice] = {
     Trouble.BELOW_TARGET: Advice(
         "A pool has had fewer running instances than wanted for longer than the alarm allows.",
@@ -73,7 +76,7 @@ GUIDE: dict[Trouble, Advice] = {
     Trouble.NO_CAPACITY: Advice(
         "EC2 has no capacity in any instance type and zone that the pool allows.",
         "It tries each offering again after a pause that grows from 1 to 15 minutes.",
-        "Allow more instance types or subnets, set fallback to buy on demand, or wait.",
+        f"Allow more instance types or subnets{SET_FALLBACK} or wait.",
         (EXPLAIN,),
     ),
     Trouble.NO_ADDRESSES: Advice(
@@ -208,6 +211,7 @@ OF_A_REASON = {
 }
 
 
-def advice(reason: Reason) -> Advice:
+def advice(reason: Reason, *, has_fallback: bool = False) -> Advice:
     """The advice for a pool that waits for this reason."""
-    return GUIDE[OF_A_REASON[reason]]
+    found = GUIDE[OF_A_REASON[reason]]
+    return replace(found, do=found.do.replace(SET_FALLBACK, "")) if has_fallback else found

@@ -16,7 +16,7 @@ from cli.deployment import Deployment
 from cli.explanation import Explanation
 from lambdas.domain.decision.intent import intent_of
 from lambdas.domain.guide import GUIDE, Trouble, advice
-from lambdas.domain.model.status import LastError, Reason
+from lambdas.domain.model.status import LastError, Reason, RolloutState
 from lambdas.metrics import namespace
 from lambdas.wiring import utc_now
 from localcloud.market.model.settings import Fault
@@ -265,3 +265,57 @@ def test_warnings_about_the_item_are_shown() -> None:
     text = page(explained(world(instance_types=["g5.xlarge", "g5.xlrge"], root_device_name="/dev/sda1")))
     assert "EC2 sells no g5.xlrge in this Region" in text
     assert "root_device_name has no effect without root_volume_size_gib." in text
+
+
+def test_a_stopped_rollout_is_not_as_it_should_be() -> None:
+    made = world(update="rolling", image_id="ami-1", max_instances=9)
+    made.fault(action="CreateFleet", error="InvalidAMIID.NotFound", times=99)
+    made.edit(target_size=3, update="rolling", image_id="ami-2", max_instances=9)
+    made.minutes(3)
+    found = explained(made)
+    assert found.rollout is not None
+    assert found.rollout.state is RolloutState.STOPPED
+    assert "as it should be" not in page(found)
+
+
+def test_an_item_that_was_never_valid_is_not_paused_and_has_no_last_valid_item() -> None:
+    made = World()
+    made.edit(target_size="x")
+    found = explained(made)
+    assert not found.paused
+    text = page(found)
+    assert "Paused" not in text
+    assert "last valid" not in text
+    assert "Nothing until its item is valid." in text
+
+
+def test_a_fallback_that_is_set_is_not_advised() -> None:
+    made = World()
+    made.set_all(capacity=0, on_demand_capacity=0)
+    made.edit(target_size=3, fallback={"after_minutes": 60})
+    made.minutes(3)
+    text = page(explained(made))
+    assert "Allow more instance types or subnets" in text
+    assert "set fallback" not in text
+
+
+def test_an_error_from_before_the_present_reason_gives_no_advice() -> None:
+    made = World()
+    made.set_all(capacity=0)
+    made.edit(target_size=3, spot_max_price="0.9")
+    made.minutes(2)
+    made.set_all(capacity=9, spot_price=Decimal(1))
+    made.minutes(25)
+    found = explained(made)
+    assert found.waiting is not None
+    assert found.waiting.reason is Reason.PRICE_ABOVE_MAX
+    assert [one.what for one in found.advice] == ["PRICE_ABOVE_MAX"]
+
+
+def test_protected_instances_beyond_the_size_are_named_as_such() -> None:
+    made = world()
+    for id_ in made.alive():
+        made.market.instances[id_].tags["spotpools:protect"] = "true"
+    made.edit(target_size=1)
+    made.minutes(3)
+    assert "Nothing: 2 more than wanted are protected from scale-in." in page(explained(made))

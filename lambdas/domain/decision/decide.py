@@ -272,9 +272,10 @@ def _nothing_sold(snapshot: Snapshot, pool: Pool, market: Market) -> Blocker:
         message = f"EC2 sells no instance type of this name in the Region: {', '.join(unsold)}. Check the spelling."
         return Blocker(Reason.CONFIG, message, snapshot.now + SELDOM, market)
     types = ", ".join(pool.instance_types[:SHOWN_OFFERINGS]) or "any type that meets the requirements"
+    fallback = ", or set fallback to buy on demand" if market is Market.SPOT and pool.fallback is None else ""
     message = (
-        f"EC2 sells no {market} capacity of {types} in the zones of the pool's subnets. List other types or subnets, "
-        "or set fallback to buy on demand."
+        f"EC2 sells no {market} capacity of {types} in the zones of the pool's subnets. List other types or "
+        f"subnets{fallback}."
     )
     return Blocker(Reason.NO_CAPACITY, message, snapshot.now + SELDOM, market)
 
