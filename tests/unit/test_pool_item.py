@@ -312,3 +312,34 @@ def test_thousands_of_faults_are_reported_briefly() -> None:
     assert not isinstance(parsed, Pool)
     assert len(parsed) == 21
     assert parsed[-1].value == "9980 more faults"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "field", "rule", "remedy"),
+    [
+        ({"schedule": [{"cron": "0 24 * * *", "target_size": 1}]}, "schedule.0.cron", "(Bad hour)", "0 8 * * MON-FRI"),
+        ({"schedule": [{"cron": "0 8 * *", "target_size": 1}]}, "schedule.0.cron", "five fields: minute", "MON-FRI"),
+        (
+            {"schedule": [{"cron": "0 8 * * *", "timezone": "europe/london", "target_size": 1}]},
+            "schedule.0.timezone", "an IANA time zone name", "Did you mean Europe/London?",
+        ),
+        ({"schedule": [{"cron": "0 8 * * *"}]}, "schedule.0.target_size", "given (schedule: ", ""),
+        ({"tags": {"team": "a,b"}}, "tags.team", "letters, digits, spaces and . : / = + - @ _ only", "such as commas"),
+        ({"tags": {"team": "x" * 300}}, "tags.team", "at most 256 characters, not 300 (tags: ", ""),
+        ({"fallback": {"after_minutes": -1}}, "fallback.after_minutes", "greater than or equal to 0 (fallback: ", ""),
+        ({"fallback": {"after_minutes": 5, "back": True}}, "fallback.back", "a known name (fallback: ", ""),
+        ({"requirements": {"vcpus": {"min": 4, "max": 2}}}, "requirements.vcpus.max", "at least min (4)", "lower min"),
+    ],
+)  # fmt: skip
+def test_a_fault_inside_an_attribute_names_the_rule_that_is_broken(
+    attributes: dict[str, Any], field: str, rule: str, remedy: str
+) -> None:
+    item = {"pool_name": "p", "max_instances": 3, "instance_types": ["m5.large"], **attributes}
+    if "requirements" in item:
+        del item["instance_types"]
+    found = parse_pool(item)
+    assert isinstance(found, tuple)
+    (fault,) = found
+    assert fault.field == field
+    assert rule in fault.rule
+    assert remedy in fault.remedy

@@ -94,12 +94,27 @@ def _fault(fault: Mapping[str, Any], item: Mapping[str, Any]) -> SpecError:
     broken = fault.get("ctx", {}).get("error")
     if isinstance(broken, BrokenRuleError):
         rule, remedy = broken.rule, broken.remedy
+    elif len(place) > 1 and (reason := _reason(fault)):
+        rule = f"{reason} ({name}: {rule})"
     if written not in item:
         return SpecError(field=name, value="(absent)", rule=f"required: {rule}", remedy=remedy)
     inner = len(place) > 1 and isinstance(item[written], Mapping | list)
     where = ".".join(str(step) for step in place) if inner else written
     shown = _secret(item[written]) if name == "user_data" else _shown(value if inner else item[written])
     return SpecError(field=_shown(where), value=shown, rule=rule, remedy=remedy)
+
+
+def _reason(fault: Mapping[str, Any]) -> str:
+    """The rule that a part of an attribute breaks, from pydantic's message; empty if it names none."""
+    kinds = {"missing": "given", "extra_forbidden": "a known name"}
+    if fault["type"] in kinds:
+        return kinds[fault["type"]]
+    message = str(fault["msg"]).replace(" items after validation", " characters")
+    _, found, rule = message.partition(" should be ")
+    if found:
+        return rule
+    _, found, rule = message.partition(" should have ")
+    return f"a value with {rule}" if found else ""
 
 
 def _unknown(name: str, value: object) -> SpecError:

@@ -326,7 +326,9 @@ class Pool(Machine):
     def _entries_within_max(cls, entries: tuple[Entry, ...], info: ValidationInfo) -> tuple[Entry, ...]:
         limit = info.data.get("max_instances")
         if limit is not None and any(max(entry.target_size, entry.min_instances or 0) > limit for entry in entries):
-            raise ValueError(f"a size above max_instances ({limit})")
+            raise BrokenRuleError(
+                f"entries with sizes of at most max_instances ({limit})", "Lower the sizes, or raise max_instances."
+            )
         return entries
 
     @field_validator("instance_types")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
-from lambdas.domain.item.fields import WholeNumber, listed
+from lambdas.domain.item.fields import BrokenRuleError, WholeNumber, listed
 
 Count = Annotated[WholeNumber, Field(ge=0, le=100_000)]
 Pattern = Annotated[str, StringConstraints(pattern=r"^[a-z0-9.*-]{1,30}$")]
@@ -25,7 +25,7 @@ class Range(BaseModel):
     @classmethod
     def _above_min(cls, most: int | None, info: ValidationInfo) -> int | None:
         if most is not None and most < info.data.get("min", 0):
-            raise ValueError("below min")
+            raise BrokenRuleError(f"at least min ({info.data.get('min', 0)})", "Raise max, or lower min.")
         return most
 
 

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
 from pydantic import BaseModel, ConfigDict, StringConstraints, field_validator
 
-from lambdas.domain.item.fields import Size
+from lambdas.domain.item.fields import BrokenRuleError, Size
 
 FURTHEST = timedelta(days=400)
 """How long ago an entry may have started; one that starts less often than yearly is never in force."""
 
 LARGEST_CHANGE = timedelta(days=1)
 """Clocks usually change by an hour; zones that moved across the date line changed by a day."""
+
+
+CRON_REMEDY = 'Write for example "0 8 * * MON-FRI": at 8:00 from Monday to Friday.'
+
+
+def _zone_remedy(name: str) -> str:
+    known = {zone.lower(): zone for zone in available_timezones()}
+    near = difflib.get_close_matches(name.lower(), known, n=1)
+    return f"Did you mean {known[near[0]]}?" if near else 'Write for example "Europe/Berlin".'
 
 
 class Entry(BaseModel):
@@ -33,11 +43,11 @@ class Entry(BaseModel):
     @classmethod
     def _five_fields(cls, cron: str) -> str:
         if len(cron.split()) != 5:  # noqa: PLR2004  minute, hour, day of month, month, day of week
-            raise ValueError("not five fields")
+            raise BrokenRuleError("five fields: minute, hour, day of month, month, day of week", CRON_REMEDY)
         try:
             CronSim(cron, datetime(2000, 1, 1, tzinfo=UTC))
         except CronSimError as error:
-            raise ValueError(str(error)) from None
+            raise BrokenRuleError(f"a valid cron expression ({error})", CRON_REMEDY) from None
         return cron
 
     @field_validator("timezone")
@@ -46,7 +56,7 @@ class Entry(BaseModel):
         try:
             ZoneInfo(name)
         except (OSError, ValueError, LookupError):
-            raise ValueError("no such time zone") from None
+            raise BrokenRuleError("an IANA time zone name", _zone_remedy(name)) from None
         return name
 
     def last_came(self, now: datetime) -> datetime | None:

@@ -22,20 +22,24 @@ RESERVED = ("aws:", "spotpools:")
 TAG_TEXT = re.compile(r"[\w .:/=+\-@]*")
 """Letters, digits and spaces of any script, and these signs (EC2 User Guide, tag restrictions)."""
 
+SIGNS = "letters, digits, spaces and . : / = + - @ _ only (EC2's rule for tags)"
+
 SHOWABLE = re.compile(r"[0-9A-Za-z\-_+=,.@:]+")
 NOT_SHOWABLE = (".", "..", "_index")
 """If instance metadata shows tags, EC2 refuses other keys, and these (EC2 User Guide, tags in instance metadata)."""
 
 
 def _key(key: str) -> str:
-    if key.lower().startswith(RESERVED) or not TAG_TEXT.fullmatch(key):
-        raise ValueError("not a tag key of one's own")
+    if key.lower().startswith(RESERVED):
+        raise BrokenRuleError(f"a key that does not begin with {' or '.join(RESERVED)}", "Rename the tag.")
+    if not TAG_TEXT.fullmatch(key):
+        raise BrokenRuleError(SIGNS, "Rename the tag.")
     return key
 
 
 def _value(value: str) -> str:
     if not TAG_TEXT.fullmatch(value):
-        raise ValueError("not a tag value")
+        raise BrokenRuleError(SIGNS, "Write the value without other signs, such as commas.")
     return value
 
 
