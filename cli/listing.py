@@ -13,9 +13,11 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from cli.aws_errors import refusal_text
+from cli.aws_errors import expected_errors, refusal_text
 from cli.deployment import Deployment
+from cli.exits import AwsFaultError
 from cli.output import ago, dollars, plain
+from cli.tick_health import silent_since
 from lambdas.aws.offerings import Offerings
 from lambdas.domain.decision.intent import Intent, intent_of
 from lambdas.domain.decision.stock import ALIVE
@@ -117,6 +119,7 @@ def look(deployment: Deployment, known: Prices | None = None) -> ListingData:
     with ThreadPoolExecutor(AT_ONCE) as threads:
         calls = _Calls(threads)
         stored, scanned = threads.submit(pools.all), threads.submit(statuses.scan)
+        tick = threads.submit(_tick_note, deployment)
         listed = calls.optional("No cost is shown", fleet.instances).result()
         items, now = {name: one.item for name, one in stored.result().items()}, deployment.now()
         valid = [intent.pool for intent in _intents(items, scanned.result(), now).values() if intent.pool is not None]
@@ -126,7 +129,22 @@ def look(deployment: Deployment, known: Prices | None = None) -> ListingData:
             "Spot prices are the Region's lowest", lambda: offerings.zones(subnets) if subnets else {}
         )
         prices = known or _prices(calls, offerings, valid, instances or ())
-        return ListingData(now, items, scanned.result(), instances, prices, zones.result() or {}, tuple(calls.notes))
+        return ListingData(
+            now, items, scanned.result(), instances, prices, zones.result() or {}, (*tick.result(), *calls.notes)
+        )
+
+
+def _tick_note(deployment: Deployment) -> tuple[str, ...]:
+    """Return a warning if the tick has stopped: what the statuses say may then be out of date."""
+    try:
+        with expected_errors():
+            silent = silent_since(deployment)
+    except AwsFaultError as fault:
+        return (f"Could not check whether the tick runs: {fault}",)
+    if silent is None:
+        return ()
+    text = f"The tick stopped {ago(silent, deployment.now())} ago, so these rows may be out of date."
+    return (f"{text} Run `spotpools doctor`.",)
 
 
 def _prices(calls: _Calls, offerings: Offerings, pools: Iterable[Pool], instances: Iterable[Instance]) -> Prices:
@@ -179,7 +197,7 @@ def _row(name: str, intent: Intent, instances: list[Instance], data: ListingData
     cost = cost_of(instances, data.prices)
     return Row(
         pool=name,
-        wanted=answer.wanted,
+        wanted=answer.wanted if status else _wanted(intent, data.now),
         running=answer.running,
         ready=answer.ready,
         starting=answer.starting,
@@ -195,7 +213,7 @@ def _row(name: str, intent: Intent, instances: list[Instance], data: ListingData
         cap=pool.spot_max_price if pool else None,
         above_cap=_is_above(pool, lowest, data.prices) if pool and lowest else None,
         hourly_cost=None if data.instances is None or cost.unpriced else cost.hourly,
-        paused=intent.paused,
+        paused=intent.paused and intent.pool is not None,
         draining_since=answer.draining_since,
         rollout=answer.rollout,
         replacing=answer.replacing,
@@ -203,6 +221,10 @@ def _row(name: str, intent: Intent, instances: list[Instance], data: ListingData
         spec_errors=intent.errors,
         fault=str(status) if isinstance(status, UnreadableStatusError) else _unchecked(status, intent),
     )
+
+
+def _wanted(intent: Intent, now: datetime) -> int:
+    return intent.pool.wanted(now) if intent.pool else 0
 
 
 def _unchecked(status: Status | None, intent: Intent) -> str | None:

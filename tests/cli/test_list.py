@@ -12,9 +12,11 @@ import pytest
 from rich.console import Console
 
 from cli import listing, live_listing
+from cli.deployment import Deployment
 from cli.listing import Listing, Row
 from lambdas.aws import clients
 from lambdas.domain.model.status import Reason, Replacing, Rollout, RolloutState
+from lambdas.wiring import utc_now
 from localcloud.market.model.settings import Fault
 from tests.cli.site import Site
 
@@ -129,3 +131,23 @@ def test_watch_as_json_prints_one_line_per_update(site: Site) -> None:
     assert result.exit_code == 0
     frames = [json.loads(line) for line in result.stdout.splitlines()]
     assert [frame["listing"]["pools"][0]["pool"] for frame in frames] == ["a", "a"]
+
+
+def test_a_stopped_tick_is_said_because_rows_may_be_out_of_date(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.put("a", target_size=1)
+    assert site.json("list")["notes"] == [], "the stack is new"
+    at = utc_now() + timedelta(minutes=4)
+    monkeypatch.setattr(Deployment, "now", lambda _: at)
+    (note,) = site.json("list")["notes"]
+    assert note.startswith("The tick stopped 4 min")
+    assert "may be out of date. Run `spotpools doctor`." in note
+
+
+def test_a_pool_that_was_not_checked_yet_shows_the_size_that_its_item_asks_for(site: Site) -> None:
+    site.client("dynamodb").put_item(
+        TableName=site.settings.pools_table,
+        Item={"pool_name": {"S": "new"}, "instance_types": {"L": [{"S": "g5.xlarge"}]}, "target_size": {"N": "3"}},
+    )
+    (row,) = [one for one in site.json("list")["pools"] if one["pool"] == "new"]
+    assert row["wanted"] == 3
+    assert "It is new" in row["fault"]
