@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -16,11 +16,14 @@ from cli.deployment import Deployment
 from cli.exits import MEANING, Exit, ExpectedError
 from cli.files import Entry
 from cli.item_text import as_plain, as_yaml, ordered
-from cli.output import Format, clock, err, out, plain, print_error, print_result
+from cli.output import Format, clock, err, lasting, out, plain, print_error, print_result
 from lambdas import __version__
 
 EXITS = "Exit status:\n\n" + "\n\n".join(f"{int(status)}: {meaning}" for status, meaning in MEANING.items())
 
+
+EVERY = 5.0
+"""Seconds between two looks at a status while a command waits."""
 
 ALIASES = {"drain": "empty"}
 """Earlier names of commands, which still work."""
@@ -210,6 +213,18 @@ def history_of(
 
 
 @app.command()
+def scale(
+    pool: PoolName,
+    size: Annotated[int, typer.Argument(metavar="SIZE", min=0, help="The new target_size.")],
+    stack: Stack = None,
+    region: Region = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Set a pool's target_size. Refused if the size is not valid, or if a schedule sets it."""
+    _print_outcome(pool_edits.scale(Deployment(stack, region).pools, pool, size), output)
+
+
+@app.command()
 def pause(pool: PoolName, stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
     """Stop changing a pool until resume. It is still observed and reported."""
     _print_outcome(pool_edits.pause(Deployment(stack, region).pools, pool), output)
@@ -228,6 +243,29 @@ def empty(pool: PoolName, stack: Stack = None, region: Region = None, output: Ou
     Its earlier name drain still works.
     """
     _print_outcome(pool_edits.empty(Deployment(stack, region).pools, pool), output)
+
+
+@app.command()
+def delete(
+    pool: PoolName,
+    *,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when the pool's instances have ended.")] = False,
+    stack: Stack = None,
+    region: Region = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Delete a pool's item. Its instances are terminated after the grace period, except protected ones.
+
+    The item is printed as a file for apply: apply it within the grace period, and the instances stay.
+    """
+    deployment = Deployment(stack, region)
+    grace = lasting(timedelta(seconds=deployment.settings.drain_grace_seconds))
+    item = pool_edits.delete(deployment.pools, pool).item
+    print_result(as_plain(ordered(item)), Text(as_yaml(item).rstrip()), output)
+    print_error(f"{pool} is deleted: its instances are terminated in {grace}. To keep them, apply the item.", "yellow")
+    if wait:
+        pool_edits.wait_until_gone(deployment.statuses, pool, EVERY, lambda text: print_error(text, "dim"))
+        print_error(f"{pool} is gone.", "green")
 
 
 def _print_outcome(changed: pool_edits.EditOutcome, output: Format) -> None:

@@ -1,4 +1,4 @@
-"""``edit``, ``pause``, ``resume``, ``empty``: changes to one pool item, written only if it is still as it was read."""
+"""Commands that change one pool item: it is written, or deleted, only if it is still as it was read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,14 @@ from typing import Any
 
 from cli.changes import CHANGED, UNCHANGED, Change, FaultyFileError, plan, read
 from cli.exits import RefusedError
+from cli.files import in_words
 from cli.item_text import as_yaml, same
 from cli.pool_items import PoolItems, Stored
 from lambdas.aws.tables import to_attribute
 from lambdas.domain.item.faults import parse_pool
 from lambdas.domain.item.pool import Pool
+from lambdas.domain.item.schedule import Entry
+from lambdas.ports import StatusStore, UnreadableStatusError
 
 HEAD = """# Pool {name}. Save to apply it, or quit without a change.
 # What each attribute means: docs/pool-reference.md
@@ -84,26 +88,77 @@ def resume(pools: PoolItems, pool_name: str) -> EditOutcome:
     return _set(pools, pool_name, {"paused": None}, "resumed: it returns to its size")
 
 
+def scale(pools: PoolItems, pool_name: str, size: int) -> EditOutcome:
+    """Set target_size. Raises RefusedError if the item would be invalid, or if a schedule sets the size."""
+    before = pools.get(pool_name)
+    _valid(before, pool_name)
+    pool = parse_pool({**before.item, "target_size": size})
+    if not isinstance(pool, Pool):
+        raise RefusedError("; ".join(in_words(fault) for fault in pool))
+    if pool.schedule:
+        raise RefusedError(
+            f"{pool_name} stays as it is: the schedule sets its size ({_entry(pool.schedule[0])}). "
+            f"Change the schedule: spotpools edit {pool_name}"
+        )
+    advice = [f"min_instances keeps it at {pool.min_instances}."] if pool.min_instances > size else []
+    advice += [f"The pool is paused. To change its size: spotpools resume {pool_name}"] if pool.paused else []
+    changed = _write(pools, before, {"target_size": size})
+    return EditOutcome(pool_name, changed, f"at target_size {size}", " ".join(advice))
+
+
+def delete(pools: PoolItems, pool_name: str) -> Stored:
+    """Delete the pool's item, and return it as it was."""
+    before = pools.get(pool_name)
+    pools.delete(pool_name, before)
+    return before
+
+
+def wait_until_gone(statuses: StatusStore, pool_name: str, every: float, say: Callable[[str], None]) -> None:
+    """Return when the control plane has forgotten the pool: its instances have ended."""
+    last = ""
+    while True:
+        try:
+            status = statuses.get(pool_name)
+        except UnreadableStatusError as error:
+            raise RefusedError(f"Cannot wait for {pool_name}: {error}") from None
+        if status is None:
+            return
+        answer = status.answer
+        text = f"{answer.running} running, {answer.starting} starting"
+        if text != last:
+            say(f"{pool_name}: {text}")
+        last = text
+        time.sleep(every)
+
+
 def empty(pools: PoolItems, pool_name: str) -> EditOutcome:
     """Set the sizes to zero and keep the item. Raises RefusedError if a schedule would bring instances back."""
     before = pools.get(pool_name)
-    pool = parse_pool(before.item)
-    if not isinstance(pool, Pool):
-        raise RefusedError(
-            f"The item of {pool_name} is invalid, so the pool would keep its last valid item. "
-            f"Correct it first: spotpools edit {pool_name}"
-        )
+    pool = _valid(before, pool_name)
     back = [one for one in pool.schedule if one.target_size or one.min_instances]
     if back:
-        entry = f"{back[0].cron} ({back[0].timezone}): target_size {back[0].target_size}"
         raise RefusedError(
-            f"The schedule of {pool_name} would bring instances back ({entry}), so the pool would not stay empty. "
-            f"Remove the schedule (spotpools edit {pool_name}), or pause the pool: spotpools pause {pool_name}"
+            f"The schedule of {pool_name} would bring instances back ({_entry(back[0])}), so the pool would not stay "
+            f"empty. Remove the schedule (spotpools edit {pool_name}), or pause the pool: spotpools pause {pool_name}"
         )
     advice = f"The pool is paused. To have instances terminated: spotpools resume {pool_name}" if pool.paused else ""
     changed = _write(pools, before, {"target_size": 0, "min_instances": 0 if "min_instances" in before.item else None})
     message = "emptied: its instances are terminated, except protected ones; its item stays"
     return EditOutcome(pool_name, changed, message, advice)
+
+
+def _valid(stored: Stored, pool_name: str) -> Pool:
+    pool = parse_pool(stored.item)
+    if isinstance(pool, Pool):
+        return pool
+    raise RefusedError(
+        f"The item of {pool_name} is invalid, so the pool would keep its last valid item. "
+        f"Correct it first: spotpools edit {pool_name}"
+    )
+
+
+def _entry(entry: Entry) -> str:
+    return f"{entry.cron} ({entry.timezone}): target_size {entry.target_size}"
 
 
 def _set(pools: PoolItems, pool_name: str, values: Mapping[str, Any], message: str) -> EditOutcome:

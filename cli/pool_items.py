@@ -73,6 +73,16 @@ class PoolItems:
                 raise
             raise ChangedMeanwhileError(str(attributes["pool_name"]["S"])) from None
 
+    def delete(self, pool_name: str, before: Stored) -> None:
+        """Delete an item if it is still as it was read. Otherwise raises ChangedMeanwhileError."""
+        try:
+            key = {"pool_name": {"S": pool_name}}
+            self.client.delete_item(TableName=self.table, Key=key, **_unchanged(before.attributes))
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise
+            raise ChangedMeanwhileError(pool_name) from None
+
     def _scan(self, **asked: Any) -> Iterator[Attributes]:
         pages = self.client.get_paginator("scan").paginate(TableName=self.table, ConsistentRead=True, **asked)
         return (item for page in pages for item in page["Items"])

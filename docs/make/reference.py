@@ -62,13 +62,16 @@ RIGHTS = {
     "validate": (),
     "apply": ("dynamodb:Scan", "dynamodb:PutItem"),
     "get": ("dynamodb:GetItem",),
-    "edit, pause, resume, empty": ("dynamodb:GetItem", "dynamodb:PutItem"),
+    "edit, scale, pause, resume, empty": ("dynamodb:GetItem", "dynamodb:PutItem"),
+    "delete": ("dynamodb:GetItem", "dynamodb:DeleteItem"),
     "list, watch": (
         "dynamodb:Scan",
         "ec2:DescribeInstances",
         "ec2:DescribeSpotPriceHistory",
         "ec2:DescribeSubnets",
         "pricing:GetProducts",
+        "lambda:GetFunctionConfiguration",
+        "cloudwatch:GetMetricStatistics",
     ),
     "explain": (
         "dynamodb:GetItem",
@@ -125,7 +128,7 @@ FIELDS: dict[str, tuple[type | str, dict[str, type]]] = {
     "list, watch": (Listing, {"pools": Row}),
     "explain": (Explanation, {"wanted": Wanted, "instances": Member, "advice": NamedAdvice, "next": NextReconcile}),
     "history": (History, {"decisions": Decision}),
-    "pause, resume, empty": (EditOutcome, {}),
+    "scale, pause, resume, empty": (EditOutcome, {}),
     "drill": (Drill, {}),
     "doctor": ("checks", {"checks": Check}),
 }
@@ -140,7 +143,7 @@ FIELDS_HEAD = """
 ## JSON
 
 `--output json` prints one object with these fields. Their names are stable. Amounts are texts, to be exact; times are
-ISO 8601 in UTC. `get` prints the item itself; `watch` prints one line per update, with `at` and `listing`.
+ISO 8601 in UTC. `get` and `delete` print the item itself; `watch` prints one line per update, with `at` and `listing`.
 `waiting`, `last_error`, `spec_errors`, `rollout`, `replacing` and `drains` of `explain`, and `rollout`, `replacing` and
 `warnings` of `list`, are as in the PoolStatus item. A field without a value is null.
 

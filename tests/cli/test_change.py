@@ -1,8 +1,9 @@
-"""``get``, ``edit``, ``pause``, ``resume``, ``empty``, ``drill``: commands for one pool by name."""
+"""Commands for one pool by name: get, edit, scale, pause, resume, empty, delete, drill."""
 
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import pytest
 
 from cli import drill, pool_edits
 from cli.deployment import Deployment
-from cli.exits import ChangedMeanwhileError
+from cli.exits import ChangedMeanwhileError, Exit
 from cli.files import read_entries
 from cli.item_text import same
 from lambdas.domain.item.pool import Market
@@ -48,6 +49,64 @@ def test_empty_sets_the_sizes_to_zero_and_keeps_the_item(site: Site, name: str) 
     assert (item["target_size"], item["min_instances"], item["instance_types"]) == (0, 0, ["g5.xlarge"])
 
 
+def test_scale_sets_the_size_and_nothing_else(site: Site) -> None:
+    site.put("a", target_size=1, max_instances=5)
+    before = site.item("a") or {}
+    assert site.json("scale", "a", "4")["change"] == "changed"
+    assert site.item("a") == {**before, "target_size": 4}
+    assert "a is already at target_size 4." in site.run("scale", "a", "4").stdout
+
+
+@pytest.mark.parametrize(
+    ("item", "size", "says"),
+    [
+        ({"max_instances": 5}, "6", "target_size = 6: must be a whole number from 0 to max_instances"),
+        ({"schedule": [ENTRY]}, "1", "the schedule sets its size (0 8 * * * (UTC): target_size 3)"),
+        ({"image": "ami-1"}, "1", "Correct it first: spotpools edit a"),
+    ],
+)
+def test_scale_is_refused_if_the_size_would_not_count(site: Site, item: dict[str, Any], size: str, says: str) -> None:
+    site.put("a", target_size=2, **item)
+    result = site.run("scale", "a", size)
+    assert result.exit_code == 1
+    assert says in result.stderr
+    assert (site.item("a") or {})["target_size"] == 2
+
+
+def test_scale_says_what_keeps_the_pool_from_the_size(site: Site) -> None:
+    site.put("a", target_size=3, min_instances=2, paused=True)
+    advice = site.json("scale", "a", "1")["advice"]
+    assert "min_instances keeps it at 2" in advice
+    assert "spotpools resume a" in advice
+
+
+def test_delete_removes_the_item_and_prints_it_so_that_it_can_be_restored(site: Site) -> None:
+    site.put("a", target_size=2)
+    before = site.item("a")
+    result = site.run("delete", "a")
+    assert site.item("a") is None
+    assert "a is deleted: its instances are terminated in 5 min" in result.stderr
+    (entry,) = read_entries(result.stdout)
+    assert same(entry.item, before), "standard output is a file for apply"
+    assert site.run("delete", "a").exit_code == Exit.NO_POOL
+
+
+def test_delete_with_wait_returns_when_the_pool_is_gone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.put("a", target_size=2)
+    looks = iter([False, False, True])
+
+    def pass_time(_: float) -> None:
+        if next(looks):  # the control plane forgets a pool whose instances have ended
+            site.client("dynamodb").delete_item(TableName=site.settings.status_table, Key={"pool_name": {"S": "a"}})
+
+    monkeypatch.setattr(time, "sleep", pass_time)
+    result = site.run("delete", "a", "--wait")
+    assert result.exit_code == 0, result.stderr
+    assert "a: 0 running, 2 starting" in result.stderr
+    assert "a is gone." in result.stderr
+    assert next(looks, None) is None, "it looked until then"
+
+
 def test_empty_is_refused_if_a_schedule_would_bring_instances_back(site: Site) -> None:
     site.put("a", target_size=2, schedule=[ENTRY])
     result = site.run("empty", "a")
@@ -59,7 +118,9 @@ def test_empty_is_refused_if_a_schedule_would_bring_instances_back(site: Site) -
     assert item["target_size"] == 2
 
 
-@pytest.mark.parametrize("command", ["get", "edit", "pause", "resume", "empty", "drain", "drill", "explain", "history"])
+@pytest.mark.parametrize(
+    "command", ["get", "edit", "pause", "resume", "empty", "drain", "delete", "drill", "explain", "history"]
+)
 def test_an_unknown_pool_ends_every_command_with_the_same_error(site: Site, command: str) -> None:
     site.put("training", target_size=0)
     result = site.run(command, "traning")
