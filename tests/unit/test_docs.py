@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import json
 import re
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,19 @@ def test_every_picture_is_in_a_document() -> None:
     documents = [ROOT / "README.md", *DOCS.rglob("*.md")]
     text = "".join(path.read_text(encoding="utf-8") for path in documents)
     assert not [path.name for path in PICTURES.iterdir() if f"pictures/{path.name})" not in text]
+
+
+def test_the_package_declares_each_package_that_the_command_imports() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split(r"[<>=]", one)[0] for one in project["dependencies"]}
+    known = {name: {one.lower().replace("_", "-") for one in found} for name, found in packages_distributions().items()}
+    needed = {
+        found
+        for folder in ("cli", "lambdas")
+        for path in (ROOT / folder).rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if (match := re.match(r"(?:from|import) (\w+)", line)) and match[1] in known
+        for found in known[match[1]]
+    }
+    # They come with boto3 and pydantic.
+    assert needed - {"spotpools", "botocore", "pydantic-core"} == declared
