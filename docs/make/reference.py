@@ -50,8 +50,8 @@ first of `--stack`, `SPOTPOOLS_STACK` and `spotpools`; its outputs name the tabl
 `SPOTPOOLS_STATUS_TABLE` are set, the command uses them instead, unless you pass `--stack` or `--region`. On the local
 cloud `source .localcloud/env` sets all of these.
 
-In a clone the command is in `.venv/bin`. `pipx install .`, or `pip install .` in an environment of your own, installs it
-without the rest of the repository's tools.
+In a clone the command is in `.venv/bin`. `pipx install .`, or `pip install .` in an environment of your own, installs
+it without the repository's other tools.
 
 `spotpools --install-completion` lets your shell complete commands, options and the names of your pools.
 

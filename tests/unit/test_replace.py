@@ -282,6 +282,30 @@ class TestKinds:
         some = stock(instance("i-new"), *several(3, "i-temporary", market=Market.ON_DEMAND, tags=OLD), limit=4)
         assert go(spot, some) == ["i-temporary-00"]
 
+    @pytest.mark.parametrize(
+        ("ready", "gone"),
+        [
+            (("i-risk-00", "i-risk-01", "i-risk-02"), []),
+            (("i-risk-00", "i-risk-01", "i-risk-02", "i-new"), ["i-risk-00"]),
+        ],
+    )
+    def test_an_idle_instance_is_no_replacement(self, ready: tuple[str, ...], gone: list[str]) -> None:
+        """A protected one that never got ready counts six of six; without those at risk nobody would work."""
+        heavy = instance("i-idle", units=6, tags=PROTECTED)
+        new = [instance("i-new")] if "i-new" in ready else []
+        risky = several(3, "i-risk")
+        some = stock(
+            heavy,
+            *risky,
+            *new,
+            wanted=6,
+            limit=12,
+            at_risk=frozenset(one.id for one in risky),
+            idle=frozenset({"i-idle"}),
+            unready=frozenset({"i-idle"}),
+        )
+        assert go(pool(on_rebalance="replace_first"), some) == gone
+
     def test_instances_at_risk_or_temporary_ones_stay_until_they_are_replaced(self) -> None:
         spot = pool(on_rebalance="replace_first", fallback={"after_minutes": 5})
         some = stock(

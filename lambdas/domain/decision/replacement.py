@@ -323,11 +323,13 @@ def replaced(stock: Stock, swaps: Swaps, held: int, *, may_miss: bool = True) ->
     """Instances that can be terminated now, each with the reason: enough others serve and are ready.
 
     Without ``may_miss`` no unit of the wanted size may be missing, because EC2 has no replacement now. While more is
-    ``held`` than is wanted, none ends without a replacement. An idle instance counts as missing permanently.
+    ``held`` than is wanted, none ends without a replacement. An idle instance counts as missing permanently, but it
+    replaces none.
     """
     serving, ready = stock.serving, units(stock.ready)
     needed = max(held, stock.wanted)
-    idle = _idle(stock)
+    going = {instance.id for each in swaps.groups for instance in each.instances}
+    idle = min(_idle(stock), max(0, needed - units(instance for instance in stock.ready if instance.id in going)))
     go: dict[str, tuple[Instance, str]] = {}
     for each in swaps.groups:
         # Ending what needs no replacement makes the room that a pool at its limit lacks.
