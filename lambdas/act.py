@@ -33,14 +33,14 @@ def act(plan: Plan, snapshot: Snapshot, lease: Lease, plane: ControlPlane) -> Re
     for step in plan.steps:
         match step:
             case Launch():
-                launched = plane.fleet.launch(_written_down(step, snapshot, lease, plane))
+                launched = plane.fleet.launch(_saved_attempt(step, snapshot, lease, plane))
             case Resend():
                 launched = _still_open(plane.fleet.launch(step.attempt))
             case Terminate() | Drain() if plane.clock() - snapshot.now > SEEN_COUNTS:
                 return Results(launched, tuple(terminated), tuple(drains), unfinished=True)
             case Terminate():
                 if not terminated:
-                    _write_endings_down(plan, snapshot, lease, plane)
+                    _save_endings(plan, snapshot, lease, plane)
                 terminated.append(plane.fleet.terminate(step.instance_ids))
             case Drain():
                 drains.append(plane.drainer.tell(lease.pool_name, step.instances, step.command))
@@ -55,7 +55,7 @@ def _still_open(again: Launched) -> Launched:
     return again if again.accepted else replace(again, answered=False)
 
 
-def _written_down(step: Launch, snapshot: Snapshot, lease: Lease, plane: ControlPlane) -> Attempt:
+def _saved_attempt(step: Launch, snapshot: Snapshot, lease: Lease, plane: ControlPlane) -> Attempt:
     pool = snapshot.intent.pool
     assert pool is not None  # noqa: S101  only a pool with a spec in force launches
     attempt_id = plane.new_id()
@@ -74,7 +74,7 @@ def _written_down(step: Launch, snapshot: Snapshot, lease: Lease, plane: Control
     return attempt
 
 
-def _write_endings_down(plan: Plan, snapshot: Snapshot, lease: Lease, plane: ControlPlane) -> None:
+def _save_endings(plan: Plan, snapshot: Snapshot, lease: Lease, plane: ControlPlane) -> None:
     """Save all terminations of the plan in one write, with earlier ones whose answer is still unknown."""
     ids = {id_ for step in plan.steps if isinstance(step, Terminate) for id_ in step.instance_ids}
     known = {instance.id for instance in snapshot.stock.doubtful}

@@ -70,14 +70,14 @@ def mutant(name: str, *, large: bool = False) -> Callable[[Callable[[Put], None]
     return enter
 
 
-@mutant("a launch is not written down before its call")
+@mutant("a launch is not saved before its call")
 def _not_written_down(put: Put) -> None:
-    real = act._written_down  # noqa: SLF001  mutants reach inside
+    real = act._saved_attempt  # noqa: SLF001  mutants reach inside
 
     def unwritten(step: Any, seen: Any, lease: Any, plane: ControlPlane) -> Attempt:
         return real(step, seen, lease, replace(plane, statuses=mock.Mock()))
 
-    put(act, "_written_down", unwritten)
+    put(act, "_saved_attempt", unwritten)
 
 
 @mutant("a retry has a new token")
@@ -480,9 +480,9 @@ def _risks_untiring(put: Put) -> None:
     put(remember, "_risks", lambda *_: None)
 
 
-@mutant("a termination is not written down before its call")
+@mutant("a termination is not saved before its call")
 def _ending_unwritten(put: Put) -> None:
-    put(act, "_write_endings_down", lambda *_: None)
+    put(act, "_save_endings", lambda *_: None)
 
 
 @mutant("what was seen minutes ago is acted on")

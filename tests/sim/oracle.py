@@ -171,7 +171,7 @@ class Oracle:
         status = self.statuses.statuses.get(pool)
         attempt = status.memory.attempt if status else None
         if not replayed and (attempt is None or attempt.id != token):
-            self.broken("written down first", f"{inv.name} sends {token}, the open attempt of {pool} is {attempt}")
+            self.broken("saved first", f"{inv.name} sends {token}, the open attempt of {pool} is {attempt}")
         inv.asked.add(pool)
         answer = call()
         ids = [id_ for entry in answer["Instances"] for id_ in entry["InstanceIds"]]
@@ -389,7 +389,7 @@ class Oracle:
                 self.broken("noticed instances are left to EC2", what)
             self._judge_fence(inv, pool, what)
         for pool in {inv.shown.get(id_, {}).get("spotpools:pool", "") for id_ in ids}:
-            self._judge_written_down(pool, f"{inv.name} terminates in {pool}", ids)
+            self._judge_saved(pool, f"{inv.name} terminates in {pool}", ids)
             going = [self.market.instances[id_] for id_ in ids if id_ in self.market.instances]
             self._judge_loss(inv, pool, going)
             self._judge_churn(pool, going)
@@ -481,12 +481,12 @@ class Oracle:
         if lease is None or newest is not lease:
             self.broken("only the newest fence acts", f"{what} under {lease}, the newest is {newest}")
 
-    def _judge_written_down(self, pool: str, what: str, ids: Iterable[str]) -> None:
+    def _judge_saved(self, pool: str, what: str, ids: Iterable[str]) -> None:
         """Whoever comes next must know what may be gone."""
         status = self.statuses.statuses.get(pool)
         ending = status.memory.ending if status else None
         if unwritten := set(ids) - set(ending.ids if ending else ()):
-            self.broken("written down first", f"{what}, and {sorted(unwritten)} are not written down")
+            self.broken("saved first", f"{what}, and {sorted(unwritten)} are not saved")
 
     # The table
 
@@ -504,7 +504,7 @@ class Oracle:
             self.broken("only the newest fence writes", f"{what} under {lease}, the newest is {newest}")
 
     def begun(self, inv: Invocation, lease: Lease, attempt: Attempt) -> None:
-        """An attempt was written down."""
+        """An attempt was saved."""
         self.written(lease, "begin")
         inv.begun.add(attempt.id)
         if inv.announced[lease.pool_name] > MOST_TOLD_FIRST and lease.pool_name not in inv.asked:

@@ -47,7 +47,7 @@ def test_other_seeds_are_other_worlds() -> None:
 
 
 @pytest.mark.parametrize(
-    "mutant", ["a launch is not written down before its call", "protected instances are terminated"]
+    "mutant", ["a launch is not saved before its call", "protected instances are terminated"]
 )
 def test_a_defect_is_caught(mutant: str) -> None:
     assert hunt(mutant, most=40).rule

@@ -110,15 +110,15 @@ class MemoryStatuses:
         return True
 
     def begin(self, lease: Lease, attempt: Attempt) -> None:
-        self._write_down(lease, {"attempt": attempt})
+        self._save_part(lease, {"attempt": attempt})
 
     def ending(self, lease: Lease, ended: Ended) -> None:
-        self._write_down(lease, {"ending": ended})
+        self._save_part(lease, {"ending": ended})
 
     def announced(self, lease: Lease, instance_ids: Iterable[str]) -> None:
-        self._write_down(lease, {"announced": tuple(instance_ids)})
+        self._save_part(lease, {"announced": tuple(instance_ids)})
 
-    def _write_down(self, lease: Lease, parts: dict[str, Any]) -> None:
+    def _save_part(self, lease: Lease, parts: dict[str, Any]) -> None:
         self._held(lease)
         status = self.statuses[lease.pool_name]
         self._put(lease.pool_name, status.model_copy(update={"memory": status.memory.model_copy(update=parts)}))
