@@ -46,9 +46,7 @@ def test_other_seeds_are_other_worlds() -> None:
     assert len({play(seed, small=True).digest for seed in range(5)}) == 5
 
 
-@pytest.mark.parametrize(
-    "mutant", ["a launch is not saved before its call", "protected instances are terminated"]
-)
+@pytest.mark.parametrize("mutant", ["a launch is not saved before its call", "protected instances are terminated"])
 def test_a_defect_is_caught(mutant: str) -> None:
     assert hunt(mutant, most=40).rule
 
