@@ -56,6 +56,8 @@ def test_twenty_steady_pools_cost_one_listing_a_tick_and_no_write(site: Site) ->
         site.put(name, target_size=1)
     for name in names:
         site.until_running(name, 1, seconds=60)
+    # Until then each tick asks for their health.
+    site.watcher.until(lambda: all(site.status(name).get("ready") == 1 for name in names), "all are ready", seconds=60)
     with without_fast_ticks(site.cloud):
         until_quiet(site)
         invoke_tick(site.cloud)
