@@ -704,7 +704,9 @@ class Oracle:
         if units(alive, spec) < size:
             return None
         old = [one for one in alive if self.books.outdated(one, spec) and not self.books.stays(one)]
-        freed = self.books.freed_in_place(old, spec, alive, size)
+        # What is at risk is replaced first: a roll in place waits for that.
+        awaits = spec.on_rebalance == "replace_first" and any(one.id in self.books.at_risk for one in alive)
+        freed = 0 if awaits else self.books.freed_in_place(old, spec, alive, size)
         if not freed:
             old = [one for one in old if self.books.swaps(one, spec, alive, size)]
         noted = self.statuses.statuses[pool].notices  # messages get lost
