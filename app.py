@@ -7,7 +7,7 @@ from pathlib import Path
 VENV = Path(__file__).resolve().parent / ".venv"
 OWN = VENV / "bin" / "python"
 
-# `cdk` runs whatever python3 is. The pinned packages are in .venv, which every make target makes.
+# `cdk` runs the python3 on the PATH. The pinned packages are in .venv, which every make target makes.
 if OWN.exists() and Path(sys.prefix).resolve() != VENV.resolve():
     os.execv(OWN, [str(OWN), *sys.argv])  # noqa: S606  our own Python, no shell
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from cli.aws_errors import expected_errors, refusal_text
+from cli.aws_errors import refusal_text
 from cli.deployment import Deployment
-from cli.exits import AwsFaultError
 from cli.output import ago, step_text
-from cli.tick_health import silent_since
+from cli.tick_health import checked_silence
 from lambdas.domain.decision.decide import decide
 from lambdas.domain.decision.due import why_due
 from lambdas.domain.decision.intent import Intent, intent_of
@@ -173,16 +172,8 @@ def look(deployment: Deployment, pool_name: str) -> Observation:
     drainer = deployment.drainer() if status and any(one.runs(now) for one in status.answer.drains) else None
     minute = timedelta(seconds=settings.minute_seconds)
     observed = observe_now(pool_name, intent, status, fleet, drainer, now=now, minute=minute)
-    return with_tick_health(replace(observed, unreadable=unreadable), deployment)
-
-
-def with_tick_health(observed: Observation, deployment: Deployment) -> Observation:
-    """Add the tick's health to an observation."""
-    try:
-        with expected_errors():
-            return replace(observed, silent_since=silent_since(deployment))
-    except AwsFaultError as fault:
-        return replace(observed, unheard=f"Could not check whether the tick runs: {fault}")
+    silent_since, unheard = checked_silence(deployment)
+    return replace(observed, unreadable=unreadable, silent_since=silent_since, unheard=unheard)
 
 
 def observe_now(
@@ -312,14 +303,19 @@ def _advice(observed: Observation, answer: Answer) -> Iterator[NamedAdvice]:
         reasons.append(Reason.CONFIG)
     if answer.replacing and answer.replacing.reason:
         reasons.append(answer.replacing.reason)
-    error, waiting = answer.last_error, answer.waiting
-    # An error of an earlier reason explains nothing any more.
-    if error and (waiting.reason is Reason.UNKNOWN or error.code in waiting.message if waiting else answer.rollout):
-        reasons.append(reason_of(error.code))
+    if answer.last_error and _explains(answer.last_error, answer):
+        reasons.append(reason_of(answer.last_error.code))
     has_fallback = pool is not None and pool.fallback is not None
     troubles |= {str(reason): advice(reason, has_fallback=has_fallback) for reason in reasons}
     for name, known in troubles.items():
         yield NamedAdvice(name, known.means, known.does, known.do)
+
+
+def _explains(error: LastError, answer: Answer) -> bool:
+    """Return whether the last error has to do with the present state: one of an earlier reason explains nothing."""
+    if waiting := answer.waiting:
+        return waiting.reason is Reason.UNKNOWN or error.code in waiting.message
+    return answer.rollout is not None
 
 
 def _notes(observed: Observation) -> Iterator[str]:
@@ -371,16 +367,16 @@ def _at_rest(snapshot: Snapshot, rollout: Rollout | None) -> str:
 
 
 def _complete(snapshot: Snapshot, rollout: Rollout | None) -> str:
-    now = snapshot.now
-    if snapshot.held > snapshot.stock.wanted and snapshot.stock.serving > snapshot.stock.wanted:
-        beyond = snapshot.stock.serving - snapshot.stock.wanted
-        return f"{beyond} more than wanted are kept for {ago(snapshot.held_until, now)} (scale_in_after_minutes)."
+    stock = snapshot.stock
+    beyond = stock.serving - stock.wanted
+    if beyond > 0 and snapshot.held > stock.wanted:
+        until = ago(snapshot.held_until, snapshot.now)
+        return f"{beyond} more than wanted are kept for {until} (scale_in_after_minutes)."
     if snapshot.swaps.stuck:
         return " ".join(dict.fromkeys(why for _, why in snapshot.swaps.stuck))
     if rollout and rollout.state is RolloutState.STOPPED:
         return "Nothing: the rolling update is stopped. Fix the item, and it continues."
-    beyond = snapshot.stock.serving - snapshot.stock.wanted
-    if beyond > 0 and units(one for one in snapshot.stock.members if one.protected) >= beyond:
+    if beyond > 0 and units(one for one in stock.members if one.protected) >= beyond:
         return f"Nothing: {beyond} more than wanted are protected from scale-in."
     return "Nothing: the pool is as it should be."
 

@@ -13,11 +13,10 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from cli.aws_errors import expected_errors, refusal_text
+from cli.aws_errors import refusal_text
 from cli.deployment import Deployment
-from cli.exits import AwsFaultError
 from cli.output import ago, dollars, plain
-from cli.tick_health import silent_since
+from cli.tick_health import checked_silence
 from lambdas.aws.offerings import Offerings
 from lambdas.domain.decision.intent import Intent, intent_of
 from lambdas.domain.decision.stock import ALIVE
@@ -136,13 +135,9 @@ def look(deployment: Deployment, known: Prices | None = None) -> ListingData:
 
 def _tick_note(deployment: Deployment) -> tuple[str, ...]:
     """Return a warning if the tick has stopped: what the statuses say may then be out of date."""
-    try:
-        with expected_errors():
-            silent = silent_since(deployment)
-    except AwsFaultError as fault:
-        return (f"Could not check whether the tick runs: {fault}",)
+    silent, unknown = checked_silence(deployment)
     if silent is None:
-        return ()
+        return (unknown,) if unknown else ()
     text = f"The tick stopped {ago(silent, deployment.now())} ago, so these rows may be out of date."
     return (f"{text} Run `spotpools doctor`.",)
 

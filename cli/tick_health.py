@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from cli.aws_errors import expected_errors
 from cli.deployment import Deployment
+from cli.exits import AwsFaultError
 from lambdas.metrics import HEARTBEAT_MINUTES, Metric, namespace
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
@@ -31,6 +33,15 @@ def silent_since(deployment: Deployment) -> datetime | None:
     deployed = datetime.fromisoformat(deployment.reconciler["LastModified"])
     last = max(last_heartbeat(deployment) or deployed, deployed)
     return last if deployment.now() - last > LATE else None
+
+
+def checked_silence(deployment: Deployment) -> tuple[datetime | None, str]:
+    """Return since when the tick is silent, as ``silent_since`` does, and why that is unknown, if it is."""
+    try:
+        with expected_errors():
+            return silent_since(deployment), ""
+    except AwsFaultError as fault:
+        return None, f"Could not check whether the tick runs: {fault}"
 
 
 def switched_off(deployment: Deployment) -> list[str]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 RECORD = "Choices"
 """The stack's output that records its choices, as JSON: the next deployment keeps them."""
 
+DEFAULT_STACK = "spotpools"
+
 OF_THE_LOCAL_CLOUD = ("stage", "pace")
 """Keys that only the local cloud sets."""
 
@@ -31,7 +33,7 @@ CHOICES = {
         "name of the stack, prefix of its resources and value of the tag `spotpools:stack`: 1 to 63 letters, digits "
         "and hyphens, a letter first",
         "spotpools-test",
-        "`spotpools`",
+        f"`{DEFAULT_STACK}`",
     ),
     "alarm_email": Choice("e-mail address that receives the alarms", "name@example.com"),
     "subnet_ids": Choice(

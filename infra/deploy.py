@@ -24,14 +24,12 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 
-from infra.choices import CHOICES, RECORD, ContextError
+from infra.choices import CHOICES, DEFAULT_STACK, RECORD, ContextError
 from infra.stages import Deployment
 
 ROOT = Path(__file__).resolve().parent.parent
 CDK = ROOT / "node_modules" / ".bin" / "cdk"
 OUTPUTS = ROOT / "cdk.out" / "outputs.json"
-STACK = "spotpools"
-"""The stack's name unless another one is chosen, here and for the command."""
 
 PYTHON_WANTED = (3, 11)
 NODE_WANTED = 20
@@ -260,7 +258,7 @@ def one_line(error: Exception) -> str:
 def next_steps(outputs: Mapping[str, str], deployment: Deployment, region: str) -> str:
     """What to do after a deployment, as commands to copy."""
     command = f"spotpools {{}} --region {region}" + (
-        f" --stack {deployment.stack}" if deployment.stack != STACK else ""
+        f" --stack {deployment.stack}" if deployment.stack != DEFAULT_STACK else ""
     )
     alarms = (
         f"confirm the e-mail that AWS has sent to {deployment.alarm_email}"

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from infra.choices import CHOICES, ContextError, refuse_unknown
+from infra.choices import CHOICES, DEFAULT_STACK, ContextError, refuse_unknown
 
 STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}")
 SUBNET_ID = re.compile(r"subnet-[0-9a-f]{8,17}")
@@ -177,7 +177,7 @@ class Deployment:
             if stage is not LOCAL:
                 raise ContextError(f"pace={pace:g}: only the stage local can be sped up")
             stage = stage.at_pace(pace)
-        stack = str(context.get("stack", "spotpools")).strip()
+        stack = str(context.get("stack", DEFAULT_STACK)).strip()
         if not STACK_NAME.fullmatch(stack):
             raise ContextError(f"stack={stack}: must be 1 to 63 letters, digits and hyphens, a letter first")
         return cls(

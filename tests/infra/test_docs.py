@@ -11,6 +11,7 @@ import pytest
 
 from docs.make.architecture import PICTURE, picture
 from docs.make.costs import COSTS, Stack, looks_at, page
+from infra.choices import CHOICES
 from infra.stages import Deployment
 from tests.bench.usage import AT_SIZE, Measured, measure
 from tests.infra.conftest import ROOT
@@ -84,3 +85,5 @@ def test_every_choice_of_a_deployment_is_in_the_table() -> None:
     table = DEPLOYING.partition("| context |")[2].partition("\n\n")[0]
     choices = {one.name for one in dataclasses.fields(Deployment)} - {"stage"}
     assert set(re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)) == choices
+    for key, choice in CHOICES.items():
+        assert f"| `{key}` | {choice.meaning} | {choice.default} |" in table

@@ -206,8 +206,9 @@ def _in_place(room: _Room, old: tuple[Instance, ...], step: int) -> tuple[Instan
     if stock.doubtful:  # their end may have made room already
         return ()
     chosen: list[Instance] = []
+    available = stock.serving - _idle(stock)
     for instance in old:
-        if stock.wanted - (stock.serving - _idle(stock) - units(chosen) - instance.units) <= step:
+        if stock.wanted - (available - units(chosen) - instance.units) <= step:
             chosen.append(instance)
         if chosen and stock.headroom + units(chosen) >= room.lightest:
             return tuple(chosen)
@@ -286,15 +287,14 @@ def temporary_on_demand(pool: Pool, stock: Stock) -> list[Instance]:
         return []
     machine = pool.machine_digest
     on_demand = _in_order((instance for instance in stock.members if instance.market is Market.ON_DEMAND), stock)
-    at_risk = {instance.id for instance in on_demand if instance.id in stock.at_risk}
     drifted = {instance.id for instance in on_demand if _differs(pool, machine, instance)}
-    on_demand.sort(key=lambda instance: (instance.protected, instance.id not in at_risk | drifted))
-    replaced_anyway = (at_risk if pool.on_rebalance == "replace_first" else set()) | (
-        drifted if pool.update == "rolling" else set()
-    )
-    going = [instance for instance in on_demand if instance.id in replaced_anyway and not instance.protected]
+    first = stock.at_risk | drifted
+    on_demand.sort(key=lambda instance: (instance.protected, instance.id not in first))
+    replaces_risks, rolls = pool.on_rebalance == "replace_first", pool.update == "rolling"
+    replaced = (stock.at_risk if replaces_risks else frozenset()) | (drifted if rolls else frozenset())
+    going = [instance for instance in on_demand if instance.id in replaced and not instance.protected]
+    others = [instance for instance in on_demand if instance.id not in replaced or instance.protected]
     beyond = units(on_demand) - base(pool, stock)
-    others = [instance for instance in on_demand if instance not in going]
     return [*_up_to(beyond, going), *_up_to(beyond - units(going), others)]
 
 

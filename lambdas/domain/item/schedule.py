@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -23,7 +24,9 @@ LARGEST_CHANGE = timedelta(days=1)
 CRON_REMEDY = 'Write for example "0 8 * * MON-FRI": at 8:00 from Monday to Friday.'
 
 
+@lru_cache(maxsize=256)
 def _zone_remedy(name: str) -> str:
+    """Cached, because every reconcile reads the item, and the names come from hundreds of files."""
     known = {zone.lower(): zone for zone in available_timezones()}
     near = difflib.get_close_matches(name.lower(), known, n=1)
     return f"Did you mean {known[near[0]]}?" if near else 'Write for example "Europe/Berlin".'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -63,18 +64,15 @@ def unlisted(snapshot: Snapshot, error: LastError) -> Status:
     ``snapshot`` has no instances. The item may change or become faulty before EC2 answers, and was in force until then.
     """
     status, intent, memory = snapshot.status, snapshot.intent, snapshot.status.memory
-    changed = intent.pool is not None and intent.spec != memory.spec
-    wanted = snapshot.stock.wanted
-    sizes = tuple(size for size in memory.sizes if size.wanted > wanted)
-    if wanted > status.answer.wanted:
-        memory = memory.model_copy(update={"sizes": (*sizes, Size(at=snapshot.now, wanted=wanted))})
-    if changed:
-        memory = memory.model_copy(update={"spec": intent.spec, "unsold": None})
-    memory = memory.model_copy(update={"unlisted": True})
+    now_wanted = Size(at=snapshot.now, wanted=snapshot.stock.wanted)
+    kept: dict[str, Any] = {"sizes": _falling((*memory.sizes, now_wanted), status.answer.wanted), "unlisted": True}
+    if intent.pool is not None and intent.spec != memory.spec:
+        kept |= {"spec": intent.spec, "unsold": None}
     said: dict[str, Any] = {"last_error": error, "draining_since": intent.draining_since}
     if intent.errors:
         said["spec_errors"] = intent.errors
-    return status.model_copy(update={"answer": status.answer.model_copy(update=said), "memory": memory})
+    answer, memory = status.answer.model_copy(update=said), memory.model_copy(update=kept)
+    return status.model_copy(update={"answer": answer, "memory": memory})
 
 
 def _waits(after: Snapshot, left: Plan) -> dict[str, Any]:
@@ -134,9 +132,14 @@ def _sizes(after: Snapshot) -> tuple[Size, ...]:
     calm = (pool.scale_in_after_minutes if pool else LONGEST_CALM) * after.minute
     fell = (Size(at=now, wanted=before.wanted),) if before.wanted > after.stock.wanted else ()
     recent = [size for size in (*after.status.memory.sizes, *fell) if now - size.at < calm]
+    return _falling(recent, after.stock.wanted)
+
+
+def _falling(sizes: Sequence[Size], wanted: int) -> tuple[Size, ...]:
+    """The sizes above ``wanted`` that no later one reaches, at most MOST_SIZES: sizes fall, times rise."""
     falling: list[Size] = []
-    for size in reversed(recent):
-        if size.wanted > max(after.stock.wanted, falling[-1].wanted if falling else 0):
+    for size in reversed(sizes):
+        if size.wanted > max(wanted, falling[-1].wanted if falling else 0):
             falling.append(size)
     return tuple(reversed(falling if len(falling) <= MOST_SIZES else _thinned(falling)))
 
