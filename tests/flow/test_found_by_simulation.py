@@ -436,3 +436,14 @@ def test_a_size_that_was_read_is_held_though_ec2_listed_nothing() -> None:
         world.clock(),
     )
     assert snapshot.held == 4
+
+
+def test_a_roll_in_place_waits_while_instances_under_notice_hold_the_room_it_would_make() -> None:
+    world = World(offering("g5.xlarge", "us-east-1a"), status_check_seconds=5)
+    rolling: dict[str, Any] = {"update": "rolling", "max_unavailable": 4}
+    world.edit(target_size=6, max_instances=6, **rolling)
+    world.minutes(4)
+    noticed, *others = world.alive()
+    world.interrupt(noticed)
+    world.edit(target_size=5, max_instances=5, image_id="ami-2", **rolling)
+    assert set(world.alive()) >= set(others)

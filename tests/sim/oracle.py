@@ -317,10 +317,11 @@ class Oracle:
         wanted_most = self._wanted(spec)[1]
         if serving + units([self.market.instances[id_] for id_ in ids], spec) <= wanted_most:
             return  # all of them were missing
+        if serving < wanted_most:  # which of them replace others shows nowhere: none counts as a replacement yet
+            self.books.generation |= dict.fromkeys(ids, 0)
+            return
         generation = 1 + min(self.books.generation.get(one.id, 0) for one in risky)
         self.books.generation |= dict.fromkeys(ids, generation)
-        if serving < wanted_most:
-            return
         rolls = spec.update == "rolling" and self.books.drifts(pool, spec, self._wanted(spec)[1])
         if generation > 1 and not rolls:
             lately = [at for at in self.replaced_again.get(pool, []) if self.now() - at < HOUR]
@@ -704,11 +705,10 @@ class Oracle:
         if units(alive, spec) < size:
             return None
         old = [one for one in alive if self.books.outdated(one, spec) and not self.books.stays(one)]
-        # What is at risk is replaced first: a roll in place waits for that.
-        awaits = spec.on_rebalance == "replace_first" and any(one.id in self.books.at_risk for one in alive)
-        freed = 0 if awaits else self.books.freed_in_place(old, spec, alive, size)
-        if not freed:
-            old = [one for one in old if self.books.swaps(one, spec, alive, size)]
+        fit = [one for one in old if self.books.swaps(one, spec, alive, size)]
+        # Where a successor fits beside, in place is no way: it waits until the type that fits is sold.
+        freed = 0 if fit else self.books.freed_in_place(old, spec, alive, size)
+        old = old if freed else fit
         noted = self.statuses.statuses[pool].notices  # messages get lost
         at_risk = (self.books.at_risk & noted.keys()) - self.books.safe_again - self.books.generation.keys()
         risky = [one for one in alive if one.id in at_risk and not self.books.stays(one)]

@@ -203,7 +203,7 @@ def _is_off_size(stock: Stock, old: tuple[Instance, ...]) -> bool:
 def _in_place(room: _Room, old: tuple[Instance, ...], step: int) -> tuple[Instance, ...]:
     """The first old instances whose end makes room for a new one, if at most ``step`` units are unavailable then."""
     stock = room.stock
-    if stock.doubtful:  # their end may have made room already
+    if stock.doubtful or stock.alive > stock.limit:  # the end of those, or of noticed ones, makes room first
         return ()
     chosen: list[Instance] = []
     available = stock.serving - _idle(stock)
