@@ -16,7 +16,7 @@ from lambdas.domain.decision.offers import Choice, above_cap, ask, choose
 from lambdas.domain.decision.replacement import base, outdated, replaced
 from lambdas.domain.decision.scale_in import scale_in_candidates
 from lambdas.domain.decision.snapshot import Snapshot
-from lambdas.domain.decision.stock import Stock, is_late, units
+from lambdas.domain.decision.stock import Stock, is_late, sums_of, units
 from lambdas.domain.item.fields import format_price
 from lambdas.domain.item.pool import Market, Pool
 from lambdas.domain.model.errors import REMEDIES
@@ -153,12 +153,23 @@ def _launch_on(market: Market, count: int, snapshot: Snapshot, pool: Pool) -> La
         return _no_offer(snapshot, pool, market, choice)
     stock = snapshot.stock
     call = ask(pool, count, stock.headroom, choice.usable, stock)
-    if call is None:
+    if call is None or not _completes_a_swap(snapshot, count, choice.usable):
         later = snapshot.now + (NEXT_LOOK if stock.missing else SELDOM)
         return Blocker(Reason.MAX_INSTANCES, _too_heavy_text(stock), later, market)
     extra = f", {snapshot.surge} to replace others" if snapshot.surge else ""
     why = f"{stock.wanted} wanted, {stock.serving} there{extra}"
     return Launch(call.count, call.offers, why=why, market=market, weight=call.weight)
+
+
+def _completes_a_swap(snapshot: Snapshot, count: int, usable: Iterable[Offer]) -> bool:
+    """Whether a launch that only replaces can bring enough for one instance to end; else it would be a surplus."""
+    stock = snapshot.stock
+    if stock.missing:
+        return True
+    spare = stock.serving + stock.in_flight - stock.wanted
+    going = [instance.units - spare for instance in stock.members if instance.id in snapshot.swaps.going]
+    reached = max(sums_of((offer.units for offer in usable), stock.headroom))
+    return reached >= min(count, max(0, min(going, default=0)))
 
 
 def _hold_blocker(market: Market, snapshot: Snapshot) -> Blocker | None:
