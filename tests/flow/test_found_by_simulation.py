@@ -447,3 +447,36 @@ def test_a_roll_in_place_waits_while_instances_under_notice_hold_the_room_it_wou
     world.interrupt(noticed)
     world.edit(target_size=5, max_instances=5, image_id="ami-2", **rolling)
     assert set(world.alive()) >= set(others)
+
+
+def test_a_replacement_too_light_to_let_the_instance_at_risk_end_is_not_launched_again_and_again() -> None:
+    heavy, light = offering("g4dn.xlarge", "us-east-1a"), offering("p3.2xlarge", "us-east-1a")
+    world = World(heavy, light, status_check_seconds=5)
+    weights = {"g4dn.xlarge": 6, "p3.2xlarge": 4}
+    pool: dict[str, Any] = {"target_size": 6, "max_instances": 12, "on_rebalance": "replace_first"}
+    world.edit(**pool, instance_types=["g4dn.xlarge"], weights={"g4dn.xlarge": 6})
+    world.minutes(4)
+    there = world.alive()
+    world.market.offerings["g4dn.xlarge", "us-east-1a"].capacity = 0
+    world.put(**pool, instance_types=["g4dn.xlarge", "p3.2xlarge"], weights=weights)
+    world.recommend_rebalance(*there)
+    world.minutes(10)
+    assert {one.id for one in world.market.instances.values()} == set(there)
+
+
+def test_the_trial_of_a_roll_is_no_surplus_beside_an_idle_protected_instance() -> None:
+    world = World(pending_seconds=1.5)
+    item: dict[str, Any] = {"ready_tag": "ready=true", "ready_timeout_minutes": 5, "max_instances": 4}
+    item |= {"update": "rolling"}
+    world.edit(target_size=1, image_id="ami-1", **item)
+    world.forward(5)
+    (idle,) = world.alive()
+    world.market.instances[idle].tags["spotpools:protect"] = "true"
+    world.edit(target_size=2, image_id="ami-1", **item)
+    world.minutes(1)
+    (working,) = set(world.alive()) - {idle}
+    world.market.instances[working].tags["ready"] = "true"
+    world.minutes(7)
+    world.edit(target_size=1, image_id="ami-2", **item)
+    world.minutes(3)
+    assert len(world.market.instances) == 3
