@@ -203,7 +203,7 @@ def _is_off_size(stock: Stock, old: tuple[Instance, ...]) -> bool:
 def _in_place(room: _Room, old: tuple[Instance, ...], step: int) -> tuple[Instance, ...]:
     """The first old instances whose end makes room for a new one, if at most ``step`` units are unavailable then."""
     stock = room.stock
-    if stock.doubtful or stock.alive > stock.limit:  # the end of those, or of noticed ones, makes room first
+    if stock.doubtful or (stock.noticed and stock.alive > stock.limit):  # their end makes the room first
         return ()
     chosen: list[Instance] = []
     available = stock.serving - _idle(stock)
