@@ -462,6 +462,10 @@ def test_a_replacement_too_light_to_let_the_instance_at_risk_end_is_not_launched
     world.recommend_rebalance(*there)
     world.minutes(10)
     assert {one.id for one in world.market.instances.values()} == set(there)
+    replacing = world.status().answer.replacing
+    assert replacing is not None
+    assert "needs at least 6 units" in replacing.message
+    assert "at most 4 units fit below max_instances (12, 6 left)" in replacing.message
 
 
 def test_the_trial_of_a_roll_is_no_surplus_beside_an_idle_protected_instance() -> None:

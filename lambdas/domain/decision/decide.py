@@ -153,23 +153,13 @@ def _launch_on(market: Market, count: int, snapshot: Snapshot, pool: Pool) -> La
         return _no_offer(snapshot, pool, market, choice)
     stock = snapshot.stock
     call = ask(pool, count, stock.headroom, choice.usable, stock)
-    if call is None or not _completes_a_swap(snapshot, count, choice.usable):
+    text = _too_heavy_text(stock) if call is None else _too_light_text(snapshot, count, choice.usable)
+    if call is None or text:
         later = snapshot.now + (NEXT_LOOK if stock.missing else SELDOM)
-        return Blocker(Reason.MAX_INSTANCES, _too_heavy_text(stock), later, market)
+        return Blocker(Reason.MAX_INSTANCES, text, later, market)
     extra = f", {snapshot.surge} to replace others" if snapshot.surge else ""
     why = f"{stock.wanted} wanted, {stock.serving} there{extra}"
     return Launch(call.count, call.offers, why=why, market=market, weight=call.weight)
-
-
-def _completes_a_swap(snapshot: Snapshot, count: int, usable: Iterable[Offer]) -> bool:
-    """Whether a launch that only replaces can bring enough for one instance to end; else it would be a surplus."""
-    stock = snapshot.stock
-    if stock.missing:
-        return True
-    spare = stock.serving + stock.in_flight - stock.wanted
-    going = [instance.units - spare for instance in stock.members if instance.id in snapshot.swaps.going]
-    reached = max(sums_of((offer.units for offer in usable), stock.headroom))
-    return reached >= min(count, max(0, min(going, default=0)))
 
 
 def _hold_blocker(market: Market, snapshot: Snapshot) -> Blocker | None:
@@ -221,6 +211,23 @@ def _too_heavy_text(stock: Stock) -> str:
     return (
         f"{stock.headroom} units are left below max_instances ({stock.limit}), but each instance type counts for more. "
         "Raise max_instances, or add a lighter type."
+    )
+
+
+def _too_light_text(snapshot: Snapshot, count: int, usable: Iterable[Offer]) -> str:
+    """Why a launch that only replaces brings too little for any instance to end: it would be a surplus. Else empty."""
+    stock = snapshot.stock
+    if stock.missing:
+        return ""
+    going = [instance for instance in stock.members if instance.id in snapshot.swaps.going]
+    needed = min([count, *(stock.lacking_without(instance.units) for instance in going)])
+    possible = max(sums_of((offer.units for offer in usable), stock.headroom))
+    if possible >= needed:
+        return ""
+    return (
+        f"A replacement needs at least {needed} units. Of the instance types that can be tried now, at most {possible} "
+        f"units fit below max_instances ({stock.limit}, {stock.headroom} left). Raise max_instances, or wait for "
+        "another type."
     )
 
 

@@ -132,19 +132,19 @@ class _Room:
 
     def admit_trial(self) -> bool:
         """Whether one more instance, of whatever type, fits."""
-        if not self._fits(self._need(self._going) + 1):
+        if not self._fits(self.stock.lacking_without(self._going) + 1):
             return False
         self._extra = 1
         return True
 
     def fits(self, going: int) -> bool:
         """Whether the replacements fit if so many more units end: in whole instances of the pool's weights."""
-        return self._fits(self._need(self._going + going))
+        return self._fits(self.stock.lacking_without(self._going + going))
 
     @property
     def surge(self) -> int:
         """Units to launch beyond what is missing."""
-        return self._need(self._going) + self._extra - self._need(0)
+        return self.stock.lacking_without(self._going) + self._extra - self.stock.lacking_without(0)
 
     @property
     def lightest(self) -> int:
@@ -155,9 +155,6 @@ class _Room:
         """Why an instance cannot be replaced."""
         limit, headroom = self.stock.limit, self.stock.headroom
         return NO_ROOM.format(id=instance.id, units=instance.units, limit=limit, headroom=headroom, or_else=or_else)
-
-    def _need(self, going: int) -> int:
-        return max(0, self.stock.wanted - (self.stock.serving + self.stock.in_flight - going))
 
     def _fits(self, need: int) -> bool:
         return need <= max(self._sums)
@@ -186,7 +183,7 @@ def _rolling(
         if room.admit_trial():
             return replace(roll, surge=1), []
         return (roll if is_refused(memory, now) else replace(roll, instances=few, spare=step)), []
-    idle = _idle(stock)
+    idle = stock.idle_units
     also = f" {idle} protected units are not ready and count as unavailable." if idle else ""
     return replace(roll, instances=()), [(remaining[0], room.lacks(remaining[0], " or max_unavailable") + also)]
 
@@ -197,7 +194,7 @@ def _is_off_size(stock: Stock, old: tuple[Instance, ...]) -> bool:
     Rounding up to whole instances is not too many. Idle instances do not count either: they may not be terminated.
     """
     most = max(stock.wanted, min(units(old), stock.wanted + max(instance.units for instance in old) - 1))
-    return stock.missing > 0 or stock.serving - _idle(stock) > most
+    return stock.missing > 0 or stock.serving - stock.idle_units > most
 
 
 def _in_place(room: _Room, old: tuple[Instance, ...], step: int) -> tuple[Instance, ...]:
@@ -206,18 +203,13 @@ def _in_place(room: _Room, old: tuple[Instance, ...], step: int) -> tuple[Instan
     if stock.doubtful or (stock.noticed and stock.alive > stock.limit):  # their end makes the room first
         return ()
     chosen: list[Instance] = []
-    available = stock.serving - _idle(stock)
+    available = stock.serving - stock.idle_units
     for instance in old:
         if stock.wanted - (available - units(chosen) - instance.units) <= step:
             chosen.append(instance)
         if chosen and stock.headroom + units(chosen) >= room.lightest:
             return tuple(chosen)
     return ()
-
-
-def _idle(stock: Stock) -> int:
-    """Units that never got ready and must not be terminated."""
-    return units(one for one in stock.members if one.id in stock.idle)
 
 
 def _may_return(stock: Stock, memory: Memory, now: datetime, held: int) -> bool:
@@ -329,7 +321,7 @@ def replaced(stock: Stock, swaps: Swaps, held: int, *, may_miss: bool = True) ->
     serving, ready = stock.serving, units(stock.ready)
     needed = max(held, stock.wanted)
     going = {instance.id for each in swaps.groups for instance in each.instances}
-    idle = min(_idle(stock), max(0, needed - units(instance for instance in stock.ready if instance.id in going)))
+    idle = min(stock.idle_units, max(0, needed - units(instance for instance in stock.ready if instance.id in going)))
     go: dict[str, tuple[Instance, str]] = {}
     for each in swaps.groups:
         # Ending what needs no replacement makes the room that a pool at its limit lacks.

@@ -11,7 +11,7 @@ from typing import Any
 from lambdas.domain.decision import replacement as replacing
 from lambdas.domain.decision.intent import Intent
 from lambdas.domain.decision.replacement import Swaps
-from lambdas.domain.decision.stock import MINUTE, Stock, take_stock, units
+from lambdas.domain.decision.stock import MINUTE, Stock, take_stock
 from lambdas.domain.model.instances import Instance, Offer
 from lambdas.domain.model.results import Failure
 from lambdas.domain.model.status import Backoff, Reason, Status, Template
@@ -93,9 +93,8 @@ class Snapshot:
 
         While others are replaced, a protected instance that never got ready fills no place: their replacement does.
         """
-        left = self.stock.without(self.swaps.going)
-        idle = units(one for one in left.members if one.id in left.idle) if self.swaps.going else 0
-        return max(0, left.serving - idle - self.held)
+        idle = self.stock.idle_units if self.swaps.going else 0
+        return max(0, self.stock.without(self.swaps.going).serving - idle - self.held)
 
     @property
     def to_launch(self) -> int:

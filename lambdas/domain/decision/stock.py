@@ -97,6 +97,15 @@ class Stock:
         """Units that max_instances still allows."""
         return max(0, self.limit - self.alive)
 
+    def lacking_without(self, going: int) -> int:
+        """Units to launch so that ``going`` units can end."""
+        return max(0, self.wanted - (self.serving + self.in_flight - going))
+
+    @property
+    def idle_units(self) -> int:
+        """Units that never got ready and must not be terminated."""
+        return units(instance for instance in self.members if instance.id in self.idle)
+
     @property
     def ready(self) -> tuple[Instance, ...]:
         """Instances that run and are ready."""
