@@ -484,3 +484,15 @@ def test_the_trial_of_a_roll_is_no_surplus_beside_an_idle_protected_instance() -
     world.edit(target_size=1, image_id="ami-2", **item)
     world.minutes(3)
     assert len(world.market.instances) == 3
+
+
+def test_replacing_at_risk_in_a_row_becomes_rare_though_the_answers_to_the_launches_are_lost() -> None:
+    world = World(*(offering("g5.xlarge", f"us-east-1{zone}") for zone in "abc"), status_check_seconds=5)
+    world.edit(target_size=1, max_instances=9, on_rebalance="replace_first")
+    world.minutes(3)
+    for _ in range(15):
+        world.market.faults.clear()
+        world.fault(action="CreateFleet", drop_connection=True, where="after")
+        world.recommend_rebalance(*world.alive())
+        world.minutes(4)
+    assert len(world.market.instances) <= 5

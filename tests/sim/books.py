@@ -270,7 +270,8 @@ class Books:
         if not spec.spot:
             return ("on-demand",)
         base = min(spec.on_demand_base, wanted)
-        lacks_base = units(on_demand_of(alive), spec) < base
+        stays = [one for one in on_demand_of(alive) if spec.update != "rolling" or not self.outdated(one, spec)]
+        lacks_base = units(stays, spec) < base
         spot = [one for one in alive if one.lifecycle == "spot"]
         lacks_spot = units(spot, spec) < wanted - base
         named = (("on-demand", lacks_base or fills), ("spot", lacks_spot))

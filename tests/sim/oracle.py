@@ -320,14 +320,15 @@ class Oracle:
         if serving < wanted_most:  # which of them replace others shows nowhere: none counts as a replacement yet
             self.books.generation |= dict.fromkeys(ids, 0)
             return
-        generation = 1 + min(self.books.generation.get(one.id, 0) for one in risky)
+        lately = {one.id for one in risky if self.market.clock() - one.launched_at < timedelta(days=1)}
+        generation = 1 + min(self.books.generation.get(one.id, 0) if one.id in lately else 0 for one in risky)
         self.books.generation |= dict.fromkeys(ids, generation)
         rolls = spec.update == "rolling" and self.books.drifts(pool, spec, self._wanted(spec)[1])
         if generation > 1 and not rolls:
-            lately = [at for at in self.replaced_again.get(pool, []) if self.now() - at < HOUR]
-            self.replaced_again[pool] = [*lately, self.now()]
-            if len(lately) >= MOST_IN_A_ROW:
-                self.broken("replacing in vain becomes rare", f"{pool}: {len(lately)} times within an hour")
+            before_this = [at for at in self.replaced_again.get(pool, []) if self.now() - at < HOUR]
+            self.replaced_again[pool] = [*before_this, self.now()]
+            if len(before_this) >= MOST_IN_A_ROW:
+                self.broken("replacing in vain becomes rare", f"{pool}: {len(before_this)} times within an hour")
 
     def _failed_to_start(self, pool: str, id_: str) -> bool:
         item = self.pools.items.get(pool)
@@ -425,7 +426,7 @@ class Oracle:
         taken = [one for one in going if one in known and one.live and one not in lost]
         left = units([one for one in working if one not in going], spec)
         least = self._wanted(spec)[0]
-        kept = [one for one in self.alive(pool) if one not in working and protected(one)]
+        kept = [one for one in (*self.alive(pool), *lost) if one not in working and self.books.stays(one)]
         floor = least - self._spare(pool, spec, working, lost) - units(kept, spec) - (heaviest(spec) - 1)
         if taken and left < min(units(known, spec), floor):
             text = f"{inv.name} leaves {left} of {units(known, spec)} ready in {pool}; {least} wanted, {floor} at least"
@@ -459,7 +460,7 @@ class Oracle:
         return max(
             self._spare_of_a_roll(pool, spec, working, lost),
             max(spec.weight(one.instance_type) for one in temporary)
-            if returns and self._is_full(pool, spec, temporary)
+            if returns and self._is_full(pool, spec, temporary, lost)
             else 0,
         )
 
@@ -472,9 +473,9 @@ class Oracle:
         lightest = min((spec.weight(name) for name in self.books.types(spec)), default=1)
         return heaviest(spec) if free < lightest else 0
 
-    def _is_full(self, pool: str, spec: Pool, temporary: list[Instance]) -> bool:
+    def _is_full(self, pool: str, spec: Pool, temporary: list[Instance], lost: list[Instance]) -> bool:
         """Whether a successor fits beside none of these."""
-        free = spec.max_instances - units(self.alive(pool), spec)
+        free = spec.max_instances - units([*self.alive(pool), *lost], spec)
         return free < min(spec.weight(one.instance_type) for one in temporary)
 
     def _judge_fence(self, inv: Invocation, pool: str, what: str) -> None:
@@ -630,6 +631,15 @@ class Oracle:
         self.books.newest = set()
         names = sorted({*self.pools.items, *self.statuses.statuses, *self._tagged()})
         return [Violation("converges", text) for name in names if (text := self._amiss(name))]
+
+    def to_replace(self) -> int:
+        """How many instances of all pools are to give way to others."""
+        specs = {pool: in_force(item, self.statuses.statuses.get(pool)) for pool, item in self.pools.items.items()}
+        return sum(
+            spec is not None and (one.id in self.books.at_risk or self.books.outdated(one, spec))
+            for pool, spec in specs.items()
+            for one in self.alive(pool)
+        )
 
     def _tagged(self) -> set[str]:
         return {one.tags["spotpools:pool"] for one in self.market.instances.values() if _ours(one) and one.live}

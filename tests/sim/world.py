@@ -59,6 +59,9 @@ QUIET_TICKS = 45
 """Minutes after the last fault within which each pool is at its size or says why not. It is the longest chain there
 is: a lost launch settles (10), is refused for what only a person can fix (15), finds no capacity (15); and a tick."""
 
+NEXT_REPLACED = 20
+"""Minutes after which one more instance must be replaced, for as long as there are any: the longest pause, and a start."""
+
 JOB = "runs a job"
 """In the user data of machines whose workload ends itself some time after it has tagged itself as ready."""
 
@@ -209,8 +212,9 @@ class World:
         self.log("quiet")
         self._calm = True
         self._do_lag(2.0)
-        well = 0
-        for minute in range(1, QUIET_TICKS + 1):
+        well, minute, last, least = 0, 0, QUIET_TICKS, self.oracle.to_replace()
+        while minute < last:
+            minute += 1
             self.at(self.scenario.end + minute * 60, self._tick)
             self._until(self.scenario.end + minute * 60 + 30)
             if self.oracle.violations:
@@ -220,6 +224,8 @@ class World:
             if well > STILL_TICKS:
                 self.stats["minutes until well"] += minute - STILL_TICKS
                 return
+            if (to_replace := self.oracle.to_replace()) < least:  # one after the other takes as long as it takes
+                least, last = to_replace, max(last, minute + NEXT_REPLACED)
         self.oracle.violations += left or [Violation("converges", "a pool does not stay as it should be")]
 
     def _until(self, end: float) -> None:

@@ -133,7 +133,7 @@ def remember(snapshot: Snapshot, plan: Plan, results: Results, policy: BackoffPo
         sizes=memory.sizes,
         shortfalls=memory.shortfalls,
         replace_at=memory.replace_at,
-        risks=_risks(snapshot, launched, policy),
+        risks=_risks(snapshot, _brought(snapshot, plan, results), policy),
         returns=_returns(snapshot, plan, policy),
         unsold=memory.unsold if snapshot.unsold is None and snapshot.intent.spec == memory.spec else snapshot.unsold,
     )
@@ -162,15 +162,23 @@ def _shielded(known: Mapping[str, datetime], results: Results, now: datetime) ->
     return {id_: until for id_, until in {**known, **new}.items() if until > now}
 
 
-def _risks(snapshot: Snapshot, launched: Launched | None, policy: BackoffPolicy) -> Series | None:
-    """If replacements of instances at risk are at risk too, replacing becomes rare."""
-    series, now = snapshot.status.memory.risks, snapshot.now
-    replaced = snapshot.stock.at_risk & snapshot.swaps.going
-    going = [instance for instance in snapshot.stock.members if instance.id in replaced]
-    replaces = bool(going) and not snapshot.stock.missing  # a launch of what was missing replaces nothing
-    if launched is None or launched.attempt is None or not launched.instances or not replaces:
+def _brought(snapshot: Snapshot, plan: Plan, results: Results) -> str | None:
+    """The launch attempt of which instances have just become known: by its answer, or if that was lost by a listing."""
+    launched, attempt = results.launched, snapshot.status.memory.attempt
+    if launched and launched.attempt and launched.instances:
+        return launched.attempt.id
+    return attempt.id if plan.drop_attempt and attempt and _shown(snapshot) else None
+
+
+def _risks(snapshot: Snapshot, new: str | None, policy: BackoffPolicy) -> Series | None:
+    """If replacements of instances at risk are at risk too, replacing becomes rare. ``new`` is an attempt."""
+    series, now, stock = snapshot.status.memory.risks, snapshot.now, snapshot.stock
+    replaced = stock.at_risk & snapshot.swaps.going
+    going = [instance for instance in stock.members if instance.id in replaced and instance.attempt_id != new]
+    counted = units(instance for instance in stock.members if instance.attempt_id == new)
+    # A launch of what was missing replaces nothing.
+    if new is None or not going or stock.lacking_without(counted):
         return series if series and now - series.until < LONGEST_SERIES else None
-    new = launched.attempt.id
     if series is None or now - series.until >= LONGEST_SERIES:
         return Series(since=now - A_LITTLE, tries=1, until=now + policy.seldom(1), attempts=(new,))
     again = any(instance.attempt_id in series.attempts for instance in going)
