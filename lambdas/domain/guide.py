@@ -116,7 +116,8 @@ GUIDE: dict[Trouble, Advice] = {
     ),
     Trouble.MAX_INSTANCES: Advice(
         "New instances do not fit below max_instances: instances under interruption notice still run and count, or "
-        "each instance type counts for more than is left.",
+        "each instance type counts for more than is left. For a replacement: beside the instance that it replaces, it "
+        "does not fit, or the types that fit are too light to replace it.",
         "It launches replacements as soon as there is room.",
         "Raise max_instances above target_size; with weights, by at least the heaviest instance.",
         (EXPLAIN,),

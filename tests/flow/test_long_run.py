@@ -343,7 +343,8 @@ def test_an_undisturbed_pool_comes_to_rest() -> None:
             answer = world.status().answer
             under_way = answer.rollout is not None and answer.rollout.state == "ROLLING"
             if answer.waiting is None and (answer.replacing is not None or under_way):
-                looks = 30 if under_way else 3  # at prices each minute; whether spot has room each quarter of an hour
+                waits_for_price = answer.replacing is not None and answer.replacing.reason is Reason.PRICE_ABOVE_MAX
+                looks = 30 if under_way or waits_for_price else 3  # whether spot has room: each quarter of an hour
                 assert (world.statuses.writes - writes).total() <= 4 * looks, what
             elif answer.waiting is None:
                 assert world.statuses.writes == writes, what

@@ -87,6 +87,18 @@ class TestRisk:
         assert answer.replacing is not None
         assert (answer.replacing.count, answer.replacing.reason) == (1, Reason.NO_CAPACITY)
 
+    def test_an_outdated_one_that_no_update_replaces_counts_among_those_to_replace(
+        self, world: World, risk: str
+    ) -> None:
+        before = settled(world, target_size=3, max_instances=6, on_rebalance="replace_first")
+        world.set_all(capacity=0)
+        world.edit(target_size=3, max_instances=6, on_rebalance="replace_first", image_id="ami-2")
+        self.announce(world, risk, before[0])
+        world.minutes(2)
+        replacing = world.status().answer.replacing
+        assert replacing is not None
+        assert replacing.count == 1
+
     def test_protected_instances_stay(self, world: World, risk: str) -> None:
         before = settled(world, target_size=3, max_instances=6, on_rebalance="replace_first")
         world.client.create_tags(Resources=before[:1], Tags=[{"Key": "spotpools:protect", "Value": "true"}])

@@ -32,7 +32,7 @@ from localcloud.market.api.visible import view_at
 from localcloud.market.model.instances import BY_SPOT_MARKET, BY_USER, Instance
 from localcloud.market.model.market import Market
 from tests.sim.baton import Strand
-from tests.sim.books import LOOK, Books, heaviest, on_demand_of, protected, units, wanted
+from tests.sim.books import LOOK, Books, heaviest, on_demand_of, units, wanted
 from tests.sim.scenario import HOUR
 from tests.support.fakes import STACK, MemoryPools, MemoryStatuses
 

@@ -60,7 +60,7 @@ QUIET_TICKS = 45
 is: a lost launch settles (10), is refused for what only a person can fix (15), finds no capacity (15); and a tick."""
 
 NEXT_REPLACED = 20
-"""Minutes after which one more instance must be replaced, for as long as there are any: the longest pause, and a start."""
+"""Minutes after which one more must be replaced, while any are to be replaced: the longest pause, and a start."""
 
 JOB = "runs a job"
 """In the user data of machines whose workload ends itself some time after it has tagged itself as ready."""

@@ -244,6 +244,26 @@ class TestWholeInstances:
         assert (found.groups, found.surge) == ((), 0)
         assert ["max_unavailable" in why for _, why in found.stuck] == [True]
 
+    @pytest.mark.parametrize(
+        ("item", "some", "at_once"),
+        [
+            (
+                pool(on_rebalance="replace_first", max_instances=4),
+                stock(*several(3), limit=4, at_risk={"i-old-00"}),
+                True,
+            ),
+            (rolling(max_instances=2), stock(*several(2, tags=OLD), limit=2), True),
+            (rolling(weights={"g5.xlarge": 8}), stock(*several(2, tags=OLD, units=8), limit=18), False),
+        ],
+    )
+    def test_what_only_waits_for_instances_under_notice_says_so(
+        self, item: Pool, some: Stock, *, at_once: bool
+    ) -> None:
+        beside = replace(some, noticed=(instance("i-noticed"),))
+        (_, why), *_ = swaps(item, beside).stuck
+        assert ("when they have ended" in why) is at_once
+        assert ("Raise" in why) is not at_once
+
     def test_light_instances_are_replaced_together_by_a_heavier_type(self) -> None:
         item = rolling(weights={"g5.xlarge": 4}, max_unavailable=4)
         some = stock(*several(5, tags=OLD, instance_type="g4dn.xlarge"), limit=6)

@@ -64,6 +64,12 @@ NO_ROOM = (
 )
 
 
+ENDING_FIRST = (
+    "{id} counts {units} and is not replaced yet: instances that are about to end ({leaving} units) still count "
+    "against max_instances ({limit}). It is replaced when they have ended."
+)
+
+
 def plan_swaps(pool: Pool, stock: Stock, memory: Memory, now: datetime, held: int) -> Swaps:
     """Plan which instances to replace, never protected ones. ``held`` is the size below which none is terminated.
 
@@ -154,7 +160,14 @@ class _Room:
     def lacks(self, instance: Instance, or_else: str = "") -> str:
         """Why an instance cannot be replaced."""
         limit, headroom = self.stock.limit, self.stock.headroom
+        if _Room(self.pool, self.stock.after_endings).fits(instance.units) and self.stock.leaving_soon:
+            return self.waits(instance)
         return NO_ROOM.format(id=instance.id, units=instance.units, limit=limit, headroom=headroom, or_else=or_else)
+
+    def waits(self, instance: Instance) -> str:
+        """Why an instance is replaced only a little later."""
+        leaving = self.stock.leaving_soon
+        return ENDING_FIRST.format(id=instance.id, units=instance.units, leaving=leaving, limit=self.stock.limit)
 
     def _fits(self, need: int) -> bool:
         return need <= max(self._sums)
@@ -171,7 +184,10 @@ def _rolling(
         return roll, []
     old_ids = {instance.id for instance in outdated(room.pool, stock)}
     fresh = [instance for instance in stock.members if instance.id not in old_ids | going]
-    few = _in_place(room, remaining, step)
+    waits = bool(stock.doubtful) or (
+        bool(stock.noticed) and stock.alive > stock.limit
+    )  # their end makes the room first
+    few = () if waits else _in_place(stock, remaining, step, room.lightest)
     fitting = [instance for instance in remaining if room.fits(instance.units)]
     if any(stock.is_ready(instance) for instance in fresh):
         admitted = room.admit(_up_to(max(step, fitting[0].units), fitting)) if fitting else ()
@@ -183,9 +199,13 @@ def _rolling(
         if room.admit_trial():
             return replace(roll, surge=1), []
         return (roll if is_refused(memory, now) else replace(roll, instances=few, spare=step)), []
-    idle = stock.idle_units
-    also = f" {idle} protected units are not ready and count as unavailable." if idle else ""
-    return replace(roll, instances=()), [(remaining[0], room.lacks(remaining[0], " or max_unavailable") + also)]
+    if waits and _in_place(stock.after_endings, remaining, step, room.lightest):
+        why = room.waits(remaining[0])
+    else:
+        idle = stock.idle_units
+        also = f" {idle} protected units are not ready and count as unavailable." if idle else ""
+        why = room.lacks(remaining[0], " or max_unavailable") + also
+    return replace(roll, instances=()), [(remaining[0], why)]
 
 
 def _is_off_size(stock: Stock, old: tuple[Instance, ...]) -> bool:
@@ -197,17 +217,14 @@ def _is_off_size(stock: Stock, old: tuple[Instance, ...]) -> bool:
     return stock.missing > 0 or stock.serving - stock.idle_units > most
 
 
-def _in_place(room: _Room, old: tuple[Instance, ...], step: int) -> tuple[Instance, ...]:
+def _in_place(stock: Stock, old: tuple[Instance, ...], step: int, lightest: int) -> tuple[Instance, ...]:
     """The first old instances whose end makes room for a new one, if at most ``step`` units are unavailable then."""
-    stock = room.stock
-    if stock.doubtful or (stock.noticed and stock.alive > stock.limit):  # their end makes the room first
-        return ()
     chosen: list[Instance] = []
     available = stock.serving - stock.idle_units
     for instance in old:
         if stock.wanted - (available - units(chosen) - instance.units) <= step:
             chosen.append(instance)
-        if chosen and stock.headroom + units(chosen) >= room.lightest:
+        if chosen and stock.headroom + units(chosen) >= lightest:
             return tuple(chosen)
     return ()
 

@@ -85,7 +85,7 @@ class Stock:
     @property
     def alive(self) -> int:
         """Everything that may count against max_instances, an attempt with an unknown answer included."""
-        return self.serving + units(self.noticed) + units(self.doubtful) + self.in_flight
+        return self.serving + self.leaving_soon + self.in_flight
 
     @property
     def missing(self) -> int:
@@ -96,6 +96,16 @@ class Stock:
     def headroom(self) -> int:
         """Units that max_instances still allows."""
         return max(0, self.limit - self.alive)
+
+    @property
+    def leaving_soon(self) -> int:
+        """Units of instances that are about to end, and still count against max_instances."""
+        return units(self.noticed) + units(self.doubtful)
+
+    @property
+    def after_endings(self) -> Stock:
+        """The same stock when those have ended."""
+        return replace(self, noticed=(), doubtful=())
 
     def lacking_without(self, going: int) -> int:
         """Units to launch so that ``going`` units can end."""

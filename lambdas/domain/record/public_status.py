@@ -99,7 +99,8 @@ def _rollout(after: Snapshot, blocker: Blocker | None, blocked_replacement: Bloc
 def _replacing(after: Snapshot, blocked_replacement: Blocker | None) -> Replacing | None:
     """Serving instances that should be replaced, and why they still serve. A rolling update has its own attribute."""
     pool, swaps = after.intent.pool, after.swaps
-    drifted = {instance.id for instance in outdated(pool, after.stock)} if pool else set()
+    rolls = pool is not None and pool.update == "rolling"
+    drifted = {instance.id for instance in outdated(pool, after.stock)} if pool and rolls else set()
     going = [instance for instance in after.stock.members if instance.id in swaps.going - drifted]
     stuck = [(instance, why) for instance, why in swaps.stuck if instance.id not in drifted]
     count = units([*going, *(instance for instance, _ in stuck)])
