@@ -536,13 +536,15 @@ class Oracle:
         # Of several weights other types may come into question for what is left.
         alike = spec is not None and (heaviest(spec) == 1 or not (inv.brought or inv.ending))
         named = waiting is not None and f"{expected}:" in waiting.message  # beside a more severe reason
-        if expected and on_one_market and alike and waiting and waiting.reason is not expected and not named:
-            text = f"{pool} waits for {waiting.reason}, EC2 said {expected}: {waiting.message[:100]}"
-            self.broken("the right reason", text)
         died = waiting is not None and "before they were ready" in waiting.message
         # By checks whoever lived for less than a minute may not have been seen ready; a tag stays to be seen.
         if spec and self.books.failed_starts(pool, spec, once=False):
             self.failed_starts_in.add(pool)
+        both = died and inv.ending  # the launch is refused, and those of the last one were just given up
+        wrong = waiting and waiting.reason is not expected and not (named or both)
+        if expected and on_one_market and alike and waiting and wrong:
+            text = f"{pool} waits for {waiting.reason}, EC2 said {expected}: {waiting.message[:100]}"
+            self.broken("the right reason", text)
         if waiting and died and spec and spec.ready_tag and pool not in self.failed_starts_in:
             self.broken("the right reason", f"{pool} says {waiting.message[:100]}, and none did")
         refused, gave = inv.refused.pop(pool, ({}, frozenset()))
