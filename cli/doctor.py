@@ -237,8 +237,8 @@ def counts_for(families: str, instance_type: str) -> bool:
 
 
 def subscribers(deployment: Deployment) -> Finding:
-    """Check that the alarm topic has a confirmed subscription."""
-    topic = deployment.output("AlarmTopic")
+    """Check that the topic for people has a confirmed subscription."""
+    topic = deployment.output("MessagesTopic")
     pages = deployment.client("sns").get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
     found = [one["SubscriptionArn"] for page in pages for one in page["Subscriptions"]]
     remedy = f"aws sns subscribe --topic-arn {topic} --protocol email --notification-endpoint you@example.com"
@@ -246,8 +246,12 @@ def subscribers(deployment: Deployment) -> Finding:
     if confirmed:
         return State.OK, f"subscribers: {len(confirmed)}"
     if found:
-        return State.WARN, "no subscription of the alarm topic is confirmed", "Follow the link in the e-mail from AWS."
-    return State.WARN, "the alarm topic has no subscriber", remedy
+        return (
+            State.WARN,
+            "no subscription of the messages topic is confirmed",
+            "Follow the link in the e-mail from AWS.",
+        )
+    return State.WARN, "the messages topic has no subscriber: no one hears of an alarm", remedy
 
 
 def alarms(deployment: Deployment) -> Finding:
@@ -268,7 +272,7 @@ CHECKS: dict[str, Callable[[Deployment], Finding]] = {
     "functions": functions,
     "dead letters": dead_letters,
     "alarms": alarms,
-    "alarm topic": subscribers,
+    "messages topic": subscribers,
     "service-linked role": service_role,
     "spot quotas": quotas,
 }

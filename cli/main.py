@@ -16,8 +16,9 @@ from cli.deployment import Deployment
 from cli.exits import MEANING, Exit, ExpectedError
 from cli.files import Entry
 from cli.item_text import as_plain, as_yaml, ordered
-from cli.output import Format, clock, err, lasting, out, plain, print_error, print_result
+from cli.output import Format, clock, err, out, plain, print_error, print_result
 from lambdas import __version__
+from lambdas.domain.wording import lasting
 
 EXITS = "Exit status:\n\n" + "\n\n".join(f"{int(status)}: {meaning}" for status, meaning in MEANING.items())
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 
 from pydantic_core import to_jsonable_python
 from rich.console import Console, RenderableType
+
+from lambdas.domain.wording import lasting
 
 
 class Format(StrEnum):
@@ -57,18 +59,6 @@ def step_text(action: str, names: Iterable[str], why: str, most: int | None = No
 def ago(moment: datetime, now: datetime) -> str:
     """Write how far a moment is from now, past or future, in its two largest units."""
     return lasting(abs(now - moment))
-
-
-def lasting(span: timedelta) -> str:
-    """Write a time span in its two largest units: 2 d 3 h, 4 min 10 s."""
-    seconds = int(span.total_seconds())
-    units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
-    for place, (unit, size) in enumerate(units):
-        if seconds >= size:
-            rest = units[place + 1 : place + 2]
-            second = [f"{seconds % size // smaller} {name}" for name, smaller in rest if seconds % size // smaller]
-            return " ".join([f"{seconds // size} {unit}", *second])
-    return "0 s"
 
 
 def clock(moment: datetime) -> str:

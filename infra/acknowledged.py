@@ -43,6 +43,11 @@ def acknowledge(stack: Stack, *, queues: Queues, functions: Functions) -> None:
             _wildcard("ssm", "parameter/aws/service/*", account=""),
             "AWS's own public parameters; launch templates name the one with their image.",
         )
+    _accept(
+        functions.alarm.role,
+        "IAM5[Action::kms:GenerateDataKey*]",
+        "SNS asks for a data key with or without its plain text; only the stack's own key, in its topic's name.",
+    )
     tick = functions.tick.function.node.default_child
     if isinstance(tick, CfnResource):  # always true; for the type checker
         _accept(

@@ -9,12 +9,13 @@ from __future__ import annotations
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
-from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from infra.functions import Functions
 from infra.queues import Queues
 from infra.stages import Deployment
+from infra.topic import Topics
+from lambdas.domain.alarm.names import EXPLAINER, OWN_ALARM
 from lambdas.domain.guide import GUIDE, Trouble
 from lambdas.metrics import HEARTBEAT_MINUTES, POOL_DIMENSION, REASON_DIMENSION, Metric, namespace
 
@@ -26,14 +27,14 @@ KEEP_STATE = cloudwatch.TreatMissingData.IGNORE
 QUIET = cloudwatch.TreatMissingData.NOT_BREACHING
 """For queries: a pool without trouble publishes no data, and neither does a deleted pool."""
 
-OWN_ALARM = {
-    Trouble.PRICE_ABOVE_MAX: ("PRICE_ABOVE_MAX", Metric.POOLS_PRICE_ABOVE_MAX, 1),
-    Trouble.QUOTA: ("QUOTA", Metric.POOLS_QUOTA, 1),
-    Trouble.CONFIG: ("CONFIG", Metric.POOLS_LAUNCH_REFUSED, 1),
-    Trouble.ITEM_INVALID: ("INVALID_ITEM", Metric.POOLS_INVALID, 1),
-    Trouble.THROTTLED: ("THROTTLED", Metric.POOLS_THROTTLED, 300),
+GAUGES = {
+    Trouble.PRICE_ABOVE_MAX: Metric.POOLS_PRICE_ABOVE_MAX,
+    Trouble.QUOTA: Metric.POOLS_QUOTA,
+    Trouble.CONFIG: Metric.POOLS_LAUNCH_REFUSED,
+    Trouble.ITEM_INVALID: Metric.POOLS_INVALID,
+    Trouble.THROTTLED: Metric.POOLS_THROTTLED,
 }
-"""Reasons with an alarm of their own: the dimension's value, the fleet's gauge, and the seconds it may last."""
+"""The fleet's gauge of each trouble with an alarm of its own."""
 
 
 class Alarms(Construct):
@@ -45,13 +46,13 @@ class Alarms(Construct):
         construct_id: str,
         *,
         deployment: Deployment,
-        topic: sns.Topic,
+        topics: Topics,
         queues: Queues,
         functions: Functions,
     ) -> None:
         super().__init__(scope, construct_id)
         self._deployment = deployment
-        self._topic = topic
+        self._topics = topics
         self._pools()
         self._counters()
         self._heartbeat()
@@ -60,10 +61,15 @@ class Alarms(Construct):
 
     def _pools(self) -> None:
         stage = self._deployment.stage
-        for trouble, (reason, gauge, seconds) in OWN_ALARM.items():
+        patience = {
+            Trouble.PRICE_ABOVE_MAX: self._deployment.price_above_cap_seconds,
+            Trouble.THROTTLED: 300,
+        }
+        for trouble, reason in OWN_ALARM.items():
             where = f""" WHERE "{REASON_DIMENSION}" = '{reason}'"""
-            self._of_pools(trouble, where, gauge, seconds if stage.alarms_by_query else 1)
-        others = " AND ".join(f""""{REASON_DIMENSION}" != '{reason}'""" for reason, *_ in OWN_ALARM.values())
+            seconds = patience.get(trouble, 1) if stage.alarms_by_query else 1
+            self._of_pools(trouble, where, GAUGES[trouble], seconds)
+        others = " AND ".join(f""""{REASON_DIMENSION}" != '{reason}'""" for reason in OWN_ALARM.values())
         below = stage.below_target_seconds
         self._of_pools(Trouble.BELOW_TARGET, f" WHERE {others}", Metric.SECONDS_BELOW_TARGET, below)
         self._of_pools(Trouble.WAITING_LONG, "", Metric.SECONDS_WAITING, stage.waiting_long_seconds)
@@ -84,7 +90,8 @@ class Alarms(Construct):
             query = worst("SUM", notices, self._namespace)
             self._alarm(Trouble.INTERRUPTIONS, _query(query, HOUR), most)
         else:
-            self._alarm(Trouble.INTERRUPTIONS, self._own(notices, "Sum", HOUR), most)
+            # The local cloud ignores dimensions, so it counts each notice for the fleet and for its pool.
+            self._alarm(Trouble.INTERRUPTIONS, self._own(notices, "Sum", HOUR), 2 * most)
         self._alarm(Trouble.TERMINATIONS_REFUSED, self._own(Metric.TERMINATIONS_REFUSED, "Sum"), 1)
         self._alarm(Trouble.DRAINS_REFUSED, self._own(Metric.DRAINS_REFUSED, "Sum"), 1)
 
@@ -96,24 +103,35 @@ class Alarms(Construct):
             below=True,
             periods=HEARTBEAT_MINUTES,
             missing=cloudwatch.TreatMissingData.BREACHING,
+            direct=True,
         )
 
     def _functions(self, functions: Functions) -> None:
         for each in functions:
             name = each.handler.replace("_", "-")
+            direct = name in EXPLAINER
             errors = each.function.metric_errors(period=MINUTE, statistic="Sum")
             throttles = each.function.metric_throttles(period=MINUTE, statistic="Sum")
-            self._alarm(Trouble.FUNCTION_ERRORS, errors, 1, name=f"{name}-errors", about=each.handler)
-            self._alarm(Trouble.FUNCTION_THROTTLES, throttles, 1, name=f"{name}-throttles", about=each.handler)
+            self._alarm(Trouble.FUNCTION_ERRORS, errors, 1, name=f"{name}-errors", about=each.handler, direct=direct)
+            self._alarm(
+                Trouble.FUNCTION_THROTTLES, throttles, 1, name=f"{name}-throttles", about=each.handler, direct=direct
+            )
 
     def _queues(self, queues: Queues) -> None:
         for kind, queue in queues.dead.items():
             depth = queue.metric_approximate_number_of_messages_visible(period=MINUTE, statistic="Maximum")
-            self._alarm(Trouble.DEAD_LETTERS, depth, 1, name=f"dead-{kind.replace(' ', '-')}", about=kind)
-        for kind, queue in {"due-pools": queues.due, "edited-pools": queues.edited, "notices": queues.notices}.items():
+            name = kind.replace(" ", "-")
+            self._alarm(Trouble.DEAD_LETTERS, depth, 1, name=f"dead-{name}", about=kind, direct=name in EXPLAINER)
+        read = {
+            "due-pools": queues.due,
+            "edited-pools": queues.edited,
+            "notices": queues.notices,
+            "alarm-events": queues.alarms,
+        }
+        for kind, queue in read.items():
             age = queue.metric_approximate_age_of_oldest_message(period=MINUTE, statistic="Maximum")
             longest = queues.longest_life_seconds[kind]
-            self._alarm(Trouble.QUEUE_AGE, age, longest, name=f"{kind}-waiting", about=kind)
+            self._alarm(Trouble.QUEUE_AGE, age, longest, name=f"{kind}-waiting", about=kind, direct=kind in EXPLAINER)
 
     @property
     def _namespace(self) -> str:
@@ -138,7 +156,9 @@ class Alarms(Construct):
         below: bool = False,
         periods: int = 1,
         missing: cloudwatch.TreatMissingData = cloudwatch.TreatMissingData.NOT_BREACHING,
+        direct: bool = False,
     ) -> None:
+        """Make an alarm. ``direct``: it informs people itself, because it may mean that nothing is explained."""
         comparisons = cloudwatch.ComparisonOperator
         which = f" ({about})" if about else ""
         alarm = cloudwatch.Alarm(
@@ -154,9 +174,11 @@ class Alarms(Construct):
             evaluation_periods=periods,
             treat_missing_data=missing,
         )
-        action = actions.SnsAction(self._topic)
-        alarm.add_alarm_action(action)
-        alarm.add_ok_action(action)
+        machines = actions.SnsAction(self._topics.alarms)
+        alarm.add_alarm_action(machines)
+        alarm.add_ok_action(machines)
+        if direct:
+            alarm.add_alarm_action(actions.SnsAction(self._topics.messages))
 
 
 def worst(function: str, metric: Metric, of_namespace: str, *dimensions: str, where: str = "") -> str:

@@ -25,7 +25,7 @@ CACHE = ROOT / ".build" / "lambda"
 
 # The services that the functions call, and X-Ray, whose SDK asks how much to sample. botocore has the models of about
 # 400 more services, 14 MB of a 20 MB zip.
-AWS_SERVICES = frozenset({"dynamodb", "ec2", "events", "pricing", "sqs", "ssm", "xray"})
+AWS_SERVICES = frozenset({"dynamodb", "ec2", "events", "pricing", "sns", "sqs", "ssm", "xray"})
 
 # Fixed, so that the same content gives the same archive.
 EPOCH = (1980, 1, 1, 0, 0, 0)

@@ -35,7 +35,7 @@ CHOICES = {
         "spotpools-test",
         f"`{DEFAULT_STACK}`",
     ),
-    "alarm_email": Choice("e-mail address that receives the alarms", "name@example.com"),
+    "alarm_email": Choice("e-mail address that receives the messages about alarms", "name@example.com"),
     "subnet_ids": Choice(
         "subnets for pools that list none; a list in `cdk.json`, or separated by commas; about 90 at most fit into a "
         "function's environment",
@@ -55,6 +55,9 @@ CHOICES = {
         "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-… (no alias)",
     ),
     "interruptions_per_hour": Choice("interruption notices of one pool within an hour that raise an alarm", "20", "10"),
+    "price_above_cap_minutes": Choice(
+        "minutes for which every offering of a pool may cost more than its `spot_max_price` before an alarm", "60", "15"
+    ),
     "runbook": Choice(
         "path or URL of the runbook in alarms, at most 225 characters; the section's name follows as a fragment",
         "https://example.com/runbook",

@@ -11,6 +11,7 @@ from constructs import Construct
 
 from infra.alarms import worst
 from infra.functions import Functions
+from infra.links import dashboard_name
 from infra.queues import Queues
 from infra.stages import Deployment
 from lambdas.metrics import COST_EVERY, REASON_DIMENSION, Metric, namespace
@@ -50,9 +51,8 @@ class Dashboard(Construct):
         super().__init__(scope, construct_id)
         self._namespace = namespace(deployment.stack)
         dashboard = cloudwatch.Dashboard(
-            self, "Fleet", dashboard_name=f"{deployment.stack}-fleet", default_interval=Duration.hours(3)
+            self, "Fleet", dashboard_name=dashboard_name(deployment.stack), default_interval=Duration.hours(3)
         )
-        self.name = dashboard.dashboard_name
         dashboard.add_widgets(*self._sizes())
         dashboard.add_widgets(*self._pools())
         dashboard.add_widgets(*self._spot())

@@ -264,7 +264,7 @@ def next_steps(outputs: Mapping[str, str], deployment: Deployment, region: str) 
         f"confirm the e-mail that AWS has sent to {deployment.alarm_email}"
         if deployment.alarm_email
         else f"aws sns subscribe --region {region} --protocol email --notification-endpoint YOU "
-        f"--topic-arn {outputs['AlarmTopic']}"
+        f"--topic-arn {outputs['MessagesTopic']}"
     )
     return (
         "\nNext:\n"

@@ -1,4 +1,4 @@
-"""The four functions: one code bundle, one role each, logs with a retention time, and settings from a typed model."""
+"""The five functions: one code bundle, one role each, logs with a retention time, and settings from a typed model."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from infra import bundling
 from infra.choices import ContextError
 from infra.data import Data
 from infra.launch_template import DefaultLaunchTemplate
+from infra.links import dashboard_url
 from infra.queues import Queues
 from infra.stages import Deployment, Stage
-from lambdas.settings import Settings
+from infra.topic import Topics
+from lambdas.settings import AlarmSettings, Settings
 
 PYTHON = lambda_.Runtime.PYTHON_3_13
 
@@ -52,16 +54,18 @@ class Functions(Construct):
         data: Data,
         queues: Queues,
         launch_template: DefaultLaunchTemplate,
+        topics: Topics,
     ) -> None:
         super().__init__(scope, construct_id)
         self._stage = deployment.stage
         self._stack = deployment.stack
         self._code = code(self, deployment.stage)
-        self._environment = {
-            **settings(deployment, data, queues, launch_template).environment(),
+        reconciling = settings(deployment, data, queues, launch_template).environment()
+        common = {
             "POWERTOOLS_LOG_LEVEL": "INFO",
             "POWERTOOLS_TRACE_DISABLED": str(not deployment.stage.tracing).lower(),
         }
+        self._environment = reconciling | common
         self.tick = self._function(
             "OnTick",
             "on_tick",
@@ -87,9 +91,11 @@ class Functions(Construct):
         self.spot_notice = self._function(
             "OnSpotNotice", "on_spot_notice", "Notes interruption notices and state changes, and reconciles their pools"
         )
+        self._environment = alarm_settings(deployment, data, topics).environment() | common
+        self.alarm = self._function("OnAlarm", "on_alarm", "Explains alarms to people, from what PoolStatus says")
 
     def __iter__(self) -> Iterator[Function]:
-        return iter((self.tick, self.pool_edit, self.pool_due, self.spot_notice))
+        return iter((self.tick, self.pool_edit, self.pool_due, self.spot_notice, self.alarm))
 
     def _function(
         self,
@@ -136,13 +142,27 @@ class Functions(Construct):
         return Function(handler=handler, function=function, role=role)
 
 
+def alarm_settings(deployment: Deployment, data: Data, topics: Topics) -> AlarmSettings:
+    """What the function reads that explains alarms."""
+    return AlarmSettings(
+        stack=deployment.stack,
+        status_table=data.status.table_name,
+        messages_topic=topics.messages.topic_arn,
+        runbook=deployment.runbook,
+        dashboard_url=dashboard_url(deployment.stack),
+        below_target_seconds=deployment.stage.below_target_seconds,
+        waiting_long_seconds=deployment.stage.waiting_long_seconds,
+        price_above_cap_seconds=deployment.price_above_cap_seconds,
+    )
+
+
 def _that_fits(environment: Mapping[str, str]) -> Mapping[str, str]:
     """The same environment. Raises ContextError if it is too large for Lambda, which only many subnets can cause."""
     known = {
         **{name: "x" * UNKNOWN_BYTES if Token.is_unresolved(value) else value for name, value in environment.items()},
         "AWS_SDK_UA_APP_ID": "x" * APP_ID_BYTES,  # so that all functions are measured in the same way
     }
-    size, subnets = len(json.dumps(known)), environment["SPOTPOOLS_SUBNET_IDS"].split(",")
+    size, subnets = len(json.dumps(known)), environment.get("SPOTPOOLS_SUBNET_IDS", "").split(",")
     if size > ENVIRONMENT_BYTES:
         each = len(subnets[0]) + 1
         fit = len(subnets) - -(-(size - ENVIRONMENT_BYTES) // each)
@@ -175,7 +195,7 @@ def settings(deployment: Deployment, data: Data, queues: Queues, launch_template
 
 
 def code(scope: Construct, stage: Stage) -> lambda_.Code:
-    """One asset for all four functions, identified by its content: only a change of code or dependencies deploys it."""
+    """One asset for all five functions, identified by its content: only a change of code or dependencies deploys it."""
     if not Stack.of(scope).bundling_required:
         return lambda_.Code.from_asset(str(bundling.SOURCES))  # cdk destroy and the template tests need no wheels
     path, content_hash = bundling.bundle(wheels=stage.wheels, python_version=PYTHON.name.removeprefix("python"))

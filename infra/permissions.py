@@ -87,6 +87,7 @@ class Permissions(Construct):
                 *self._announce_ends(),
                 send,
             )
+        _add(functions.alarm, _allow("ReadAllStatuses", ["dynamodb:Scan"], [status]))
         for function in functions:
             _add(function, _write_logs(function))
 

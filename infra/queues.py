@@ -28,6 +28,7 @@ class Queues(Construct):
         self.edits_dead = self._queue("EditsDead")
         self.due_dead = self._queue("DueDead")
         self.notices_dead = self._queue("NoticesDead")
+        self.alarms_dead = self._queue("AlarmsDead")
         self.due = self._queue("Due", dead=self.due_dead, hidden=hidden)
         # A person waits for an edit, so edits do not queue behind the pools that the tick found.
         self.edited = self._queue("Edited", dead=self.due_dead, hidden=hidden)
@@ -35,10 +36,12 @@ class Queues(Construct):
         self.notices = self._queue(
             "Notices", dead=self.notices_dead, hidden=stage.function_timeout, receives=MAX_NOTICE_RECEIVES
         )
+        self.alarms = self._queue("Alarms", dead=self.alarms_dead, hidden=hidden)
         self.longest_life_seconds = {
             "due-pools": MAX_RECEIVES * hidden,
             "edited-pools": MAX_RECEIVES * hidden,
             "notices": MAX_NOTICE_RECEIVES * stage.function_timeout,
+            "alarm-events": MAX_RECEIVES * hidden,
         }
         """After this time a message that functions read is handled, or is a dead letter."""
 
@@ -50,6 +53,7 @@ class Queues(Construct):
             "pool edits": self.edits_dead,
             "due pools": self.due_dead,
             "spot notices": self.notices_dead,
+            "alarm events": self.alarms_dead,
         }
 
     def _queue(

@@ -156,6 +156,8 @@ class Deployment:
     """Customer managed KMS keys that encrypt instances' volumes."""
     interruptions_per_hour: int = 10
     """Interruption notices of one pool within an hour that raise the alarm."""
+    price_above_cap_minutes: int = 15
+    """How long every offering of a pool may cost more than its cap before the alarm."""
     runbook: str = "docs/runbook.md"
     """Where alarms send people; the alarm's name follows as a fragment."""
     permissions_boundary: str | None = None
@@ -189,9 +191,15 @@ class Deployment:
             image_parameter_arns=_many(context, "image_parameter_arns", PARAMETER_ARN),
             volume_key_arns=_many(context, "volume_key_arns", KEY_ARN),
             interruptions_per_hour=_number(context, "interruptions_per_hour", 10),
+            price_above_cap_minutes=_number(context, "price_above_cap_minutes", 15),
             runbook=_short(context, "runbook", "docs/runbook.md", LONGEST_RUNBOOK),
             permissions_boundary=_one(context, "permissions_boundary", POLICY_ARN),
         )
+
+    @property
+    def price_above_cap_seconds(self) -> int:
+        """The same in seconds; without queries the alarm looks at a gauge, which does not know how long."""
+        return self.price_above_cap_minutes * 60 if self.stage.alarms_by_query else 1
 
     @property
     def chosen(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The alarm topic: encrypted, and open to any subscriber that you add."""
+"""Two encrypted topics, open to any subscriber that you add: alarms for machines, explained messages for people."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from constructs import Construct
 from infra.stages import Deployment
 
 
-class AlarmTopic(Construct):
-    """A topic encrypted with a key of its own.
+class Topics(Construct):
+    """The topic of the alarms as CloudWatch writes them, and that of the messages that explain them.
+
+    Both are encrypted with a key of the stack's own.
 
     With the free key that AWS manages, CloudWatch may not publish, and alarms are lost without an error. A customer
     managed key costs a dollar a month.
@@ -33,7 +35,10 @@ class AlarmTopic(Construct):
             removal_policy=RemovalPolicy.DESTROY,
             pending_window=Duration.days(7),
         )
-        self.topic = sns.Topic(self, "Topic", master_key=key, enforce_ssl=deployment.stage.tls_only)
+        self.alarms = sns.Topic(self, "Topic", master_key=key, enforce_ssl=deployment.stage.tls_only)
+        self.messages = sns.Topic(self, "Messages", master_key=key, enforce_ssl=deployment.stage.tls_only)
+        self._key = key
+        made = [self._made_by_cloudformation(topic) for topic in (self.alarms, self.messages)]
         key.add_to_resource_policy(
             iam.PolicyStatement(
                 sid="AlarmsPublishEncrypted",
@@ -41,23 +46,39 @@ class AlarmTopic(Construct):
                 actions=["kms:Decrypt", "kms:GenerateDataKey*"],
                 resources=["*"],
                 # When an alarm publishes, KMS sees the topic in the encryption context, not the alarm's account.
-                conditions={"StringLike": {"kms:EncryptionContext:aws:sns:topicArn": self._made_by_cloudformation()}},
+                conditions={"StringLike": {"kms:EncryptionContext:aws:sns:topicArn": made}},
             )
         )
-        # An explicit topic policy replaces the default one, which lets the account's alarms publish.
-        self.topic.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid="AlarmsPublish",
-                principals=[cloudwatch_service],
-                actions=["sns:Publish"],
-                resources=[self.topic.topic_arn],
-                conditions={"StringEquals": {"aws:SourceAccount": Stack.of(self).account}},
+        for topic in (self.alarms, self.messages):
+            # An explicit topic policy replaces the default one, which lets the account's alarms publish. An alarm that
+            # could mean that nothing is explained publishes to both topics.
+            topic.add_to_resource_policy(
+                iam.PolicyStatement(
+                    sid="AlarmsPublish",
+                    principals=[cloudwatch_service],
+                    actions=["sns:Publish"],
+                    resources=[topic.topic_arn],
+                    conditions={"StringEquals": {"aws:SourceAccount": Stack.of(self).account}},
+                )
             )
-        )
         if deployment.alarm_email:
-            self.topic.add_subscription(subscriptions.EmailSubscription(deployment.alarm_email))
+            self.messages.add_subscription(subscriptions.EmailSubscription(deployment.alarm_email))
 
-    def _made_by_cloudformation(self) -> str:
+    def let_explain(self, role: iam.Role) -> None:
+        """Let a function publish messages: with rights on the topic, and on the key in its name."""
+        role.add_to_policy(
+            iam.PolicyStatement(sid="Explain", actions=["sns:Publish"], resources=[self.messages.topic_arn])
+        )
+        role.add_to_policy(
+            iam.PolicyStatement(
+                sid="ExplainEncrypted",
+                actions=["kms:Decrypt", "kms:GenerateDataKey*"],
+                resources=[self._key.key_arn],
+                conditions={"StringEquals": {"kms:EncryptionContext:aws:sns:topicArn": self.messages.topic_arn}},
+            )
+        )
+
+    def _made_by_cloudformation(self, topic: sns.Topic) -> str:
         """The topic's ARN up to its random end. The topic refers to the key, so the key cannot refer to the topic."""
-        stack, topic = Stack.of(self), cast("CfnElement", self.topic.node.default_child)
-        return stack.format_arn(service="sns", resource=f"{stack.stack_name}-{stack.get_logical_id(topic)}-*")
+        stack, element = Stack.of(self), cast("CfnElement", topic.node.default_child)
+        return stack.format_arn(service="sns", resource=f"{stack.stack_name}-{stack.get_logical_id(element)}-*")

@@ -14,6 +14,7 @@ from constructs import Construct
 from infra.data import Data
 from infra.functions import Functions
 from infra.queues import Queues
+from lambdas.alarm_events import ALARM, CONTRIBUTOR
 
 EVENTS = {
     "InterruptionWarnings": ("aws.ec2", "EC2 Spot Instance Interruption Warning", None),
@@ -84,6 +85,23 @@ class Triggers(Construct):
                 max_concurrency=CONCURRENT_RECONCILES,
                 report_batch_item_failures=True,
             )
+        )
+        functions.alarm.function.add_event_source(
+            sources.SqsEventSource(
+                queues.alarms,
+                # One cause is one message: the pools of one evaluation arrive within seconds.
+                batch_size=100,
+                max_batching_window=Duration.seconds(5),
+                max_concurrency=2,
+                report_batch_item_failures=True,
+            )
+        )
+        events.Rule(
+            self,
+            "AlarmChanges",
+            description="Changes of alarms to the function that explains them; it ignores other stacks' alarms",
+            event_pattern=events.EventPattern(source=["aws.cloudwatch"], detail_type=[ALARM, CONTRIBUTOR]),
+            targets=[event_targets.SqsQueue(queues.alarms, retry_attempts=10, dead_letter_queue=queues.alarms_dead)],
         )
         for name, (source, detail_type, detail) in EVENTS.items():
             events.Rule(

@@ -163,6 +163,10 @@ class FleetError(RuntimeError):
         self.failure = failure
 
 
+class NotSentError(RuntimeError):
+    """A message to people was not accepted. It can be sent again."""
+
+
 class DueQueue(Protocol):
     """Pools to be reconciled soon."""
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from lambdas.domain.alarm.names import troubles_under
+from lambdas.domain.guide import Trouble
 from lambdas.domain.item.pool import Market
 from lambdas.domain.model.cost import Cost
 from lambdas.domain.model.plan import Drain, Launch, Plan, Resend, Step, Terminate
@@ -78,7 +80,12 @@ def ticked(
     for pool_name, status in statuses.items():
         _of_a_pool(stack, pool_name, status, now)
     answers = [status.answer for status in statuses.values()]
-    below = (_since(status.memory.below_since, now) for status in statuses.values())
+    # A pool whose trouble has an alarm of its own raises only that one.
+    below = (
+        _since(status.memory.below_since, now)
+        for status in statuses.values()
+        if troubles_under(Trouble.BELOW_TARGET, status)
+    )
     waiting = (_since(answer.waiting.since, now) for answer in answers if answer.waiting)
     fleet = {
         Metric.WANTED: sum(answer.wanted for answer in answers),

@@ -7,20 +7,24 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
+from lambdas.alarms import AlarmDesk
 from lambdas.aws.clients import EC2, LAUNCH, PRICES, client, price_list_region
 from lambdas.aws.drainer import EventsAndCommands
 from lambdas.aws.due_queue import SqsDueQueue
 from lambdas.aws.ec2_fleet import Ec2Fleet
+from lambdas.aws.message_topic import MessageTopic
 from lambdas.aws.notices_queue import SqsNoticesQueue
 from lambdas.aws.offerings import Offerings
 from lambdas.aws.pool_table import PoolTable
 from lambdas.aws.status_table import StatusTable
 from lambdas.control_plane import ControlPlane
+from lambdas.domain.alarm.message import Links
+from lambdas.domain.guide import Trouble
 from lambdas.domain.model.errors import reason_of
 from lambdas.domain.model.status import Reason
 from lambdas.domain.record.backoff import BackoffPolicy
 from lambdas.metrics import Metric
-from lambdas.settings import Settings
+from lambdas.settings import AlarmSettings, Settings
 from lambdas.telemetry import tally
 
 
@@ -39,6 +43,24 @@ def edited_queue() -> SqsDueQueue:
 def notices_queue() -> SqsNoticesQueue:
     """The queue of EC2's events."""
     return SqsNoticesQueue(client("sqs"), Settings.load().notices_queue_url)
+
+
+@cache
+def alarm_desk() -> AlarmDesk:
+    """What the function that explains alarms needs."""
+    settings = AlarmSettings.load()
+    return AlarmDesk(
+        stack=settings.stack,
+        statuses=StatusTable(client("dynamodb"), settings.status_table, lease_seconds=1, clock=utc_now),
+        messages=MessageTopic(client("sns"), settings.messages_topic),
+        links=Links(runbook=settings.runbook, dashboard=settings.dashboard_url),
+        clock=utc_now,
+        patience={
+            Trouble.BELOW_TARGET: timedelta(seconds=settings.below_target_seconds),
+            Trouble.WAITING_LONG: timedelta(seconds=settings.waiting_long_seconds),
+            Trouble.PRICE_ABOVE_MAX: timedelta(seconds=settings.price_above_cap_seconds),
+        },
+    )
 
 
 def _count(parsed_response: Mapping[str, Any] | None = None, **_: Any) -> None:

@@ -87,6 +87,7 @@ class LocalCloud:
         self.outputs: dict[str, str] = {}
         self.stack = ""
         self.alarm_queue_url = ""
+        self.message_queue_url = ""
         self.ticks: Ticks | None = None
         self._given_name = name
         self._family = family
@@ -160,7 +161,9 @@ class LocalCloud:
             "SPOTPOOLS_POOLS_TABLE": self.outputs["PoolsTable"],
             "SPOTPOOLS_STATUS_TABLE": self.outputs["StatusTable"],
             "SPOTPOOLS_ALARM_TOPIC": self.outputs["AlarmTopic"],
+            "SPOTPOOLS_MESSAGES_TOPIC": self.outputs["MessagesTopic"],
             "SPOTPOOLS_ALARM_QUEUE_URL": self.alarm_queue_url,
+            "SPOTPOOLS_MESSAGE_QUEUE_URL": self.message_queue_url,
             "SPOTPOOLS_MARKET_URL": self.market.url,
         }
 
@@ -260,7 +263,8 @@ class LocalCloud:
     def _connect(self, undo: ExitStack) -> None:
         template = self.outputs["DefaultLaunchTemplate"]
         copy_launch_template(template, client_of("ec2", self.endpoint_url), self.client("ec2"))
-        self.alarm_queue_url = self._subscribe_queue()
+        self.alarm_queue_url = self._subscribe_queue("AlarmTopic", "alarm-messages")
+        self.message_queue_url = self._subscribe_queue("MessagesTopic", "messages")
         functions = [value for key, value in self.outputs.items() if key.endswith("Function")]
         relay = Relay(self.client, functions)
         relay.start()
@@ -269,9 +273,9 @@ class LocalCloud:
         if self._tick_seconds is not None:
             self.tick_every(self._tick_seconds)
 
-    def _subscribe_queue(self) -> str:
-        """Create a queue that receives every alarm message, like a user's own subscription. Returns its URL."""
-        queue, topic = f"{self.stack}-alarm-messages", self.outputs["AlarmTopic"]
+    def _subscribe_queue(self, output: str, name: str) -> str:
+        """Create a queue that receives every message of a topic, like a user's own subscription. Returns its URL."""
+        queue, topic = f"{self.stack}-{name}", self.outputs[output]
         arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}"
         may_send = {
             "Effect": "Allow",

@@ -1,4 +1,4 @@
-"""Does what AWS does between its services and ministack does not. It is one thread, for four gaps.
+"""Does what AWS does between its services and ministack does not. It is one thread, for five gaps.
 
 1. **Metrics from logs.** CloudWatch turns lines of embedded metric format (EMF) in a function's log into metrics.
    ministack only stores the lines. The relay reads the log groups and puts the data.
@@ -9,6 +9,7 @@
 4. **Queue depth.** ministack publishes no AWS/SQS metrics, so dead-letter alarms would never fire. The relay reads the
    depth and sets the state of the queue's alarms. It puts no AWS/SQS data: ministack ignores dimensions when it
    evaluates, so one dead letter would set off every queue's alarm.
+5. **Alarm events.** ministack sends none to EventBridge. The relay sends an alarm's change of state as CloudWatch does.
 
 One difference from AWS remains: in ministack, an alarm on a metric with dimensions looks at all series of that name.
 """
@@ -19,6 +20,7 @@ import json
 import logging
 import operator
 import threading
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -26,6 +28,8 @@ from time import monotonic
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+
+from localcloud.market.faces.events import EventBridge
 
 POLL_SECONDS = 0.3
 ALARM_SECONDS = 1.0
@@ -96,6 +100,8 @@ class Relay:
 
     def __init__(self, client: Callable[[str], Any], functions: Sequence[str]) -> None:
         self._cloudwatch, self._sqs = client("cloudwatch"), client("sqs")
+        self._bus = EventBridge(self._cloudwatch.meta.endpoint_url, client)
+        self._states: dict[str, str] = {}
         self._readers = [LogReader(client("logs"), log_group_of(client("lambda"), name), name) for name in functions]
         self._pending: defaultdict[str, list[Datum]] = defaultdict(list)
         self._started = datetime.now(UTC)
@@ -142,10 +148,20 @@ class Relay:
     def _relay_alarms(self) -> None:
         for page in self._cloudwatch.get_paginator("describe_alarms").paginate(AlarmTypes=["MetricAlarm"]):
             for alarm in page["MetricAlarms"]:
+                self._relay_change(alarm)
                 if alarm.get("Namespace") == "AWS/SQS":
                     self._relay_queue(alarm)
                 elif alarm.get("MetricName"):
                     self._relay_silence(alarm)
+
+    def _relay_change(self, alarm: Mapping[str, Any]) -> None:
+        """Send the event that CloudWatch sends when an alarm changes its state."""
+        name, state = alarm["AlarmName"], alarm["StateValue"]
+        before = self._states.get(name, "INSUFFICIENT_DATA")
+        if state == before:
+            return
+        self._bus.deliver([change_event(alarm, before)])
+        self._states[name] = state
 
     def _relay_silence(self, alarm: Mapping[str, Any]) -> None:
         state = {"breaching": "ALARM", "notBreaching": "OK"}.get(alarm.get("TreatMissingData", "missing"))
@@ -181,6 +197,31 @@ class Relay:
 
     def _set(self, alarm: Mapping[str, Any], state: str, reason: str) -> None:
         self._cloudwatch.set_alarm_state(AlarmName=alarm["AlarmName"], StateValue=state, StateReason=reason)
+
+
+def change_event(alarm: Mapping[str, Any], before: str) -> dict[str, Any]:
+    """The event of an alarm's change of state. Shape: CloudWatch User Guide, alarm events and EventBridge."""
+    at, arn = alarm["StateUpdatedTimestamp"], alarm["AlarmArn"]
+    metric = {"namespace": alarm.get("Namespace", ""), "name": alarm.get("MetricName", ""), "dimensions": {}}
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": "CloudWatch Alarm State Change",
+        "source": "aws.cloudwatch",
+        "account": arn.split(":")[4],
+        "time": f"{at:%Y-%m-%dT%H:%M:%SZ}",
+        "region": arn.split(":")[3],
+        "resources": [arn],
+        "detail": {
+            "alarmName": alarm["AlarmName"],
+            "state": {"value": alarm["StateValue"], "reason": alarm["StateReason"], "timestamp": at.isoformat()},
+            "previousState": {"value": before},
+            "configuration": {
+                "description": alarm.get("AlarmDescription", ""),
+                "metrics": [{"id": "m1", "metricStat": {"metric": metric}, "returnData": True}],
+            },
+        },
+    }
 
 
 class LogReader:

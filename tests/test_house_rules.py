@@ -40,6 +40,13 @@ ALLOWED = {
         "lambdas.domain.record",
     ),
     "lambdas.domain.guide": ("lambdas.domain.model",),
+    "lambdas.domain.alarm": (
+        "lambdas.domain.item",
+        "lambdas.domain.model",
+        "lambdas.domain.guide",
+        "lambdas.domain.wording",
+        "lambdas.domain.alarm",
+    ),
     "lambdas.events": (),
     "lambdas.settings": (),
     "lambdas.metrics": (),
@@ -67,7 +74,10 @@ ALLOWED = {
         "lambdas.control_plane",
         "lambdas.telemetry",
     ),
+    "lambdas.alarm_events": ("lambdas.domain", "lambdas.events", "lambdas.metrics"),
+    "lambdas.alarms": ("lambdas.domain", "lambdas.ports", "lambdas.telemetry"),
     "lambdas.wiring": (
+        "lambdas.alarms",
         "lambdas.aws",
         "lambdas.domain",
         "lambdas.control_plane",
@@ -76,7 +86,10 @@ ALLOWED = {
         "lambdas.telemetry",
     ),
     "lambdas.handlers": (
+        "lambdas.alarm_events",
+        "lambdas.alarms",
         "lambdas.control_plane",
+        "lambdas.domain.alarm.message",
         "lambdas.events",
         "lambdas.notices",
         "lambdas.reconcile",
@@ -87,8 +100,10 @@ ALLOWED = {
     "infra": (
         "infra",
         "lambdas.__version__",
+        "lambdas.alarm_events",
         "lambdas.metrics",
         "lambdas.settings",
+        "lambdas.domain.alarm.names",
         "lambdas.domain.guide",
         "lambdas.domain.model.instances",
     ),
@@ -174,9 +189,9 @@ def test_imports_run_one_way(path: Path) -> None:
     assert not wrong, f"{module} must not import {wrong}"
 
 
-def test_the_domain_is_four_rooms_and_the_guide() -> None:
+def test_the_domain_is_five_rooms_the_guide_and_words() -> None:
     entries = {path.name for path in (ROOT / "lambdas" / "domain").iterdir() if path.name != "__pycache__"}
-    assert entries == {"__init__.py", "item", "model", "decision", "record", "guide.py"}
+    assert entries == {"__init__.py", "item", "model", "decision", "record", "alarm", "guide.py", "wording.py"}
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from infra.synthesis import ROOT, template
 
 PICTURE = ROOT / "docs" / "architecture.svg"
-WIDTH, TOP, HEIGHT = 1335, 26, 735 - 26
+WIDTH, TOP, HEIGHT = 1335, 26, 861 - 26
 BOX_WIDTH, BOX_HEIGHT, WIDE, TALL, LINE = 165, 72, 380, 362, 15
 LEFT, SECOND, THIRD, FOURTH, FIFTH, RIGHT = 30, 245, 460, 675, 890, 1140
 
@@ -55,6 +55,8 @@ TRIGGERS = {
     ("Due", "OnPoolDue"),
     ("Edited", "OnPoolDue"),
     ("Notices", "OnSpotNotice"),
+    ("AlarmChanges", "Alarms"),
+    ("Alarms", "OnAlarm"),
     ("InterruptionWarnings", "Notices"),
     ("RebalanceRecommendations", "Notices"),
     ("StateChanges", "Notices"),
@@ -99,7 +101,7 @@ def _target(reference: Mapping[str, Any]) -> str:
 def boxes(made: Mapping[str, Any]) -> dict[str, Box]:
     """All boxes. Raises ValueError if picture and template differ."""
     there = parts(made)
-    rules = [name for name, one in there.items() if "EventPattern" in one]
+    rules = [name for name, one in there.items() if "EventPattern" in one and name != "AlarmChanges"]
     dead = [name for name in there if name.endswith("Dead")]
     alarms = sum(one["Type"] == "AWS::CloudWatch::Alarm" for one in made["Resources"].values())
     every = there["Tick"]["ScheduleExpression"].removeprefix("rate(").removesuffix(")")
@@ -119,7 +121,11 @@ def boxes(made: Mapping[str, Any]) -> dict[str, Box]:
         "OnPoolDue": function("OnPoolDue", FOURTH, 190, "one pool at a time"),
         "Notices": Box(THIRD, 455, "queue", "SQS", "notices"),
         "OnSpotNotice": function("OnSpotNotice", FOURTH, 455, "saves, then reconciles"),
-        "Topic": Box(FIFTH, 622, "watch", "SNS", "alarm topic", ("its own KMS key",)),
+        "Topic": Box(FIFTH, 622, "watch", "SNS", "alarm topic", ("for machines",)),
+        "AlarmChanges": Box(LEFT, 748, "event", "EventBridge", "changes of alarms", width=WIDE),
+        "Alarms": Box(THIRD, 748, "queue", "SQS", "alarm events"),
+        "OnAlarm": function("OnAlarm", FOURTH, 748, "explains, from PoolStatus"),
+        "Messages": Box(FIFTH, 748, "watch", "SNS", "messages topic", ("for people",)),
     }
     missing = {*single, *rules, *dead} ^ there.keys() | TRIGGERS ^ triggers(made)
     if missing:
@@ -137,7 +143,8 @@ def boxes(made: Mapping[str, Any]) -> dict[str, Box]:
         "EC2": Box(RIGHT, 190, "outside", "your account", "EC2", height=TALL),
         "Dead": Box(LEFT, 622, "queue", "SQS", buried, (senders, "messages that failed every try"), WIDE),
         "CloudWatch": Box(THIRD, 622, "watch", "CloudWatch", f"{alarms} alarms, a dashboard", watched, WIDE),
-        "Called": Box(RIGHT, 622, "outside", "e-mail, chat, pager", "on call"),
+        "Machines": Box(RIGHT, 622, "outside", "pager, chat", "machines"),
+        "Called": Box(RIGHT, 748, "outside", "e-mail", "on call"),
     }
 
 
@@ -161,6 +168,10 @@ ARROWS = (
     (((410, 658), (460, 658)), "", None),
     (((840, 658), (890, 658)), "", None),
     (((1055, 658), (1140, 658)), "", None),
+    (((410, 784), (460, 784)), "", None),
+    (((625, 784), (675, 784)), "", None),
+    (((840, 784), (890, 784)), "", None),
+    (((1055, 784), (1140, 784)), "", None),
 )  # fmt: skip
 """Each arrow: its corners, its label, and the label's position."""
 

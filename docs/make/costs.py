@@ -80,7 +80,7 @@ SHOWN = {
     "custom metrics": ("metrics",),
     "alarms": ("alarms", "query alarms"),
     "dashboard": ("dashboard",),
-    "key of the alarm topic": ("key",),
+    "key of the topics": ("key",),
     "Lambda": ("compute", "invocations"),
     "SQS": ("requests",),
     "X-Ray": ("traces",),

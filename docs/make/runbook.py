@@ -1,4 +1,7 @@
-"""``python -m docs.make.runbook``: writes docs/runbook.md and the README's table of reasons from the guide."""
+"""``python -m docs.make.runbook``: writes docs/runbook.md and two tables from the guide.
+
+The tables are the README's of reasons, and that of the alarms' severities in docs/deploying.md.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from lambdas.domain.alarm.names import ALARMS, Severity, severity
 from lambdas.domain.guide import GUIDE, OF_A_REASON, Advice, Trouble
 from lambdas.domain.model.errors import CODES, REMEDIES
 from lambdas.domain.model.status import Reason
 
 ROOT = Path(__file__).parents[2]
-RUNBOOK, README = ROOT / "docs" / "runbook.md", ROOT / "README.md"
-BEGIN, END = "<!-- reasons -->", "<!-- /reasons -->"
+RUNBOOK, README, DEPLOYING = ROOT / "docs" / "runbook.md", ROOT / "README.md", ROOT / "docs" / "deploying.md"
 
 HEAD = """# Runbook
 
@@ -37,9 +40,20 @@ def reasons() -> str:
     return head + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def with_reasons(text: str) -> str:
-    """The README with a new table."""
-    return re.sub(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n{reasons()}{END}", text, flags=re.DOTALL)
+def severities() -> str:
+    """How urgent each alarm is, as a Markdown table."""
+    found = {level: [trouble for trouble in ALARMS if severity(trouble) is level] for level in Severity}
+    rows = "".join(
+        f"| `{level}` | {', '.join(f'[{trouble}](runbook.md#{trouble})' for trouble in troubles)} |\n"
+        for level, troubles in found.items()
+    )
+    return f"| severity | alarms |\n| --- | --- |\n{rows}"
+
+
+def with_table(text: str, name: str, table: str) -> str:
+    """A document with a new table between its two marks."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    return re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{table}{end}", text, flags=re.DOTALL)
 
 
 def _section(trouble: Trouble, advice: Advice, reason: Reason | None) -> str:
@@ -67,9 +81,10 @@ def _three(advice: Advice) -> tuple[str, str, str]:
 
 
 def main() -> None:
-    """Write both."""
+    """Write all three."""
     RUNBOOK.write_text(runbook(), encoding="utf-8")
-    README.write_text(with_reasons(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for path, name, table in ((README, "reasons", reasons()), (DEPLOYING, "severities", severities())):
+        path.write_text(with_table(path.read_text(encoding="utf-8"), name, table), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ def _walkthrough(arguments: argparse.Namespace, progress: Progress) -> int:
             steps=walkthrough.steps,
             pools=walkthrough.chapters(),
             alarms=watcher.alarms,
+            messages=watcher.messages,
             notes=[
                 WHERE,
                 f"Starting and deploying took {ready:.0f} s.",
@@ -128,6 +129,7 @@ def _replay(arguments: argparse.Namespace, progress: Progress) -> int:
             steps=replay.steps,
             pools=[replay.chapter()],
             alarms=[alarm for alarm in watcher.alarms if alarm.at >= replay.began_at],
+            messages=[one for one in watcher.messages if one.at >= replay.began_at],
             notes=[
                 WHERE,
                 RECORDED,

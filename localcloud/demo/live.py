@@ -15,7 +15,7 @@ from rich.text import Text
 from localcloud.demo.results import StepResult
 from localcloud.demo.watch import Item, Watcher
 
-LINES_OF_ALARMS = 6
+LINES_OF_MESSAGES = 6
 
 
 class Screen:
@@ -67,12 +67,19 @@ class Screen:
         pools = Table("pool", "wanted", "running", "starting", "noticed", "waiting", "why", box=None, padding=(0, 1))
         for name in sorted({*view.items, *view.statuses}):
             pools.add_row(name, *_pool_cells(view.statuses.get(name, {})))
-        alarms = [
-            Text.assemble((alarm.name, "bold red" if alarm.state == "ALARM" else "green"), f" {alarm.reason}")
-            for alarm in self._watcher.alarms[-LINES_OF_ALARMS:]
+        messages = [
+            Text(one.subject, style="green" if one.subject.startswith("[over]") else "bold red")
+            for one in self._watcher.messages[-LINES_OF_MESSAGES:]
         ]
         return Group(
-            Text(f"\n{self._doing}", style="bold"), "", pools, "", self._prices(), "", Text("alarms received"), *alarms
+            Text(f"\n{self._doing}", style="bold"),
+            "",
+            pools,
+            "",
+            self._prices(),
+            "",
+            Text("messages to people"),
+            *messages,
         )
 
     def _prices(self) -> RenderableType:

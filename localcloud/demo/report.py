@@ -52,6 +52,7 @@ def render(report: Report) -> str:
 </header>
 <section><h2>Steps</h2>{_step_table(report.steps)}</section>
 {chapters}
+<section><h2>Messages to people</h2>{_messages(report)}</section>
 <section><h2>Alarms received</h2>{_alarms(report)}</section>
 <section><h2>Notes</h2><ul>{notes}</ul></section>
 </body>
@@ -91,6 +92,16 @@ def _time(step: StepResult) -> str:
     return f"{step.seconds:.1f} s" + ("" if step.bound is None else f" <small>of {step.bound:g}</small>")
 
 
+def _messages(report: Report) -> str:
+    """What the function that explains alarms has sent, as people receive it."""
+    axis = _Axis(report)
+    return "".join(
+        f"<details><summary><small>{escape(axis.label(one.at))}</small> {escape(one.subject)}</summary>"
+        f"<pre>{escape(one.body)}</pre></details>"
+        for one in report.messages
+    )
+
+
 def _alarms(report: Report) -> str:
     if not report.alarms:
         return "<p>None.</p>"
@@ -101,6 +112,7 @@ def _alarms(report: Report) -> str:
         f"<td><strong>{escape(alarm.name)}</strong><br>{escape(alarm.description)}"
         f"<br><small>{escape(alarm.reason)}</small></td></tr>"
         for alarm in report.alarms
+        if alarm.state == "ALARM"
     )
     return f"<table><thead><tr><th>At</th><th>State</th><th>Message</th></tr></thead><tbody>{rows}</tbody></table>"
 

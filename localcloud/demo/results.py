@@ -43,6 +43,15 @@ class AlarmMessage:
     description: str
 
 
+@dataclass(frozen=True)
+class Explained:
+    """A message from the topic for people: an alarm, explained."""
+
+    at: datetime
+    subject: str
+    body: str
+
+
 @dataclass
 class PoolChapter:
     """A pool's part of the report."""
@@ -70,6 +79,7 @@ class Report:
     pools: list[PoolChapter]
     alarms: list[AlarmMessage]
     notes: list[str]
+    messages: list[Explained] = field(default_factory=list)
     clock: Callable[[float], str] = lambda seconds: f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
     """Turns a time, in seconds since ``start``, into a label of the time axis."""
     speed: float = 1

@@ -112,7 +112,7 @@ class Walkthrough:
         seen = f"{_count(waiting)} since {_clock(waiting['since'])}, next try {_clock(waiting['next_attempt_at'])}"
         self._expect(name, expected, seen, seconds=_since(since), bound=SLACK, passed=waiting["count"] == 1)
 
-        self._see_alarm("c. its alarm arrives", "pool-below-target", since)
+        self._see_message("c. its message arrives", f"{METAL} lacks", since)
 
         name, expected = "c. capacity is back", f"{METAL_SIZE} running again without an edit"
         since = _now()
@@ -134,7 +134,7 @@ class Walkthrough:
         named = str(CAP) in waiting["message"] and str(above) in waiting["message"]
         self._expect(name, expected, waiting["message"], seconds=seconds, bound=SLACK, passed=named)
 
-        self._see_alarm("d. its alarm arrives", "price-above-cap", since)
+        self._see_message("d. its message arrives", f"{ZONES} lacks", since)
         name, expected = (
             "d. while it lasts",
             "no CreateFleet, even while the expensive instances are interrupted and end",
@@ -166,7 +166,7 @@ class Walkthrough:
         right = {one["field"] for one in errors} == wrong and explained and self._running(METAL) == METAL_SIZE
         self._expect(name, expected, seen, seconds=seconds, bound=SLACK, passed=right)
 
-        self._see_alarm("e. its alarm arrives", "pool-item-invalid", since)
+        self._see_message("e. its message arrives", f"{METAL}: its item has", since)
 
         name, edited = "e. meanwhile another pool is edited", _now()
         expected = f"{ZONES} at {ZONES_SIZE + 1}, {METAL} still at {METAL_SIZE}"
@@ -266,10 +266,10 @@ class Walkthrough:
             self._fail(name, f"{expected}, within {bound:g} s", self._summary())
             raise
 
-    def _see_alarm(self, name: str, alarm: str, since: datetime) -> None:
-        expected = f"a message of the alarm {alarm} on the subscribed queue"
-        message = self._see(name, expected, lambda: self._watcher.alarm(alarm, since=since), bound=ALARM_BOUND)
-        self._expect(name, expected, f"{message.name}: {message.reason}", seconds=_since(since), bound=ALARM_BOUND)
+    def _see_message(self, name: str, about: str, since: datetime) -> None:
+        expected = f"people receive a message about the alarm: {about}…"
+        message = self._see(name, expected, lambda: self._watcher.message(about, since=since), bound=ALARM_BOUND)
+        self._expect(name, expected, message.subject, seconds=_since(since), bound=ALARM_BOUND)
 
     def _expect(
         self,

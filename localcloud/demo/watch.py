@@ -9,7 +9,7 @@ import json
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -20,7 +20,7 @@ from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from localcloud.cloud import LocalCloud
-from localcloud.demo.results import AlarmMessage, PoolChapter, WaitPeriod
+from localcloud.demo.results import AlarmMessage, Explained, PoolChapter, WaitPeriod
 from localcloud.demo.timeline import Entry, Series, offering_timelines, pool_timeline
 
 LOOK_SECONDS = 0.25
@@ -58,6 +58,7 @@ class Watcher:
     def __init__(self, cloud: LocalCloud) -> None:
         self.view = View()
         self.alarms: list[AlarmMessage] = []
+        self.messages: list[Explained] = []
         self.started = datetime.now(UTC)
         self._cloud = cloud
         # The record has changes only.
@@ -98,6 +99,10 @@ class Watcher:
         """The first ALARM message since then of an alarm whose name ends with ``name``."""
         ringing = [alarm for alarm in self.alarms if alarm.state == "ALARM" and alarm.at >= since]
         return next((alarm for alarm in ringing if alarm.name.endswith(name)), None)
+
+    def message(self, about: str, *, since: datetime) -> Explained | None:
+        """The first message to people since then whose subject has these words."""
+        return next((one for one in self.messages if one.at >= since and about in one.subject), None)
 
     def record(self) -> list[Entry]:
         """The market's whole record."""
@@ -141,6 +146,8 @@ class Watcher:
         for pool, status in statuses.items():
             _follow(self._pools[pool], status, now)
         self._receive_alarms(now)
+        for said in self._received(self._cloud.message_queue_url):
+            self.messages.append(Explained(at=now, subject=said["Subject"], body=said["Message"]))
 
     def _scan(self, table: str) -> dict[str, Item]:
         read = TypeDeserializer().deserialize
@@ -149,10 +156,8 @@ class Watcher:
         return {item["pool_name"]: item for item in items}
 
     def _receive_alarms(self, now: datetime) -> None:
-        sqs, url = self._cloud.client("sqs"), self._cloud.alarm_queue_url
-        messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
-        for message in messages:
-            said = json.loads(json.loads(message["Body"])["Message"])
+        for message in self._received(self._cloud.alarm_queue_url):
+            said = json.loads(message["Message"])
             self.alarms.append(
                 AlarmMessage(
                     at=now,
@@ -162,6 +167,12 @@ class Watcher:
                     description=said["AlarmDescription"],
                 )
             )
+
+    def _received(self, url: str) -> Iterator[dict[str, Any]]:
+        """What SNS has sent to a queue; each is deleted when the next one is asked for."""
+        sqs = self._cloud.client("sqs")
+        for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
+            yield json.loads(message["Body"])
             sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
 
 

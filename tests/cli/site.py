@@ -259,7 +259,7 @@ def template(settings: StackSettings) -> dict[str, Any]:
         "Version": __version__,
         "PoolsTable": settings.pools_table,
         "StatusTable": settings.status_table,
-        "AlarmTopic": {"Ref": "Topic"},
+        "MessagesTopic": {"Ref": "Topic"},
         **{name: {"Ref": f"{name}Itself"} for name in FUNCTIONS},
     }
     return {"Resources": resources, "Outputs": {name: {"Value": value} for name, value in outputs.items()}}

@@ -46,8 +46,8 @@ def test_a_healthy_deployment_passes(local: Site) -> None:
     assert {name for name, one in found.items() if one["state"] == "ok"} >= {
         "credentials", "stack", "version", "tables", "heartbeat", "functions", "dead letters", "alarms",
     }  # fmt: skip
-    assert found["alarm topic"]["state"] == "warn"
-    assert "aws sns subscribe" in found["alarm topic"]["remedy"]
+    assert found["messages topic"]["state"] == "warn"
+    assert "aws sns subscribe" in found["messages topic"]["remedy"]
     assert found["spot quotas"]["state"] == found["service-linked role"]["state"] == "skip"
 
 

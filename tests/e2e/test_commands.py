@@ -83,4 +83,4 @@ def test_the_local_cloud_is_well(site: Site) -> None:
 
     site.watcher.until(lambda: found().get("heartbeat") == "ok", "doctor sees the heartbeat", seconds=60)
     states = found()
-    assert {states[name] for name in ("credentials", "stack", "version", "tables", "alarm topic")} == {"ok"}
+    assert {states[name] for name in ("credentials", "stack", "version", "tables", "messages topic")} == {"ok"}

@@ -50,7 +50,7 @@ def shell(own_cloud: LocalCloud, tmp_path: Path) -> Shell:
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
 
     def run(command: str) -> subprocess.CompletedProcess[str]:
-        ready = re.sub(r"\bPOOL\b", "training", re.sub(r"\bTOPIC\b", "$SPOTPOOLS_ALARM_TOPIC", command))
+        ready = re.sub(r"\bPOOL\b", "training", re.sub(r"\bTOPIC\b", "$SPOTPOOLS_MESSAGES_TOPIC", command))
         return subprocess.run(  # noqa: S603  what our own documents say
             ["/bin/bash", "-ec", f". .localcloud/env; . .venv/bin/activate; {ready}"],
             cwd=tmp_path,

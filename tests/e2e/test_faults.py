@@ -100,7 +100,25 @@ def test_a_fault_sets_off_its_alarm_and_is_explained(site: Site, name: str) -> N
     with lay(site):
         site.put(pool, instance_types=[TYPE], target_size=1, **attributes)
         rung = site.watcher.until(lambda: site.watcher.alarm(alarm, since=since), f"{alarm} rings", seconds=60)
+        message = site.watcher.until(
+            lambda: site.watcher.message(pool, since=since), "people receive its message", seconds=30
+        )
         story = output_of(site, "explain", pool)
+    assert squeezed(cause) in squeezed(message.body)
+    assert GUIDE[trouble].do in message.body
+    assert f"Runbook: docs/runbook.md#{alarm}" in message.body
+    assert "https://us-east-1.console.aws.amazon.com/cloudwatch/home?region=us-east-1#dashboards" in message.body
+    if trouble is not Trouble.ITEM_INVALID:
+        assert f"{pool} lacks 1 of 1: " in message.body
+        assert "it tries again" in message.body
+    site.put(pool, instance_types=[TYPE], target_size=0)
+    site.watcher.until(
+        lambda: [one for one in site.watcher.messages if one.at > message.at and pool in one.subject],
+        "people hear that it is over",
+        seconds=90,
+    )
+    about = [one.subject for one in site.watcher.messages if one.at >= since and pool in one.body]
+    assert [subject.startswith("[over]") for subject in about] == [False, True], about
     assert squeezed(cause) in story
     assert squeezed(GUIDE[trouble].do) in story
     assert GUIDE[trouble].do in RUNBOOK.read_text(encoding="utf-8")

@@ -12,9 +12,9 @@ import os, boto3
 stack = os.environ["SPOTPOOLS_STACK"]
 tables = boto3.client("dynamodb").list_tables()["TableNames"]
 assert {os.environ["SPOTPOOLS_POOLS_TABLE"], os.environ["SPOTPOOLS_STATUS_TABLE"]} <= set(tables)
-subscriptions = boto3.client("sns").list_subscriptions_by_topic(TopicArn=os.environ["SPOTPOOLS_ALARM_TOPIC"])
+subscriptions = boto3.client("sns").list_subscriptions_by_topic(TopicArn=os.environ["SPOTPOOLS_MESSAGES_TOPIC"])
 queue = boto3.client("sqs").get_queue_attributes(
-    QueueUrl=os.environ["SPOTPOOLS_ALARM_QUEUE_URL"], AttributeNames=["QueueArn"]
+    QueueUrl=os.environ["SPOTPOOLS_MESSAGE_QUEUE_URL"], AttributeNames=["QueueArn"]
 )["Attributes"]["QueueArn"]
 assert queue in [one["Endpoint"] for one in subscriptions["Subscriptions"]]
 (template,) = boto3.client("ec2").describe_launch_templates()["LaunchTemplates"]

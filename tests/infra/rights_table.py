@@ -34,6 +34,7 @@ OPERATORS = {
 OF_RESOURCES = {
     ("AWS::DynamoDB::GlobalTable", "Arn"): "arn:aws:dynamodb:us-east-1:123456789012:table/t",
     ("AWS::DynamoDB::GlobalTable", "StreamArn"): "arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/s",
+    ("AWS::KMS::Key", "Arn"): "arn:aws:kms:us-east-1:123456789012:key/k",
     ("AWS::Lambda::Function", "Arn"): "arn:aws:lambda:us-east-1:123456789012:function:f",
     ("AWS::Logs::LogGroup", "Arn"): "arn:aws:logs:us-east-1:123456789012:log-group:g:log-stream:*",  # it ends with :*
     ("AWS::SNS::Topic", "Ref"): "arn:aws:sns:us-east-1:123456789012:t",

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook.md"
 OWN = namespace("spotpools")
-FUNCTIONS = ("on-tick", "on-pool-edit", "on-pool-due", "on-spot-notice")
+FUNCTIONS = ("on-tick", "on-pool-edit", "on-pool-due", "on-spot-notice", "on-alarm")
+DIRECT = ("heartbeat-missing", "on-alarm-errors", "on-alarm-throttles", "dead-alarm-events", "alarm-events-waiting")
+"""Alarms that may mean that nothing is explained."""
 
 
 def alarms(template: Synthesized) -> dict[str, dict[str, Any]]:
@@ -27,6 +29,13 @@ def alarms(template: Synthesized) -> dict[str, dict[str, Any]]:
         one["Properties"]["AlarmName"].removeprefix("spotpools-"): one["Properties"]
         for one in template.of("AWS::CloudWatch::Alarm").values()
     }
+
+
+def topics_of(template: Synthesized) -> tuple[str, str]:
+    """The topic for machines, and the one for people."""
+    (people,) = [name for name in template.of("AWS::SNS::Topic") if "Messages" in name]
+    (machines,) = [name for name in template.of("AWS::SNS::Topic") if name != people]
+    return machines, people
 
 
 def test_the_stack_has_exactly_these_alarms(aws: Synthesized, local: Synthesized) -> None:
@@ -44,7 +53,8 @@ def test_the_stack_has_exactly_these_alarms(aws: Synthesized, local: Synthesized
         "drains-refused",
         "heartbeat-missing",
         *(f"{function}-{what}" for function in FUNCTIONS for what in ("errors", "throttles")),
-        *(f"dead-{what}" for what in ("ticks", "pool-edits", "due-pools", "spot-notices")),
+        *(f"dead-{what}" for what in ("ticks", "pool-edits", "due-pools", "spot-notices", "alarm-events")),
+        "alarm-events-waiting",
         "due-pools-waiting",
         "edited-pools-waiting",
         "notices-waiting",
@@ -56,10 +66,11 @@ def test_the_stack_has_exactly_these_alarms(aws: Synthesized, local: Synthesized
 @pytest.mark.parametrize("stage", ["aws", "local"])
 def test_each_alarm_explains_itself_and_reports_both_ways(request: pytest.FixtureRequest, stage: str) -> None:
     template: Synthesized = request.getfixturevalue(stage)
-    (topic,) = template.of("AWS::SNS::Topic")
+    machines, people = topics_of(template)
     sections = re.findall(r"^## (.*)$", RUNBOOK.read_text(encoding="utf-8"), flags=re.MULTILINE)
     for name, alarm in alarms(template).items():
-        assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": topic}], name
+        assert alarm["OKActions"] == [{"Ref": machines}], name
+        assert alarm["AlarmActions"] == [{"Ref": machines}, *([{"Ref": people}] if name in DIRECT else [])], name
         text, _, link = alarm["AlarmDescription"].partition(" Runbook: docs/runbook.md#")
         assert 100 < len(text) <= 750, name  # it must fit with the longest runbook URL
         assert link in sections, name
@@ -82,6 +93,7 @@ QUERIES = {
     "pool-waiting-long": ("MAX", Metric.SECONDS_IN_TROUBLE, set(), 14_400),
     **{name: ("MAX", Metric.SECONDS_IN_TROUBLE, {reason}, 1) for name, reason in OWN_ALARM.items()},
     "ec2-throttles": ("MAX", Metric.SECONDS_IN_TROUBLE, {"THROTTLED"}, 300),
+    "price-above-cap": ("MAX", Metric.SECONDS_IN_TROUBLE, {"PRICE_ABOVE_MAX"}, 900),
     "interruption-rate": ("SUM", Metric.INTERRUPTION_NOTICES, set(), 10),
 }
 
@@ -244,13 +256,16 @@ def of_cloudwatch(policy: dict[str, Any]) -> dict[str, Any]:
     return dict(found)
 
 
-def test_the_topic_is_encrypted_and_alarms_can_still_publish(aws: Synthesized) -> None:
+@pytest.mark.parametrize("which", [0, 1], ids=["machines", "people"])
+def test_the_topics_are_encrypted_and_alarms_can_still_publish(aws: Synthesized, which: int) -> None:
     """With the AWS managed key, or without the second statement, alarms would be lost without an error."""
-    (topic,) = aws.of("AWS::SNS::Topic").values()
+    topic_id = topics_of(aws)[which]
     (key_id,) = aws.of("AWS::KMS::Key")
-    assert topic["Properties"]["KmsMasterKeyId"] == {"Fn::GetAtt": [key_id, "Arn"]}
+    assert aws.resources[topic_id]["Properties"]["KmsMasterKeyId"] == {"Fn::GetAtt": [key_id, "Arn"]}
     assert aws.resources[key_id]["Properties"]["EnableKeyRotation"] is True
-    (policy,) = aws.of("AWS::SNS::TopicPolicy").values()
+    (policy,) = [
+        one for one in aws.of("AWS::SNS::TopicPolicy").values() if {"Ref": topic_id} in one["Properties"]["Topics"]
+    ]
     document = policy["Properties"]["PolicyDocument"]
     publish = of_cloudwatch(document)
     assert publish["Action"] == "sns:Publish"
@@ -269,16 +284,29 @@ def test_the_key_policy_conditions_are_those_that_cloudwatch_is_known_to_send(
     aws: Synthesized, action: str, topic: str, *, allowed: bool
 ) -> None:
     """An alarm that published sent the topic's ARN to KMS; the alarm's account was never seen in the request."""
-    (topic_id,), (key,) = aws.of("AWS::SNS::Topic"), aws.of("AWS::KMS::Key").values()
-    arn = f"arn:aws:sns:us-east-1:123456789012:{topic.format(topic=topic_id)}"
+    (key,) = aws.of("AWS::KMS::Key").values()
     statement = of_cloudwatch(key["Properties"]["KeyPolicy"])
-    context = {"kms:encryptioncontext:aws:sns:topicarn": arn}
-    verdict = decision([statement], action, "arn:aws:kms:us-east-1:123456789012:key/k", context)
-    assert verdict == ("Allow" if allowed else "ImplicitDeny")
+    for topic_id in topics_of(aws):
+        arn = f"arn:aws:sns:us-east-1:123456789012:{topic.format(topic=topic_id)}"
+        context = {"kms:encryptioncontext:aws:sns:topicarn": arn}
+        verdict = decision([statement], action, "arn:aws:kms:us-east-1:123456789012:key/k", context)
+        assert verdict == ("Allow" if allowed else "ImplicitDeny")
+
+
+def test_the_function_that_explains_may_publish_to_people_only(aws: Synthesized) -> None:
+    machines, people = topics_of(aws)
+    published = [one for one in aws.statements("OnAlarm") if one["Action"] == "sns:Publish"]
+    assert [one["Resource"] for one in published] == [{"Ref": people}]
+    assert machines not in json.dumps(aws.statements("OnAlarm"))
+
+
+def test_how_long_a_price_may_be_above_the_cap_is_chosen(synthesize: Synthesize) -> None:
+    assert alarms(synthesize(price_above_cap_minutes="60"))["price-above-cap"]["Threshold"] == 3600
 
 
 def test_a_given_email_is_subscribed(aws: Synthesized, local: Synthesized) -> None:
     (subscription,) = aws.of("AWS::SNS::Subscription").values()
+    assert subscription["Properties"]["TopicArn"] == {"Ref": topics_of(aws)[1]}
     assert (subscription["Properties"]["Protocol"], subscription["Properties"]["Endpoint"]) == (
         "email",
         "oncall@example.com",

@@ -204,7 +204,7 @@ def test_an_expired_sign_in_names_the_command_to_renew_it(tmp_path: Path) -> Non
 
 
 def test_the_next_steps_name_the_deployed_stack_and_region() -> None:
-    outputs = {"DashboardUrl": "https://dashboard", "AlarmTopic": "arn:topic"}
+    outputs = {"DashboardUrl": "https://dashboard", "MessagesTopic": "arn:topic"}
     text = deploy.next_steps(outputs, Deployed(stage=AWS, stack="spotpools"), "eu-west-1")
     assert "spotpools apply examples/first.yaml --region eu-west-1\n" in text
     assert "spotpools explain first --region eu-west-1\n" in text

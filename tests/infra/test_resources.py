@@ -25,6 +25,8 @@ OUTPUTS = {
     "PoolsTable",
     "StatusTable",
     "AlarmTopic",
+    "MessagesTopic",
+    "AlarmFunction",
     "DefaultLaunchTemplate",
     "Dashboard",
     "DueQueueUrl",
@@ -268,7 +270,7 @@ def test_rules_match_the_events_that_the_functions_handle(
 
 
 def test_events_reach_the_notices_queue_or_a_dead_letter_queue(aws: Synthesized) -> None:
-    rules = aws.of("AWS::Events::Rule")
+    rules = {name: one for name, one in aws.of("AWS::Events::Rule").items() if "AlarmChanges" not in name}
     assert len(rules) == 4
     for rule in rules.values():
         (only,) = rule["Properties"]["Targets"]
@@ -277,6 +279,19 @@ def test_events_reach_the_notices_queue_or_a_dead_letter_queue(aws: Synthesized)
         assert logical_id(only["DeadLetterConfig"]["Arn"]).startswith("QueuesNoticesDead")
         assert only["RetryPolicy"]["MaximumEventAgeInSeconds"] == 300
         assert only["RetryPolicy"]["MaximumRetryAttempts"] > 0
+
+
+def test_changes_of_alarms_reach_their_queue_or_a_dead_letter_queue(aws: Synthesized) -> None:
+    ((_, rule),) = [(name, one) for name, one in aws.of("AWS::Events::Rule").items() if "AlarmChanges" in name]
+    pattern = rule["Properties"]["EventPattern"]
+    assert pattern["source"] == ["aws.cloudwatch"]
+    assert set(pattern["detail-type"]) == {
+        "CloudWatch Alarm State Change",
+        "CloudWatch Alarm Contributor State Change",
+    }
+    (only,) = rule["Properties"]["Targets"]
+    assert logical_id(only["Arn"]).startswith("QueuesAlarms")
+    assert logical_id(only["DeadLetterConfig"]["Arn"]).startswith("QueuesAlarmsDead")
 
 
 def test_the_default_launch_template_fits_any_vpc_and_is_tagged_for_this_stack(synthesize: Synthesize) -> None:
@@ -331,4 +346,4 @@ def test_saved_log_queries_exist(aws: Synthesized) -> None:
         "spotpools/what EC2 refused",
         "spotpools/errors of the functions",
     }
-    assert all(len(one["LogGroupNames"]) == 4 for one in queries)
+    assert all(len(one["LogGroupNames"]) == 5 for one in queries)

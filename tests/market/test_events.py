@@ -206,7 +206,7 @@ def test_failed_deliveries_are_counted_and_reported(aws: Aws, bus: EventBridge, 
 def test_an_unreachable_aws_is_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
-    bus = EventBridge(f"http://127.0.0.1:{free_port()}", REGION)
+    bus = EventBridge.at(f"http://127.0.0.1:{free_port()}", REGION)
     bus.deliver([warning()])
     assert bus.counts()["failed"] == 1
 

@@ -48,6 +48,9 @@ MOST_IN_VAIN = 16
 MOST_IN_A_ROW = 4
 """How often within an hour a pool's replacements of what was at risk may be replaced for the same reason."""
 
+ACTS_WITHIN = timedelta(seconds=15)
+"""How old the listing may be by which an instance is terminated, beyond EC2's own lag."""
+
 MOST_CHURN = 30
 """How often within an hour, without an edit, instances are terminated that were launched just before."""
 
@@ -421,7 +424,8 @@ class Oracle:
         working = [one for one in (*self.alive(pool), *lost) if one.id not in noticed and self.books.ready(one, spec)]
         # Who became ready just now, or by an earlier item only, was not seen so; nor who starts in an older listing.
         awaited = set(seen.status.memory.startup) if seen.status else set()
-        shown_starting = {one.id for one in working if one.state_at(view_at(self.market)) == "pending"}
+        listed_at = view_at(self.market) - ACTS_WITHIN
+        shown_starting = {one.id for one in working if one.state_at(listed_at) == "pending"}
         known = [one for one in working if one.id not in awaited | shown_starting]
         taken = [one for one in going if one in known and one.live and one not in lost]
         left = units([one for one in working if one not in going], spec)

@@ -50,7 +50,7 @@ aws ec2 describe-instances \
 aws ec2 describe-instances --filters Name=tag:spotpools:pool,Values=POOL Name=instance-state-name,Values=terminated \
   --query 'Reservations[].Instances[].[InstanceId,StateReason.Code,StateReason.Message]' --output text
 aws cloudwatch set-alarm-state --alarm-name spotpools-heartbeat-missing --state-value ALARM --state-reason "a test"
-aws sqs receive-message --queue-url $SPOTPOOLS_ALARM_QUEUE_URL
+aws sqs receive-message --queue-url $SPOTPOOLS_MESSAGE_QUEUE_URL
   "Messages"
 aws cloudformation describe-stack-resources --stack-name spotpools \
   --query "StackResources[?ResourceType=='AWS::SQS::Queue'].[LogicalResourceId,PhysicalResourceId]" --output text

@@ -189,8 +189,8 @@ class Memory(Frozen):
     instance that still serves. ``risks`` are replacements for recommended instances that were recommended again,
     ``returns`` tries to replace on-demand instances by spot. ``unsold`` are types of the item that the Region does not
     sell, None if unknown. Before ``forget_at`` no new try is made to delete a deleted pool's launch template. ``over``
-    are troubles that ended just now, by their names in the metrics. ``unlisted``: the item was last read while EC2
-    listed no instances.
+    are troubles that ended just now, by their names in the metrics; ``begun`` says when these and the present ones
+    began. ``unlisted``: the item was last read while EC2 listed no instances.
     """
 
     version: Literal[1] = 1
@@ -219,6 +219,7 @@ class Memory(Frozen):
     unsold: tuple[str, ...] | None = None
     forget_at: Moment | None = None
     over: dict[str, Moment] = Field(default_factory=dict)
+    begun: dict[str, Moment] = Field(default_factory=dict)
     unlisted: bool = False
 
     @model_validator(mode="before")

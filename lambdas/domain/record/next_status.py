@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -45,11 +45,9 @@ def fold(snapshot: Snapshot, plan: Plan, results: Results, policy: BackoffPolicy
     after = replace(snapshot, stock=_stock_after(snapshot, memory, results), status=folded)
     left = decide(after)
     said = answer(after, left, results)
-    status = Status(
-        answer=said,
-        memory=memory.model_copy(update={**_waits(after, left), "over": _ended_troubles(snapshot, said, memory)}),
-        notices=notices,
-    )
+    over = _ended_troubles(snapshot, said, memory)
+    known = {**_waits(after, left), "over": over, "begun": _begun_troubles(snapshot, said, memory, over)}
+    status = Status(answer=said, memory=memory.model_copy(update=known), notices=notices)
     launches = any(isinstance(step, Launch) for step in left.steps)
     launched = results.launched
     more = launches and launched is not None and launched.answered
@@ -92,6 +90,18 @@ def _ended_troubles(before: Snapshot, said: Answer, memory: Memory) -> dict[str,
     recently_ended = {name: at for name, at in before.status.memory.over.items() if before.now - at < CLOSING}
     now = set(troubles_of(said, memory))
     return {name: at for name, at in {**recently_ended, **dict.fromkeys(was, before.now)}.items() if name not in now}
+
+
+def _begun_troubles(
+    before: Snapshot, said: Answer, memory: Memory, over: Mapping[str, datetime]
+) -> dict[str, datetime]:
+    """When each trouble began: those of now, and those that ended shortly before."""
+    now, known = troubles_of(said, memory), before.status.memory.begun
+    ended = {name: at for name, at in known.items() if name in over}
+    # A trouble that comes back begins anew.
+    return ended | {
+        name: before.now if name in before.status.memory.over else known.get(name, before.now) for name in now
+    }
 
 
 def _shortfalls(after: Snapshot, left: Plan) -> tuple[Shortfall, ...]:

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import boto3
@@ -30,15 +31,14 @@ class UnplayedTargetError(Exception):
 
 
 class EventBridge:
-    """The default event bus of the AWS at an endpoint, for events of EC2."""
+    """The default event bus of the AWS at an endpoint, for events of AWS's own services.
 
-    def __init__(self, endpoint_url: str, region: str) -> None:
-        settings = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
+    ``client`` returns a boto3 client of a service.
+    """
+
+    def __init__(self, endpoint_url: str, client: Callable[[str], Any]) -> None:
         self._endpoint_url = endpoint_url
-        self._clients = {
-            service: boto3.client(service, endpoint_url=endpoint_url, region_name=region, config=settings)
-            for service in ("events", "sqs", "lambda")
-        }
+        self._clients = {service: client(service) for service in ("events", "sqs", "lambda")}
         self._rules: list[tuple[str, str, list[dict[str, Any]]]] = []
         self._rules_read_at = float("-inf")
         self._windows: dict[str, int] = {}
@@ -54,7 +54,16 @@ class EventBridge:
         if not endpoint_url:
             _log.warning("AWS_ENDPOINT_URL is not set: events are not delivered")
             return None
-        return cls(endpoint_url, region)
+        return cls.at(endpoint_url, region)
+
+    @classmethod
+    def at(cls, endpoint_url: str, region: str) -> "EventBridge":
+        """Return the bus of the AWS at this endpoint, with the environment's credentials."""
+        settings = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
+        return cls(
+            endpoint_url,
+            lambda service: boto3.client(service, endpoint_url=endpoint_url, region_name=region, config=settings),
+        )
 
     def counts(self) -> dict[str, Any]:
         """Return how many events were seen, matched, delivered and failed, and the last error."""

@@ -1,0 +1,18 @@
+"""Quantities in words, as messages and commands show them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+
+def lasting(span: timedelta) -> str:
+    """Write a time span in its two largest units: 2 d 3 h, 4 min 10 s."""
+    seconds = int(span.total_seconds())
+    for place, (unit, size) in enumerate(UNITS):
+        if seconds >= size:
+            rest = UNITS[place + 1 : place + 2]
+            second = [f"{seconds % size // smaller} {name}" for name, smaller in rest if seconds % size // smaller]
+            return " ".join([f"{seconds // size} {unit}", *second])
+    return "0 s"
