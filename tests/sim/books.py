@@ -257,7 +257,12 @@ class Books:
             and any(None in self.blockers(spec, one, free) for one in ("spot", "on-demand"))
         ):
             return set()
-        return set() if any(None in some for some in each) else {one for some in each for one in some if one}
+        if any(None in some for some in each):
+            return set()
+        # What is missing may be the successor of a base that a rolling update replaces.
+        if spec.update == "rolling" and any(self.outdated(one, spec) for one in on_demand_of(alive)):
+            each.append(self.blockers(spec, "on-demand", free))
+        return {one for some in each for one in some if one}
 
     def _is_lost(self, spec: Pool) -> bool:
         """Whether a bad edit came before the user data, which an item alone holds, was put into the launch template."""
@@ -270,8 +275,7 @@ class Books:
         if not spec.spot:
             return ("on-demand",)
         base = min(spec.on_demand_base, wanted)
-        stays = [one for one in on_demand_of(alive) if spec.update != "rolling" or not self.outdated(one, spec)]
-        lacks_base = units(stays, spec) < base
+        lacks_base = units(on_demand_of(alive), spec) < base
         spot = [one for one in alive if one.lifecycle == "spot"]
         lacks_spot = units(spot, spec) < wanted - base
         named = (("on-demand", lacks_base or fills), ("spot", lacks_spot))
