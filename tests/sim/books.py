@@ -236,9 +236,7 @@ class Books:
 
     def right_reasons(self, spec: Pool, alive: list[Instance], wanted: int) -> set[Reason]:
         """Why instances may rightly be missing; empty if nothing hinders."""
-        if not set(spec.subnet_ids) <= set(SUBNETS):
-            return {Reason.CONFIG}
-        if not self.types(spec):
+        if not set(spec.subnet_ids) <= set(SUBNETS) or not self.types(spec):
             return {Reason.CONFIG}
         free = spec.max_instances - units(alive, spec)
         if self._is_lost(spec):  # which shows only at a launch
