@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
+from docs.make.messages import PAGE, STORIES, Story, messages_of, page
+from lambdas.domain.alarm.names import severity
+from lambdas.domain.guide import GUIDE, Trouble
 from tests.support.fakes import World
 
 
@@ -32,3 +37,21 @@ def test_a_trouble_that_comes_back_begins_anew() -> None:
     world.edit(target_size=1, max_instances=1, unknown=1)
     assert world.status().memory.begun["INVALID_ITEM"] > first
     assert "INVALID_ITEM" not in world.status().memory.over
+
+
+def test_the_page_of_messages_is_up_to_date() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run python -m docs.make.messages"
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.title)
+def test_each_fault_has_a_message_with_all_that_on_call_needs_and_one_at_its_end(story: Story) -> None:
+    begun, over = messages_of(story)
+    assert begun.subject.startswith(f"[{severity(story.trouble)}] spotpools: training")
+    reason = {Trouble.BELOW_TARGET: Trouble.NO_CAPACITY}.get(story.trouble, story.trouble)
+    for part in (GUIDE[reason].do, f"Runbook: https://example.com/runbook#{story.trouble}", "Dashboard: https://"):
+        assert part in begun.body
+    if story.trouble is not Trouble.ITEM_INVALID:
+        assert "training lacks 4 of 4" in begun.body
+        assert "it tries again at" in begun.body
+    assert over.subject.startswith("[over] spotpools: training: ")
+    assert " is over after 1" in over.subject

@@ -112,12 +112,12 @@ class TestOver:
     def test_it_says_how_long_it_lasted(self) -> None:
         found = text_of(change(Trouble.QUOTA, "gpu", over=True), gpu=well(**self.ENDED))
         assert found.subject == "[over] prod: gpu: QUOTA is over after 25 min"
-        assert "It runs 8 of 8 and lacks nothing." in found.body
+        assert "It runs 8 of 8." in found.body
         assert GUIDE[Trouble.QUOTA].do not in found.body
 
     def test_it_says_what_is_still_missing_for_another_reason(self) -> None:
         found = text_of(change(over=True), gpu=lacking(2, Reason.NO_CAPACITY, **self.ENDED))
-        assert "It runs 6 of 8 and lacks 2 for another reason: NO_CAPACITY." in found.body
+        assert "It runs 6 of 8, 2 are missing for another reason: NO_CAPACITY." in found.body
 
     def test_a_trouble_too_short_for_the_alarm_is_not_over(self) -> None:
         patient = change(over=True, patience=timedelta(hours=1))

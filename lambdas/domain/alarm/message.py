@@ -47,10 +47,13 @@ class Change:
     def ended(self, status: Status) -> list[str]:
         """The troubles of a pool that ended just now and that the alarm is about.
 
-        A trouble that was far too short for the alarm is none of them. Half of the patience counts as long: the alarm
-        counts from the beginning of the shortfall, whose reason may have changed.
+        None as long as the pool is still in one. A trouble that was far too short for the alarm is none of them. Half
+        of the patience counts as long: the alarm counts from the beginning of the shortfall, whose reason may have
+        changed.
         """
         memory = status.memory
+        if troubles_under(self.trouble, status):
+            return []
         return [
             name
             for name, at in memory.over.items()
@@ -197,8 +200,9 @@ def _end(name: str, statuses: Mapping[str, Status | None], lasted: Mapping[str, 
         yield f"{name}: its status cannot be read."
     else:
         answer, reason = status.answer, reason_of_trouble(status.answer)
-        now_it = f"lacks {answer.waiting.count} for another reason: {reason}" if answer.waiting else "lacks nothing"
-        yield f"{name}: over{lasted[name]}. It runs {answer.running} of {answer.wanted} and {now_it}."
+        starting = f", {answer.starting} more are starting" if answer.starting else ""
+        lacking = f", {answer.waiting.count} are missing for another reason: {reason}" if answer.waiting else ""
+        yield f"{name}: over{lasted[name]}. It runs {answer.running} of {answer.wanted}{starting}{lacking}."
     yield ""
 
 
