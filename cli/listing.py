@@ -266,7 +266,12 @@ def render(listed: Listing, now: datetime, most: int | None = None) -> Renderabl
         sizes = map(str, (row.wanted, row.running, row.ready, row.waiting or ""))
         cost = dollars(row.hourly_cost)
         table.add_row(plain(row.pool), *sizes, _price(row), cost, _why(row, now), style=_style(row))
-    below = f"{len(listed.pools)} pools, {dollars(listed.hourly_cost)} USD/h" if listed.pools else "No pools yet."
+    number = len(listed.pools)
+    below = (
+        f"{number} {'pool' if number == 1 else 'pools'}, {dollars(listed.hourly_cost)} USD/h"
+        if listed.pools
+        else "No pools yet."
+    )
     if len(chosen) < len(listed.pools):
         below += f", {len(listed.pools) - len(chosen)} of them not shown"
     if any(row.reason or row.spec_errors or row.fault or row.warnings for row in listed.pools):

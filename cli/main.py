@@ -265,7 +265,8 @@ def delete(
     print_result(as_plain(ordered(item)), Text(as_yaml(item).rstrip()), output)
     print_error(f"{pool} is deleted: its instances are terminated in {grace}. To keep them, apply the item.", "yellow")
     if wait:
-        pool_edits.wait_until_gone(deployment.statuses, pool, EVERY, lambda text: print_error(text, "dim"))
+        stores = deployment.pools, deployment.statuses, deployment.fleet()
+        pool_edits.wait_until_gone(*stores, pool, every=EVERY, say=lambda text: print_error(text, "dim"))
         print_error(f"{pool} is gone.", "green")
 
 

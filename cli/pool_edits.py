@@ -18,14 +18,18 @@ from cli.files import in_words
 from cli.item_text import as_yaml, same
 from cli.pool_items import PoolItems, Stored
 from lambdas.aws.tables import to_attribute
+from lambdas.domain.decision.stock import ALIVE, STILL
 from lambdas.domain.item.faults import parse_pool
 from lambdas.domain.item.pool import Pool
 from lambdas.domain.item.schedule import Entry
-from lambdas.ports import StatusStore, UnreadableStatusError
+from lambdas.ports import Fleet, StatusStore, UnreadableStatusError
 
 HEAD = """# Pool {name}. Save to apply it, or quit without a change.
 # What each attribute means: docs/pool-reference.md
 """
+
+SHOWN = 10
+"""Ids that an error lists."""
 
 SIZES = ("target_size", "min_instances")
 
@@ -113,8 +117,13 @@ def delete(pools: PoolItems, pool_name: str) -> Stored:
     return before
 
 
-def wait_until_gone(statuses: StatusStore, pool_name: str, every: float, say: Callable[[str], None]) -> None:
-    """Return when the control plane has forgotten the pool: its instances have ended."""
+def wait_until_gone(
+    pools: PoolItems, statuses: StatusStore, fleet: Fleet, pool_name: str, *, every: float, say: Callable[[str], None]
+) -> None:
+    """Return when the control plane has forgotten the pool: its instances have ended.
+
+    Raises RefusedError if that will not happen: the pool has an item again, or only protected instances are left.
+    """
     last = ""
     while True:
         try:
@@ -127,8 +136,21 @@ def wait_until_gone(statuses: StatusStore, pool_name: str, every: float, say: Ca
         text = f"{answer.running} running, {answer.starting} starting"
         if text != last:
             say(f"{pool_name}: {text}")
+        elif pools.find(pool_name) is not None:
+            raise RefusedError(f"{pool_name} has an item again, so its instances stay.")
+        elif stays := _protected_only(fleet, pool_name):
+            raise RefusedError(
+                f"Only protected instances of {pool_name} are left, and they stay: {', '.join(stays[:SHOWN])}. Remove "
+                "their tag spotpools:protect or their termination protection, or terminate them yourself."
+            )
         last = text
         time.sleep(every)
+
+
+def _protected_only(fleet: Fleet, pool_name: str) -> list[str]:
+    """The pool's protected instances, if it has no others."""
+    there = [one for one in fleet.instances(pool_name) if one.state in (*ALIVE, *STILL)]
+    return [one.id for one in there] if all(one.protected for one in there) else []
 
 
 def empty(pools: PoolItems, pool_name: str) -> EditOutcome:

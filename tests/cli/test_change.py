@@ -107,6 +107,24 @@ def test_delete_with_wait_returns_when_the_pool_is_gone(site: Site, monkeypatch:
     assert next(looks, None) is None, "it looked until then"
 
 
+def test_delete_does_not_wait_for_protected_instances(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.put("a", target_size=1)
+    (instance,) = site.market.instances
+    site.client("ec2").create_tags(Resources=[instance], Tags=[{"Key": "spotpools:protect", "Value": "true"}])
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    result = site.run("delete", "a", "--wait")
+    assert result.exit_code == Exit.INVALID
+    assert f"Only protected instances of a are left, and they stay: {instance}." in result.stderr
+
+
+def test_delete_does_not_wait_for_a_pool_that_came_back(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.put("a", target_size=1)
+    monkeypatch.setattr(time, "sleep", lambda _: site.put("a", target_size=1))
+    result = site.run("delete", "a", "--wait")
+    assert result.exit_code == Exit.INVALID
+    assert "a has an item again, so its instances stay." in result.stderr
+
+
 def test_empty_is_refused_if_a_schedule_would_bring_instances_back(site: Site) -> None:
     site.put("a", target_size=2, schedule=[ENTRY])
     result = site.run("empty", "a")
