@@ -128,6 +128,7 @@ class Explanation:
     tick_silent_since: datetime | None
     instances: tuple[Member, ...]
     waiting: Waiting | None
+    reason_since: datetime | None
     last_error: LastError | None
     spec_errors: tuple[SpecError, ...]
     rollout: Rollout | None
@@ -220,6 +221,7 @@ def explain(observed: Observation) -> Explanation:
         tick_silent_since=observed.silent_since,
         instances=tuple(_members(observed.snapshot)),
         waiting=answer.waiting,
+        reason_since=observed.status.reason_since if observed.status else None,
         last_error=answer.last_error,
         spec_errors=observed.intent.errors,
         rollout=answer.rollout,

@@ -19,7 +19,7 @@ from cli.output import ago, dollars, plain
 from cli.tick_health import checked_silence
 from lambdas.aws.offerings import Offerings
 from lambdas.domain.decision.intent import Intent, intent_of
-from lambdas.domain.decision.stock import ALIVE
+from lambdas.domain.decision.stock import ALIVE, MINUTE
 from lambdas.domain.item.faults import SpecError
 from lambdas.domain.item.pool import Market, Pool
 from lambdas.domain.model.cost import Prices, cost_of
@@ -68,6 +68,7 @@ class Row:
     reason: str | None = None
     message: str | None = None
     since: datetime | None = None
+    reason_since: datetime | None = None
     next_attempt_at: datetime | None = None
     lowest_spot_price: Decimal | None = None
     lowest_spot_offering: str | None = None
@@ -202,6 +203,7 @@ def _row(name: str, intent: Intent, instances: list[Instance], data: ListingData
         reason=waiting.reason.value if waiting else None,
         message=waiting.message if waiting else None,
         since=waiting.since if waiting else None,
+        reason_since=status.reason_since if isinstance(status, Status) else None,
         next_attempt_at=waiting.next_attempt_at if waiting else None,
         lowest_spot_price=lowest[0] if lowest else None,
         lowest_spot_offering=lowest[1] if lowest else None,
@@ -286,10 +288,19 @@ def _style(row: Row) -> str:
     return "red" if row.fault or row.spec_errors else "yellow" if row.waiting or stopped else ""
 
 
+def _waits(row: Row, now: datetime) -> str:
+    """The reason with its age, and that of the shortfall if it is older by a minute."""
+    if not (row.reason and row.since):
+        return ""
+    began = row.reason_since or row.since
+    older = f" (short for {ago(row.since, now)})" if began - row.since > MINUTE else ""
+    return f"{row.reason} for {ago(began, now)}{older}"
+
+
 def _why(row: Row, now: datetime) -> str:
     """Say in a few words what is wrong; ``explain`` has the details."""
     parts = [
-        f"{row.reason} for {ago(row.since, now)}" if row.reason and row.since else "",
+        _waits(row, now),
         f"item invalid: {', '.join(one.field for one in row.spec_errors)}" if row.spec_errors else "",
         "paused" if row.paused and not row.spec_errors else "",
         f"draining for {ago(row.draining_since, now)}" if row.draining_since else "",

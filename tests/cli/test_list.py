@@ -151,3 +151,19 @@ def test_a_pool_that_was_not_checked_yet_shows_the_size_that_its_item_asks_for(s
     (row,) = [one for one in site.json("list")["pools"] if one["pool"] == "new"]
     assert row["wanted"] == 3
     assert "It is new" in row["fault"]
+
+
+def test_a_reason_is_as_old_as_itself_and_the_shortfall_is_shown_beside_it(site: Site) -> None:
+    site.put("a", target_size=1, spot_max_price="0.002")
+    key = {"pool_name": {"S": "a"}}
+    table, dynamodb = site.settings.status_table, site.client("dynamodb")
+    stored = dynamodb.get_item(TableName=table, Key=key)["Item"]
+    stored["waiting"]["M"]["since"]["S"] = "2000-01-01T00:00:00Z"
+    dynamodb.put_item(TableName=table, Item=stored)
+    (row,) = site.json("list")["pools"]
+    assert row["since"] < "2001" < row["reason_since"]
+    shown = " ".join(site.run("list").stdout.split())
+    assert "PRICE_ABOVE_MAX for" in shown
+    assert "(short for" in shown
+    story = " ".join(site.run("explain", "a").stdout.split())
+    assert ": PRICE_ABOVE_MAX for " in story

@@ -346,6 +346,12 @@ class Status(Frozen):
     memory: Memory = Memory()
     notices: dict[str, Notice] = Field(default_factory=dict)
 
+    @property
+    def reason_since(self) -> datetime | None:
+        """Since when the pool has waited for its present reason; the shortfall may be older."""
+        waiting = self.answer.waiting
+        return max(waiting.since, self.memory.begun.get(waiting.reason, waiting.since)) if waiting else None
+
 
 STARTING, INVALID_ITEM = "STARTING", "INVALID_ITEM"
 """Troubles that are no reason for waiting: all is launched but does not run yet; the item breaks a rule."""
