@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from lambdas.alarm_events import parse_alarm_event
+from lambdas.domain.alarm.message import Change
+from lambdas.domain.guide import Trouble
 from localcloud.cloud import MINISTACK_COMMAND, REGION, answers, client_of, ministack_environment
 from localcloud.processes import Child, port_to_use
 from localcloud.relay import LogReader, Relay, breaches, failed, metric_data
@@ -276,3 +279,44 @@ def test_the_alarm_sends_a_message_to_its_topic(client: Client, relay: Relay) ->
     (message,) = client("sqs").receive_message(QueueUrl=queue, WaitTimeSeconds=5)["Messages"]
     said = json.loads(json.loads(message["Body"])["Message"])
     assert (said["AlarmName"], said["NewStateValue"]) == ("silent", "ALARM")
+
+
+def test_each_change_of_an_alarm_is_an_event_that_the_function_understands(client: Client, relay: Relay) -> None:
+    queue = client("sqs").create_queue(QueueName="changes")["QueueUrl"]
+    pattern = {"source": ["aws.cloudwatch"], "detail-type": ["CloudWatch Alarm State Change"]}
+    client("events").put_rule(Name="changes", EventPattern=json.dumps(pattern))
+    client("events").put_targets(
+        Rule="changes", Targets=[{"Id": "q", "Arn": "arn:aws:sqs:us-east-1:000000000000:changes"}]
+    )
+    client("cloudwatch").put_metric_alarm(
+        AlarmName="prod-quota-reached",
+        Namespace=NAMESPACE,
+        MetricName="PoolsQuota",
+        Statistic="Maximum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=1,
+        ComparisonOperator="GreaterThanOrEqualToThreshold",
+        TreatMissingData="ignore",
+    )
+    seen: list[Change | str] = []
+
+    def received(number: int) -> bool:
+        found = client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
+        seen.extend(parse_alarm_event(one["Body"], "prod") for one in found if "prod-quota-reached" in str(one["Body"]))
+        for one in found:
+            client("sqs").delete_message(QueueUrl=queue, ReceiptHandle=one["ReceiptHandle"])
+        return len(seen) >= number
+
+    for number, state_value in enumerate(("ALARM", "OK"), start=1):
+        client("cloudwatch").set_alarm_state(
+            AlarmName="prod-quota-reached", StateValue=state_value, StateReason="a test"
+        )
+        step_until(relay, lambda: received(number))  # noqa: B023  called at once
+    began, ended = seen
+    assert isinstance(began, Change)
+    assert isinstance(ended, Change)
+    assert [(one.trouble, one.over, one.said) for one in (began, ended)] == [
+        (Trouble.QUOTA, False, "a test"),
+        (Trouble.QUOTA, True, "a test"),
+    ]
