@@ -48,6 +48,9 @@ MOST_IN_VAIN = 16
 MOST_IN_A_ROW = 4
 """How often within an hour a pool's replacements of what was at risk may be replaced for the same reason."""
 
+LISTING_COUNTS = 31.0
+"""Seconds after which nothing is decided to be terminated by a listing."""
+
 ACTS_WITHIN = timedelta(seconds=15)
 """How old the listing may be by which an instance is terminated, beyond EC2's own lag."""
 
@@ -101,6 +104,8 @@ class Invocation:
     outcome: str = ""
     seen: dict[str, Seen] = field(default_factory=dict)
     shown: dict[str, dict[str, str]] = field(default_factory=dict)
+    looked_at: float = 0.0
+    """When EC2 last listed instances for it."""
     faults: list[tuple[str, str, str]] = field(default_factory=list)
     saved: list[tuple[str, Status]] = field(default_factory=list)
     refused: dict[str, tuple[dict[str, int], frozenset[str]]] = field(default_factory=dict)
@@ -378,6 +383,12 @@ class Oracle:
         inv.refused[pool] = (refused, gave)
 
     # Terminations
+
+    def choosing(self, inv: Invocation, ids: Iterable[str]) -> None:
+        """It is about to save what it then terminates."""
+        if self.now() - inv.looked_at > LISTING_COUNTS:
+            text = f"{inv.name} chooses {sorted(ids)} {self.now() - inv.looked_at:.0f} s after it listed instances"
+            self.broken("acts on what it has just seen", text)
 
     def terminating(self, inv: Invocation, ids: Iterable[str]) -> None:
         """Judge a TerminateInstances as it takes effect."""

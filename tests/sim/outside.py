@@ -77,6 +77,7 @@ class Ec2(Service):
             # As the client does, but without its copies and checks, which take half of all the time: the answer is new.
             world.market.begin("DescribeInstances")
             answer = describe_instances(world.market, params)
+            inv.looked_at = world.oracle.now()
             for one in (one for group in answer["Reservations"] for one in group["Instances"]):
                 inv.shown[one["InstanceId"]] = {tag["Key"]: tag["Value"] for tag in one["Tags"]}
                 if one["InstanceId"] in world.oracle.books.stopped and one["State"]["Name"] == "running":
@@ -323,6 +324,8 @@ class Statuses:
         self._world.call("statuses.begin", effect)
 
     def ending(self, lease: Lease, ended: Ended) -> None:
+        self._world.oracle.choosing(running(self._world), ended.ids)
+
         def effect() -> None:
             self._table.ending(lease, ended)
             self._world.oracle.written(lease, "ending")
