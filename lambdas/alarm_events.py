@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, V
 
 from lambdas.domain.alarm.message import Change
 from lambdas.domain.alarm.names import informs_directly, trouble_of
-from lambdas.events import MalformedEventError
+from lambdas.events import MalformedEventError, first_fault
 from lambdas.metrics import POOL_DIMENSION
 
 ALARM = "CloudWatch Alarm State Change"
@@ -72,7 +72,7 @@ def parse_alarm_event(body: str, stack: str) -> Change | str:
     try:
         event = _EVENT.validate_json(body)
     except ValidationError as error:
-        raise MalformedEventError(str(error)[:300]) from None
+        raise MalformedEventError(first_fault("alarm event", error)) from error
     detail, state = event.detail, event.detail.state
     found = trouble_of(detail.alarm_name, stack)
     if found is None:

@@ -180,7 +180,7 @@ def parse_ec2_event(body: str | bytes) -> Ec2Event:
         kind = _KINDS.get(any_event.kind)
         return kind.model_validate_json(body) if kind else any_event
     except ValidationError as error:
-        raise MalformedEventError(_first_fault("EventBridge event", error)) from error
+        raise MalformedEventError(first_fault("EventBridge event", error)) from error
 
 
 def parse_due_pool(body: str | bytes) -> DuePool:
@@ -188,7 +188,7 @@ def parse_due_pool(body: str | bytes) -> DuePool:
     try:
         return DuePool.model_validate_json(body)
     except ValidationError as error:
-        raise MalformedEventError(_first_fault("due-pool message", error)) from error
+        raise MalformedEventError(first_fault("due-pool message", error)) from error
 
 
 class _KeyValue(_Message):
@@ -215,11 +215,12 @@ def edited_pools(records: object) -> list[str]:
     try:
         parsed = _STREAM.validate_python(records)
     except ValidationError as error:
-        raise MalformedEventError(_first_fault("stream batch", error)) from error
+        raise MalformedEventError(first_fault("stream batch", error)) from error
     return list(dict.fromkeys(record.dynamodb.keys.pool_name.text for record in parsed))
 
 
-def _first_fault(what: str, error: ValidationError) -> str:
+def first_fault(what: str, error: ValidationError) -> str:
+    """The first fault of a message, in words: what it is, where, what was expected, and the value."""
     fault = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in fault["loc"]) or "body"
     return f"malformed {what}: {where}: {fault['msg']} (got {str(fault['input'])[:80]!r})"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
+
 from lambdas.alarm_events import parse_alarm_event
 from lambdas.alarms import explain
 from lambdas.domain.alarm.message import Change
@@ -31,7 +33,9 @@ def handler(event: dict[str, Any], _context: Any) -> Any:
             ignored[found] += 1
     if ignored:
         logger.info("ignored", events=ignored)
-    failed += sorted(explain(changes, desk)) if changes else []
-    if failed and len(failed) == len(event["Records"]):
-        raise RuntimeError(f"all {len(failed)} alarm events failed; the log names each")
+    unsent = sorted(explain(changes, desk)) if changes else []
+    failed += unsent
+    # A fault of the message itself is no error of the function.
+    if unsent and len(failed) == len(event["Records"]):
+        raise BatchProcessingError(f"all {len(failed)} alarm events failed; the log names each")
     return {"batchItemFailures": [{"itemIdentifier": id_} for id_ in failed]}

@@ -169,6 +169,26 @@ def event(body: str) -> str:
         return ACTED
 
 
+def alarm_event(body: str) -> str:
+    """An alarm's event together with a valid one."""
+    sound = strategies.alarm_event("test-pool-below-target", pool="gone", state="OK")
+    with a_site() as site:
+        site.sent.clear()
+        returned = site.alarmed([body, sound])
+        assert sound not in returned
+        if body in returned:
+            (line,) = site.logged("malformed event")
+            _says_why(line["fault"])
+            outcome = REFUSED
+        elif len(site.logged("explained")) > 1 or len(site.sent) > 1:
+            outcome = ACTED
+        else:
+            outcome = IGNORED
+        assert any("gone was deleted" in one.subject for one in site.sent) or outcome is not REFUSED
+        _others_untouched(site)
+        return outcome
+
+
 def due_message(body: str) -> str:
     """A message of the due queue."""
     with a_site() as site:
@@ -236,7 +256,8 @@ KINDS = {
     "pool item": Kind(strategies.POOL_ITEMS, 0.15, pool_item),
     "status item": Kind(strategies.status_faults(), 0.1, status_item),
     "EC2 event": Kind(strategies.evenly(strategies.JUNK_BODIES, strategies.ec2_events()), 0.2, event),
-    "due message": Kind(strategies.DUE_BODIES, 0.2, due_message),
+    "due message": Kind(strategies.DUE_BODIES, 0.15, due_message),
+    "alarm event": Kind(strategies.evenly(strategies.JUNK_BODIES, strategies.alarm_events()), 0.05, alarm_event),
     "stream records": Kind(st.lists(strategies.STREAM_RECORDS, max_size=3), 0.2, stream),
     "file": Kind(strategies.files(), 0.15, file),
 }

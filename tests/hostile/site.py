@@ -25,11 +25,13 @@ from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.config import Config
 from ministack.services import dynamodb
 
+from lambdas.alarms import AlarmDesk
 from lambdas.aws.pool_table import PoolTable
 from lambdas.aws.status_table import StatusTable
-from lambdas.handlers import on_pool_due, on_pool_edit, on_spot_notice, on_tick
+from lambdas.domain.alarm.message import Links, Message
+from lambdas.handlers import on_alarm, on_pool_due, on_pool_edit, on_spot_notice, on_tick
 from lambdas.telemetry import logger
-from tests.support.fakes import World
+from tests.support.fakes import STACK, World
 
 Item = Mapping[str, Any]
 
@@ -97,6 +99,7 @@ class Site:
             ),
         )
         self.lines: list[dict[str, Any]] = []
+        self.sent: list[Message] = []
         for name in NEIGHBOURS:
             self.put(name, {"instance_types": {"L": [{"S": "g5.xlarge"}]}, "target_size": {"N": "1"}})
         for _ in range(2):
@@ -134,6 +137,11 @@ class Site:
         ).get("Item")
         return item
 
+    def desk(self) -> AlarmDesk:
+        """What the function that explains alarms works with."""
+        links = Links(runbook="docs/runbook.md", dashboard="https://console")
+        return AlarmDesk(stack=STACK, statuses=self.plane.statuses, messages=self, links=links, clock=self.world.clock)
+
     def neighbourhood(self) -> dict[str, Any]:
         """The neighbours' statuses, byte for byte, and instances."""
         return {name: {"status": self.status(name), "instances": self.world.alive(name)} for name in NEIGHBOURS}
@@ -149,6 +157,18 @@ class Site:
     def noticed(self, bodies: Sequence[str], receives: int = 1) -> list[str]:
         """Deliver events of the notices queue, for the given time. Returns the failed ones."""
         return self._batch(on_spot_notice, bodies, receives)
+
+    def alarmed(self, bodies: Sequence[str]) -> list[str]:
+        """Deliver alarm events. Returns the failed ones."""
+        return self._batch(on_alarm, bodies)
+
+    def send(self, message: Message) -> None:
+        """Take a message to people; SNS would refuse a subject that is not plain."""
+        assert len(message.subject) < 100
+        assert message.subject.isascii()
+        assert message.subject.isprintable()
+        assert len(message.body.encode()) < 200_000
+        self.sent.append(message)
 
     def come_back(self, _receipt: str, _seconds: int) -> None:
         """Nothing to do: here the sender delivers a message of the notices queue again."""
@@ -197,6 +217,7 @@ class Site:
         output = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
         made: dict[str, Any] = {
             "control_plane": lambda: self.plane,
+            "alarm_desk": self.desk,
             "edited_queue": lambda: self.world.queue,
             "notices_queue": lambda: self,
         }

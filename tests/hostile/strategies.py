@@ -173,6 +173,36 @@ def status_faults(draw: st.DrawFn) -> list[tuple[list[int], dict[str, Any] | Non
     return draw(st.lists(st.tuples(PATHS, st.none() | ATTRIBUTES | LIKELY), min_size=1, max_size=3))
 
 
+def alarm_event(name: str, *, pool: Any = None, state: Any = "ALARM", before: Any = "OK", said: Any = "") -> str:
+    """An alarm's change of state, or of the part of it that is about one pool."""
+    detail: dict[str, Any] = {
+        "alarmName": name,
+        "state": {"value": state, "reason": said, "timestamp": "2026-11-23T12:00:00.000+0000"},
+        "previousState": {"value": before},
+    }
+    kind = "CloudWatch Alarm State Change"
+    if pool is not None:
+        kind, detail["alarmContributor"] = "CloudWatch Alarm Contributor State Change", {"attributes": {"Pool": pool}}
+    return json.dumps({"detail-type": kind, "source": "aws.cloudwatch", "detail": detail})
+
+
+@st.composite
+def alarm_events(draw: st.DrawFn) -> str:
+    """An event of an alarm of ours, or nearly."""
+    names = ("quota-reached", "pool-below-target", "on-tick-errors", "dead-ticks", "heartbeat-missing", "no-such-alarm")
+
+    def mostly(*sound: st.SearchStrategy[Any]) -> Any:
+        return draw(evenly(*sound * 4, JSON))
+
+    return alarm_event(
+        f"test-{draw(st.sampled_from(names))}",
+        pool=mostly(st.none(), KEYS),
+        state=mostly(st.sampled_from(["ALARM", "OK", "INSUFFICIENT_DATA"])),
+        before=mostly(st.sampled_from(["ALARM", "OK"])),
+        said=mostly(TEXTS),
+    )
+
+
 LIKELY = st.sampled_from(
     [
         {"N": "2"}, {"N": "-1"}, {"N": "1E+100"}, {"S": "many"}, {"M": {}}, {"L": []}, {"NULL": True}, {"S": ""},
