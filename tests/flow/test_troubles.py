@@ -27,6 +27,17 @@ def test_the_beginning_and_the_end_of_a_trouble_are_remembered() -> None:
     assert memory.over["NO_CAPACITY"] - memory.begun["NO_CAPACITY"] > timedelta(minutes=19)
 
 
+def test_the_start_of_instances_is_the_rest_of_their_shortfall() -> None:
+    world = World(pending_seconds=400, status_check_seconds=5)
+    world.set_all(capacity=0)
+    world.edit(target_size=1, max_instances=1)
+    world.minutes(30)
+    world.set_all(capacity=5)
+    world.minutes(30)
+    memory = world.status().memory
+    assert memory.over["STARTING"] - memory.begun["STARTING"] > timedelta(minutes=30)
+
+
 def test_a_trouble_that_comes_back_begins_anew() -> None:
     world = World(status_check_seconds=5)
     world.edit(target_size=1, max_instances=1, unknown=1)

@@ -16,7 +16,17 @@ from lambdas.domain.item.pool import Market
 from lambdas.domain.model.instances import Instance
 from lambdas.domain.model.plan import Launch, Plan
 from lambdas.domain.model.results import Results
-from lambdas.domain.model.status import CLOSING, Answer, LastError, Memory, Shortfall, Size, Status, troubles_of
+from lambdas.domain.model.status import (
+    CLOSING,
+    STARTING,
+    Answer,
+    LastError,
+    Memory,
+    Shortfall,
+    Size,
+    Status,
+    troubles_of,
+)
 from lambdas.domain.record.backoff import BackoffPolicy
 from lambdas.domain.record.memory import TEMPLATE_RETRY, remember, template_settles
 from lambdas.domain.record.public_status import answer
@@ -98,10 +108,13 @@ def _begun_troubles(
     """When each trouble began: those of now, and those that ended shortly before."""
     now, known = troubles_of(said, memory), before.status.memory.begun
     ended = {name: at for name, at in known.items() if name in over}
-    # A trouble that comes back begins anew.
-    return ended | {
-        name: before.now if name in before.status.memory.over else known.get(name, before.now) for name in now
-    }
+    begun: dict[str, datetime] = {}
+    for name in now:
+        again = name in before.status.memory.over  # a trouble that comes back begins anew
+        begun[name] = before.now if again else known.get(name, before.now)
+    if STARTING in begun and memory.below_since:
+        begun[STARTING] = memory.below_since  # it is the rest of a shortfall
+    return ended | begun
 
 
 def _shortfalls(after: Snapshot, left: Plan) -> tuple[Shortfall, ...]:
