@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -164,8 +165,9 @@ def _when(decision: Decision) -> str:
 def _details(decision: Decision) -> Iterator[Text]:
     for step in decision.steps:
         yield Text(plain(step))
-    for failure in decision.failures:
-        yield Text(plain(failure), style="red")
+    # EC2 answers for each offering, often with the same words.
+    for failure, times in Counter(decision.failures).items():
+        yield Text(plain(failure) + (f" ({times} times)" if times > 1 else ""), style="red")
     if decision.reason:
         yield Text(plain(f"{decision.waiting} wait, {decision.reason}: {decision.message}"), style="yellow")
     if not (decision.steps or decision.failures or decision.reason):

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from cli import history, logs
 from cli.exits import RefusedError
@@ -125,3 +126,13 @@ def test_the_logs_of_both_reconciling_functions_are_read(site: Site, log: Log) -
 def test_a_pool_without_decisions_says_so(site: Site) -> None:
     site.put("a", target_size=0)
     assert "nothing changed" in site.run("history", "a").stdout
+
+
+def test_a_launch_that_every_offering_refused_is_shown_once(log: Log) -> None:
+    world = World()
+    world.set_all(capacity=0)
+    world.edit(target_size=1)
+    found = history.History("p", NOW, tuple(decisions(log.lines())))
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(history.render(found))
+    assert shown.getvalue().count("There is no Spot capacity available that matches your request. (3 times)") == 1
