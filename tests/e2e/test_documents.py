@@ -33,6 +33,10 @@ def own_cloud() -> Iterator[LocalCloud]:
         yield started
 
 
+PLACEHOLDERS = {"POOL": "training", "TOPIC": "$SPOTPOOLS_MESSAGES_TOPIC", "ALARMS": "$SPOTPOOLS_ALARM_TOPIC"}
+"""What the documents' commands leave to the reader."""
+
+
 @pytest.fixture
 def shell(own_cloud: LocalCloud, tmp_path: Path) -> Shell:
     """A shell in a folder like a clone in which make local runs."""
@@ -50,7 +54,9 @@ def shell(own_cloud: LocalCloud, tmp_path: Path) -> Shell:
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
 
     def run(command: str) -> subprocess.CompletedProcess[str]:
-        ready = re.sub(r"\bPOOL\b", "training", re.sub(r"\bTOPIC\b", "$SPOTPOOLS_MESSAGES_TOPIC", command))
+        ready = command
+        for name, value in PLACEHOLDERS.items():
+            ready = re.sub(rf"\b{name}\b", value, ready)
         return subprocess.run(  # noqa: S603  what our own documents say
             ["/bin/bash", "-ec", f". .localcloud/env; . .venv/bin/activate; {ready}"],
             cwd=tmp_path,

@@ -44,6 +44,12 @@ spotpools history POOL --since 6h
   launch 3 (spot)
 aws sns subscribe --topic-arn TOPIC --protocol email --notification-endpoint you@example.com
   SubscriptionArn
+aws sns subscribe --topic-arn TOPIC --protocol email --notification-endpoint you@example.com \
+  --attributes '{"FilterPolicy": "{\"severity\": [\"page\"]}"}'
+  SubscriptionArn
+aws sns subscribe --topic-arn ALARMS --protocol email --notification-endpoint you@example.com --attributes \
+  '{"FilterPolicyScope": "MessageBody", "FilterPolicy": "{\"AlarmName\": [{\"suffix\": \"-heartbeat-missing\"}]}"}'
+  SubscriptionArn
 aws ec2 describe-instances \
   --filters Name=tag:spotpools:stack,Values=spotpools Name=instance-state-name,Values=pending,running
   "InstanceId"
