@@ -11,8 +11,8 @@ from rich.text import Text
 
 from cli.explanation import Explanation, Member
 from cli.files import in_words
-from cli.output import ago, clock, plain
-from lambdas.domain.decision.stock import MINUTE
+from cli.output import ago, clock, is_younger, plain
+from lambdas.domain.wording import counted
 
 LABEL_WIDTH = 13
 
@@ -51,15 +51,15 @@ def _parts(explanation: Explanation) -> Iterator[RenderableType]:
 
 def _troubles(explanation: Explanation) -> Iterator[RenderableType]:
     if waiting := explanation.waiting:
-        newer = explanation.reason_since and explanation.reason_since - waiting.since > MINUTE
-        since = f" for {ago(explanation.reason_since, explanation.at)}" if explanation.reason_since and newer else ""
+        began = explanation.reason_since or waiting.since
+        since = f" for {ago(began, explanation.at)}" if is_younger(began, waiting.since) else ""
         text = f"{waiting.count} for {ago(waiting.since, explanation.at)}: {waiting.reason}{since}"
         yield _line("Waiting", text, "yellow")
         yield _item(waiting.message)
         ahead = waiting.next_attempt_at > explanation.at and not explanation.tick_silent_since
         when = f"in {ago(waiting.next_attempt_at, explanation.at)}" if ahead else _next_look(explanation)
-        launches = "launch" if waiting.attempts == 1 else "launches"
-        yield _item(f"Since {clock(waiting.since)}; {waiting.attempts} {launches} tried; next try {when}.")
+        launches = counted(waiting.attempts, "launch", "launches")
+        yield _item(f"Since {clock(waiting.since)}; {launches} tried; next try {when}.")
     for fault in explanation.spec_errors:
         yield _line("Item invalid", in_words(fault), "red")
     # EC2's own words are shown, unless the reason for waiting already quotes them.

@@ -15,16 +15,17 @@ from rich.text import Text
 
 from cli.aws_errors import refusal_text
 from cli.deployment import Deployment
-from cli.output import ago, dollars, plain
+from cli.output import ago, dollars, is_younger, plain
 from cli.tick_health import checked_silence
 from lambdas.aws.offerings import Offerings
 from lambdas.domain.decision.intent import Intent, intent_of
-from lambdas.domain.decision.stock import ALIVE, MINUTE
+from lambdas.domain.decision.stock import ALIVE
 from lambdas.domain.item.faults import SpecError
 from lambdas.domain.item.pool import Market, Pool
 from lambdas.domain.model.cost import Prices, cost_of
 from lambdas.domain.model.instances import Instance
 from lambdas.domain.model.status import Answer, Replacing, Rollout, RolloutState, Status
+from lambdas.domain.wording import counted
 from lambdas.ports import FleetError, UnreadableStatusError
 
 Answered = TypeVar("Answered")
@@ -268,12 +269,8 @@ def render(listed: Listing, now: datetime, most: int | None = None) -> Renderabl
         sizes = map(str, (row.wanted, row.running, row.ready, row.waiting or ""))
         cost = dollars(row.hourly_cost)
         table.add_row(plain(row.pool), *sizes, _price(row), cost, _why(row, now), style=_style(row))
-    number = len(listed.pools)
-    below = (
-        f"{number} {'pool' if number == 1 else 'pools'}, {dollars(listed.hourly_cost)} USD/h"
-        if listed.pools
-        else "No pools yet."
-    )
+    pools = counted(len(listed.pools), "pool")
+    below = f"{pools}, {dollars(listed.hourly_cost)} USD/h" if listed.pools else "No pools yet."
     if len(chosen) < len(listed.pools):
         below += f", {len(listed.pools) - len(chosen)} of them not shown"
     if any(row.reason or row.spec_errors or row.fault or row.warnings for row in listed.pools):
@@ -293,7 +290,7 @@ def _waits(row: Row, now: datetime) -> str:
     if not (row.reason and row.since):
         return ""
     began = row.reason_since or row.since
-    older = f" (short for {ago(row.since, now)})" if began - row.since > MINUTE else ""
+    older = f" (short for {ago(row.since, now)})" if is_younger(began, row.since) else ""
     return f"{row.reason} for {ago(began, now)}{older}"
 
 
@@ -306,7 +303,7 @@ def _why(row: Row, now: datetime) -> str:
         f"draining for {ago(row.draining_since, now)}" if row.draining_since else "",
         ROLLOUTS[row.rollout.state].format(row.rollout) if row.rollout else "",
         _to_replace(row.replacing) if row.replacing else "",
-        f"{len(row.warnings)} {'warnings' if len(row.warnings) > 1 else 'warning'}" if row.warnings else "",
+        counted(len(row.warnings), "warning") if row.warnings else "",
         f"{row.noticed} under notice" if row.noticed else "",
         f"{row.starting} starting" if row.starting else "",
         row.fault.partition(": ")[0] if row.fault else "",

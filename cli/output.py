@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
@@ -59,6 +59,11 @@ def step_text(action: str, names: Iterable[str], why: str, most: int | None = No
 def ago(moment: datetime, now: datetime) -> str:
     """Write how far a moment is from now, past or future, in its two largest units."""
     return lasting(abs(now - moment))
+
+
+def is_younger(reason: datetime, shortfall: datetime) -> bool:
+    """Whether a reason began so much later than the shortfall, by a minute, that both ages are worth showing."""
+    return reason - shortfall > timedelta(minutes=1)
 
 
 def clock(moment: datetime) -> str:

@@ -9,44 +9,40 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
 from lambdas.domain.alarm.message import Change
 from lambdas.domain.alarm.names import informs_directly, trouble_of
-from lambdas.events import MalformedEventError, first_fault
+from lambdas.events import MalformedEventError, Outside, first_fault
 from lambdas.metrics import POOL_DIMENSION
 
 ALARM = "CloudWatch Alarm State Change"
 CONTRIBUTOR = "CloudWatch Alarm Contributor State Change"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
-
-
-class _State(_Part):
+class _State(Outside):
     value: Literal["OK", "ALARM", "INSUFFICIENT_DATA"]
     reason: str = ""
     timestamp: AwareDatetime
 
 
-class _Previous(_Part):
+class _Previous(Outside):
     value: str = ""
 
 
-class _Query(_Part):
+class _Query(Outside):
     expression: str = ""
 
 
-class _Configuration(_Part):
+class _Configuration(Outside):
     metrics: tuple[_Query, ...] = ()
 
 
-class _Contributor(_Part):
+class _Contributor(Outside):
     attributes: dict[str, str] = Field(default_factory=dict)
 
 
-class _Detail(_Part):
+class _Detail(Outside):
     alarm_name: Annotated[str, Field(alias="alarmName", min_length=1)]
     state: _State
     previous: Annotated[_Previous, Field(alias="previousState")] = _Previous()
@@ -54,14 +50,11 @@ class _Detail(_Part):
     contributor: Annotated[_Contributor | None, Field(alias="alarmContributor")] = None
 
 
-class _Event(_Part):
+class _Event(Outside):
     kind: Literal["CloudWatch Alarm State Change", "CloudWatch Alarm Contributor State Change"] = Field(
         alias="detail-type"
     )
     detail: _Detail
-
-
-_EVENT = TypeAdapter(_Event)
 
 
 def parse_alarm_event(body: str, stack: str) -> Change | str:
@@ -70,7 +63,7 @@ def parse_alarm_event(body: str, stack: str) -> Change | str:
     Raises MalformedEventError for a message that is no alarm event.
     """
     try:
-        event = _EVENT.validate_json(body)
+        event = _Event.model_validate_json(body)
     except ValidationError as error:
         raise MalformedEventError(first_fault("alarm event", error)) from error
     detail, state = event.detail, event.detail.state

@@ -42,11 +42,13 @@ class MalformedEventError(ValueError):
     """A message that none of our senders sends. Retrying it is useless, so it belongs in the dead-letter queue."""
 
 
-class _Message(BaseModel):
+class Outside(BaseModel):
+    """A part of a message from outside: what we do not read may be there."""
+
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
 
-class _InstanceDetail(_Message):
+class _InstanceDetail(Outside):
     instance_id: InstanceId = Field(alias="instance-id")
 
 
@@ -62,12 +64,12 @@ Lenient = Annotated[str, BeforeValidator(lambda given: given if isinstance(given
 """A text that may be missing or of another type: then it is empty, and the rest is still read."""
 
 
-class _Entity(_Message):
+class _Entity(Outside):
     value: Lenient = Field("", alias="entityValue")
     status: Lenient = ""
 
 
-class _HealthDetail(_Message):
+class _HealthDetail(Outside):
     service: str
     category: str = Field(alias="eventTypeCategory")
     code: str = Field(alias="eventTypeCode")
@@ -77,7 +79,7 @@ class _HealthDetail(_Message):
     entities: tuple[_Entity, ...] = Field((), alias="affectedEntities")
 
 
-class _OfOneInstance(_Message):
+class _OfOneInstance(Outside):
     time: AwareDatetime
     detail: _InstanceDetail
 
@@ -107,7 +109,7 @@ class StateChange(_OfOneInstance):
     detail: _StateDetail
 
 
-class HealthEvent(_Message):
+class HealthEvent(Outside):
     """AWS announces something for resources of the account; scheduled changes of EC2 instances concern us."""
 
     kind: Literal["AWS Health Event"] = Field(alias="detail-type")
@@ -145,7 +147,7 @@ class HealthEvent(_Message):
         return tuple(self._statuses)
 
 
-class Ignored(_Message):
+class Ignored(Outside):
     """An event that does not concern us."""
 
     kind: str = Field(alias="detail-type")
@@ -156,7 +158,7 @@ class Ignored(_Message):
         return ()
 
 
-class DuePool(_Message):
+class DuePool(Outside):
     """A pool to reconcile."""
 
     pool_name: PoolName
@@ -191,19 +193,19 @@ def parse_due_pool(body: str | bytes) -> DuePool:
         raise MalformedEventError(first_fault("due-pool message", error)) from error
 
 
-class _KeyValue(_Message):
+class _KeyValue(Outside):
     text: PoolName = Field(alias="S")
 
 
-class _Key(_Message):
+class _Key(Outside):
     pool_name: _KeyValue
 
 
-class _StreamData(_Message):
+class _StreamData(Outside):
     keys: _Key = Field(alias="Keys")
 
 
-class _StreamRecord(_Message):
+class _StreamRecord(Outside):
     dynamodb: _StreamData
 
 

@@ -16,3 +16,8 @@ def lasting(span: timedelta) -> str:
             second = [f"{seconds % size // smaller} {name}" for name, smaller in rest if seconds % size // smaller]
             return " ".join([f"{seconds // size} {unit}", *second])
     return "0 s"
+
+
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """Write a number with its noun: 1 pool, 2 pools. ``several`` is the plural if it is not ``one`` with an s."""
+    return f"{number} {one if number == 1 else several or one + 's'}"

@@ -71,6 +71,18 @@ def write(client: Client, group: str, stream: str, *lines: str) -> None:
     )
 
 
+def put_alarm(client: Client, name: str, **more: Any) -> None:
+    """Put an alarm on a metric of ours; by default it looks for a value of at least 1 in a minute."""
+    usual: dict[str, Any] = {
+        "Namespace": NAMESPACE,
+        "Period": 60,
+        "EvaluationPeriods": 1,
+        "Threshold": 1,
+        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+    }
+    client("cloudwatch").put_metric_alarm(AlarmName=name, **{**usual, **more})
+
+
 def samples(client: Client, name: str, **dimensions: str) -> float:
     """The number of data of a metric in the last minutes."""
     now = datetime.now(UTC)
@@ -181,17 +193,7 @@ def relay(client: Client, group: str, monkeypatch: pytest.MonkeyPatch) -> Relay:
 
 
 def test_logged_metrics_arrive_once_and_set_off_an_alarm(client: Client, relay: Relay, group: str) -> None:
-    client("cloudwatch").put_metric_alarm(
-        AlarmName="invalid",
-        Namespace=NAMESPACE,
-        MetricName="PoolsInvalid",
-        Statistic="Maximum",
-        Period=10,
-        EvaluationPeriods=1,
-        Threshold=1,
-        ComparisonOperator="GreaterThanOrEqualToThreshold",
-        TreatMissingData="ignore",
-    )
+    put_alarm(client, "invalid", MetricName="PoolsInvalid", Statistic="Maximum", Period=10, TreatMissingData="ignore")
     write(client, group, "one", emf({"PoolsInvalid": 1}), emf({"Running": 3}, pool="a"), emf({"Running": 4}, pool="b"))
     step_until(relay, lambda: state(client, "invalid") == "ALARM")
     relay.step()
@@ -201,16 +203,13 @@ def test_logged_metrics_arrive_once_and_set_off_an_alarm(client: Client, relay: 
 
 
 def test_a_failed_invocation_counts_as_an_error(client: Client, relay: Relay, group: str) -> None:
-    client("cloudwatch").put_metric_alarm(
-        AlarmName="errors",
+    put_alarm(
+        client,
+        "errors",
         Namespace="AWS/Lambda",
         MetricName="Errors",
         Dimensions=[{"Name": "FunctionName", "Value": FUNCTION}],
         Statistic="Sum",
-        Period=60,
-        EvaluationPeriods=1,
-        Threshold=1,
-        ComparisonOperator="GreaterThanOrEqualToThreshold",
         TreatMissingData="notBreaching",
     )
     write(client, group, "failed", "START", "Traceback (most recent call last):", "KeyError", "END")
@@ -218,14 +217,13 @@ def test_a_failed_invocation_counts_as_an_error(client: Client, relay: Relay, gr
 
 
 def test_a_missing_heartbeat_sets_off_the_alarm_and_a_new_one_ends_it(client: Client, relay: Relay, group: str) -> None:
-    client("cloudwatch").put_metric_alarm(
-        AlarmName="heartbeat",
-        Namespace=NAMESPACE,
+    put_alarm(
+        client,
+        "heartbeat",
         MetricName="Heartbeat",
         Statistic="Sum",
         Period=1,
         EvaluationPeriods=2,
-        Threshold=1,
         ComparisonOperator="LessThanThreshold",
         TreatMissingData="breaching",
     )
@@ -238,16 +236,13 @@ def test_a_missing_heartbeat_sets_off_the_alarm_and_a_new_one_ends_it(client: Cl
 def test_a_dead_letter_sets_off_only_the_alarm_of_its_queue(client: Client, relay: Relay) -> None:
     for name in ("dead-one", "dead-two"):
         client("sqs").create_queue(QueueName=name)
-        client("cloudwatch").put_metric_alarm(
-            AlarmName=name,
+        put_alarm(
+            client,
+            name,
             Namespace="AWS/SQS",
             MetricName="ApproximateNumberOfMessagesVisible",
             Dimensions=[{"Name": "QueueName", "Value": name}],
             Statistic="Maximum",
-            Period=60,
-            EvaluationPeriods=1,
-            Threshold=1,
-            ComparisonOperator="GreaterThanOrEqualToThreshold",
             TreatMissingData="notBreaching",
         )
     url = client("sqs").get_queue_url(QueueName="dead-one")["QueueUrl"]
@@ -263,15 +258,13 @@ def test_the_alarm_sends_a_message_to_its_topic(client: Client, relay: Relay) ->
     queue = client("sqs").create_queue(QueueName="subscribed", Attributes={"Policy": policy})["QueueUrl"]
     topic = client("sns").create_topic(Name="alarms")["TopicArn"]
     client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=f"arn:aws:sqs:{REGION}:000000000000:subscribed")
-    client("cloudwatch").put_metric_alarm(
-        AlarmName="silent",
+    put_alarm(
+        client,
+        "silent",
         AlarmActions=[topic],
-        Namespace=NAMESPACE,
         MetricName="NeverPublished",
         Statistic="Sum",
         Period=1,
-        EvaluationPeriods=1,
-        Threshold=1,
         ComparisonOperator="LessThanThreshold",
         TreatMissingData="breaching",
     )
@@ -288,17 +281,7 @@ def test_each_change_of_an_alarm_is_an_event_that_the_function_understands(clien
     client("events").put_targets(
         Rule="changes", Targets=[{"Id": "q", "Arn": "arn:aws:sqs:us-east-1:000000000000:changes"}]
     )
-    client("cloudwatch").put_metric_alarm(
-        AlarmName="prod-quota-reached",
-        Namespace=NAMESPACE,
-        MetricName="PoolsQuota",
-        Statistic="Maximum",
-        Period=60,
-        EvaluationPeriods=1,
-        Threshold=1,
-        ComparisonOperator="GreaterThanOrEqualToThreshold",
-        TreatMissingData="ignore",
-    )
+    put_alarm(client, "prod-quota-reached", MetricName="PoolsQuota", Statistic="Maximum", TreatMissingData="ignore")
     seen: list[Change | str] = []
 
     def received(number: int) -> bool:

@@ -14,7 +14,7 @@ from lambdas.domain.alarm.names import OF_POOLS, OWN_ALARM, Severity, covers, se
 from lambdas.domain.guide import GUIDE, OF_A_REASON, Advice, Trouble
 from lambdas.domain.item.fields import bounded
 from lambdas.domain.model.status import Answer, Reason, RolloutState, Status, Waiting, reason_of_trouble
-from lambdas.domain.wording import lasting
+from lambdas.domain.wording import counted, lasting
 
 SUBJECT = 99
 """Characters: SNS takes fewer than 100, in ASCII and on one line."""
@@ -121,8 +121,7 @@ def _begun(
     change: Change, pools: Sequence[str], statuses: Mapping[str, Status | None], now: datetime
 ) -> tuple[str, list[str]]:
     if not pools:
-        about = f" ({change.about})" if change.about else ""
-        return f"{_words(change.trouble)}{about}", [f"CloudWatch: {change.said}", ""]
+        return _alarm(change), [f"CloudWatch: {change.said}", ""]
     heads = {name: _head(change, name, statuses.get(name)) for name in pools}
     title = heads[pools[0]] if len(pools) == 1 else f"{len(pools)} pools: {_words(change.trouble)}"
     blocks = [line for name in pools[:SHOWN_POOLS] for line in _block(change, name, heads[name], statuses, now)]
@@ -135,7 +134,7 @@ def _head(change: Change, name: str, status: Status | None) -> str:
         return f"the status of {name} cannot be read" if change.trouble is Trouble.STATUS_UNREADABLE else name
     if change.trouble is Trouble.ITEM_INVALID:
         faults = len(status.answer.spec_errors)
-        return f"{name}: its item has {_count(faults, 'fault')}" if faults else f"{name}: its item is valid again"
+        return f"{name}: its item has {counted(faults, 'fault')}" if faults else f"{name}: its item is valid again"
     return _size(name, status.answer) if change.trouble in OF_POOLS else f"{name}: {_words(change.trouble)}"
 
 
@@ -174,14 +173,13 @@ def _waiting(waiting: Waiting, now: datetime) -> Iterator[str]:
     yield f"  Why:   {bounded(waiting.message, QUOTED)}"
     until = waiting.next_attempt_at
     when = f"at {_clock(until)}, in {lasting(until - now)}" if until > now else "now"
-    yield f"  Next:  it tries again {when} ({_count(waiting.attempts, 'launch', 'launches')} so far)"
+    yield f"  Next:  it tries again {when} ({counted(waiting.attempts, 'launch', 'launches')} so far)"
 
 
 def _over(change: Change, pools: Sequence[str], statuses: Mapping[str, Status | None]) -> tuple[str, list[str]]:
     words = _words(change.trouble)
     if not pools:
-        about = f" ({change.about})" if change.about else ""
-        return f"{words}{about} is over", [f"CloudWatch: {change.said}", ""]
+        return f"{_alarm(change)} is over", [f"CloudWatch: {change.said}", ""]
     lasted = {name: _lasted(change, status) for name in pools if (status := statuses.get(name)) is not None}
     first = pools[0]
     if len(pools) > 1:
@@ -247,6 +245,11 @@ def _links(change: Change, links: Links) -> Iterator[str]:
     yield f"Dashboard: {links.dashboard}"
 
 
+def _alarm(change: Change) -> str:
+    """The trouble, and the function or queue that has it."""
+    return f"{_words(change.trouble)} ({change.about})" if change.about else _words(change.trouble)
+
+
 def _words(trouble: Trouble) -> str:
     return OWN_ALARM.get(trouble, trouble.value.replace("-", " "))
 
@@ -262,7 +265,3 @@ def _at(moment: datetime, now: datetime) -> str:
 
 def _clock(moment: datetime) -> str:
     return f"{moment:%H:%M:%S} UTC"
-
-
-def _count(number: int, one: str, several: str | None = None) -> str:
-    return f"{number} {one if number == 1 else several or one + 's'}"
