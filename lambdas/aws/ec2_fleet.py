@@ -217,11 +217,13 @@ class Ec2Fleet:
             tuple(id_ for answer in answers for id_ in answer.unknown),
             tuple(id_ for answer in answers for id_ in answer.unanswered),
             tuple(id_ for answer in answers for id_ in answer.refused),
+            tuple(id_ for answer in answers for id_ in answer.forbidden),
         )
 
     def _terminate_batch(self, ids: list[str]) -> Terminated:
         """One id fails the call, or its zone's part. The ids that EC2 names are left out, the others terminated."""
-        going, refused, unknown, shielded = ids, list[Failure](), list[str](), list[str]()
+        going, refused, unknown = ids, list[Failure](), list[str]()
+        shielded, forbidden = list[str](), list[str]()
         while going and (failed := self._end(going)):
             if failed.code in (*NO_ANSWER, "NoAnswer"):
                 return Terminated(failures=(*refused, failed), unknown=tuple(unknown), unanswered=tuple(going))
@@ -240,9 +242,12 @@ class Ec2Fleet:
             unknown += gone
             refused += [] if gone else [failed]
             shielded += [] if gone else named
+            forbidden += named if failed.code in FORBIDDEN and not gone else []
             left_out = gone or (named if len(refused) <= MOST_LEFT_OUT else []) or going
             going = [id_ for id_ in going if id_ not in left_out]
-        return Terminated(tuple(going), tuple(refused), tuple(unknown), refused=tuple(shielded))
+        return Terminated(
+            tuple(going), tuple(refused), tuple(unknown), refused=tuple(shielded), forbidden=tuple(forbidden)
+        )
 
     def _end(self, ids: list[str]) -> Failure | None:
         try:

@@ -154,8 +154,8 @@ GUIDE: dict[Trouble, Advice] = {
     ),
     Trouble.TERMINATIONS_REFUSED: Advice(
         "EC2 refused to terminate surplus instances of a pool, so they still cost money.",
-        "It tries again with the next tick. It leaves an instance that EC2 named alone for an hour and terminates "
-        "others instead. PoolStatus quotes EC2 under `last_error`.",
+        "It tries again with the next tick. It leaves an instance that EC2 named alone for an hour (two minutes, "
+        "if a right is missing) and terminates others instead. PoolStatus quotes EC2 under `last_error`.",
         "Check the functions' permissions (they may terminate only instances with the stack's tag) and the instances' "
         "termination protection.",
         (EXPLAIN, HISTORY),

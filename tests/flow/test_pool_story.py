@@ -11,6 +11,8 @@ from lambdas.domain.model.status import Reason, Waiting
 from lambdas.reconcile import reconcile
 from tests.support.fakes import World, apart_from_costs, offering
 
+INSTANCE_ARN = "arn:aws:ec2:us-east-1:123456789012:instance/"
+
 
 @pytest.fixture
 def world() -> World:
@@ -329,6 +331,34 @@ class TestScaleIn:
         world.edit(target_size=0)
         world.minutes(2)
         assert world.alive() == []
+
+    def test_once_the_right_to_terminate_is_back_the_excess_ends_within_minutes(self, world: World) -> None:
+        world.edit(target_size=3)
+        world.forward(2)
+        forbid(world, *world.alive())
+        world.edit(target_size=0)
+        assert len(world.alive()) == 3
+        world.minutes(3)
+        assert world.alive() == []
+
+    def test_if_a_policy_forbids_the_end_of_one_instance_another_ends(self, world: World) -> None:
+        world.edit(target_size=2)
+        world.minutes(5)
+        world.edit(target_size=3)
+        *_, starting = world.alive()
+        forbid(world, starting)
+        world.edit(target_size=2)
+        assert len(world.alive()) == 3
+        world.minutes(1)
+        assert len(world.alive()) == 2
+        assert starting in world.alive()
+
+
+def forbid(world: World, *instance_ids: str) -> None:
+    """IAM refuses the next terminations, one instance after the other, as EC2 says it."""
+    for id_ in sorted(instance_ids):
+        refusal = f"User: u is not authorized to perform: ec2:TerminateInstances on resource: {INSTANCE_ARN}{id_}"
+        world.fault(action="TerminateInstances", error="UnauthorizedOperation", message=refusal)
 
 
 class TestDeletion:

@@ -291,6 +291,7 @@ def test_a_forbidden_termination_does_not_prevent_others(fleet: Ec2Fleet, face: 
     ended = fleet.terminate(ids)
     assert list(ended.instance_ids) == ids[1:]
     assert [(one.code, ids[0] in one.message) for one in ended.failures] == [("UnauthorizedOperation", True)]
+    assert ended.refused == ended.forbidden == (ids[0],)
 
 
 def test_a_forbidden_termination_is_reported(fleet: Ec2Fleet, face: Face) -> None:

@@ -28,14 +28,17 @@ from tests.sim.oracle import REASONS, Invocation, tag_of
 if TYPE_CHECKING:
     from tests.sim.world import World
 
+INSTANCE_ARN = "arn:aws:ec2:us-east-1:123456789012:instance/"
+
 DIES_PENDING = Ending(
     code="Server.InsufficientInstanceCapacity", text="Server.InsufficientInstanceCapacity", initiator="Service"
 )
 
 
-def client_error(call: str, code: str) -> ClientError:
-    """An error as botocore raises it; those about permissions carry a long encoded text."""
-    message = f"{code} injected. " + ("x" * 2000 if code == "UnauthorizedOperation" else "")
+def client_error(call: str, code: str, resource: str = "") -> ClientError:
+    """An error as botocore raises it; those about permissions name a resource and carry a long encoded text."""
+    about = f"{call} on resource: {resource}. {'x' * 2000}" if code == "UnauthorizedOperation" else ""
+    message = f"{code} injected. {about}"
     answer: Any = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {}}
     return ClientError(answer, call)
 
@@ -109,9 +112,14 @@ class Ec2(Service):
             try:
                 return vanish(fault)
             except ClientError:
-                raise client_error("TerminateInstances", "UnauthorizedOperation") from None
+                return forbidden({"code": "UnauthorizedOperation"})
 
-        return world.call("TerminateInstances", effect, vanish=vanish, vanish_forbidden=vanish_forbidden)
+        def forbidden(fault: dict[str, Any]) -> dict[str, Any]:
+            raise client_error("TerminateInstances", fault["code"], INSTANCE_ARN + ids[0])
+
+        return world.call(
+            "TerminateInstances", effect, vanish=vanish, vanish_forbidden=vanish_forbidden, error=forbidden
+        )
 
     def describe_instance_status(self, **params: Any) -> dict[str, Any]:
         world = self._world

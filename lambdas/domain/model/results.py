@@ -64,7 +64,8 @@ class Terminated:
     """The answer to a termination.
 
     ``unknown`` are ids that EC2 does not know: no longer, or not yet. For ``unanswered`` ids it is unknown whether they
-    are being terminated; ``refused`` are those that EC2 named in a refusal.
+    are being terminated; ``refused`` are those that EC2 named in a refusal, ``forbidden`` those of them that the caller
+    has no right to terminate.
     """
 
     instance_ids: tuple[str, ...] = ()
@@ -72,6 +73,7 @@ class Terminated:
     unknown: tuple[str, ...] = ()
     unanswered: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    forbidden: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

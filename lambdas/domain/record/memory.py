@@ -52,6 +52,11 @@ LONGEST_SERIES = A_DAY
 """The longest pause between tries that have not helped, for replacements that are not urgent."""
 
 A_LITTLE = timedelta(minutes=1)
+
+RIGHT_RETRY = timedelta(seconds=90)
+"""If a right to terminate is missing, it may come back for all instances at once. Longer than the minute of a tick: a
+policy may also forbid the end of only one, and then another is chosen.
+"""
 """How much earlier than our clock EC2's launch times may be."""
 
 OF_THE_ACCOUNT = ("VolumeLimitExceeded", "MaxFleetCountExceeded", "InstanceLimitExceeded")
@@ -158,7 +163,11 @@ def _ending(snapshot: Snapshot, results: Results) -> Ended | None:
 
 def _shielded(known: Mapping[str, datetime], results: Results, now: datetime) -> dict[str, datetime]:
     """Instances that EC2 refuses to terminate by name: others end instead, and EC2 is not asked every minute."""
-    new = {id_: now + FORGET_BACKOFF for answer in results.terminated for id_ in answer.refused}
+    new = {
+        id_: now + (RIGHT_RETRY if id_ in answer.forbidden else FORGET_BACKOFF)
+        for answer in results.terminated
+        for id_ in answer.refused
+    }
     return {id_: until for id_, until in {**known, **new}.items() if until > now}
 
 
