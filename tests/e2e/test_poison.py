@@ -51,7 +51,7 @@ def test_a_dead_letter_is_redriven_once_its_cause_is_fixed(site: Site) -> None:
     site.put("same", target_size=1)
     site.until_running("later", 1, seconds=60)
     site.until_running("same", 1, seconds=60)
-    with fast_tries(site, "DueQueueUrl") as (url, dead_url):
+    with fast_tries(site, "EditedQueueUrl") as (url, dead_url):
         set_version(site, "later", 2)
         resize_pool(site.cloud, "later", 2)
         site.watcher.until(lambda: depth(site, dead_url), "the dead letter", seconds=120)

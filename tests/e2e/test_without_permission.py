@@ -15,7 +15,6 @@ from botocore.exceptions import ClientError
 from localcloud.cloud import LocalCloud
 from localcloud.demo.pools import delete_pool, resize_pool
 from tests.e2e.conftest import Site
-from tests.e2e.test_whole_path import without_fast_ticks
 from tests.support.callers import ec2_as
 
 pytestmark = pytest.mark.long
@@ -259,17 +258,24 @@ def test_without_the_right_to_terminate_excess_instances_stay_and_an_alarm_says_
 ) -> None:
     after_edits, after_notices = reconcilers
     site.put("shrinking", target_size=3)
-    site.until_running("shrinking", 3)
+    site.until_running("shrinking", 3, seconds=60)
     since = until_quiet(site, "terminations-refused")
     with both_without(reconcilers, statement_of(after_edits, END), END):
         resize_pool(site.cloud, "shrinking", 1)
         until_told(site, "shrinking", END, after_edits)
         until_rung(site, "terminations-refused", since=since)
-        with without_fast_ticks(site.cloud):
+        with standing_still(site.cloud, after_edits):
+            site.watcher.until(lambda: may_end(site, "shrinking"), "the next try may start", seconds=120)
             site.market.interrupt(site.instances("shrinking")[0]["instance_id"], notice_seconds=5)
             until_told(site, "shrinking", END, after_notices)
         assert len(site.instances("shrinking", "running")) >= 2
-    site.until_running("shrinking", 1, seconds=60)
+    site.until_running("shrinking", 1, seconds=120)
+
+
+def may_end(site: Site, pool: str) -> bool:
+    """Whether no instance of the pool is left alone any more because EC2 refused to terminate it."""
+    left_alone: dict[str, str] = site.status(pool)["controller"]["memory"]["shielded"]
+    return all(datetime.fromisoformat(until) < datetime.now(UTC) for until in left_alone.values())
 
 
 def test_each_missing_right_of_a_running_pool_is_reported(site: Site, reconcilers: tuple[Role, Role]) -> None:
