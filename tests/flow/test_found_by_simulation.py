@@ -496,3 +496,17 @@ def test_replacing_at_risk_in_a_row_becomes_rare_though_the_answers_to_the_launc
         world.recommend_rebalance(*world.alive())
         world.minutes(4)
     assert len(world.market.instances) <= 5
+
+
+def test_a_roll_in_place_goes_on_beside_a_protected_instance_of_which_rounding_made_the_pool_larger() -> None:
+    world = World(offering("c5.xlarge", "us-east-1a"))
+    item: dict[str, Any] = {"instance_types": ["c5.xlarge"], "weights": {"c5.xlarge": 4}, "update": "rolling"}
+    item |= {"target_size": 5, "max_instances": 8}
+    world.edit(image_id="ami-1", **item)
+    world.minutes(5)
+    kept, old = world.alive()
+    world.market.instances[kept].tags["spotpools:protect"] = "true"
+    world.edit(image_id="ami-2", **item)
+    world.minutes(10)
+    assert old not in world.alive(), "one unit of five may be unavailable meanwhile"
+    assert len(world.alive()) == 2

@@ -193,7 +193,7 @@ def _rolling(
         admitted = room.admit(_up_to(max(step, fitting[0].units), fitting)) if fitting else ()
         if admitted or few:
             return replace(roll, surge=units(admitted), spare=step), []
-    elif fresh or stock.in_flight or _is_off_size(stock, old) or room.surge:
+    elif fresh or stock.in_flight or _is_off_size(stock, going) or room.surge:
         return roll, []  # the next instance is the trial
     elif fitting or few:
         if room.admit_trial():
@@ -208,12 +208,14 @@ def _rolling(
     return replace(roll, instances=()), [(remaining[0], why)]
 
 
-def _is_off_size(stock: Stock, old: tuple[Instance, ...]) -> bool:
+def _is_off_size(stock: Stock, going: set[str]) -> bool:
     """Whether the pool is not at its size: a missing instance will be the trial, and a surplus must end first.
 
     Rounding up to whole instances is not too many. Idle instances do not count either: they may not be terminated.
     """
-    most = max(stock.wanted, min(units(old), stock.wanted + max(instance.units for instance in old) - 1))
+    staying = [instance for instance in stock.members if instance.id not in going | stock.idle]
+    heaviest = max((instance.units for instance in staying), default=1)
+    most = max(stock.wanted, min(units(staying), stock.wanted + heaviest - 1))
     return stock.missing > 0 or stock.serving - stock.idle_units > most
 
 
