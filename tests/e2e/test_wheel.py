@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ import pytest
 from lambdas import __version__
 from localcloud.cloud import ROOT
 from tests.e2e.conftest import Site
+
+PARTS = ("cli", "infra", "lambdas", "localcloud")
 
 
 def run(*words: str | Path, folder: Path, environment: dict[str, str] | None = None) -> str:
@@ -32,6 +35,8 @@ def test_a_wheel_in_an_empty_environment_runs_the_command(site: Site, tmp_path: 
     run("git", "clone", "--quiet", ROOT, source, folder=tmp_path)
     run(sys.executable, "-m", "pip", "wheel", *quiet, "--no-deps", "--no-build-isolation", source, folder=tmp_path)
     (wheel,) = tmp_path.glob("spotpools-*.whl")
+    modules = {str(file.relative_to(source)) for part in PARTS for file in (source / part).rglob("*.py")}
+    assert modules <= set(zipfile.ZipFile(wheel).namelist())
     venv.create(tmp_path / "empty", with_pip=True)
     programs = tmp_path / "empty" / "bin"
     run(programs / "python", "-m", "pip", "install", *quiet, wheel, folder=tmp_path)
