@@ -20,7 +20,7 @@ option = $(if $(strip $($(1))),$(2) '$(strip $($(1)))')
 
 help: ## Say what there is
 	@echo "make <target>:"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "PYTHON=... names another Python (3.11 or later) than python3; Node.js 20 or later with npm is needed too."
 
 demo: need-python need-node $(VENV) $(NODE_MODULES) ## Play the story on the local cloud; TRACE=file.csv[.gz] SPEED=n [START=h HOURS=h] replays a market

@@ -98,9 +98,9 @@ def _course(explanation: Explanation) -> Iterator[RenderableType]:
 
 
 def _instances(explanation: Explanation) -> Table:
-    table = Table(
-        "instance", "type", "zone", "market", "age", "state", "", box=None, header_style="dim", pad_edge=False
-    )
+    others = (Column(name, overflow="fold") for name in ("type", "zone", "market", "age", "state", ""))
+    # An id that is cut cannot be copied.
+    table = Table(Column("instance", no_wrap=True), *others, box=None, header_style="dim", pad_edge=False)
     for instance in explanation.instances:
         table.add_row(
             plain(instance.id),

@@ -34,6 +34,9 @@ Statuses = Mapping[str, Status | UnreadableStatusError]
 AT_ONCE = 8
 """Most parallel calls to AWS."""
 
+WIDE = 72
+"""Columns that the whole table needs."""
+
 ROLLOUTS = {
     RolloutState.ROLLING: "update rolling: {0.outdated} to go",
     RolloutState.STOPPED: "update stopped: {0.outdated} to go",
@@ -251,14 +254,18 @@ def _is_above(pool: Pool, lowest: tuple[Decimal, str], prices: Prices) -> bool |
     return cap is not None and lowest[0] > cap
 
 
-def render(listed: Listing, now: datetime, most: int | None = None) -> RenderableType:
-    """Render the listing as a table of at most ``most`` pools; pools in trouble come first into it."""
+def render(listed: Listing, now: datetime, most: int | None = None, *, width: int = WIDE) -> RenderableType:
+    """Render the listing as a table of at most ``most`` pools; pools in trouble come first into it.
+
+    If the screen has fewer columns than ``WIDE``, the table shows only sizes and reasons.
+    """
     chosen = sorted(listed.pools, key=lambda row: not _style(row))[:most]
+    sizes = ("wanted", "running", "ready", "waiting") if width >= WIDE else ("want", "run")
+    costs = (Column("price / cap"), Column("USD/h", justify="right", no_wrap=True)) if width >= WIDE else ()
     table = Table(
         Column("pool", overflow="fold"),
-        *(Column(name, justify="right") for name in ("wanted", "running", "ready", "waiting")),
-        Column("price / cap"),
-        Column("USD/h", justify="right", no_wrap=True),
+        *(Column(name, justify="right", no_wrap=True) for name in sizes),
+        *costs,
         Column("why", overflow="fold"),
         box=None,
         padding=(0, 1, 0, 0),
@@ -266,9 +273,9 @@ def render(listed: Listing, now: datetime, most: int | None = None) -> Renderabl
         pad_edge=False,
     )
     for row in sorted(chosen, key=lambda row: row.pool):
-        sizes = map(str, (row.wanted, row.running, row.ready, row.waiting or ""))
-        cost = dollars(row.hourly_cost)
-        table.add_row(plain(row.pool), *sizes, _price(row), cost, _why(row, now), style=_style(row))
+        counts = (row.wanted, row.running, row.ready, row.waiting or "")[: len(sizes)]
+        prices = (_price(row), dollars(row.hourly_cost))[: len(costs)]
+        table.add_row(plain(row.pool), *map(str, counts), *prices, _why(row, now), style=_style(row))
     pools = counted(len(listed.pools), "pool")
     below = f"{pools}, {dollars(listed.hourly_cost)} USD/h" if listed.pools else "No pools yet."
     if len(chosen) < len(listed.pools):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -65,11 +66,19 @@ def watch(found: Iterator[Frame], console: Console, output: Format, write: Calla
     first = Text("Reading the pools …", style="dim")
     with Live(first, console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
         for listed, at in found:
-            live.update(page(listed, at, console.height), refresh=True)
+            live.update(fitting(listed, at, console), refresh=True)
 
 
-def page(listed: listing.Listing, at: datetime, lines: int | None = None) -> Group:
-    """Make a frame of at most ``lines`` lines. If it is too long, pools are left out of the list."""
-    around = 3 + len(listed.notes)
-    most = max(1, lines - around) if lines else None
-    return Group(listing.render(listed, at, most), Text(f"{clock(at)}, Ctrl-C ends", style="dim"))
+def page(listed: listing.Listing, at: datetime, most: int | None = None, *, width: int = listing.WIDE) -> Group:
+    """Make a frame with at most ``most`` pools."""
+    return Group(listing.render(listed, at, most, width=width), Text(f"{clock(at)}, Ctrl-C ends", style="dim"))
+
+
+def fitting(listed: listing.Listing, at: datetime, console: Console) -> Group:
+    """Make the frame with as many pools as the screen has room for: on a narrow one a row has several lines."""
+
+    def height(most: int) -> int:
+        return len(console.render_lines(page(listed, at, most, width=console.width), pad=False))
+
+    fits = bisect_right(range(1, len(listed.pools) + 1), console.height, key=height)
+    return page(listed, at, max(1, fits), width=console.width)

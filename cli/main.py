@@ -171,7 +171,8 @@ def list_pools(stack: Stack = None, region: Region = None, output: Output = Form
     """Show all pools: wanted, running, ready, waiting, lowest spot price and cap, USD per hour, and what is wrong."""
     data = listing.look(Deployment(stack, region))
     listed = listing.listing_of(data)
-    print_result(listed, listing.render(listed, data.now), output)
+    width = out.width if out.is_terminal else listing.WIDE
+    print_result(listed, listing.render(listed, data.now, width=width), output)
 
 
 @app.command(name="watch")

@@ -37,7 +37,10 @@ def main() -> int:
             if cloud.env_files[1:]:
                 progress.say(f"  (always of the newest cloud; of this cloud: {_short(cloud.env_files[1])})")
             progress.say(f"Logs in {_short(cloud.logs)}. Ctrl-C stops everything.")
-            stop.wait()
+            try:
+                stop.wait()
+            finally:  # also at SIGTERM
+                progress.say("Stopping: the emulated AWS ends the functions that still run. This takes some seconds.")
     except KeyboardInterrupt:
         progress.say("Stopped.")
     except LocalCloudError as error:

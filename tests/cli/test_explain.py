@@ -56,6 +56,14 @@ def test_a_healthy_pool_says_so() -> None:
     assert "Waiting" not in text
 
 
+def test_ids_of_instances_are_whole_on_a_screen_of_80_columns() -> None:
+    made, written = world(), io.StringIO()
+    made.client.create_tags(Resources=made.alive(), Tags=[{"Key": "spotpools:protect", "Value": "true"}])
+    made.edit(target_size=3, image_id="ami-2", update="rolling", ready_tag="ready=true")
+    Console(file=written, width=80).print(explanation_page.render(explained(made)))
+    assert {id_ for id_ in made.alive() if id_ in written.getvalue()} == set(made.alive())
+
+
 @pytest.mark.parametrize(
     ("reason", "faults", "item"),
     [

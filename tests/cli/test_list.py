@@ -118,11 +118,25 @@ def _text(table: Any) -> str:
 @pytest.mark.parametrize(("lines", "shown"), [(20, "abcdef"), (9, "abcdef"), (7, "abcf"), (2, "f")])
 def test_watch_leaves_out_healthy_pools_first_if_the_list_does_not_fit(lines: int, shown: str) -> None:
     rows = tuple(Row(name, waiting=int(name == "f")) for name in "abcdef")
-    drawn = _text(live_listing.page(Listing(rows, Decimal(0)), NOW, lines)).splitlines()
+    drawn = _on_screen(Listing(rows, Decimal(0)), 160, lines)
     assert [line[0] for line in drawn if line.startswith(tuple(f"{name} " for name in "abcdef"))] == list(shown)
     assert f"{6 - len(shown)} of them not shown" in drawn[-2] or len(shown) == 6
     assert "6 pools, 0.0000 USD/h" in drawn[-2]
     assert "Ctrl-C ends" in drawn[-1]
+
+
+def test_watch_keeps_its_last_line_on_a_narrow_screen_where_rows_and_notes_have_several_lines() -> None:
+    rows = tuple(Row(f"pool-{number:02}", waiting=1, reason="NO_CAPACITY", since=NOW) for number in range(30))
+    drawn = _on_screen(Listing(rows, Decimal(0), ("The tick stopped 20 min ago. " * 4,)), 40, 20)
+    assert len(drawn) <= 20
+    assert "Ctrl-C ends" in drawn[-1]
+    assert len([line for line in drawn if line.startswith("pool-")]) >= 2
+
+
+def _on_screen(listed: Listing, columns: int, lines: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=columns, height=lines)
+    shown = console.render_lines(live_listing.fitting(listed, NOW, console), pad=False)
+    return ["".join(part.text for part in line) for line in shown]
 
 
 def test_watch_as_json_prints_one_line_per_update(site: Site) -> None:
