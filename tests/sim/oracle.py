@@ -560,7 +560,9 @@ class Oracle:
         if expected and on_one_market and alike and waiting and wrong:
             text = f"{pool} waits for {waiting.reason}, EC2 said {expected}: {waiting.message[:100]}"
             self.broken("the right reason", text)
-        if waiting and died and spec and spec.ready_tag and pool not in self.failed_starts_in:
+        # If EC2 lists nothing, the message is that of the last reconcile, perhaps of an item without the tag.
+        repeated = waiting and before.answer.waiting and waiting.message == before.answer.waiting.message
+        if waiting and died and not repeated and spec and spec.ready_tag and pool not in self.failed_starts_in:
             self.broken("the right reason", f"{pool} says {waiting.message[:100]}, and none did")
         refused, gave = inv.refused.pop(pool, ({}, frozenset()))
         for offering in refused:
