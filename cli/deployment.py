@@ -21,7 +21,7 @@ from lambdas.aws.status_table import StatusTable
 from lambdas.settings import Settings
 
 DEFAULT_STACK = "spotpools"
-FUNCTIONS = ("TickFunction", "PoolEditFunction", "PoolDueFunction", "SpotNoticeFunction")
+FUNCTIONS = ("TickFunction", "PoolEditFunction", "PoolDueFunction", "SpotNoticeFunction", "AlarmFunction")
 
 
 class Deployment:

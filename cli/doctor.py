@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -157,13 +157,19 @@ def _last_error(deployment: Deployment, outputs: Iterable[str], since: datetime)
 
 
 def heartbeat(deployment: Deployment) -> Finding:
-    """Check the age of the tick's last heartbeat. If it is too old, name what is switched off."""
+    """Check the age of the tick's last heartbeat."""
     last, now = tick_health.last_heartbeat(deployment), deployment.now()
     if last and now - last <= tick_health.LATE:
         return State.OK, "the tick runs"
     age = f"the last heartbeat was {ago(last, now)} ago" if last else "none in the last hour"
-    found = [age, *tick_health.switched_off(deployment)]
-    return State.FAIL, "; ".join(found), GUIDE[Trouble.HEARTBEAT].do
+    return State.FAIL, age, GUIDE[Trouble.HEARTBEAT].do
+
+
+def schedule(deployment: Deployment) -> Finding:
+    """Check that nothing keeps the tick from running, also before its heartbeat is late."""
+    if off := tick_health.switched_off(deployment):
+        return State.FAIL, "; ".join(off), "Switch it on again. Until then only edits and notices are handled."
+    return State.OK, "the tick's schedule and function are switched on"
 
 
 def dead_letters(deployment: Deployment) -> Finding:
@@ -269,6 +275,7 @@ CHECKS: dict[str, Callable[[Deployment], Finding]] = {
     "version": version,
     "tables": tables,
     "heartbeat": heartbeat,
+    "schedule": schedule,
     "functions": functions,
     "dead letters": dead_letters,
     "alarms": alarms,
@@ -290,8 +297,8 @@ def _sum(namespace: str, metric: str, dimensions: dict[str, str]) -> dict[str, A
 STYLES = {State.OK: "green", State.WARN: "yellow", State.FAIL: "red", State.SKIP: "dim"}
 
 
-def render(checks: Iterable[Check]) -> RenderableType:
-    """Render the checks, one line each, with the remedy below."""
+def render(checks: Iterable[Check], links: Mapping[str, str]) -> RenderableType:
+    """Render the checks, one line each, with the remedy below; then the addresses in the console."""
     lines = []
     for check in checks:
         lines.append(
@@ -299,4 +306,5 @@ def render(checks: Iterable[Check]) -> RenderableType:
         )
         if check.remedy:
             lines.append(Text(f"{'':<25}→ {plain(check.remedy)}", style=STYLES[check.state]))
+    lines += [Text(f"{'':<5}{name:<20}{plain(address)}", style="dim") for name, address in links.items()]
     return Group(*lines)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from cli.aws_errors import refusal_text
+from cli.console_links import console_links
 from cli.deployment import Deployment
 from cli.output import ago, step_text
 from cli.tick_health import checked_silence
@@ -53,7 +54,8 @@ NAMES = {
 class Observation:
     """All that an explanation is made from. If EC2 could not be observed, ``plan`` is None and ``blind`` says why.
 
-    ``silent_since`` is when the tick stopped. If that is unknown, ``unheard`` says why.
+    ``silent_since`` is when the tick stopped. If that is unknown, ``unheard`` says why. ``links`` are addresses in the
+    AWS console, by what they show.
     """
 
     pool: str
@@ -66,6 +68,7 @@ class Observation:
     unreadable: str = ""
     silent_since: datetime | None = None
     unheard: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,7 @@ class Explanation:
     advice: tuple[NamedAdvice, ...]
     next: NextReconcile | None
     notes: tuple[str, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
 
 
 class ReadOnlyFleet:
@@ -174,7 +178,8 @@ def look(deployment: Deployment, pool_name: str) -> Observation:
     minute = timedelta(seconds=settings.minute_seconds)
     observed = observe_now(pool_name, intent, status, fleet, drainer, now=now, minute=minute)
     silent_since, unheard = checked_silence(deployment)
-    return replace(observed, unreadable=unreadable, silent_since=silent_since, unheard=unheard)
+    links = console_links(deployment)
+    return replace(observed, unreadable=unreadable, silent_since=silent_since, unheard=unheard, links=links)
 
 
 def observe_now(
@@ -230,6 +235,7 @@ def explain(observed: Observation) -> Explanation:
         advice=tuple(_advice(observed, answer)),
         next=_next(observed) if observed.plan and not observed.unreadable else None,
         notes=tuple(_notes(observed)),
+        links=observed.links,
     )
 
 

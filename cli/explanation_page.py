@@ -47,6 +47,10 @@ def _parts(explanation: Explanation) -> Iterator[RenderableType]:
         yield _item(f"You can: {advice.do}", "green")
     for note in explanation.notes:
         yield Text(plain(note), style="yellow")
+    if explanation.links:
+        yield _head("In the AWS console")
+    for name, address in explanation.links.items():
+        yield _item(f"{name}: {address}", "dim")
 
 
 def _troubles(explanation: Explanation) -> Iterator[RenderableType]:

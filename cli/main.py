@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
-from cli import changes, doctor, drill, explanation, explanation_page, history, listing, live_listing, pool_edits
+from cli import (
+    bundle,
+    changes,
+    doctor,
+    drill,
+    explanation,
+    explanation_page,
+    history,
+    listing,
+    live_listing,
+    pool_edits,
+)
 from cli.aws_errors import expected_errors
 from cli.changes import ApplyOutcome, FaultyFileError
+from cli.console_links import console_links
 from cli.deployment import Deployment
 from cli.exits import MEANING, Exit, ExpectedError
 from cli.files import Entry
@@ -310,10 +323,29 @@ def drill_pool(
 
 
 @app.command(name="doctor")
-def examine(stack: Stack = None, region: Region = None, output: Output = Format.TABLE) -> None:
+def examine(
+    *,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle",
+            metavar="FILE.zip",
+            help="Also write what helps others to help you: checks, items, statuses, alarms and log lines of the last "
+            "hour, without user_data, drain commands, e-mail addresses, access keys and account numbers.",
+        ),
+    ] = None,
+    stack: Stack = None,
+    region: Region = None,
+    output: Output = Format.TABLE,
+) -> None:
     """Check a deployment. Each finding has its remedy. The exit status is 1 if a check fails."""
-    checks = doctor.examine(Deployment(stack, region))
-    print_result({"checks": checks}, doctor.render(checks), output)
+    deployment = Deployment(stack, region)
+    checks = doctor.examine(deployment)
+    links = console_links(deployment) if all(one.state is not doctor.State.FAIL for one in checks[:2]) else {}
+    print_result({"checks": checks, "links": links}, doctor.render(checks, links), output)
+    if file is not None:
+        written = bundle.write(deployment, checks, file)
+        print_error(f"{written.file} has {len(written.parts)} files. Read them before you send it to others.", "yellow")
     if any(one.state is doctor.State.FAIL for one in checks):
         raise typer.Exit(Exit.INVALID)
 

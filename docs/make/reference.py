@@ -133,7 +133,7 @@ FIELDS: dict[str, tuple[type | str, dict[str, type]]] = {
     "history": (History, {"decisions": Decision}),
     "scale, pause, resume, empty": (EditOutcome, {}),
     "drill": (Drill, {}),
-    "doctor": ("checks", {"checks": Check}),
+    "doctor": ("checks, links", {"checks": Check}),
 }
 PICTURES = {
     "list": "Seven pools: at size, invalid, without capacity, updated, above their cap, paused, with one under notice",

@@ -200,6 +200,9 @@ def deployed(stack: str, url: str) -> tuple[StackSettings, dict[str, str]]:
     return settings, outputs
 
 
+CONSOLE = "https://us-east-1.console.aws.amazon.com"
+
+
 def template(settings: StackSettings) -> dict[str, Any]:
     def table(name: str) -> dict[str, Any]:
         return {
@@ -260,6 +263,7 @@ def template(settings: StackSettings) -> dict[str, Any]:
         "PoolsTable": settings.pools_table,
         "StatusTable": settings.status_table,
         "MessagesTopic": {"Ref": "Topic"},
+        "DashboardUrl": f"{CONSOLE}/cloudwatch/home?region=us-east-1#dashboards/dashboard/{settings.stack}-fleet",
         **{name: {"Ref": f"{name}Itself"} for name in FUNCTIONS},
     }
     return {"Resources": resources, "Outputs": {name: {"Value": value} for name, value in outputs.items()}}

@@ -66,9 +66,12 @@ def test_whatever_switched_the_tick_off_is_named(local: Site) -> None:
     asked = ("FlexibleTimeWindow", "ScheduleExpression", "Target")
     kept = {key: value for key, value in scheduler.get_schedule(Name=name).items() if key in asked}
     scheduler.update_schedule(Name=name, State="DISABLED", **kept)
-    found = checks(local, fails=True)["heartbeat"]["found"]
-    assert f"schedule {name} is DISABLED" in found
-    assert f"function {function} has a reserved concurrency of 0" in found
+    beat(local)
+    found = checks(local, fails=True)
+    assert found["heartbeat"]["state"] == "ok", "the last heartbeat is not late yet"
+    assert f"schedule {name} is DISABLED" in found["schedule"]["found"]
+    assert f"function {function} has a reserved concurrency of 0" in found["schedule"]["found"]
+    assert found["schedule"]["remedy"]
 
 
 def test_alarms_of_another_stack_are_ignored(local: Site) -> None:

@@ -29,6 +29,8 @@ spotpools history training
   launch 3 (spot)
 spotpools doctor
   the tick runs
+spotpools doctor --bundle help.zip
+  the tick runs
 source .localcloud/env
 curl -s $SPOTPOOLS_MARKET_URL/market
   "offerings"
