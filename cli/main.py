@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from cli import (
     bundle,
     changes,
+    costs,
     doctor,
     drill,
     explanation,
@@ -320,6 +321,18 @@ def drill_pool(
         f"Follow it with: spotpools explain {pool}"
     )
     print_result(started, Text(plain(text)), output)
+
+
+@app.command(name="cost")
+def cost_of(
+    *,
+    pools: Annotated[int, typer.Option(min=0, help="How many pools.")],
+    waiting: Annotated[int, typer.Option(min=0, help="How many of them wait for capacity, all month.")] = 0,
+    output: Output = Format.TABLE,
+) -> None:
+    """Calculate what the control plane costs a month, without its instances. It needs no account."""
+    found = costs.cost(pools, waiting)
+    print_result(found, costs.render(found), output)
 
 
 @app.command(name="doctor")

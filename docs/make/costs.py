@@ -1,20 +1,21 @@
 """``python -m docs.make.costs``: writes docs/costs.md, the monthly cost of the control plane.
 
-Quantities come from the stack's template and from the measured usage of the functions (``usage``). Prices and the few
-assumptions are in this module, each with its source.
+Quantities come from the stack's template and from the measured usage of the functions (``usage``), and the few
+assumptions from this module. The same quantities become cli/costs.json, with which ``spotpools cost`` calculates.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from cli.costs import FIGURES, GB, LOOKED_UP, MILLION, PRICES, SHOWN, Price, Quantities, dollars
 from infra.synthesis import template
 from lambdas.metrics import POOL_DIMENSION, REASON_DIMENSION
 from tests.bench.usage import AT_SIZE, MINUTES, Measured, Usage, measure
@@ -22,7 +23,7 @@ from tests.infra.insights import parse
 
 COSTS = Path(__file__).parents[1] / "costs.md"
 POOLS = (1, 10, 50, 200)
-LOOKED_UP = "2026-11-23"
+WAITING = "NO_CAPACITY"
 
 HOURS_A_MONTH = 730
 TICKS_A_MONTH = 60 * HOURS_A_MONTH
@@ -31,66 +32,6 @@ TICK_SECONDS, TICK_SECONDS_A_POOL, OTHER_SECONDS = Decimal("0.5"), Decimal("0.00
 LOG_BYTES_BY_LAMBDA = 400
 POLLS_A_MINUTE = 15
 """Assumptions. The page has the reasons."""
-
-GB, MILLION = 10**9, 10**6
-
-
-class Source(StrEnum):
-    """The source of a price."""
-
-    AWS = "AWS's page"
-    OTHERS = "others quoting AWS"
-
-
-@dataclass(frozen=True)
-class Price:
-    """USD for ``per`` units in us-east-1. ``free`` units a month are free in each account."""
-
-    service: str
-    unit: str
-    usd: str
-    per: int = 1
-    free: int = 0
-    source: Source = Source.OTHERS
-    page: str = "cloudwatch"
-
-    def of(self, quantity: Decimal, *, less_free: bool = False) -> Decimal:
-        """The cost of a quantity."""
-        billed = max(Decimal(0), quantity - self.free) if less_free else quantity
-        return billed * Decimal(self.usd) / self.per
-
-
-PRICES = {
-    "metrics": Price("CloudWatch", "custom metric and month, by the hour", "0.30", free=10),
-    "alarms": Price("CloudWatch", "alarm and month", "0.10", free=10),
-    "query alarms": Price("CloudWatch", "metric that a query's alarm looks at, and month", "0.10"),
-    "dashboard": Price("CloudWatch", "dashboard and month", "3.00", free=3),
-    "logs": Price("CloudWatch Logs", "GB written", "0.50", per=GB, free=5 * GB),
-    "log storage": Price("CloudWatch Logs", "GB and month kept", "0.03", per=GB),
-    "key": Price("KMS", "key and month", "1.00", source=Source.AWS, page="kms"),
-    "compute": Price("Lambda", "GB-second, arm64", "0.0000133334", free=400_000, page="lambda"),
-    "invocations": Price("Lambda", "million requests", "0.20", per=MILLION, free=MILLION, page="lambda"),
-    "reads": Price("DynamoDB", "million read request units", "0.125", per=MILLION, page="dynamodb"),
-    "writes": Price("DynamoDB", "million write request units", "0.625", per=MILLION, page="dynamodb"),
-    "requests": Price("SQS", "million requests", "0.40", per=MILLION, free=MILLION, page="sqs"),
-    "traces": Price("X-Ray", "million traces", "5.00", per=MILLION, free=100_000, source=Source.AWS, page="xray"),
-    "schedule": Price("Scheduler", "million invocations", "1.00", per=MILLION, free=14 * MILLION, page="eventbridge"),
-}
-SHOWN = {
-    "custom metrics": ("metrics",),
-    "alarms": ("alarms", "query alarms"),
-    "dashboard": ("dashboard",),
-    "key of the topics": ("key",),
-    "Lambda": ("compute", "invocations"),
-    "SQS": ("requests",),
-    "X-Ray": ("traces",),
-    "logs": ("logs", "log storage"),
-    "DynamoDB": ("reads", "writes"),
-    "Scheduler": ("schedule",),
-}
-"""The rows of the table. Each is a sum of prices."""
-
-Quantities = dict[str, Decimal]
 
 
 @dataclass(frozen=True)
@@ -166,11 +107,6 @@ def month(stack: Stack, measured: Measured, pools: Mapping[str, int]) -> Quantit
         "traces": ticks + others,
         "schedule": ticks,
     }
-
-
-def dollars(quantities: Quantities, lines: Iterable[str] = tuple(PRICES), *, less_free: bool = False) -> Decimal:
-    """The cost of these lines of the quantities."""
-    return sum((PRICES[line].of(quantities[line], less_free=less_free) for line in lines), Decimal(0))
 
 
 def page(stack: Stack, measured: Measured) -> str:
@@ -276,7 +212,8 @@ prices of us-east-1 as of {looked_up}. Instances, their volumes and their traffi
 
 {month}
 
-Free tiers are an account's, and count here as if nothing else used them. Nearly all is CloudWatch: what a pool costs
+`spotpools cost --pools 20` says it for your number of pools. Free tiers are an account's, and count here as if nothing
+else used them. Nearly all is CloudWatch: what a pool costs
 is its metrics.
 
 ## A pool in trouble
@@ -326,9 +263,24 @@ another one after its second.
 """
 
 
+def figures(stack: Stack, measured: Measured) -> str:
+    """What ``spotpools cost`` calculates with, as JSON: the month's quantities of the stack, and of one pool more."""
+    without = month(stack, measured, {})
+    many = 1000  # DynamoDB rounds up what a scan reads, so one pool more costs nothing or a lot
+    of_pools = {state: month(stack, measured, {state: many}) for state in (AT_SIZE, WAITING)}
+    more = {state: {line: (one[line] - without[line]) / many for line in one} for state, one in of_pools.items()}
+    known = {"stack": without, "pool": more[AT_SIZE], "waiting pool": more[WAITING]}
+    rounded = {
+        of: {line: f"{round(one, 4).normalize():f}" for line, one in lines.items()} for of, lines in known.items()
+    }
+    return json.dumps(rounded, indent=2) + "\n"
+
+
 def main() -> None:
-    """Write the page."""
-    COSTS.write_text(page(Stack.of(template()), measure()), encoding="utf-8")
+    """Write the page and the figures."""
+    stack, measured = Stack.of(template()), measure()
+    COSTS.write_text(page(stack, measured), encoding="utf-8")
+    FIGURES.write_text(figures(stack, measured), encoding="utf-8")
 
 
 if __name__ == "__main__":

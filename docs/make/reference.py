@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from typer.cli import get_docs_for_click
 
 from cli.changes import ApplyOutcome, Attribute, Change
+from cli.costs import Cost
 from cli.doctor import Check
 from cli.drill import Drill
 from cli.exits import MEANING
@@ -62,7 +63,7 @@ it without the repository's other tools.
 """
 
 RIGHTS = {
-    "validate": (),
+    "validate, cost": (),
     "apply": ("dynamodb:Scan", "dynamodb:PutItem"),
     "get": ("dynamodb:GetItem",),
     "edit, scale, pause, resume, empty": ("dynamodb:GetItem", "dynamodb:PutItem"),
@@ -134,6 +135,7 @@ FIELDS: dict[str, tuple[type | str, dict[str, type]]] = {
     "scale, pause, resume, empty": (EditOutcome, {}),
     "drill": (Drill, {}),
     "doctor": ("checks, links", {"checks": Check}),
+    "cost": (Cost, {}),
 }
 PICTURES = {
     "list": "Seven pools: at size, invalid, without capacity, updated, above their cap, paused, with one under notice",

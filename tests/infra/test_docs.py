@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cli.costs import FIGURES
 from docs.make.architecture import PICTURE, picture
-from docs.make.costs import COSTS, Stack, looks_at, page
+from docs.make.costs import COSTS, Stack, figures, looks_at, page
 from infra.choices import CHOICES
 from infra.stages import Deployment
 from tests.bench.usage import AT_SIZE, Measured, measure
@@ -36,6 +37,7 @@ def measured() -> Measured:
 def test_the_costs_are_up_to_date(plain: Synthesized, measured: Measured) -> None:
     expected = page(Stack.of(plain.template), measured)
     assert COSTS.read_text(encoding="utf-8") == expected, "run python -m docs.make.costs"
+    assert FIGURES.read_text(encoding="utf-8") == figures(Stack.of(plain.template), measured)
 
 
 def test_a_pool_at_its_size_costs_only_its_metrics_and_log_lines(measured: Measured) -> None:

@@ -29,6 +29,8 @@ spotpools history training
   launch 3 (spot)
 spotpools doctor
   the tick runs
+spotpools cost --pools 20
+  all, for 20 pools
 spotpools doctor --bundle help.zip
   the tick runs
 source .localcloud/env
