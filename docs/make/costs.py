@@ -212,9 +212,12 @@ prices of us-east-1 as of {looked_up}. Instances, their volumes and their traffi
 
 {month}
 
-`spotpools cost --pools 20` says it for your number of pools. Free tiers are an account's, and count here as if nothing
-else used them. Nearly all is CloudWatch: what a pool costs
-is its metrics.
+Free tiers are an account's, and count here as if nothing else used them. Nearly all is CloudWatch: what a pool costs
+is its metrics. For your number of pools, without an account:
+
+```console
+spotpools cost --pools 20
+```
 
 ## A pool in trouble
 
