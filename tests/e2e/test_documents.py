@@ -20,7 +20,7 @@ from tests.support.documents import ROOT, blocks, session
 
 pytestmark = pytest.mark.long
 
-MAY_FAIL = {"spotpools doctor": "functions"}
+MAY_FAIL = {"spotpools doctor": "functions", "spotpools doctor --bundle help.zip": "functions"}
 """The only check that may fail: on a busy machine, a function's first call reaches its time limit."""
 
 Shell = Callable[[str], subprocess.CompletedProcess[str]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,11 @@ from docs.make.costs import COSTS, Stack, figures, looks_at, page
 from infra.choices import CHOICES
 from infra.stages import Deployment
 from tests.bench.usage import AT_SIZE, Measured, measure
-from tests.infra.conftest import ROOT
+from tests.infra.conftest import ROOT, Synthesized
+from tests.support.documents import blocks
 
 if TYPE_CHECKING:
-    from tests.infra.conftest import Synthesize, Synthesized
+    from tests.infra.conftest import Synthesize
 
 DEPLOYING = (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
 
@@ -77,6 +79,20 @@ def test_a_picture_of_another_stack_is_refused(plain: Synthesized, change: Any) 
     change(changed)
     with pytest.raises(ValueError, match=r"change docs/make/architecture\.py"):
         picture(changed)
+
+
+def test_the_recipe_adds_the_stack_to_another_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDK_CONTEXT_JSON", json.dumps({"aws:cdk:bundling-stacks": []}))
+    (block,) = [one for one in blocks() if one.document == "docs/recipes.md" and one.language == "python"]
+    names: dict[str, Any] = {}
+    exec(block.text, names)  # noqa: S102  what our own documents say
+    made = Synthesized(names["app"].synth().get_stack_by_name("ml-pools").template)
+    assert {"Key": "team", "Value": "ml"} in made.properties("AWS::DynamoDB::GlobalTable", "Pools")["Replicas"][0][
+        "Tags"
+    ]
+    assert all(
+        one["Properties"]["AlarmName"].startswith("ml-pools-") for one in made.of("AWS::CloudWatch::Alarm").values()
+    )
 
 
 def test_every_kind_of_resource_of_the_stack_is_named(aws: Synthesized) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -9,14 +10,17 @@ from typing import Any
 
 import pytest
 import yaml
+from boto3.dynamodb.types import TypeDeserializer
 from typer.testing import CliRunner
 
 from cli.main import app
+from lambdas.domain.item.faults import parse_pool
+from lambdas.domain.item.pool import Pool
 from tests.support.documents import ELSEWHERE, Block, blocks, commands, session
 
 BLOCKS = list(blocks())
 KNOWN = (*session(), *ELSEWHERE)
-LANGUAGES = ("console", "json", "python", "text", "yaml")
+LANGUAGES = ("console", "hcl", "json", "python", "text", "yaml")
 LOOKS_LIKE_A_COMMAND = re.compile(r"^(\$ |(aws|curl|make|npm|python3?|source|spotpools) )", re.MULTILINE)
 
 
@@ -56,7 +60,25 @@ def test_pools_in_yaml_are_valid(block: Block, tmp_path: Path) -> None:
         assert result.exit_code == 0, result.output
 
 
-@pytest.mark.parametrize("block", of("python"), ids=str)
+@pytest.mark.parametrize("block", of("hcl"), ids=str)
+def test_pools_in_terraform_are_valid(block: Block) -> None:
+    (text,) = re.findall(r"<<ITEM\n(.*?)^ITEM$", block.text, flags=re.MULTILINE | re.DOTALL)
+    item = {name: TypeDeserializer().deserialize(value) for name, value in json.loads(text).items()}
+    assert isinstance(parse_pool(item), Pool)
+
+
+def test_terraform_can_tell_the_attributes_of_a_pool_apart() -> None:
+    """Its provider keeps only the letters of a name."""
+    letters = [re.sub("[^a-zA-Z]", "", name) for name in (*Pool.model_fields, "instance_type")]
+    assert len(set(letters)) == len(letters)
+
+
+PYTHON = of("python")
+TRIED_WITH_THE_STACK = "docs/recipes.md"
+"""tests/infra/test_docs.py runs its Python, because it needs the CDK."""
+
+
+@pytest.mark.parametrize("block", [one for one in PYTHON if one.document != TRIED_WITH_THE_STACK], ids=str)
 def test_python_blocks_run_and_do_what_they_say(block: Block) -> None:
     names: dict[str, Any] = {}
     exec(block.text, names)  # noqa: S102  what our own documents say
