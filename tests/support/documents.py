@@ -73,7 +73,7 @@ The shell has read .localcloud/env, and the README's pool.yaml is in its folder.
 
 ELSEWHERE = {
     'make deploy ARGS="-c alarm_email=you@example.com '
-    '-c subnet_ids=subnet-0123456789abcdef0,subnet-0fedcba9876543210"': "needs an AWS account; tests/infra synthesizes it",
+    '-c subnet_ids=subnet-0123456789abcdef0,subnet-0fedcba9876543210"': "needs an AWS account",
     "aws sns subscribe --topic-arn ALARMS --protocol https --notification-endpoint "
     "https://events.pagerduty.com/integration/KEY/enqueue": "needs an account of PagerDuty",
     "make demo": "tests/support/first_contact.py plays it",
