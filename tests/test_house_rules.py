@@ -31,9 +31,15 @@ PLAIN_TEXTS = [
 ALLOWED = {
     "lambdas.domain": (),
     "lambdas.domain.item": ("lambdas.domain.item",),
-    "lambdas.domain.model": ("lambdas.domain.item", "lambdas.domain.model"),
-    "lambdas.domain.decision": ("lambdas.domain.item", "lambdas.domain.model", "lambdas.domain.decision"),
+    "lambdas.domain.model": ("lambdas.domain.item", "lambdas.domain.model", "lambdas.domain.wording"),
+    "lambdas.domain.decision": (
+        "lambdas.domain.item",
+        "lambdas.domain.model",
+        "lambdas.domain.wording",
+        "lambdas.domain.decision",
+    ),
     "lambdas.domain.record": (
+        "lambdas.domain.wording",
         "lambdas.domain.item",
         "lambdas.domain.model",
         "lambdas.domain.decision",

@@ -18,6 +18,11 @@ def lasting(span: timedelta) -> str:
     return "0 s"
 
 
+def closed(text: str) -> str:
+    """End a text with a full stop if it has no end, as some messages of EC2 do, so that another sentence can follow."""
+    return text if text.endswith((".", "!", "?", "…", ":")) else f"{text}."
+
+
 def counted(number: int, one: str, several: str | None = None) -> str:
     """Write a number with its noun: 1 pool, 2 pools. ``several`` is the plural if it is not ``one`` with an s."""
     return f"{number} {one if number == 1 else several or one + 's'}"

@@ -110,3 +110,8 @@ def test_after_an_answer_that_is_not_from_ec2_the_attempt_stays_open(code: str) 
     assert world.status().memory.attempt is not None
     world.minutes(1)
     assert len(world.alive()) == 2
+
+
+@pytest.mark.parametrize("said", ["Max spot instance count exceeded", "Max spot instance count exceeded."])
+def test_the_remedy_is_a_sentence_of_its_own_though_ec2_ends_its_message_without_a_full_stop(said: str) -> None:
+    assert failure("MaxSpotInstanceCountExceeded", said).message.startswith("Max spot instance count exceeded. Ask for")

@@ -23,6 +23,7 @@ from lambdas.domain.model.errors import REMEDIES
 from lambdas.domain.model.instances import Instance, Offer
 from lambdas.domain.model.plan import Blocker, Drain, Launch, Plan, Resend, Step, Terminate
 from lambdas.domain.model.status import FORGET_BACKOFF, RECENT, Attempt, Backoff, Reason
+from lambdas.domain.wording import closed
 
 NEXT_LOOK = timedelta(seconds=50)
 """When to check again what only a new listing or price can show: a little less than a minute, so at the next tick."""
@@ -181,11 +182,11 @@ def _fallback(snapshot: Snapshot, pool: Pool, blocker: Blocker) -> Launch | Bloc
     due = sum(number for at, number in each if at <= now)
     if not due:
         first = min(at for at, _ in each)
-        message = f"{blocker.message} Whatever is still missing at {first:%H:%M:%S} UTC is bought on demand."
+        message = f"{closed(blocker.message)} Whatever is still missing at {first:%H:%M:%S} UTC is bought on demand."
         return replace(blocker, message=message, until=min(blocker.until, first))
     found = _launch_on(Market.ON_DEMAND, min(snapshot.stock.missing, snapshot.to_launch, due), snapshot, pool)
     if isinstance(found, Blocker):
-        message = f"{blocker.message} On demand: {found.message}"
+        message = f"{closed(blocker.message)} On demand: {found.message}"
         return Blocker(found.reason, message, min(blocker.until, found.until))
     return found
 
@@ -259,7 +260,7 @@ def _no_offer(snapshot: Snapshot, pool: Pool, market: Market, choice: Choice) ->
     also = " ".join(f"{other}: {text}" for other, text, _ in causes[1:])
     return Blocker(
         reason,
-        f"{message} {also}".strip(),
+        f"{closed(message)} {also}" if also else message,
         min(until for *_, until in causes),
         market,
         waits=any(other in SPOT_IS_SHORT for other, *_ in causes[1:]),

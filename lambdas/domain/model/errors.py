@@ -7,6 +7,7 @@ import re
 from lambdas.domain.item.fields import bounded
 from lambdas.domain.model.results import Failure
 from lambdas.domain.model.status import Reason
+from lambdas.domain.wording import closed
 
 CODES: dict[Reason, tuple[str, ...]] = {
     Reason.PRICE_ABOVE_MAX: ("SpotMaxPriceTooLow",),
@@ -187,7 +188,7 @@ def failure(code: str, message: str, offering: str | None = None) -> Failure:
     return Failure(
         reason=reason_of(code),
         code=code,
-        message=f"{words} {remedy}" if remedy else words,
+        message=f"{closed(words)} {remedy}" if remedy else words,
         offering=offering,
         lasting=code in LASTING,
     )

@@ -10,6 +10,7 @@ from lambdas.domain.model.plan import Blocker, Launch, Plan
 from lambdas.domain.model.results import Launched, Results
 from lambdas.domain.model.status import Answer, Drained, LastError, Reason, Replacing, Rollout, RolloutState, Waiting
 from lambdas.domain.record.memory import most_severe
+from lambdas.domain.wording import closed
 
 OF_AN_OFFERING = (Reason.NO_CAPACITY, Reason.PRICE_ABOVE_MAX)
 SHOWN_DRAINS = 20
@@ -67,7 +68,7 @@ def _under_way(after: Snapshot, launched: Launched | None) -> Blocker:
     if launched is None or worst is None:
         return Blocker(Reason.UNKNOWN, "A launch is under way. Its answer is not known yet.", after.now + NEXT_LOOK)
     then = "Other offerings are tried at once." if launched.answered else "The same request will be sent again."
-    return Blocker(worst.reason, f"{worst.code}: {worst.message} {then}", after.now)
+    return Blocker(worst.reason, f"{worst.code}: {closed(worst.message)} {then}", after.now)
 
 
 def _rollout(after: Snapshot, blocker: Blocker | None, blocked_replacement: Blocker | None) -> Rollout | None:
