@@ -6,6 +6,8 @@ pools below target. Only a shortfall of several hours raises a second alarm.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
@@ -53,11 +55,15 @@ class Alarms(Construct):
         super().__init__(scope, construct_id)
         self._deployment = deployment
         self._topics = topics
+        self._made: list[cloudwatch.Alarm] = []
         self._pools()
         self._counters()
         self._heartbeat()
         self._functions(functions)
         self._queues(queues)
+
+    def __iter__(self) -> Iterator[cloudwatch.Alarm]:
+        return iter(self._made)
 
     def _pools(self) -> None:
         stage = self._deployment.stage
@@ -174,6 +180,7 @@ class Alarms(Construct):
             evaluation_periods=periods,
             treat_missing_data=missing,
         )
+        self._made.append(alarm)
         machines = actions.SnsAction(self._topics.alarms)
         alarm.add_alarm_action(machines)
         alarm.add_ok_action(machines)

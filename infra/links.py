@@ -12,5 +12,18 @@ def dashboard_name(stack: str) -> str:
 
 def dashboard_url(stack: str) -> str:
     """The address of a stack's dashboard, with the Region as a CloudFormation token."""
-    console = f"https://{Aws.REGION}.console.aws.amazon.com/cloudwatch/home?region={Aws.REGION}"
-    return f"{console}#dashboards/dashboard/{dashboard_name(stack)}"
+    return f"{_console('cloudwatch')}#dashboards/dashboard/{dashboard_name(stack)}"
+
+
+def table_url(table: str) -> str:
+    """The address of a table's items."""
+    return f"{_console('dynamodbv2')}#item-explorer?table={table}"
+
+
+def queries_url() -> str:
+    """The address of CloudWatch Logs Insights, which lists the saved queries."""
+    return f"{_console('cloudwatch')}#logsV2:logs-insights"
+
+
+def _console(service: str) -> str:
+    return f"https://{Aws.REGION}.console.aws.amazon.com/{service}/home?region={Aws.REGION}"

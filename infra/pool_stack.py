@@ -51,8 +51,10 @@ class PoolStack(Stack):
         topics.let_explain(functions.alarm.role)
         Permissions(self, "Permissions", deployment=deployment, data=data, queues=queues, functions=functions)
         Triggers(self, "Triggers", data=data, queues=queues, functions=functions)
-        Alarms(self, "Alarms", deployment=deployment, topics=topics, queues=queues, functions=functions)
-        Dashboard(self, "Dashboard", deployment=deployment, queues=queues, functions=functions)
+        alarms = Alarms(self, "Alarms", deployment=deployment, topics=topics, queues=queues, functions=functions)
+        Dashboard(
+            self, "Dashboard", deployment=deployment, alarms=alarms, data=data, queues=queues, functions=functions
+        )
         acknowledge(self, queues=queues, functions=functions)
         if deployment.permissions_boundary:
             iam.PermissionsBoundary.of(self).apply(

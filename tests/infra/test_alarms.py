@@ -129,7 +129,7 @@ def expressions(template: Synthesized) -> dict[str, list[str]]:
     (dashboard,) = template.of("AWS::CloudWatch::Dashboard").values()
     parts = dashboard["Properties"]["DashboardBody"]["Fn::Join"][1]
     body = json.loads("".join(part if isinstance(part, str) else "reference" for part in parts))
-    series = [one[0] for widget in body["widgets"] for one in widget["properties"]["metrics"]]
+    series = [one[0] for widget in body["widgets"] for one in widget["properties"].get("metrics", ())]
     return {
         "alarms": [
             one["Expression"]

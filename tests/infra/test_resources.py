@@ -325,7 +325,30 @@ def test_two_deployments_share_no_name(synthesize: Synthesize, aws: Synthesized)
     assert all(name.startswith(("team-a-", "team-a/")) for name in other)
 
 
-def test_the_dashboard_shows_the_fleet_on_one_screen(aws: Synthesized) -> None:
+def test_the_dashboards_first_screen_says_what_is_wrong_how_large_the_pools_are_and_why_they_wait(
+    aws: Synthesized,
+) -> None:
+    (dashboard,) = aws.of("AWS::CloudWatch::Dashboard").values()
+    parts = dashboard["Properties"]["DashboardBody"]["Fn::Join"][1]
+    body = "".join(part if isinstance(part, str) else next(iter(part.values()))[0] for part in parts)
+    first = [one for one in json.loads(body)["widgets"] if one["y"] + one["height"] <= 14]
+    assert [one["type"] for one in first] == ["text", "alarm", "metric", "metric", "log"]
+    head, alarms, sizes, cost, decisions = (one["properties"] for one in first)
+    assert len(alarms["alarms"]) == len(aws.of("AWS::CloudWatch::Alarm"))
+    assert [one[0]["label"] for one in sizes["metrics"]] == ["wanted", "running"]
+    assert "HourlyCost" in json.dumps(cost)
+    assert "waiting.reason" in decisions["query"]
+    assert decisions["query"].count("SOURCE") == 2, "of both functions that decide"
+    assert head["markdown"].count("](https://") == 3
+    assert "runbook" not in head["markdown"], "a path in the repository is no link in a browser"
+
+
+def test_a_runbook_with_an_address_is_a_link_on_the_dashboard(synthesize: Synthesize) -> None:
+    (dashboard,) = synthesize(runbook="https://wiki.example.com/runbook").of("AWS::CloudWatch::Dashboard").values()
+    assert "[runbook](https://wiki.example.com/runbook)" in json.dumps(dashboard, ensure_ascii=False)
+
+
+def test_the_dashboard_shows_what_the_machinery_does(aws: Synthesized) -> None:
     (dashboard,) = aws.of("AWS::CloudWatch::Dashboard").values()
     body = json.dumps(dashboard["Properties"]["DashboardBody"])
     assert dashboard["Properties"]["DashboardName"] == "spotpools-fleet"
