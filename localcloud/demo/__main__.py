@@ -17,10 +17,11 @@ from rich.text import Text
 
 from localcloud.__main__ import explain
 from localcloud.cloud import ROOT, LocalCloud
+from localcloud.demo.chart import picture
 from localcloud.demo.live import Screen
 from localcloud.demo.pages import recording, svg
 from localcloud.demo.replay import ReplayDemo, choose_recording
-from localcloud.demo.report import chart, render
+from localcloud.demo.report import render
 from localcloud.demo.results import Report
 from localcloud.demo.walkthrough import METAL_TYPES, NOTICE_SECONDS, TICK_SECONDS, ZONES_TYPES, Walkthrough
 from localcloud.demo.watch import NotSeenError, Watcher
@@ -96,7 +97,7 @@ def _draw(report: Report, folder: Path) -> None:
     page.print(steps)
     (folder / "demo.svg").write_text(svg(page, "make demo"))
     for pool in report.pools:
-        (folder / f"demo-{pool.name}.svg").write_text(chart(report, pool))
+        (folder / f"demo-{pool.name}.svg").write_text(picture(report, pool))
 
 
 def _replay(arguments: argparse.Namespace, progress: Progress) -> int:

@@ -84,3 +84,11 @@ class Report:
     """Turns a time, in seconds since ``start``, into a label of the time axis."""
     speed: float = 1
     """Seconds on the axis per second of the clock."""
+
+    def seconds(self, at: datetime) -> float:
+        """A moment as seconds on the axis."""
+        return (at - self.start).total_seconds() * self.speed
+
+    def label(self, at: datetime) -> str:
+        """A moment as the axis labels it."""
+        return self.clock(self.seconds(at))

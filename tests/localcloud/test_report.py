@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -10,8 +11,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from localcloud.demo.report import chart, render
-from localcloud.demo.results import AlarmMessage, PoolChapter, Report, StepResult, WaitPeriod
+from localcloud.demo.chart import NARROW, WIDE, drawing, picture, round_values
+from localcloud.demo.report import render
+from localcloud.demo.results import AlarmMessage, Explained, PoolChapter, Report, StepResult, WaitPeriod
 from localcloud.demo.timeline import (
     PoolTimeline,
     above_cap,
@@ -150,13 +152,74 @@ def test_the_page_is_complete_and_loads_nothing() -> None:
     assert "All steps passed." in page.text
 
 
-def test_a_pools_chart_is_a_picture_by_itself() -> None:
+def test_a_pools_chart_is_a_picture_by_itself_that_needs_no_browser() -> None:
     found = report()
     (pool,) = found.pools
-    drawn = ET.fromstring(chart(found, pool))  # noqa: S314  our own text
+    text = picture(found, pool)
+    drawn = ET.fromstring(text)  # noqa: S314  our own text
     assert drawn.tag == "{http://www.w3.org/2000/svg}svg"
-    assert [one.get("aria-label") for one in drawn.iter("{http://www.w3.org/2000/svg}svg")] == [None, "a"]
-    assert "interruption notice" in "".join(drawn.itertext())
+    assert drawn.get("aria-label") == "a"
+    assert {"a", "interruption notice", "cap 0.918 USD an hour"} <= set(drawn.itertext())
+    assert "foreignObject" not in text
+    assert "var(" not in text, "a variable is no colour outside a browser"
+
+
+def test_a_message_is_named_in_the_chart_of_its_pool_only() -> None:
+    message = Explained(at(12), "[page] spotpools: a lacks 1 of 6: NO_CAPACITY", "Pool a: lacks 1 of 6")
+    over = Explained(at(20), "[over] spotpools: a: NO_CAPACITY is over after 8 s", "Pool a")
+    (pool,) = report().pools
+    others = [replace(pool, name=name) for name in ("a-b", "b")]
+    found = report(pools=[pool, *others], messages=[message, over])
+    drawn = {one.name: drawing(found, one, WIDE) for one in found.pools}
+    assert drawn["a"].count('class="message"') == 1
+    assert ">NO_CAPACITY</text>" in drawn["a"]
+    assert 'class="message"' not in drawn["a-b"] + drawn["b"]
+
+
+def test_lines_with_the_same_price_are_drawn_apart() -> None:
+    record = [*RECORD, *({**one, "instance_type": "p3.8xlarge"} for one in RECORD)]
+    (pool,) = report().pools
+    pool.offerings = offering_timelines(record)
+    drawn = drawing(report(pools=[pool]), pool, WIDE)
+    assert drawn.count('<g transform="translate(0 -1)"><path class="price"') == 1
+    assert drawn.count('<g transform="translate(0 1)"><path class="price"') == 1
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "whole", "values"),
+    [
+        (0, 6, True, [0, 2, 4, 6]),
+        (0, 1, True, [0, 1]),
+        (0, 9, True, [0, 5]),
+        (0, 200, True, [0, 50, 100, 150, 200]),
+        (0.45, 1.159, False, [0.6, 0.8, 1.0]),
+        (3.642, 4.025, False, [3.7, 3.8, 3.9, 4.0]),
+        (0.0012, 0.0019, False, [0.0012, 0.0014, 0.0016, 0.0018]),
+    ],
+)
+def test_an_axis_has_round_values(low: float, high: float, whole: bool, values: list[float]) -> None:
+    assert round_values(low, high, whole=whole) == pytest.approx(values)
+
+
+def test_a_phone_gets_a_narrow_chart_with_fewer_times_and_dark_mode_its_colours() -> None:
+    text = render(report())
+    assert f'viewBox="0 0 {WIDE} ' in text
+    assert f'viewBox="0 0 {NARROW} ' in text
+    (pool,) = report().pools
+    wide, narrow = (drawing(report(), pool, width).count('class="time"') for width in (WIDE, NARROW))
+    assert narrow < wide
+    assert "prefers-color-scheme: dark" in text
+    assert "instances</text>" in text
+    assert "USD an hour</text>" in text
+
+
+def test_when_an_alarm_ended_is_folded_away() -> None:
+    ended = AlarmMessage(at(20), "pool-below-target", "OK", "Threshold not crossed", "It is over.")
+    (alarm,) = report().alarms
+    shown, _, folded = render(report(alarms=[alarm, ended])).partition("When they ended")
+    assert "A pool has fewer." in shown
+    assert "It is over." not in shown
+    assert "It is over." in folded
 
 
 def test_a_failed_step_is_shown() -> None:

@@ -56,9 +56,9 @@ def test_every_example_is_valid(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("demo", ("✓", "target_size", "NO_CAPACITY", "pool-below-target", "0.918", "max_instnaces", "untouched")),
+        ("demo", ("✓", "target_size", "NO_CAPACITY", "lacks 1 of 6", "0.918", "max_instnaces", "untouched")),
         ("demo-aws-spot-g4dn-metal", ("wanted", "running", "interruption notice", "NO_CAPACITY")),
-        ("demo-training-multi-zone", ("wanted", "running", "PRICE_ABOVE_MAX", "cap 0.918 USD/h")),
+        ("demo-training-multi-zone", ("wanted", "running", "PRICE_ABOVE_MAX", "cap 0.918 USD an hour")),
     ],
 )
 def test_a_picture_of_the_demo_shows_its_steps(name: str, words: tuple[str, ...]) -> None:
