@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from cli.answers import Keep, keep_none
 from cli.aws_errors import refusal_text
 from cli.deployment import Deployment
 from cli.output import ago, dollars, is_younger, plain
@@ -97,39 +98,46 @@ class Listing:
 class _Calls:
     """Parallel calls to AWS. If an optional one fails, a note says what is missing."""
 
-    def __init__(self, threads: ThreadPoolExecutor) -> None:
-        self.threads = threads
+    def __init__(self, threads: ThreadPoolExecutor, keep: Keep) -> None:
+        self.threads, self.keep = threads, keep
         self.notes: list[str] = []
 
-    def optional(self, otherwise: str, call: Callable[[], Answered]) -> Future[Answered | None]:
-        """Make a call that may fail. ``otherwise`` says what is missing then."""
-        return self.threads.submit(self._tried, otherwise, call)
+    def optional(
+        self, otherwise: str, what: str, call: Callable[[list[str]], Answered], names: Iterable[str] = ()
+    ) -> Future[Answered | None]:
+        """Make a call about these names that may fail, or use its kept answer. ``otherwise`` says what is missing."""
+        return self.threads.submit(self._tried, otherwise, what, call, tuple(names))
 
-    def _tried(self, otherwise: str, call: Callable[[], Answered]) -> Answered | None:
+    def _tried(
+        self, otherwise: str, what: str, call: Callable[[list[str]], Answered], names: tuple[str, ...]
+    ) -> Answered | None:
         try:
-            return call()
+            return self.keep(what, names, lambda: call(list(names)))
         except FleetError as error:
             self.notes.append(f"{otherwise}: {refusal_text(error.failure.code, error.failure.message)}")
         return None
 
 
-def look(deployment: Deployment, known: Prices | None = None) -> ListingData:
-    """Read all data: one scan per table, one listing of EC2, one price question (none if prices are ``known``)."""
+def look(deployment: Deployment, keep: Keep = keep_none) -> ListingData:
+    """Read all data: one scan per table, one listing of EC2, one price question. ``keep`` may save some of them.
+
+    Its questions are ``instances``, ``zones``, ``spot prices``, ``list prices`` and ``tick``; tables are always read.
+    """
     pools, statuses, fleet = deployment.pools, deployment.statuses, deployment.fleet()
     offerings = deployment.offerings()
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        calls = _Calls(threads)
+        calls = _Calls(threads, keep)
         stored, scanned = threads.submit(pools.all), threads.submit(statuses.scan)
-        tick = threads.submit(_tick_note, deployment)
-        listed = calls.optional("No cost is shown", fleet.instances).result()
+        tick = threads.submit(keep, "tick", (), lambda: _tick_note(deployment))
+        listed = calls.optional("No cost is shown", "instances", lambda _: fleet.instances()).result()
         items, now = {name: one.item for name, one in stored.result().items()}, deployment.now()
         valid = [intent.pool for intent in _intents(items, scanned.result(), now).values() if intent.pool is not None]
         instances = None if listed is None else tuple(one for one in listed if one.state in ALIVE)
         subnets = sorted({subnet for pool in valid for subnet in pool.subnet_ids})
         zones = calls.optional(
-            "Spot prices are the Region's lowest", lambda: offerings.zones(subnets) if subnets else {}
+            "Spot prices are the Region's lowest", "zones", lambda few: offerings.zones(few) if few else {}, subnets
         )
-        prices = known or _prices(calls, offerings, valid, instances or ())
+        prices = _prices(calls, offerings, valid, instances or ())
         return ListingData(
             now, items, scanned.result(), instances, prices, zones.result() or {}, (*tick.result(), *calls.notes)
         )
@@ -146,8 +154,10 @@ def _tick_note(deployment: Deployment) -> tuple[str, ...]:
 
 def _prices(calls: _Calls, offerings: Offerings, pools: Iterable[Pool], instances: Iterable[Instance]) -> Prices:
     spot_types, others = _types_to_price(pools, instances)
-    spot = calls.optional("No spot prices are shown", lambda: offerings.spot_prices(spot_types) if spot_types else {})
-    found = calls.optional("On-demand prices are unknown", lambda: offerings.list_prices(others)).result()
+    spot = calls.optional(
+        "No spot prices are shown", "spot prices", lambda few: offerings.spot_prices(few) if few else {}, spot_types
+    )
+    found = calls.optional("On-demand prices are unknown", "list prices", offerings.list_prices, others).result()
     listed = found or {}
     for name in others if found is not None else ():
         if name not in listed:
@@ -253,7 +263,7 @@ def _is_above(pool: Pool, lowest: tuple[Decimal, str], prices: Prices) -> bool |
 
 def render(listed: Listing, now: datetime, most: int | None = None) -> RenderableType:
     """Render the listing as a table of at most ``most`` pools; pools in trouble come first into it."""
-    chosen = sorted(listed.pools, key=lambda row: not _style(row))[:most]
+    chosen = sorted(listed.pools, key=lambda row: not style(row))[:most]
     table = Table(
         Column("pool", overflow="fold"),
         *(Column(name, justify="right") for name in ("wanted", "running", "ready", "waiting")),
@@ -268,7 +278,14 @@ def render(listed: Listing, now: datetime, most: int | None = None) -> Renderabl
     for row in sorted(chosen, key=lambda row: row.pool):
         sizes = map(str, (row.wanted, row.running, row.ready, row.waiting or ""))
         cost = dollars(row.hourly_cost)
-        table.add_row(plain(row.pool), *sizes, _price(row), cost, _why(row, now), style=_style(row))
+        table.add_row(
+            plain(row.pool),
+            *sizes,
+            Text(price(row), style="red" if row.above_cap else ""),
+            cost,
+            why(row, now),
+            style=style(row),
+        )
     pools = counted(len(listed.pools), "pool")
     below = f"{pools}, {dollars(listed.hourly_cost)} USD/h" if listed.pools else "No pools yet."
     if len(chosen) < len(listed.pools):
@@ -279,7 +296,7 @@ def render(listed: Listing, now: datetime, most: int | None = None) -> Renderabl
     return Group(table, Text(below, style="dim"), *notes)
 
 
-def _style(row: Row) -> str:
+def style(row: Row) -> str:
     """Return a colour for a pool in trouble, otherwise nothing."""
     stopped = row.rollout is not None and row.rollout.state is RolloutState.STOPPED
     return "red" if row.fault or row.spec_errors else "yellow" if row.waiting or stopped else ""
@@ -294,7 +311,7 @@ def _waits(row: Row, now: datetime) -> str:
     return f"{row.reason} for {ago(began, now)}{older}"
 
 
-def _why(row: Row, now: datetime) -> str:
+def why(row: Row, now: datetime) -> str:
     """Say in a few words what is wrong; ``explain`` has the details."""
     parts = [
         _waits(row, now),
@@ -315,8 +332,8 @@ def _to_replace(replacing: Replacing) -> str:
     return f"{replacing.count} to replace" + (f": {replacing.reason}" if replacing.reason else "")
 
 
-def _price(row: Row) -> Text:
+def price(row: Row) -> str:
+    """Write the lowest spot price and the cap."""
     if row.lowest_spot_price is None:
-        return Text("-" if row.cap is None else f"- / {plain(row.cap)}")
-    cap = f" / {plain(row.cap)}" if row.cap else ""
-    return Text(f"{dollars(row.lowest_spot_price)}{cap}", style="red" if row.above_cap else "")
+        return "-" if row.cap is None else f"- / {plain(row.cap)}"
+    return dollars(row.lowest_spot_price) + (f" / {plain(row.cap)}" if row.cap else "")
