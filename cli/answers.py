@@ -33,6 +33,10 @@ class _Kept:
     error: Exception | None = None
 
 
+REFUSED_LASTS = timedelta(seconds=15)
+"""A refusal is not kept longer: a missing permission may be given at any time."""
+
+
 class Answers:
     """Keeps answers and refusals, each kind of question for its own time. All threads share it.
 
@@ -51,14 +55,14 @@ class Answers:
         kept = self._of((what, about))
         with kept.lock:
             if kept.until is None or self._clock() >= kept.until:
-                kept.value, kept.error = None, None
+                kept.value, kept.error, lasts = None, None, self._times[what]
                 try:
                     kept.value = ask()
                 except Exception as error:
-                    kept.error = error
+                    kept.error, lasts = error, min(lasts, REFUSED_LASTS)
                     raise
                 finally:
-                    kept.until = self._clock() + self._times[what]
+                    kept.until = self._clock() + lasts
             elif kept.error is not None:
                 raise kept.error.with_traceback(None)
             answer: Answered = kept.value

@@ -131,7 +131,7 @@ def look(deployment: Deployment, keep: Keep = keep_none) -> ListingData:
         tick = threads.submit(keep, "tick", (), lambda: _tick_note(deployment))
         listed = calls.optional("No cost is shown", "instances", lambda _: fleet.instances()).result()
         items, now = {name: one.item for name, one in stored.result().items()}, deployment.now()
-        valid = [intent.pool for intent in _intents(items, scanned.result(), now).values() if intent.pool is not None]
+        valid = [intent.pool for intent in intents(items, scanned.result(), now).values() if intent.pool is not None]
         instances = None if listed is None else tuple(one for one in listed if one.state in ALIVE)
         subnets = sorted({subnet for pool in valid for subnet in pool.subnet_ids})
         zones = calls.optional(
@@ -173,7 +173,9 @@ def _types_to_price(pools: Iterable[Pool], instances: Iterable[Instance]) -> tup
     return sorted(spot | running[Market.SPOT]), sorted(shares | running[Market.ON_DEMAND])
 
 
-def _intents(items: Items, statuses: Statuses, now: datetime) -> dict[str, Intent]:
+def intents(items: Items, statuses: Statuses, now: datetime) -> dict[str, Intent]:
+    """Return what is in force for each pool, by name in order."""
+
     def of(name: str) -> Intent:
         status = statuses.get(name)
         return intent_of(items.get(name), status if isinstance(status, Status) else None, now, timedelta(0))
@@ -188,7 +190,7 @@ def listing_of(data: ListingData) -> Listing:
         by_pool.setdefault(instance.pool_name, []).append(instance)
     rows = tuple(
         _row(name, intent, by_pool.get(name, []), data)
-        for name, intent in _intents(data.items, data.statuses, data.now).items()
+        for name, intent in intents(data.items, data.statuses, data.now).items()
     )
     known = [row.hourly_cost for row in rows if row.hourly_cost is not None]
     total = sum(known, Decimal(0)) if len(known) == len(rows) else None
