@@ -5,9 +5,10 @@ A panel whose question fails has a fault that quotes the error and says what to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from pydantic_core import to_jsonable_python
@@ -17,7 +18,7 @@ from cli.answers import Answers
 from cli.aws_errors import expected_errors
 from cli.deployment import Deployment
 from cli.exits import ExpectedError, RefusedError
-from cli.explanation_page import Kind, parts, state
+from cli.explanation_page import Kind, Part, parts, state
 from cli.item_text import as_yaml
 from cli.output import ago, clock, dollars, plain
 from cli.page import prices, sizes
@@ -116,6 +117,8 @@ class PoolPage:
     """All about one pool: what ``explain`` says, its instances, the notices of them, and its item."""
 
     at: datetime
+    stack: str
+    region: str
     name: str
     story: tuple[Words, ...]
     instances: tuple[Machine, ...]
@@ -204,12 +207,10 @@ class Panels:
         notices = observed.status.notices if observed.status else {}
         return PoolPage(
             at=found.at,
+            stack=self.deployment.stack,
+            region=self.deployment.region,
             name=plain(pool),
-            story=tuple(
-                Words(plain(part.text), part.style, part.kind.value, plain(part.label))
-                for part in parts(found)
-                if part.kind not in (Kind.TITLE, Kind.INSTANCES)
-            ),
+            story=tuple(_story(found)),
             instances=tuple(_machine(one, found.at) for one in found.instances),
             notices=tuple(
                 Announced(clock(one.at), plain(instance), one.kind.value, plain(one.offering))
@@ -268,6 +269,13 @@ def _line(row: listing.Row, now: datetime) -> Line:
         above_cap=bool(row.above_cap),
         cost=dollars(row.hourly_cost),
     )
+
+
+def _story(found: explanation.Explanation) -> Iterator[Words]:
+    """Yield what ``explain`` says, without the name and the table of instances: they have places of their own."""
+    for part, after in pairwise([*parts(found), Part(Kind.NOTE)]):
+        if Kind.INSTANCES not in (part.kind, after.kind) and part.kind is not Kind.TITLE:
+            yield Words(plain(part.text), part.style, part.kind.value, plain(part.label))
 
 
 def _machine(member: explanation.Member, now: datetime) -> Machine:

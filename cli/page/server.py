@@ -61,7 +61,10 @@ class _Request(BaseHTTPRequestHandler):
     server: PageServer
     protocol_version = "HTTP/1.1"
     timeout = 60
-    server_version, sys_version = "spotpools", ""
+
+    def version_string(self) -> str:
+        """Name the server."""
+        return "spotpools"
 
     def do_GET(self) -> None:
         """Answer."""

@@ -5,6 +5,7 @@ const EVERY = 2000; // milliseconds between two questions about what changes fas
 const SLOWLY = 20000; // and about what changes slowly
 const PATIENCE = 30000; // how long an answer may take
 const HEIGHT = 190;
+const NEWEST = 8; // decisions that are shown without a click
 
 const saved = JSON.parse(document.getElementById("saved")?.textContent ?? "null");
 const byId = (id) => document.getElementById(id);
@@ -117,7 +118,7 @@ function axes(format) {
   const moments = (_, splits, __, ___, step) =>
     splits.map((at) => (step >= 86400 ? utc(at, 5, 10) : utc(at, 11, 16)));
   return [
-    { ...common, values: moments, space: 60, grid: { show: false } },
+    { ...common, values: moments, space: 60, size: 30, grid: { show: false } },
     { ...common, values: (_, splits) => splits.map(format), size: 52 },
   ];
 }
@@ -199,7 +200,7 @@ const link = (pool) => `#/pool/${encodeURIComponent(pool)}`;
 function newRow(line) {
   const cell = (name, label) => element("td", { class: name, "data-label": label });
   const made = {
-    anchor: element("a", { href: link(line.pool) }), sizes: cell("number sizes", "running / wanted"), spark: cell("spark"),
+    anchor: element("a", { href: link(line.pool) }), sizes: cell("number sizes", "running / wanted"), spark: cell("spark none"),
     waiting: cell("number short", "waiting"), price: cell("mono", "price / cap"), cost: cell("number", "USD/h"), why: cell("why", "why"),
   };
   made.sparkline = element("div", { class: "sparkline" });
@@ -241,6 +242,7 @@ function spark(made) {
   made.drawn = fleetSizes;
   made.drawnNow = now;
   const known = shown.running.filter((size) => size !== null);
+  made.spark.classList.remove("none");
   made.sparkline.setAttribute("role", "img");
   made.sparkline.setAttribute("aria-label", `in the last 6 h between ${Math.min(...known)} and ${Math.max(...known)} running`);
 }
@@ -259,9 +261,11 @@ function total(label, value, style) {
   return element("li", { class: style }, element("b", {}, String(value)), label);
 }
 
+const showStack = ({ stack, region }) => setText(byId("stack"), `stack ${stack}, ${region}`);
+
 function showFleet(fleet) {
   lastFleet = fleet;
-  setText(byId("stack"), `stack ${fleet.stack}, ${fleet.region}`);
+  showStack(fleet);
   const body = byId("pools").tBodies[0];
   const present = new Set(fleet.pools.map((line) => line.pool));
   for (const [pool, made] of rows) {
@@ -344,9 +348,12 @@ function card(title, show) {
         content.replaceChildren(element("p", { class: "fault" }, fault));
         return;
       }
+      const open = content.querySelector("details")?.open ?? false;
       forget(content);
       content.replaceChildren();
       show(content, data);
+      const details = content.querySelector("details");
+      if (details) details.open = open;
       legends();
     },
   };
@@ -400,7 +407,8 @@ function showPoolSizes(place, { times, pools, note }) {
   sizesChart(place.lastChild, times, sizes, false);
 }
 
-const percent = (share) => (share === null ? "-" : share >= 0.9995 ? "100 %" : `${(share * 100).toFixed(1)} %`);
+// Rounded down: only what was always so is 100 %.
+const percent = (share) => (share === null ? "-" : share === 1 ? "100 %" : `${(Math.floor(share * 1000) / 10).toFixed(1)} %`);
 
 function showPrices(place, found) {
   const days = Math.round((Date.parse(found.until) - Date.parse(found.since)) / 86400000);
@@ -417,20 +425,27 @@ function showPrices(place, found) {
     if (caps.length === 1) entries.push(legendEntry("cap", [], "cap", caps[0]));
     const label = `Spot prices since ${found.since.slice(0, 10)}. ${sentence} The tables below have the numbers.`;
     const chart = element("div", { class: "chart", role: "img", "aria-label": label });
-    place.append(element("ul", { class: "legend" }, ...entries), chart);
+    const drawn = element("div", {}, element("ul", { class: "legend" }, ...entries), chart);
+    const numbers = element("div");
+    place.append(element("div", { class: "beside" }, drawn, numbers));
     pricesChart(chart, found, caps);
-    place.append(element("h3", {}, "What a cap buys"), table(["cap", "#at least one offering affordable"], found.buys.map((one) => [Number(one.cap).toFixed(4), percent(one.share)]), "What a cap buys"));
+    drawn.append(element("h3", {}, "What a cap buys"), table(["cap", "#at least one offering affordable"], found.buys.map((one) => [Number(one.cap).toFixed(4), percent(one.share)]), "What a cap buys"));
     const lines = found.offerings.map((one) => [one.offering, Number(one.now).toFixed(4), Number(one.lowest).toFixed(4), Number(one.highest).toFixed(4), one.cap === null ? "-" : String(Number(one.cap)), percent(one.within)]);
-    place.append(element("h3", {}, "Offerings"), table(["offering", "#now", "#lowest", "#highest", "#cap", "#within the cap"], lines, "Offerings"));
+    numbers.append(element("h3", {}, "Offerings"), table(["offering", "#now", "#lowest", "#highest", "#cap", "#within the cap"], lines, "Offerings"));
   }
   for (const note of found.notes) place.append(element("p", { class: "yellow" }, note));
 }
 
 function showDecisions(place, { decisions, note }) {
   if (note) place.append(element("p", { class: "dim" }, note));
-  const entries = decisions.map(({ when, sizes, texts }) =>
-    element("li", { class: "decision" }, element("time", {}, when), element("span", { class: "mono" }, sizes), element("div", {}, ...texts.map((one) => element("p", { class: one.style }, one.text)))));
-  place.append(element("ol", { class: "decisions" }, ...entries));
+  const entry = ({ when, sizes, texts }) =>
+    element("li", { class: "decision" }, element("time", {}, when), element("span", { class: "mono" }, sizes), element("div", {}, ...texts.map((one) => element("p", { class: one.style }, one.text))));
+  const list = (some) => element("ol", { class: "decisions" }, ...some.map(entry));
+  place.append(list(decisions.slice(0, NEWEST)));
+  if (decisions.length > NEWEST) {
+    const older = decisions.slice(NEWEST);
+    place.append(element("details", {}, element("summary", {}, `${older.length} older`), list(older)));
+  }
 }
 
 function openPool(mine, pool) {
@@ -439,17 +454,24 @@ function openPool(mine, pool) {
   const story = card("Now", showStory), instances = card("Instances", showInstances), notices = card("Notices", showNotices), item = card("Item", showItem);
   const sizes = card("Sizes over the last 24 hours", showPoolSizes), prices = card("Price against cap", showPrices), decisions = card("Decisions of the last 24 hours", showDecisions);
   const heading = element("h1", { tabindex: "-1" }, pool);
-  const left = element("div", { class: "column" }, story.element, instances.element, notices.element, item.element);
-  const right = element("div", { class: "column" }, sizes.element, prices.element, decisions.element);
+  const left = element("div", { class: "column" }, story.element);
+  const right = element("div", { class: "column" }, sizes.element, notices.element, item.element);
+  for (const wide of [instances, prices, decisions]) wide.element.classList.add("wide");
   forget(place);
-  place.replaceChildren(element("div", { class: "pool-head" }, element("a", { href: "#/" }, "← All pools"), heading), element("div", { class: "panels" }, left, right));
+  place.replaceChildren(
+    element("div", { class: "pool-head" }, element("a", { href: "#/" }, "← All pools"), heading),
+    element("div", { class: "panels" }, left, right, instances.element, prices.element, decisions.element),
+  );
   heading.focus({ preventScroll: true });
   let at = null;
   follow(mine, EVERY, async () => {
     const answer = await ask("pool", pool);
     if (mine.over) return;
     at = answer.data?.at ?? at;
-    if (answer.data) setText(heading, answer.data.name);
+    if (answer.data) {
+      setText(heading, answer.data.name);
+      showStack(answer.data);
+    }
     [story, instances, notices, item].forEach((one) => one.show(answer));
     fresh(at, answer.silent ? answer.fault : "");
   });
