@@ -247,6 +247,7 @@ def serve_page(
         out.print(plain(f"{file} has the list of table {table} and the own pages of {pools}."))
         return
     with PageServer(panels, port) as server:
+        panels.answer("fleet")  # the first answer is slow: it makes the clients and asks for all prices
         out.print(plain(f"{server.url} shows the pools of table {table}. Ctrl-C ends it."))
         server.serve_forever()
 

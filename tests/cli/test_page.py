@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -118,7 +120,6 @@ def test_a_request_that_another_site_makes_gets_no_data(server: PageServer) -> N
         "/../pyproject.toml",
         "/page.html",
         "/%2e%2e/x",
-
     ],
 )
 def test_nothing_else_is_served(server: PageServer, path: str) -> None:
@@ -466,18 +467,31 @@ def test_a_port_that_is_taken_is_said_in_one_line(site: Site, server: PageServer
     assert "in use" in result.stderr
 
 
-def test_the_command_prints_its_address_and_ends_with_ctrl_c(site: Site) -> None:
-    site.put("a", target_size=0)
+@contextmanager
+def command(site: Site) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run the command as a process. Yields the address that it prints, and the process."""
     # A test run in the background ignores Ctrl-C, and its child processes inherit that.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from cli.main import app; app()"
-    command, streams = [sys.executable, "-c", code, "page"], {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env={**os.environ, **site.environment}, text=True, **streams) as serving:  # type: ignore[call-overload]  # noqa: S603  our own command
+    with subprocess.Popen(  # noqa: S603  our own command
+        [sys.executable, "-c", code, "page"],
+        env={**os.environ, **site.environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as serving:
+        assert serving.stdout is not None
         said = serving.stdout.readline()
-        address = re.search(r"http://(127\.0\.0\.1:\d+)/", said)
+        address = re.search(r"http://127\.0\.0\.1:\d+/", said)
         assert address, said
-        connection = http.client.HTTPConnection(address[1], timeout=30)
-        connection.request("GET", "/api/fleet")
-        assert json.load(connection.getresponse())["data"]["pools"][0]["pool"] == "a"
+        yield address[0], serving
+        serving.kill()
+
+
+def test_the_command_prints_its_address_and_ends_with_ctrl_c(site: Site) -> None:
+    site.put("a", target_size=0)
+    with command(site) as (url, serving):
+        with urllib.request.urlopen(f"{url}api/fleet", timeout=30) as answer:  # noqa: S310  our own command
+            assert json.load(answer)["data"]["pools"][0]["pool"] == "a"
         serving.send_signal(signal.SIGINT)
         _, complaint = serving.communicate(timeout=30)
     assert (serving.returncode, complaint) == (130, "")
