@@ -26,7 +26,7 @@ MOST_OFFERINGS = 30
 """Offerings that are listed, those with the lowest prices first."""
 
 MOST_LINES = 8
-"""Offerings that are drawn: more lines than that cannot be told apart."""
+"""Offerings that are drawn: more lines than that look alike."""
 
 ROUNDING = 1e-9
 SHARES = (0.5, 0.9, 0.99, 1.0)
