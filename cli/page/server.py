@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -44,6 +45,11 @@ class PageServer(ThreadingHTTPServer):
             raise RefusedError(f"--port {port}: {error.strerror}. Name another one, or leave it out.") from None
         own = self.server_address[1]
         self.hosts = {f"{name}:{own}" for name in NAMES} | (set(NAMES) if own == HTTP_PORT else set())
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing about a browser that went away, which is no fault. A real one is shown."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:

@@ -7,6 +7,8 @@ import json
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -151,6 +153,16 @@ def test_the_chart_library_is_the_pinned_one_with_its_licence() -> None:
     pairs["LICENSE"] = "uPlot.LICENSE"
     for source, ours in pairs.items():
         assert (assets / ours).read_bytes() == (package / source).read_bytes(), f"copy {source} of the pinned uplot"
+
+
+def test_a_browser_that_goes_away_is_no_fault(server: PageServer, capfd: pytest.CaptureFixture[str]) -> None:
+    closes_hard = struct.pack("ii", 1, 0)
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", server.server_address[1])) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, closes_hard)
+            client.sendall(f"GET /uPlot.iife.min.js HTTP/1.1\r\nHost: {server.url[7:-1]}\r\n\r\n".encode() * 500)
+    assert asked(server, "/").status == 200
+    assert capfd.readouterr().err == ""
 
 
 # What it says

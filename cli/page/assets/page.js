@@ -139,7 +139,7 @@ function sizesChart(place, times, sizes, small) {
     new uPlot({
       width, height: small ? 30 : HEIGHT, tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
       legend: { show: false }, cursor: { show: !small, points: { show: false }, drag: { x: false, y: false } },
-      padding: small ? [2, 0, 2, 0] : [8, 8, 0, 0],
+      padding: small ? [2, 0, 2, 0] : [8, 18, 0, 0],
       scales: { y: { range: fromZero } }, series: sizeSeries(),
       axes: small ? [{ show: false }, { show: false }] : axes((size) => (Number.isInteger(size) ? String(size) : "")),
     }, data, place));
@@ -164,7 +164,7 @@ function pricesChart(place, found, caps) {
     };
     return new uPlot({
       width, height: HEIGHT + 40, tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"), legend: { show: false },
-      cursor: { points: { show: false }, drag: { x: false, y: false } }, padding: [8, 8, 0, 0],
+      cursor: { points: { show: false }, drag: { x: false, y: false } }, padding: [8, 18, 0, 0],
       scales: { y: { range: around } }, series: [{}, ...series], axes: axes((price) => String(Number(price.toPrecision(3)))),
     }, data, place);
   });
@@ -238,11 +238,11 @@ function spark(made) {
   // The newest period is what the status says now; CloudWatch has it some minutes later.
   const last = (some, value) => [...some.slice(0, -1), value];
   const shown = { running: last(sizes.running, made.line.running), wanted: last(sizes.wanted, made.line.wanted) };
+  made.spark.classList.remove("none"); // before it is drawn, so that it has a width
   sizesChart(made.sparkline, fleetSizes.times, shown, true);
   made.drawn = fleetSizes;
   made.drawnNow = now;
   const known = shown.running.filter((size) => size !== null);
-  made.spark.classList.remove("none");
   made.sparkline.setAttribute("role", "img");
   made.sparkline.setAttribute("aria-label", `in the last 6 h between ${Math.min(...known)} and ${Math.max(...known)} running`);
 }
