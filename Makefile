@@ -95,6 +95,6 @@ $(VENV): requirements.txt lambdas/requirements.txt pyproject.toml | need-python
 	@touch $@
 
 $(NODE_MODULES): package.json package-lock.json | need-node
-	@echo "Installing the CDK command line into node_modules, and a second DynamoDB for the tests"
+	@echo "Installing the CDK command line into node_modules, and what the tests need of npm"
 	@npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@

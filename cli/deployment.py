@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from functools import cached_property
+from threading import RLock
 from typing import Any
 
 from cli.exits import AwsFaultError
@@ -37,12 +38,14 @@ class Deployment:
         self._elsewhere = stack is not None or region is not None
         self._region = region or os.environ.get("AWS_REGION") or None
         self._clients: dict[str, Any] = {}
+        self._making = RLock()
 
     def client(self, service: str) -> Any:
         """Return the client of a service. All threads share it."""
-        if service not in self._clients:
-            region = price_list_region(self.region) if service == "pricing" else self._region
-            self._clients[service] = client(service, EC2 if service == "ec2" else STORE, region)
+        with self._making:  # boto3's default session makes one client at a time
+            if service not in self._clients:
+                region = price_list_region(self.region) if service == "pricing" else self._region
+                self._clients[service] = client(service, EC2 if service == "ec2" else STORE, region)
         return self._clients[service]
 
     def now(self) -> datetime:

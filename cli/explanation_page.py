@@ -1,8 +1,10 @@
-"""The page that ``explain`` prints."""
+"""What ``explain`` says, part by part: for the terminal here, and for the page in the browser."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -15,15 +17,57 @@ from cli.output import ago, clock, is_younger, plain
 from lambdas.domain.wording import counted
 
 LABEL_WIDTH = 13
+READY = "ready"
+
+
+class Kind(StrEnum):
+    """What a part is: a title, a labelled line, a heading, a text below one of these, the instances, or a note."""
+
+    TITLE = "title"
+    LINE = "line"
+    HEAD = "head"
+    ITEM = "item"
+    INSTANCES = "instances"
+    NOTE = "note"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part. ``style`` is a colour of the terminal: yellow for trouble, red for a fault, green for a remedy."""
+
+    kind: Kind
+    text: str = ""
+    label: str = ""
+    style: str = ""
 
 
 def render(explanation: Explanation) -> RenderableType:
     """Render an explanation: what is wanted, what runs, why the rest waits, what comes next, what to do."""
-    return Group(*_parts(explanation))
+    return Group(*(_drawn(part, explanation) for part in parts(explanation)))
 
 
-def _parts(explanation: Explanation) -> Iterator[RenderableType]:
-    yield Text(plain(explanation.pool), style="bold")
+def _drawn(part: Part, explanation: Explanation) -> RenderableType:
+    text = plain(part.text)
+    match part.kind:
+        case Kind.TITLE:
+            return Text(text, style="bold")
+        case Kind.HEAD:
+            return Text(f"\n{text}", style="bold")
+        case Kind.LINE:
+            line = Table.grid(Column(width=LABEL_WIDTH, style="bold"), Column(overflow="fold"))
+            line.add_row(part.label, Text(text, style=part.style))
+            return line
+        case Kind.ITEM:
+            return _indented(Text(text, style=part.style))
+        case Kind.INSTANCES:
+            return _indented(_instances(explanation))
+        case Kind.NOTE:
+            return Text(text, style=part.style)
+
+
+def parts(explanation: Explanation) -> Iterator[Part]:
+    """Yield all parts in their order. Texts are as AWS and the items have them: make them ``plain`` to show them."""
+    yield Part(Kind.TITLE, explanation.pool)
     yield _line("Wanted", f"{explanation.wanted.count}, by {explanation.wanted.by}")
     there = f"{explanation.running} running ({explanation.ready} ready), {explanation.starting} starting"
     there += f", {explanation.noticed} under notice"
@@ -39,21 +83,21 @@ def _parts(explanation: Explanation) -> Iterator[RenderableType]:
     yield from _troubles(explanation)
     if explanation.instances:
         yield _head("What runs where")
-        yield _indented(_instances(explanation))
+        yield Part(Kind.INSTANCES)
     yield from _course(explanation)
     for advice in explanation.advice:
         yield _head(f"About {advice.what}")
         yield _item(f"{advice.means} {advice.does}")
         yield _item(f"You can: {advice.do}", "green")
     for note in explanation.notes:
-        yield Text(plain(note), style="yellow")
+        yield Part(Kind.NOTE, note, style="yellow")
     if explanation.links:
         yield _head("In the AWS console")
     for name, address in explanation.links.items():
         yield _item(f"{name}: {address}", "dim")
 
 
-def _troubles(explanation: Explanation) -> Iterator[RenderableType]:
+def _troubles(explanation: Explanation) -> Iterator[Part]:
     if waiting := explanation.waiting:
         began = explanation.reason_since or waiting.since
         since = f" for {ago(began, explanation.at)}" if is_younger(began, waiting.since) else ""
@@ -75,7 +119,7 @@ def _next_look(explanation: Explanation) -> str:
     return "when the tick runs again" if explanation.tick_silent_since else "with the next tick, within a minute"
 
 
-def _course(explanation: Explanation) -> Iterator[RenderableType]:
+def _course(explanation: Explanation) -> Iterator[Part]:
     if rollout := explanation.rollout:
         yield _line("Rollout", f"{rollout.state}: {rollout.outdated} outdated, {rollout.updated} updated")
         yield _item(rollout.message)
@@ -118,24 +162,27 @@ def _instances(explanation: Explanation) -> Table:
     return table
 
 
-def _state(instance: Member) -> Text:
+def state(instance: Member) -> str:
+    """Write an instance's state; one that runs may not be ready yet."""
     if instance.ready:
-        return Text("ready", style="green")
-    return Text("running, not ready" if instance.state == "running" else instance.state, style="yellow")
+        return READY
+    return "running, not ready" if instance.state == "running" else instance.state
 
 
-def _head(text: str) -> Text:
-    return Text(f"\n{plain(text)}", style="bold")
+def _state(instance: Member) -> Text:
+    return Text(plain(state(instance)), style="green" if instance.ready else "yellow")
 
 
-def _line(label: str, text: str, style: str = "") -> RenderableType:
-    line = Table.grid(Column(width=LABEL_WIDTH, style="bold"), Column(overflow="fold"))
-    line.add_row(label, Text(plain(text), style=style))
-    return line
+def _head(text: str) -> Part:
+    return Part(Kind.HEAD, text)
 
 
-def _item(text: str, style: str = "") -> RenderableType:
-    return _indented(Text(plain(text), style=style))
+def _line(label: str, text: str, style: str = "") -> Part:
+    return Part(Kind.LINE, text, label, style)
+
+
+def _item(text: str, style: str = "") -> Part:
+    return Part(Kind.ITEM, text, style=style)
 
 
 def _indented(part: RenderableType) -> Padding:

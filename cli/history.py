@@ -141,8 +141,7 @@ def _in_words(step: Mapping[str, Any]) -> str:
 def render(history: History) -> RenderableType:
     """Render the history as a table."""
     if not history.decisions:
-        text = f"No decision about {plain(history.pool)} since {clock(history.since)}: nothing changed."
-        return Text(f"{text} Look further back with --since 2d.")
+        return Text(f"{plain(nothing(history))} Look further back with --since 2d.")
     table = Table(
         Column("time (UTC)", no_wrap=True),
         Column("running", justify="right", no_wrap=True),
@@ -153,22 +152,31 @@ def render(history: History) -> RenderableType:
     )
     for decision in history.decisions:
         sizes = "" if decision.wanted is None else f"{decision.running}/{decision.wanted}"
-        table.add_row(_when(decision), sizes, Group(*_details(decision)))
+        table.add_row(
+            when(decision), sizes, Group(*(Text(plain(text), style=style) for text, style in details(decision)))
+        )
     return table
 
 
-def _when(decision: Decision) -> str:
+def nothing(history: History) -> str:
+    """Say that there was no decision."""
+    return f"No decision about {history.pool} since {clock(history.since)}: nothing changed."
+
+
+def when(decision: Decision) -> str:
+    """Write the time of a decision in UTC, or the first and last times of equal ones on two lines."""
     first = f"{decision.at:%m-%d %H:%M:%S}"
     return first if decision.times == 1 else f"{first}\nto {decision.until:%H:%M:%S}, {decision.times} times"
 
 
-def _details(decision: Decision) -> Iterator[Text]:
+def details(decision: Decision) -> Iterator[tuple[str, str]]:
+    """Yield what was decided and why, each with its style: a colour of the terminal, or dim."""
     for step in decision.steps:
-        yield Text(plain(step))
+        yield step, ""
     # EC2 answers for each offering, often with the same words.
     for failure, times in Counter(decision.failures).items():
-        yield Text(plain(failure) + (f" ({times} times)" if times > 1 else ""), style="red")
+        yield failure + (f" ({times} times)" if times > 1 else ""), "red"
     if decision.reason:
-        yield Text(plain(f"{decision.waiting} wait, {decision.reason}: {decision.message}"), style="yellow")
+        yield f"{decision.waiting} wait, {decision.reason}: {decision.message}", "yellow"
     if not (decision.steps or decision.failures or decision.reason):
-        yield Text("nothing to do", style="dim")
+        yield "nothing to do", "dim"

@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from cli.answers import Keep, keep_none
 from cli.aws_errors import refusal_text
 from cli.deployment import Deployment
 from cli.output import ago, dollars, is_younger, plain
@@ -100,39 +101,46 @@ class Listing:
 class _Calls:
     """Parallel calls to AWS. If an optional one fails, a note says what is missing."""
 
-    def __init__(self, threads: ThreadPoolExecutor) -> None:
-        self.threads = threads
+    def __init__(self, threads: ThreadPoolExecutor, keep: Keep) -> None:
+        self.threads, self.keep = threads, keep
         self.notes: list[str] = []
 
-    def optional(self, otherwise: str, call: Callable[[], Answered]) -> Future[Answered | None]:
-        """Make a call that may fail. ``otherwise`` says what is missing then."""
-        return self.threads.submit(self._tried, otherwise, call)
+    def optional(
+        self, otherwise: str, what: str, call: Callable[[list[str]], Answered], names: Iterable[str] = ()
+    ) -> Future[Answered | None]:
+        """Make a call about these names that may fail, or use its kept answer. ``otherwise`` says what is missing."""
+        return self.threads.submit(self._tried, otherwise, what, call, tuple(names))
 
-    def _tried(self, otherwise: str, call: Callable[[], Answered]) -> Answered | None:
+    def _tried(
+        self, otherwise: str, what: str, call: Callable[[list[str]], Answered], names: tuple[str, ...]
+    ) -> Answered | None:
         try:
-            return call()
+            return self.keep(what, names, lambda: call(list(names)))
         except FleetError as error:
             self.notes.append(f"{otherwise}: {refusal_text(error.failure.code, error.failure.message)}")
         return None
 
 
-def look(deployment: Deployment, known: Prices | None = None) -> ListingData:
-    """Read all data: one scan per table, one listing of EC2, one price question (none if prices are ``known``)."""
+def look(deployment: Deployment, keep: Keep = keep_none) -> ListingData:
+    """Read all data: one scan per table, one listing of EC2, one price question. ``keep`` may save some of them.
+
+    Its questions are ``instances``, ``zones``, ``spot prices``, ``list prices`` and ``tick``; tables are always read.
+    """
     pools, statuses, fleet = deployment.pools, deployment.statuses, deployment.fleet()
     offerings = deployment.offerings()
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        calls = _Calls(threads)
+        calls = _Calls(threads, keep)
         stored, scanned = threads.submit(pools.all), threads.submit(statuses.scan)
-        tick = threads.submit(_tick_note, deployment)
-        listed = calls.optional("No cost is shown", fleet.instances).result()
+        tick = threads.submit(keep, "tick", (), lambda: _tick_note(deployment))
+        listed = calls.optional("No cost is shown", "instances", lambda _: fleet.instances()).result()
         items, now = {name: one.item for name, one in stored.result().items()}, deployment.now()
-        valid = [intent.pool for intent in _intents(items, scanned.result(), now).values() if intent.pool is not None]
+        valid = [intent.pool for intent in intents(items, scanned.result(), now).values() if intent.pool is not None]
         instances = None if listed is None else tuple(one for one in listed if one.state in ALIVE)
         subnets = sorted({subnet for pool in valid for subnet in pool.subnet_ids})
         zones = calls.optional(
-            "Spot prices are the Region's lowest", lambda: offerings.zones(subnets) if subnets else {}
+            "Spot prices are the Region's lowest", "zones", lambda few: offerings.zones(few) if few else {}, subnets
         )
-        prices = known or _prices(calls, offerings, valid, instances or ())
+        prices = _prices(calls, offerings, valid, instances or ())
         return ListingData(
             now, items, scanned.result(), instances, prices, zones.result() or {}, (*tick.result(), *calls.notes)
         )
@@ -149,8 +157,10 @@ def _tick_note(deployment: Deployment) -> tuple[str, ...]:
 
 def _prices(calls: _Calls, offerings: Offerings, pools: Iterable[Pool], instances: Iterable[Instance]) -> Prices:
     spot_types, others = _types_to_price(pools, instances)
-    spot = calls.optional("No spot prices are shown", lambda: offerings.spot_prices(spot_types) if spot_types else {})
-    found = calls.optional("On-demand prices are unknown", lambda: offerings.list_prices(others)).result()
+    spot = calls.optional(
+        "No spot prices are shown", "spot prices", lambda few: offerings.spot_prices(few) if few else {}, spot_types
+    )
+    found = calls.optional("On-demand prices are unknown", "list prices", offerings.list_prices, others).result()
     listed = found or {}
     for name in others if found is not None else ():
         if name not in listed:
@@ -166,7 +176,9 @@ def _types_to_price(pools: Iterable[Pool], instances: Iterable[Instance]) -> tup
     return sorted(spot | running[Market.SPOT]), sorted(shares | running[Market.ON_DEMAND])
 
 
-def _intents(items: Items, statuses: Statuses, now: datetime) -> dict[str, Intent]:
+def intents(items: Items, statuses: Statuses, now: datetime) -> dict[str, Intent]:
+    """Return what is in force for each pool, by name in order."""
+
     def of(name: str) -> Intent:
         status = statuses.get(name)
         return intent_of(items.get(name), status if isinstance(status, Status) else None, now, timedelta(0))
@@ -181,7 +193,7 @@ def listing_of(data: ListingData) -> Listing:
         by_pool.setdefault(instance.pool_name, []).append(instance)
     rows = tuple(
         _row(name, intent, by_pool.get(name, []), data)
-        for name, intent in _intents(data.items, data.statuses, data.now).items()
+        for name, intent in intents(data.items, data.statuses, data.now).items()
     )
     known = [row.hourly_cost for row in rows if row.hourly_cost is not None]
     total = sum(known, Decimal(0)) if len(known) == len(rows) else None
@@ -259,7 +271,7 @@ def render(listed: Listing, now: datetime, most: int | None = None, *, width: in
 
     If the screen has fewer columns than ``WIDE``, the table shows only sizes and reasons.
     """
-    chosen = sorted(listed.pools, key=lambda row: not _style(row))[:most]
+    chosen = sorted(listed.pools, key=lambda row: not style(row))[:most]
     sizes = ("wanted", "running", "ready", "waiting") if width >= WIDE else ("want", "run")
     costs = (Column("price / cap"), Column("USD/h", justify="right", no_wrap=True)) if width >= WIDE else ()
     table = Table(
@@ -274,8 +286,8 @@ def render(listed: Listing, now: datetime, most: int | None = None, *, width: in
     )
     for row in sorted(chosen, key=lambda row: row.pool):
         counts = (row.wanted, row.running, row.ready, row.waiting or "")[: len(sizes)]
-        prices = (_price(row), dollars(row.hourly_cost))[: len(costs)]
-        table.add_row(plain(row.pool), *map(str, counts), *prices, _why(row, now), style=_style(row))
+        prices = (Text(price(row), style="red" if row.above_cap else ""), dollars(row.hourly_cost))[: len(costs)]
+        table.add_row(plain(row.pool), *map(str, counts), *prices, why(row, now), style=style(row))
     pools = counted(len(listed.pools), "pool")
     below = f"{pools}, {dollars(listed.hourly_cost)} USD/h" if listed.pools else "No pools yet."
     if len(chosen) < len(listed.pools):
@@ -286,7 +298,7 @@ def render(listed: Listing, now: datetime, most: int | None = None, *, width: in
     return Group(table, Text(below, style="dim"), *notes)
 
 
-def _style(row: Row) -> str:
+def style(row: Row) -> str:
     """Return a colour for a pool in trouble, otherwise nothing."""
     stopped = row.rollout is not None and row.rollout.state is RolloutState.STOPPED
     return "red" if row.fault or row.spec_errors else "yellow" if row.waiting or stopped else ""
@@ -301,7 +313,7 @@ def _waits(row: Row, now: datetime) -> str:
     return f"{row.reason} for {ago(began, now)}{older}"
 
 
-def _why(row: Row, now: datetime) -> str:
+def why(row: Row, now: datetime) -> str:
     """Say in a few words what is wrong; ``explain`` has the details."""
     parts = [
         _waits(row, now),
@@ -322,8 +334,8 @@ def _to_replace(replacing: Replacing) -> str:
     return f"{replacing.count} to replace" + (f": {replacing.reason}" if replacing.reason else "")
 
 
-def _price(row: Row) -> Text:
+def price(row: Row) -> str:
+    """Write the lowest spot price and the cap."""
     if row.lowest_spot_price is None:
-        return Text("-" if row.cap is None else f"- / {plain(row.cap)}")
-    cap = f" / {plain(row.cap)}" if row.cap else ""
-    return Text(f"{dollars(row.lowest_spot_price)}{cap}", style="red" if row.above_cap else "")
+        return "-" if row.cap is None else f"- / {plain(row.cap)}"
+    return dollars(row.lowest_spot_price) + (f" / {plain(row.cap)}" if row.cap else "")

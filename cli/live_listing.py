@@ -16,11 +16,11 @@ from rich.live import Live
 from rich.text import Text
 
 from cli import listing
+from cli.answers import Answers
 from cli.aws_errors import expected_errors
 from cli.deployment import Deployment
 from cli.exits import AwsFaultError
 from cli.output import Format, clock, draw
-from lambdas.domain.model.cost import Prices
 
 PRICES_LAST = timedelta(minutes=1)
 """Spot prices change a few times a day, so not every frame asks for them."""
@@ -30,21 +30,18 @@ Frame = tuple[listing.Listing, datetime]
 
 def frames(deployment: Deployment, *, every: float, times: int | None) -> Iterator[Frame]:
     """Yield a listing every ``every`` seconds, ``times`` times if given. If a later look fails, repeat the last."""
-    priced: datetime | None = None
-    prices: Prices | None = None
+    keep = Answers(deployment.now, {"spot prices": PRICES_LAST, "list prices": PRICES_LAST})
     listed: listing.Listing | None = None
     for number in count(1):
         now = deployment.now()
-        due = priced is None or now - priced >= PRICES_LAST
         try:
             with expected_errors():
-                data = listing.look(deployment, None if due else prices)
+                data = listing.look(deployment, keep)
         except AwsFaultError as fault:
             if listed is None:
                 raise
             listed = replace(listed, notes=(f"Showing older data: {fault}",))
         else:
-            priced, prices = (now, data.prices) if due else (priced, prices)
             listed = listing.listing_of(data)
         yield listed, now
         if number == times:

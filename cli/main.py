@@ -31,8 +31,11 @@ from cli.exits import MEANING, Exit, ExpectedError
 from cli.files import Entry
 from cli.item_text import as_plain, as_yaml, ordered
 from cli.output import Format, clock, err, out, plain, print_error, print_result
+from cli.page import saved
+from cli.page.panels import Panels
+from cli.page.server import PageServer
 from lambdas import __version__
-from lambdas.domain.wording import lasting
+from lambdas.domain.wording import counted, lasting
 
 EXITS = "Exit status:\n\n" + "\n\n".join(f"{int(status)}: {meaning}" for status, meaning in MEANING.items())
 
@@ -226,6 +229,41 @@ def history_of(
     back = history.span(since)
     found = history.look(Deployment(stack, region), pool, since=datetime.now(UTC) - back, most=most)
     print_result(found, history.render(found), output)
+
+
+@app.command(name="page")
+def serve_page(
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port. 0 is a free one.")] = 0,
+    file: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write one HTML file that needs no command, and exit.")
+    ] = None,
+    pool: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="POOL",
+            help="With --out: a pool whose own page is in the file; can be repeated. Default: the list's first 20.",
+            autocompletion=_pool_names,
+        ),
+    ] = None,
+    stack: Stack = None,
+    region: Region = None,
+) -> None:
+    """Show all pools in a browser, live until Ctrl-C: sizes over time, why they wait, prices against caps, decisions.
+
+    The page is served on 127.0.0.1 only, so only programs of this machine reach it. It reads AWS with your own
+    credentials and changes nothing. A part that AWS refuses says why; the others stay.
+    """
+    deployment = Deployment(stack, region)
+    panels, table = Panels(deployment), deployment.pools.table
+    if file is not None:
+        pools = counted(saved.write(panels, file, pool or ()), "pool")
+        out.print(plain(f"{file} has the list of table {table} and the own pages of {pools}."))
+        return
+    with PageServer(panels, port) as server:
+        panels.answer("fleet")  # the first answer is slow: it makes the clients and asks for all prices
+        out.print(plain(f"{server.url} shows the pools of table {table}. Ctrl-C ends it."))
+        server.serve_forever()
 
 
 @app.command()

@@ -90,6 +90,21 @@ RIGHTS = {
         "ssm:GetCommandInvocation",
     ),
     "history": ("lambda:GetFunctionConfiguration", "logs:FilterLogEvents"),
+    "page": (
+        "dynamodb:Scan",
+        "dynamodb:GetItem",
+        "ec2:DescribeInstances",
+        "ec2:DescribeInstanceStatus",
+        "ec2:DescribeSpotPriceHistory",
+        "ec2:DescribeSubnets",
+        "ec2:GetInstanceTypesFromInstanceRequirements",
+        "pricing:GetProducts",
+        "lambda:GetFunctionConfiguration",
+        "cloudwatch:GetMetricData",
+        "cloudwatch:GetMetricStatistics",
+        "logs:FilterLogEvents",
+        "ssm:GetCommandInvocation",
+    ),
     "drill": (
         "dynamodb:GetItem",
         "ec2:DescribeInstances",
@@ -120,7 +135,7 @@ RIGHTS_HEAD = """
 ## Rights
 
 Every command that calls AWS also needs `cloudformation:DescribeStacks`, unless variables name the tables. If `list`,
-`explain` or `doctor` lacks a permission, it leaves that part out and says so.
+`explain`, `page` or `doctor` lacks a permission, it leaves that part out and says so.
 
 | command | actions |
 | --- | --- |

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import boto3
@@ -23,6 +24,7 @@ LAUNCH = Config(connect_timeout=3, read_timeout=20, retries={"mode": "standard",
 """CreateFleet: once. After an automatic retry an error would say nothing about what the first try launched."""
 
 
+@cache  # a session reads a large file for it
 def price_list_region(region: str) -> str | None:
     """The Region that serves the price list of a Region's partition; None for a partition without one (GovCloud)."""
     session = boto3.session.Session(region_name=region)

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from localcloud.market.model.market import Market
+from tests.cli.page_window import DESKTOP
 from tests.cli.site import Site, new_site, served_market
+from tests.support.browser import Browser, browser
 from tests.support.empty_aws import empty_aws
 
 
@@ -30,6 +32,24 @@ def site(aws_url: str, ec2: tuple[str, Market], monkeypatch: pytest.MonkeyPatch)
     made = new_site(aws_url, *ec2)
     made.enter(monkeypatch)
     return made
+
+
+@pytest.fixture(scope="package")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A headless browser. Tests that use it are skipped where none is installed."""
+    with browser(tmp_path_factory.mktemp("browser")) as started:
+        yield started
+
+
+@pytest.fixture
+def page(window: Browser) -> Iterator[Browser]:
+    """An empty window of a desktop, in light. After the test its console must have no complaint."""
+    window.open("about:blank")
+    window.screen(DESKTOP)
+    window.complaints()
+    yield window
+    window.open("about:blank")
+    assert window.complaints() == []
 
 
 @pytest.fixture

@@ -47,3 +47,6 @@ def test_a_wheel_in_an_empty_environment_runs_the_command(site: Site, tmp_path: 
     assert "1 valid: first" in run(command, "validate", ROOT / "examples/first.yaml", folder=tmp_path, environment=here)
     listed = run(command, "list", "-o", "json", folder=tmp_path, environment=site.cloud.environment())
     assert set(json.loads(listed)) == {"pools", "hourly_cost", "notes"}
+    page = tmp_path / "page.html"
+    run(command, "page", "--out", page, folder=tmp_path, environment=site.cloud.environment())
+    assert "uPlot" in page.read_text(encoding="utf-8")

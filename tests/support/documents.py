@@ -27,6 +27,8 @@ spotpools explain training
   Wanted       3, by target_size 3
 spotpools history training
   launch 3 (spot)
+spotpools page --out pools.html --pool POOL
+  the own pages of 1 pool
 spotpools doctor
   the tick runs
 spotpools cost --pools 20
@@ -77,6 +79,9 @@ ELSEWHERE = {
     "aws sns subscribe --topic-arn ALARMS --protocol https --notification-endpoint "
     "https://events.pagerduty.com/integration/KEY/enqueue": "needs an account of PagerDuty",
     "make demo": "tests/support/first_contact.py plays it",
+    "spotpools page": "it serves until Ctrl-C; tests/cli/test_page.py plays it",
+    "spotpools page --port 8400": "it serves until Ctrl-C; tests/cli/test_page.py plays it",
+    "ssh -L 8400:127.0.0.1:8400 HOST": "needs another machine",
     "make local": "tests/support/first_contact.py starts it",
     "make test": "it is what runs these tests",
     "make deploy": "needs an AWS account",
