@@ -153,8 +153,8 @@ class Oracle:
         self.launches: dict[tuple[str, str], list[tuple[float, list[str]]]] = {}
         """When which instances were launched, by pool and market."""
         self.newest: dict[str, Lease] = {}
-        self.replaced_again: dict[str, list[float]] = {}
-        """When replacements of what was at risk were replaced for the same reason, by pool."""
+        self.replaced_again: dict[str, list[tuple[float, str]]] = {}
+        """When which replacements of what was at risk were to be replaced for the same reason, by pool."""
         self.churned: dict[str, list[float]] = {}
         """When instances were terminated soon after their launch, by pool, since its last edit."""
         self.failed_starts_in: set[str] = set()
@@ -333,9 +333,12 @@ class Oracle:
         self.books.generation |= dict.fromkeys(ids, generation)
         rolls = spec.update == "rolling" and self.books.drifts(pool, spec, self._wanted(spec)[1])
         if generation > 1 and not rolls:
-            before_this = [at for at in self.replaced_again.get(pool, []) if self.now() - at < HOUR]
-            self.replaced_again[pool] = [*before_this, self.now()]
-            if len(before_this) >= MOST_IN_A_ROW:
+            before_this = [(at, id_) for at, id_ in self.replaced_again.get(pool, []) if self.now() - at < HOUR]
+            # An instance may need several: its replacement fills a gap if another one ends by itself meanwhile.
+            known = {id_ for _, id_ in before_this}
+            new = [one.id for one in risky if one.id not in known]
+            self.replaced_again[pool] = [*before_this, *((self.now(), id_) for id_ in new[:1])]
+            if new and len(before_this) >= MOST_IN_A_ROW:
                 self.broken("replacing in vain becomes rare", f"{pool}: {len(before_this)} times within an hour")
 
     def _failed_to_start(self, pool: str, id_: str) -> bool:
