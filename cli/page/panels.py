@@ -14,7 +14,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from cli import explanation, history, listing
-from cli.answers import Answers
+from cli.answers import Answers, Keep
 from cli.aws_errors import expected_errors
 from cli.deployment import Deployment
 from cli.exits import ExpectedError, RefusedError
@@ -151,7 +151,7 @@ class Panels:
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
-        self.keep = Answers(deployment.now, KEPT)
+        self.keep: Keep = Answers(deployment.now, KEPT)
         self.of_pool: Mapping[str, Callable[[str], object]] = {
             "pool": self.pool,
             "decisions": self.decisions,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from threading import Barrier
+from time import sleep
 
 import pytest
 
@@ -65,9 +66,13 @@ def test_a_refusal_is_kept_too_but_not_for_long_because_a_permission_may_be_give
 def test_two_who_want_an_answer_at_once_ask_once() -> None:
     of, both = Questions(), Barrier(2)
 
+    def slowly() -> int:
+        sleep(0.1)
+        return of.ask()
+
     def want() -> int:
         both.wait(timeout=10)
-        return of.keep("prices", "a", of.ask)
+        return of.keep("prices", "a", slowly)
 
     with ThreadPoolExecutor(2) as threads:
         assert [one.result() for one in [threads.submit(want), threads.submit(want)]] == [1, 1]

@@ -24,11 +24,13 @@ from typing import Any
 import pytest
 
 from cli import listing
+from cli.answers import Answers, keep_none
 from cli.deployment import Deployment
 from cli.page import document, sizes
-from cli.page.panels import Panels
+from cli.page.panels import KEPT, Panels
 from cli.page.server import PageServer
 from lambdas.aws import clients
+from lambdas.domain.model.status import Notice
 from lambdas.metrics import namespace
 from lambdas.wiring import utc_now
 from localcloud.market.model.settings import Fault
@@ -205,9 +207,9 @@ def test_a_pools_page_has_each_text_of_explain_and_of_history(site: Site, panels
 
 
 def test_an_edit_is_explained_at_once_although_an_explanation_is_kept(site: Site, panels: Panels) -> None:
+    panels.keep = Answers(panels.deployment.now, {"explanation": timedelta(hours=1)})
     site.put("a", target_size=0)
     assert "by target_size 0" in json.dumps(data(panels, "pool", "a"))
-    panels.keep = type(panels.keep)(panels.deployment.now, {"explanation": timedelta(hours=1)})
     site.put("a", target_size=2)
     assert "by target_size 2" in json.dumps(data(panels, "pool", "a"))
     site.market.calls.clear()
@@ -215,14 +217,18 @@ def test_an_edit_is_explained_at_once_although_an_explanation_is_kept(site: Site
     assert "DescribeInstanceStatus" not in site.market.calls, "nothing has changed since"
 
 
-def test_notices_and_instances_are_listed(site: Site, panels: Panels) -> None:
+def test_instances_and_ec2s_notices_of_them_are_listed(site: Site, panels: Panels) -> None:
     site.put("a", target_size=1)
     site.put("a", target_size=1)
     (instance,) = data(panels, "pool", "a")["instances"]
-    assert (instance["type"], instance["market"]) == ("g5.xlarge", "spot")
-    found = site.plane.statuses.get("a")
-    assert found is not None
-    assert data(panels, "pool", "a")["notices"] == []
+    assert (instance["type"], instance["market"], instance["notes"]) == ("g5.xlarge", "spot", "")
+    offering = f"g5.xlarge/{instance['zone']}"
+    site.plane.statuses.note("a", instance["id"], Notice(at=utc_now(), offering=offering))
+    panels.keep = keep_none
+    page = data(panels, "pool", "a")
+    assert page["instances"][0]["notes"] == "interruption notice: EC2 reclaims it"
+    (notice,) = page["notices"]
+    assert (notice["instance"], notice["what"], notice["offering"]) == (instance["id"], "interruption", offering)
 
 
 def test_an_unknown_pool_is_said_with_the_nearest_name(site: Site, panels: Panels) -> None:
@@ -378,7 +384,7 @@ def test_a_page_of_two_hundred_pools_that_asks_every_two_seconds_makes_few_calls
     calls = count_calls(monkeypatch)
     panels = Panels(Deployment())
     beginning, passed = utc_now(), 0.0
-    panels.keep._clock = lambda: beginning + timedelta(seconds=passed)  # noqa: SLF001  its clock is moved by hand
+    panels.keep = Answers(lambda: beginning + timedelta(seconds=passed), KEPT)
     assert len(data(panels, "fleet")["pools"]) == 200
     data(panels, "sizes")
     assert calls == {
@@ -421,7 +427,7 @@ def test_an_open_pool_asks_ec2_a_few_times_a_minute(site: Site, monkeypatch: pyt
     calls = count_calls(monkeypatch)
     panels = Panels(Deployment())
     beginning, passed = utc_now(), 0.0
-    panels.keep._clock = lambda: beginning + timedelta(seconds=passed)  # noqa: SLF001  its clock is moved by hand
+    panels.keep = Answers(lambda: beginning + timedelta(seconds=passed), KEPT)
     for second in range(0, 60, 2):
         passed = second
         data(panels, "pool", "a")
