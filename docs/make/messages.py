@@ -5,14 +5,18 @@ Each message comes from the real decision and the real text, over an emulated EC
 
 from __future__ import annotations
 
+import io
+import logging
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lambdas.domain.alarm.message import Change, Links, Message, message
-from lambdas.domain.guide import Trouble
+from lambdas.domain.guide import GUIDE, Trouble
 from lambdas.domain.model.status import Status
+from lambdas.telemetry import logger
 from tests.support.fakes import World
 
 PAGE = Path(__file__).parents[2] / "docs" / "alarm-messages.md"
@@ -25,6 +29,17 @@ HEAD = """# What the alarms say to people
 One message for each fault, and one when it is over, as the topic for people (output `MessagesTopic`) sends them: first
 the subject, then the text. Which alarms there are, and what to do about each: [runbook.md](runbook.md). Who
 receives the messages: [deploying.md](deploying.md#who-receives-the-alarms). Made by `python -m docs.make.messages`.
+"""
+
+SILENT = """
+## The tick has stopped
+
+CloudWatch itself sends this one, to both topics: what explains alarms may have stopped too. It names no pool and has no
+attribute `severity`. Its text has the alarm's description. When ticks finish again, a message says that it is over.
+
+```text
+{text} Runbook: {runbook}
+```
 """
 
 
@@ -111,7 +126,9 @@ def said(world: World, trouble: Trouble, *, over: bool = False) -> Message:
 
 def page() -> str:
     """The whole page as Markdown."""
-    return HEAD + "".join("\n".join(_section(story)) for story in STORIES)
+    stories = "".join("\n".join(_section(story)) for story in STORIES)
+    runbook = f"{LINKS.runbook}#{Trouble.HEARTBEAT.value}"
+    return HEAD + stories + SILENT.format(text=GUIDE[Trouble.HEARTBEAT].text, runbook=runbook)
 
 
 def _section(story: Story) -> Iterator[str]:
@@ -121,4 +138,7 @@ def _section(story: Story) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    logging.getLogger(logger.name).setLevel(logging.ERROR)
+    with redirect_stdout(io.StringIO()):  # metrics
+        written = page()
+    PAGE.write_text(written, encoding="utf-8")
