@@ -590,7 +590,8 @@ class Oracle:
         seen = inv.of(pool)
         spec = in_force(seen.item, seen.status) if seen.item is not None else None
         if spec is None or spec.fallback is None:
-            self.lacking.pop(pool, None)
+            if not after.memory.unlisted:  # without a listing a deletion has no effect yet, and may never have one
+                self.lacking.pop(pool, None)
             return
         notices = {id_ for id_, one in after.notices.items() if one.kind is NoticeKind.INTERRUPTION}
         serving = [one for one in self.alive(pool) if one.id not in notices and not one.notice]
