@@ -1,0 +1,163 @@
+"""What CreateFleet answers: to a repeated token, to a price that is too low, and to missing rights."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+from acceptance.instances import GOING, OWN_TAG
+from acceptance.roles import rights_role
+from acceptance.run import NotSeenError, Run
+from acceptance.steps.story import TOO_LOW
+from lambdas.aws.clients import EC2
+
+ROLE_SECONDS, END_SECONDS = 60, 300
+KINDS = (
+    "fleet",
+    "image",
+    "instance",
+    "launch-template",
+    "network-interface",
+    "security-group",
+    "snapshot",
+    "spot-instances-request",
+    "subnet",
+    "volume",
+    "key-pair",
+    "placement-group",
+)
+"""The kinds of resource that the documentation names for CreateFleet and RunInstances."""
+DENIED = ("UnauthorizedOperation", "AccessDenied", "UnauthorizedOperation.WithoutEncodedMessage")
+
+
+def token(run: Run) -> str:
+    """Launch one instance, send the same request again, compare, and end what was launched."""
+    request = _request(run, "token", price=str(run.state.price))
+    first = _answered(run, request)
+    second = _answered(run, request)
+    ids = [_ids(answer) for answer in (first, second)]
+    _end(run, {*ids[0], *ids[1]})
+    if not ids[0]:
+        raise NotSeenError(f"the first call launched nothing: {_codes(first)}")
+    same = ids[0] == ids[1]
+    what = "the same instance" if same else f"{ids[1] or 'no instance'} ({_codes(second)})"
+    text = f"the first call launched {ids[0]}; the repeated call answered {what}"
+    run.judge("token-repeated", text, holds=not set(ids[1]) - set(ids[0]))
+    return text
+
+
+def too_low(run: Run) -> str:
+    """Ask for an instance at a price below every spot price."""
+    answer = _answered(run, _request(run, "low", price=TOO_LOW))
+    _end(run, set(_ids(answer)))
+    codes = _codes(answer)
+    text = f"the codes in Errors: {codes or 'none'}"
+    run.judge("price-too-low", text, holds="SpotMaxPriceTooLow" in codes)
+    return text
+
+
+def rights(run: Run) -> str:
+    """Ask, as a dry run, with a role that is denied one kind of resource after the other."""
+    role, request = rights_role(run), _request(run, "rights", price=TOO_LOW)
+
+    def allowed() -> bool:
+        return _dry_run(run, role, request, None) == "DryRunOperation"
+
+    run.until(allowed, "the role may start a fleet", seconds=ROLE_SECONDS)
+    needed = {
+        action: [kind for kind in KINDS if _dry_run(run, role, request, (action, kind)) in DENIED]
+        for action in ("ec2:CreateFleet", "ec2:RunInstances", "ec2:CreateTags")
+    }
+    text = "; ".join(f"{action}: {', '.join(kinds) or 'no kind'}" for action, kinds in needed.items())
+    run.seen("fleet-resources", f"a dry run is refused without the right to {text}")
+    return text
+
+
+def _request(run: Run, name: str, *, price: str) -> dict[str, Any]:
+    subnets = run.client("ec2").describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]
+    tags = [{"Key": OWN_TAG, "Value": run.place.stack}]
+    return {
+        "Type": "instant",
+        # The same name gives the same token within a run, so that a resumed run does not launch once more.
+        "ClientToken": f"{run.place.stack[:20]}-{name}-{run.state.started:%Y%m%d%H%M%S}",
+        "LaunchTemplateConfigs": [
+            {
+                "LaunchTemplateSpecification": {
+                    "LaunchTemplateName": run.deployment.output("DefaultLaunchTemplate"),
+                    "Version": "$Latest",
+                },
+                "Overrides": [
+                    {
+                        "InstanceType": instance_type,
+                        "SubnetId": subnet["SubnetId"],
+                        "AvailabilityZone": subnet["AvailabilityZone"],
+                        "MaxPrice": price,
+                    }
+                    for instance_type in run.state.types
+                    for subnet in subnets
+                ],
+            }
+        ],
+        "TargetCapacitySpecification": {"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "spot"},
+        "SpotOptions": {"AllocationStrategy": "price-capacity-optimized"},
+        "TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume", "fleet")],
+    }
+
+
+def _answered(run: Run, request: dict[str, Any]) -> dict[str, Any]:
+    """The answer; a refusal of the whole call becomes an answer with its code."""
+    try:
+        return dict(run.client("ec2").create_fleet(**request))
+    except ClientError as error:
+        said = error.response["Error"]
+        return {"Instances": [], "Errors": [{"ErrorCode": said["Code"], "ErrorMessage": said.get("Message", "")}]}
+
+
+def _ids(answer: dict[str, Any]) -> list[str]:
+    return sorted(id_ for one in answer.get("Instances", []) for id_ in one["InstanceIds"])
+
+
+def _codes(answer: dict[str, Any]) -> str:
+    return ", ".join(sorted({one["ErrorCode"] for one in answer.get("Errors", [])}))
+
+
+def _end(run: Run, ids: set[str]) -> None:
+    if not ids:
+        return
+    run.client("ec2").terminate_instances(InstanceIds=sorted(ids))
+
+    def ended() -> bool:
+        states = {one.id: one.state for one in run.instances()}
+        return all(states.get(id_, "") in GOING for id_ in ids)
+
+    run.until(ended, f"{', '.join(sorted(ids))} ends", seconds=END_SECONDS)
+
+
+def _dry_run(run: Run, role: str, request: dict[str, Any], denied: tuple[str, str] | None) -> str:
+    """The code that a dry run answers, with an action on one kind of resource denied."""
+    statements: list[dict[str, Any]] = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
+    if denied:
+        action, kind = denied
+        statements.append({"Effect": "Deny", "Action": action, "Resource": f"arn:*:ec2:*:*:{kind}/*"})
+        if kind in ("image", "snapshot"):  # their ARNs name no account
+            statements[-1]["Resource"] = f"arn:*:ec2:*::{kind}/*"
+    try:
+        got = run.client("sts").assume_role(
+            RoleArn=role,
+            RoleSessionName="accept",
+            Policy=json.dumps({"Version": "2012-10-17", "Statement": statements}),
+            DurationSeconds=900,
+        )["Credentials"]
+        session = boto3.Session(
+            aws_access_key_id=got["AccessKeyId"],
+            aws_secret_access_key=got["SecretAccessKey"],
+            aws_session_token=got["SessionToken"],
+            region_name=run.deployment.region,
+        )
+        session.client("ec2", config=EC2).create_fleet(**request, DryRun=True)
+    except ClientError as error:
+        return str(error.response["Error"]["Code"])
+    return ""
