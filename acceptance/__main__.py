@@ -35,6 +35,8 @@ from localcloud.progress import Progress
 FOLDER = Path(".accept")
 STACK = "spotpools-accept"
 NAME = re.compile(rf"{STACK}(-[a-z0-9-]+)?")
+NOTICE_SECONDS = 10
+"""Two minutes on AWS. Shorter on a local cloud of its own, so that nobody waits for an instance to end."""
 TYPES = "t3.nano,t3a.nano,t3.micro,t3a.micro"
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 130
 
@@ -80,6 +82,7 @@ def _cloud(options: argparse.Namespace, progress: Progress) -> Iterator[None]:
         yield
     else:
         with LocalCloud(family="accept", progress=progress) as cloud:
+            cloud.market.settings(notice_seconds=NOTICE_SECONDS)
             os.environ.update(cloud.environment())
             yield
 
@@ -173,7 +176,8 @@ def _dry_run(options: argparse.Namespace, place: Place) -> int:
         say(f"The whole plan needs {most_needed()} instances at once. Steps that do not fit are refused.")
     most = highest_possible(rates, most_instances=options.most_instances, time=time, extra=extras())
     say(
-        f"Highest possible cost: {usd(most)} in {options.minutes} minutes and the removal. Budget: {usd(options.budget)}."
+        f"Highest possible cost: {usd(most)} in {options.minutes} minutes and the removal. "
+        f"Budget: {usd(options.budget)}."
     )
     _refuse_too_expensive(options, price)
     return DONE

@@ -13,7 +13,7 @@ STACK_MONTH = Decimal(20)
 HOURS_A_MONTH = 730
 
 EXTRAS_HOUR = Decimal("0.007")
-"""What an instance-hour costs beside the instance: a public IPv4 address (0.005) and 8 GiB of gp3 (0.001), rounded up."""
+"""What an instance-hour costs beside the instance: a public IPv4 address (0.005), 8 GiB of gp3 (0.001), rounded up."""
 
 FIS_ACTION_MINUTE = Decimal("0.10")
 """Price of a FIS action-minute (aws.amazon.com/fis/pricing)."""

@@ -127,7 +127,7 @@ def _drill(run: Run) -> drill.Drill:
         why = client_error_text(error) if isinstance(error, ClientError) else str(error)
         for claim in ("drill", "drill-without-template", "event-latency"):
             run.not_seen(claim, f"no experiment was possible, so an instance was terminated instead: {why}")
-        ended = sorted(one.id for one in run.of_pool(POOL, "running"))[0]
+        ended = min(one.id for one in run.of_pool(POOL, "running"))
         run.client("ec2").terminate_instances(InstanceIds=[ended])
         return drill.Drill(POOL, (ended,), TERMINATION)
 
