@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 from botocore.exceptions import ClientError
 
 from cli.deployment import Deployment
-from infra.deploy import CDK, ROOT
+from infra.deploy import CDK, ROOT, environment_of_cdk
 from localcloud.cloud import client_of
 from localcloud.mirror import copy_launch_template
 from localcloud.processes import Child
@@ -95,7 +96,9 @@ class Place:
         outputs = Deployment(self.stack, self._region).outputs
         endpoint = os.environ["AWS_ENDPOINT_URL"]
         self._copy_template(outputs["DefaultLaunchTemplate"], endpoint)
-        relay = Relay(self.client, [value for name, value in outputs.items() if name.endswith("Function")])
+        # The cloud's own relay looks after all alarms. A second one would send each of their events again.
+        functions = [value for name, value in outputs.items() if name.endswith("Function")]
+        relay = Relay(self.client, functions, alarms=False)
         ticks = Ticks(lambda service: client_of(service, endpoint), outputs["TickFunction"], seconds=TICK_SECONDS)
         relay.start()
         ticks.start()
@@ -118,7 +121,11 @@ class Place:
     def _run(self, name: str, command: list[str], seconds: float) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         # The CDK reads each of its options from such a variable too; so two runs do not share a folder.
-        environment = {**os.environ, "CDK_OUTPUT": str(self._folder / "cdk.out"), "PYTHONUNBUFFERED": "1"}
+        environment = {
+            **environment_of_cdk(botocore.session.get_session(), self.deployment.region, os.environ),
+            "CDK_OUTPUT": str(self._folder / "cdk.out"),
+            "PYTHONUNBUFFERED": "1",
+        }
         log = self._folder / f"{name}.log"
         child = Child(name, command, log=log, environment=environment, directory=ROOT)
         with self.progress.step(f"{name} of stack {self.stack}", log) as show:

@@ -107,7 +107,8 @@ def as_html(report: Report) -> str:
 <h1>Spot Pools: acceptance</h1>
 <p>{escape(standing(report))}</p>
 <p>Version {escape(__version__)}, stack {escape(report.stack)}, {escape(report.region)}, \
-{report.started:%Y-%m-%d %H:%M} to {report.ended:%H:%M} UTC. {report.instances} instances, at most {report.spent:.3f} USD of {report.budget:.2f}.</p>
+{report.started:%Y-%m-%d %H:%M} to {report.ended:%H:%M} UTC. {report.instances} instances, \
+at most {report.spent:.3f} USD of {report.budget:.2f}.</p>
 <p>Claims: {escape(summary(report))}.</p>
 {ended}{removed}
 </header>

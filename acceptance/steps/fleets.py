@@ -12,8 +12,9 @@ from acceptance.instances import GOING, OWN_TAG
 from acceptance.roles import rights_role
 from acceptance.run import NotSeenError, Run
 from acceptance.steps.story import TOO_LOW
-from lambdas.aws.clients import EC2
+from lambdas.aws.clients import EC2, LAUNCH, client
 
+ALLOWED = "DryRunOperation"
 ROLE_SECONDS, END_SECONDS = 60, 300
 KINDS = (
     "fleet",
@@ -63,10 +64,17 @@ def rights(run: Run) -> str:
     """Ask, as a dry run, with a role that is denied one kind of resource after the other."""
     role, request = rights_role(run), _request(run, "rights", price=TOO_LOW)
 
-    def allowed() -> bool:
-        return _dry_run(run, role, request, None) == "DryRunOperation"
+    said: list[str] = []
 
-    run.until(allowed, "the role may start a fleet", seconds=ROLE_SECONDS)
+    # IAM needs some seconds to spread a new role.
+    def allowed() -> bool:
+        said.append(_dry_run(run, role, request, None))
+        return said[-1] == ALLOWED
+
+    try:
+        run.until(allowed, "a dry run that is allowed", seconds=ROLE_SECONDS)
+    except NotSeenError as error:
+        raise NotSeenError(f"{error}; the last one answered {said[-1] or 'nothing: it may have launched'}") from error
     needed = {
         action: [kind for kind in KINDS if _dry_run(run, role, request, (action, kind)) in DENIED]
         for action in ("ec2:CreateFleet", "ec2:RunInstances", "ec2:CreateTags")
@@ -110,7 +118,7 @@ def _request(run: Run, name: str, *, price: str) -> dict[str, Any]:
 def _answered(run: Run, request: dict[str, Any]) -> dict[str, Any]:
     """The answer; a refusal of the whole call becomes an answer with its code."""
     try:
-        return dict(run.client("ec2").create_fleet(**request))
+        return dict(client("ec2", LAUNCH, run.deployment.region).create_fleet(**request))
     except ClientError as error:
         said = error.response["Error"]
         return {"Instances": [], "Errors": [{"ErrorCode": said["Code"], "ErrorMessage": said.get("Message", "")}]}

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from time import monotonic
 
+from botocore.config import Config
+
 from acceptance.run import NotSeenError, Run
+from lambdas.aws.clients import client
+
+INVOKE = Config(connect_timeout=5, read_timeout=70, retries={"mode": "standard", "total_max_attempts": 1})
 
 FUNCTIONS = ("TickFunction", "PoolEditFunction", "PoolDueFunction", "SpotNoticeFunction", "AlarmFunction")
 MAY_REMAIN = ("AWS::DynamoDB::GlobalTable", "AWS::DynamoDB::Table", "AWS::Logs::LogGroup", "AWS::KMS::Key")
@@ -28,7 +33,8 @@ def deploy(run: Run) -> str:
 
 def note_resources(run: Run) -> None:
     """Save the stack's resources that its deletion may leave. Without this list nothing of them is ever deleted."""
-    described = run.client("cloudformation").describe_stack_resources(StackName=run.place.stack)["StackResources"]
+    pages = run.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=run.place.stack)
+    described = [one for page in pages for one in page["StackResourceSummaries"]]
     known = {tuple(one) for one in run.state.resources}
     known |= {
         (one["ResourceType"], one["PhysicalResourceId"])
@@ -55,7 +61,9 @@ def data(run: Run) -> str:
 
 def code(run: Run) -> str:
     """Call the tick function, which loads all of the bundle's packages."""
-    answer = run.client("lambda").invoke(FunctionName=run.deployment.output("TickFunction"), Payload=b"{}")
+    # A cold start may take longer than the usual time limit, and a second try would be another tick.
+    functions = client("lambda", INVOKE, run.deployment.region)
+    answer = functions.invoke(FunctionName=run.deployment.output("TickFunction"), Payload=b"{}")
     payload = answer["Payload"].read().decode(errors="replace")[:300]
     if "FunctionError" in answer:
         run.judge("bundle-imports", payload, holds=False)

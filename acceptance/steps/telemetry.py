@@ -14,6 +14,8 @@ from acceptance.steps.story import POOL
 from cli.logs import lines
 
 INIT = re.compile(r"Init Duration: ([\d.]+) ms")
+BROKEN = "?ImportModuleError ?ModuleNotFoundError ?ImportError"
+"""A filter pattern: one of these words."""
 HALF_AN_HOUR = timedelta(minutes=30)
 QUERY_SECONDS, TRACE_SECONDS, LOG_SECONDS = 60, 180, 60
 ENDED_QUERIES = ("Complete", "Failed", "Cancelled", "Timeout", "Unknown")
@@ -42,7 +44,7 @@ def logs(run: Run) -> str:
     text = "; ".join(f"{name} {words}" for name, words in worst.items())
     run.judge("cold-starts", text or "no REPORT line has an Init Duration", holds=bool(worst))
     broken = [
-        f"{name}: {texts[0][:150]}" for name, one in groups.items() if (texts := _texts(client, one, since, "Import"))
+        f"{name}: {texts[0][:150]}" for name, one in groups.items() if (texts := _texts(client, one, since, BROKEN))
     ]
     if broken:
         run.judge("bundle-imports", "; ".join(broken), holds=False)
@@ -97,16 +99,19 @@ def dashboard(run: Run) -> str:
     client, now = run.client("cloudwatch"), run.now()
     body = json.loads(client.get_dashboard(DashboardName=run.deployment.output("Dashboard"))["DashboardBody"])
     queries = list(_queries(body))
-    answer = client.get_metric_data(
-        StartTime=now - 2 * HALF_AN_HOUR, EndTime=now, MetricDataQueries=[query for _, query in queries]
-    )
-    full = {one["Id"].partition("_")[0] for one in answer["MetricDataResults"] if one["Values"]}
+    # One Metrics Insights query a call: CloudWatch may refuse more.
+    calls = [[query for _, query in queries if "Expression" not in query]]
+    calls += [[query] for _, query in queries if "Expression" in query]
+    answers = [
+        client.get_metric_data(StartTime=now - 2 * HALF_AN_HOUR, EndTime=now, MetricDataQueries=some) for some in calls
+    ]
+    full = {one["Id"] for answer in answers for one in answer["MetricDataResults"] if one["Values"]}
     asked = {query["Id"]: title for title, query in queries}
     by_query = [query["Id"] for _, query in queries if "Expression" in query]
     empty = sorted({title for id_, title in asked.items() if id_ not in full})
     silent = [asked[id_] for id_ in by_query if id_ not in full]
     text = f"{len(full)} of {len(queries)} lines have data; without: {', '.join(empty) or 'none'}"
-    if messages := answer.get("Messages"):
+    if messages := [one["Value"] for answer in answers for one in answer.get("Messages", [])]:
         text += f"; CloudWatch says: {messages}"
     # Pools in trouble come and go, and counters are published only when something happens.
     holds = len(silent) < len(by_query) and bool(full)
