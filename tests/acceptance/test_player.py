@@ -67,7 +67,7 @@ def test_a_step_without_which_nothing_makes_sense_ends_the_run(run: Run) -> None
 def test_a_refusal_by_aws_quotes_its_code_and_the_missing_right(run: Run) -> None:
     def refused(_: Run) -> str:
         said = {"Error": {"Code": "AccessDenied", "Message": "not authorized to perform: kms:DescribeKey"}}
-        raise ClientError(said, "DescribeKey")  # type: ignore[arg-type]  # as botocore makes it
+        raise ClientError(said, "DescribeKey")
 
     Player(run).play([step(play=refused, claims=("topic-key",))])
     text = run.state.findings["topic-key"].text

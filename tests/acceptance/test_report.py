@@ -19,7 +19,7 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 def report(**changes: Any) -> Report:
     findings = complete({"drill": Finding("drill", Verdict.DIFFERS, "<b>failed</b> & gone")})
-    given = {
+    given: dict[str, Any] = {
         "place": "AWS",
         "stack": "spotpools-accept",
         "region": "eu-west-1",
