@@ -221,6 +221,7 @@ def _remove(options: argparse.Namespace, run: Run, ended_by: str) -> int:
     left = cleaner.clean()
     report = Report(
         place=run.place.name,
+        account=run.state.account,
         stack=run.place.stack,
         region=run.state.region,
         started=run.state.started,
@@ -267,7 +268,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--dry-run", action="store_true", help="print the plan and the highest possible cost; make nothing"
     )
-    what.add_argument("--resume", action="store_true", help="continue a run that was killed")
+    what.add_argument("--resume", action="store_true", help="continue a run that was killed, within its own limits")
     what.add_argument("--clean", action="store_true", help="remove everything that a run left")
     parser.add_argument("--local", action="store_true", help="on the local cloud instead of an AWS account")
     parser.add_argument(

@@ -114,7 +114,7 @@ CLAIMS: Mapping[str, Claim] = {
     ),
     "event-latency": Claim(
         "of EC2's events",
-        "From the interruption's request, and from its notice, to the line of the function that heard of it.",
+        "From the request to interrupt an instance to the line of the function that heard of the notice.",
     ),
     "bundle-imports": Claim(
         "are made of wheels for Lambda's processor and Python",

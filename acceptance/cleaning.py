@@ -17,7 +17,7 @@ from acceptance import roles
 from acceptance.instances import alive
 from acceptance.run import Run
 from acceptance.steps.alarms import queue_name
-from acceptance.steps.stack import note_resources
+from acceptance.steps.stack import GOING_ON, note_resources
 from cli.aws_errors import client_error_text, sdk_error_text
 from lambdas.aws.tables import scan_items
 from lambdas.domain.model.instances import STACK_TAG
@@ -129,7 +129,7 @@ class Cleaner:
 
     def _settled(self) -> bool:
         """Wait until CloudFormation is done with a deployment that was cut short. Whether there is a stack."""
-        self._until(lambda: not (self._run.place.status() or "").endswith("_IN_PROGRESS"), STABLE_SECONDS)
+        self._until(lambda: not (self._run.place.status() or "").endswith(GOING_ON), STABLE_SECONDS)
         return self._run.place.exists()
 
     def _delete_items(self) -> None:

@@ -45,7 +45,6 @@ STEPS = (
         minutes=1,
         only_aws=True,
         claims=("quota-names", "spot-role"),
-        ends_run=True,
     ),
     Step(
         "prices",

@@ -8,7 +8,7 @@ from time import monotonic
 from acceptance.claims import CLAIMS, Finding, Verdict, only_aws
 from acceptance.guard import LimitError
 from acceptance.plan import AFTER, Step
-from acceptance.run import NotSeenError, Run
+from acceptance.run import NothingWorksError, NotSeenError, Run
 from acceptance.state import Played
 from cli.aws_errors import expected_errors
 from cli.exits import ExpectedError
@@ -23,6 +23,7 @@ class Player:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self._ended = False
         self._say = run.place.progress.say
 
     def play(self, steps: Iterable[Step]) -> bool:
@@ -39,7 +40,7 @@ class Player:
             if known and known.outcome in ENDED:
                 self._say(f"- {step.title}: played before")
                 continue
-            if not self._one(step) and step.ends_run:
+            if (not self._one(step) and step.ends_run) or self._ended:
                 return False
         return True
 
@@ -64,6 +65,9 @@ class Player:
         except LimitError as error:
             self._end(step, "failed", str(error), monotonic() - begun)
             raise
+        except NothingWorksError as error:
+            self._ended = True
+            return self._end(step, "failed", str(error), monotonic() - begun)
         except (NotSeenError, ExpectedError, LocalCloudError) as error:
             return self._end(step, "failed", str(error), monotonic() - begun)
         return self._end(step, "done", text, monotonic() - begun)

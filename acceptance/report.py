@@ -16,6 +16,7 @@ from acceptance.state import Played
 from lambdas import __version__
 from localcloud.demo.report import STYLE
 
+ANY_ACCOUNT = "123456789012"
 MARKS = {Verdict.SEEN: "passed", Verdict.DIFFERS: "failed", Verdict.NOT_SEEN: ""}
 
 
@@ -24,6 +25,7 @@ class Report:
     """All that the report says. Amounts are in US dollars; ``left`` says what could not be removed."""
 
     place: str
+    account: str
     stack: str
     region: str
     started: datetime
@@ -56,7 +58,7 @@ def standing(report: Report) -> str:
 
 
 def as_json(report: Report) -> str:
-    """The report for machines. It names no account."""
+    """The report for machines, without the account's number."""
     body: dict[str, Any] = {
         "version": __version__,
         "place": report.place,
@@ -81,11 +83,11 @@ def as_json(report: Report) -> str:
         "left": list(report.left),
         "faults": list(report.faults),
     }
-    return json.dumps(body, indent=2, ensure_ascii=False) + "\n"
+    return _masked(json.dumps(body, indent=2, ensure_ascii=False) + "\n", report)
 
 
 def as_html(report: Report) -> str:
-    """The report for people."""
+    """The report for people, without the account's number."""
     ended = f'<p class="failed">The run ended early: {escape(report.ended_by)}</p>' if report.ended_by else ""
     if report.left:
         rest = "".join(f"<li>{escape(one)}</li>" for one in report.left)
@@ -93,7 +95,7 @@ def as_html(report: Report) -> str:
     else:
         removed = '<p class="passed">Everything was removed.</p>'
     faults = "".join(f"<li>{escape(one)}</li>" for one in report.faults)
-    return f"""<!doctype html>
+    page = f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -118,6 +120,11 @@ at most {report.spent:.3f} USD of {report.budget:.2f}.</p>
 </body>
 </html>
 """
+    return _masked(page, report)
+
+
+def _masked(text: str, report: Report) -> str:
+    return text.replace(report.account, ANY_ACCOUNT)
 
 
 def _claims(findings: Sequence[Finding]) -> str:

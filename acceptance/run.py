@@ -23,6 +23,10 @@ class NotSeenError(Exception):
     """Something that a step waited for did not happen in time."""
 
 
+class NothingWorksError(NotSeenError):
+    """Nothing after this step could succeed, so the run ends."""
+
+
 class Run:
     """What each step gets. Waiting looks at the limits each time."""
 

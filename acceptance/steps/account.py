@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from acceptance.run import NotSeenError, Run
+from acceptance.run import NothingWorksError, Run
 from cli import doctor
 
 
-class NotAllowedError(NotSeenError):
-    """The account cannot start a spot instance of the story's types, so the run ends before it makes anything."""
-
-
 def ready(run: Run) -> str:
-    """Check the spot quota and the service-linked role. Raises NotAllowedError if no instance could start."""
+    """Check the spot quota and the service-linked role. Raises NothingWorksError if no instance could start."""
     families = doctor.spot_quotas(run.place.deployment)
     types = run.state.types
     counting = {name: vcpus for name, vcpus in families.items() if any(doctor.counts_for(name, one) for one in types)}
@@ -21,14 +17,14 @@ def ready(run: Run) -> str:
     )
     needed = 2 * run.state.most_instances
     if counting and max(counting.values()) < needed:
-        raise NotAllowedError(
+        raise NothingWorksError(
             f"the account's spot quota is {max(counting.values()):g} vCPUs, and {run.state.most_instances} instances "
             f"need up to {needed}: raise it in Service Quotas, or lower --most-instances"
         )
     state, found, *remedy = doctor.service_role(run.place.deployment)
     run.judge("spot-role", found, holds=state is doctor.State.OK)
     if state is doctor.State.FAIL:
-        raise NotAllowedError(f"{found}. {' '.join(remedy)}")
+        raise NothingWorksError(f"{found}. {' '.join(remedy)}")
     return f"{text}; {found}"
 
 

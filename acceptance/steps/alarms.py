@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
@@ -38,7 +39,7 @@ def listen(run: Run) -> str:
 def alarm(run: Run) -> str:
     """Write an invalid item, wait for its alarm and its message, and remove the item."""
     url, name = listen(run), f"{run.place.stack}-pool-item-invalid"
-    run.put_pool({"pool_name": POOL, "instance_types": run.state.types, "target_size": 0, "min_instances": -1})
+    run.put_pool({"pool_name": POOL, "instance_types": run.state.types, "max_instances": 0, "min_instances": -1})
     try:
         found = run.until(lambda: _in_alarm(run, name), f"the alarm {name}", seconds=ALARM_SECONDS)
         since = found["StateUpdatedTimestamp"].astimezone(UTC)
@@ -66,32 +67,33 @@ def _contributors(run: Run, name: str) -> None:
 
 
 def _message(run: Run, url: str, since: datetime) -> str:
-    subjects: list[str] = []
+    messages: list[dict[str, Any]] = []
 
-    def received() -> str | None:
-        subjects.extend(_subjects(run, url))
-        return next((one for one in subjects if POOL in one), None)
+    def received() -> dict[str, Any] | None:
+        messages.extend(_received(run, url))
+        return next((one for one in messages if POOL in one.get("Subject", "")), None)
 
-    subject = run.until(received, f"a message about {POOL}", seconds=MESSAGE_SECONDS)
-    seconds = (run.now() - since).total_seconds()
-    run.seen("message-time", f"{subject!r} was in the queue {seconds:.1f} s after the alarm's change of state")
+    message = run.until(received, f"a message about {POOL}", seconds=MESSAGE_SECONDS)
+    subject, sent = message["Subject"], datetime.fromisoformat(message["Timestamp"])
+    seconds = (sent - since).total_seconds()
+    run.seen("message-time", f"{subject!r} was sent {seconds:.1f} s after the alarm's change of state")
     if not run.local:
         run.seen("message-key", "it arrived through the encrypted topic")
     until = monotonic() + (AGAIN_SECONDS / 6 if run.local else AGAIN_SECONDS)
 
     def waited() -> bool:
-        subjects.extend(_subjects(run, url))
+        messages.extend(_received(run, url))
         return monotonic() > until
 
     run.until(waited, "another message", seconds=2 * AGAIN_SECONDS)
-    times = subjects.count(subject)
+    times = sum(one.get("Subject") == subject for one in messages)
     run.judge("message-once", f"{subject!r} arrived {times} times", holds=times == 1)
     return f"{subject!r} after {seconds:.1f} s, {times} times"
 
 
-def _subjects(run: Run, url: str) -> list[str]:
-    sqs, found = run.client("sqs"), []
+def _received(run: Run, url: str) -> Iterator[dict[str, Any]]:
+    """What SNS has sent to the queue; each message is deleted when the next one is asked for."""
+    sqs = run.client("sqs")
     for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
-        found.append(str(json.loads(message["Body"]).get("Subject", "")))
+        yield json.loads(message["Body"])
         sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-    return found

@@ -12,6 +12,7 @@ from lambdas.aws.clients import client
 INVOKE = Config(connect_timeout=5, read_timeout=70, retries={"mode": "standard", "total_max_attempts": 1})
 
 FUNCTIONS = ("TickFunction", "PoolEditFunction", "PoolDueFunction", "SpotNoticeFunction", "AlarmFunction")
+GOING_ON, DONE_SECONDS = "_IN_PROGRESS", 600
 MAY_REMAIN = ("AWS::DynamoDB::GlobalTable", "AWS::DynamoDB::Table", "AWS::Logs::LogGroup", "AWS::KMS::Key")
 """Types of which the stack's deletion leaves something, or must not."""
 
@@ -22,6 +23,8 @@ def deploy(run: Run) -> str:
     if run.state.stack_since is None:
         run.state.stack_since = run.now()
         run.state.save()
+    # A deployment that was cut short goes on in CloudFormation, which refuses a second one meanwhile.
+    run.until(lambda: not (run.place.status() or "").endswith(GOING_ON), "CloudFormation is done", seconds=DONE_SECONDS)
     run.place.deploy()
     note_resources(run)
     status, seconds = run.place.status(), monotonic() - begun

@@ -12,7 +12,7 @@ import pytest
 
 from acceptance.claims import Verdict
 from acceptance.instances import OWN_TAG
-from acceptance.run import NotSeenError, Run
+from acceptance.run import NothingWorksError, NotSeenError, Run
 from acceptance.steps import account, alarms, fleets, letters, stack, story, telemetry
 from infra.synthesis import template
 from lambdas.domain.model.instances import POOL_TAG, STACK_TAG
@@ -69,7 +69,7 @@ def test_an_account_whose_quota_is_too_small_ends_the_run_before_it_makes_anythi
     allowed.answers["service-quotas.ListServiceQuotas"] = {
         "Quotas": [quota("All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests", 4)]
     }
-    with pytest.raises(account.NotAllowedError, match="4 vCPUs, and 4 instances need up to 8"):
+    with pytest.raises(NothingWorksError, match="4 vCPUs, and 4 instances need up to 8"):
         account.ready(run)
 
 
@@ -84,7 +84,7 @@ def test_an_account_without_the_role_ends_the_run_with_the_command_that_makes_it
         raise RefusedByAws("NoSuchEntity")
 
     allowed.answers["iam.GetRole"] = missing
-    with pytest.raises(account.NotAllowedError, match="create-service-linked-role"):
+    with pytest.raises(NothingWorksError, match="create-service-linked-role"):
         account.ready(run)
 
 
@@ -226,7 +226,8 @@ def test_the_contributors_of_a_query_alarm_are_its_pools(
     run: Run, aws: PlayedAws, attributes: dict[str, str], says: Verdict
 ) -> None:
     one = {"ContributorId": "1", "ContributorAttributes": attributes, "StateReason": "x"}
-    body = json.dumps({"Subject": f"{alarms.POOL}: its item has 1 fault"})
+    at = "2026-01-01T12:00:07.500Z"
+    body = json.dumps({"Subject": f"{alarms.POOL}: its item has 1 fault", "Timestamp": at})
     received = iter([{"Messages": [{"Body": body, "ReceiptHandle": "r"}]}])
     aws.answers |= {
         "sqs.CreateQueue": {"QueueUrl": "https://sqs/accept"},
@@ -234,7 +235,13 @@ def test_the_contributors_of_a_query_alarm_are_its_pools(
         "dynamodb.PutItem": {},
         "dynamodb.DeleteItem": {},
         "cloudwatch.DescribeAlarms": {
-            "MetricAlarms": [{"StateValue": "ALARM", "StateReason": "x", "StateUpdatedTimestamp": datetime.now(UTC)}]
+            "MetricAlarms": [
+                {
+                    "StateValue": "ALARM",
+                    "StateReason": "x",
+                    "StateUpdatedTimestamp": datetime(2026, 1, 1, 12, tzinfo=UTC),
+                }
+            ]
         },
         "cloudwatch.DescribeAlarmContributors": {"AlarmContributors": [one]},
         "sqs.ReceiveMessage": lambda _: next(received, {}),
@@ -246,6 +253,7 @@ def test_the_contributors_of_a_query_alarm_are_its_pools(
     assert verdict(run, "alarm-contributors") == says
     for claim in ("query-alarm", "message-time", "message-once", "message-key"):
         assert verdict(run, claim) == Verdict.SEEN
+    assert "was sent 7.5 s after" in run.state.findings["message-time"].text
     assert aws.asked("dynamodb.DeleteItem")
 
 

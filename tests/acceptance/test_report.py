@@ -21,6 +21,7 @@ def report(**changes: Any) -> Report:
     findings = complete({"drill": Finding("drill", Verdict.DIFFERS, "<b>failed</b> & gone")})
     given: dict[str, Any] = {
         "place": "AWS",
+        "account": "987654321098",
         "stack": "spotpools-accept",
         "region": "eu-west-1",
         "started": NOW,
@@ -74,6 +75,13 @@ def test_the_page_says_what_is_left_and_why_the_run_ended() -> None:
     for text in ("Not everything was removed", "table x", "AWS answered no", "ended early: it was stopped"):
         assert text in page
     assert "Everything was removed." not in page
+
+
+def test_the_account_is_not_named() -> None:
+    one = report(steps={"fill": Played("failed", "arn:aws:iam::987654321098:role/x is not authorized")})
+    for text in (as_json(one), as_html(one)):
+        assert "987654321098" not in text
+        assert "arn:aws:iam::123456789012:role/x" in text
 
 
 def test_the_summary_counts_each_verdict() -> None:
