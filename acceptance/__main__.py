@@ -245,6 +245,7 @@ def _remove(options: argparse.Namespace, run: Run, ended_by: str) -> int:
         say("\n".join(["Not everything was removed:", *(f"  {one}" for one in left), "Try again with --clean."]))
         return FAILED
     run.state.forget()
+    run.place.tidy()
     say("Nothing is left.")
     if options.clean:
         return DONE

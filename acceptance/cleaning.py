@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from acceptance import roles
 from acceptance.instances import alive
+from acceptance.place import UNEXPECTED
 from acceptance.run import Run
 from acceptance.steps.alarms import queue_name
 from acceptance.steps.stack import GOING_ON, note_resources
@@ -111,6 +112,9 @@ class Cleaner:
             self._fault(f"{what}: {sdk_error_text(error)}")
         except LocalCloudError as error:
             self._fault(f"{what}: {error}" + (f" (log: {error.log})" if error.log else ""))
+        except UNEXPECTED as error:
+            log = self._run.place.note_fault(what)
+            self._fault(f"{what}: an answer has another shape than expected: {error!r} (traceback: {log})")
 
     def _fault(self, text: str) -> None:
         self.faults.append(text)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +23,16 @@ from localcloud.progress import Progress
 from localcloud.relay import Relay
 from localcloud.ticks import Ticks
 
+CDK_OUT = "cdk.out"
 DEPLOY_SECONDS = 1200
 DESTROY_SECONDS = 1200
 TICK_SECONDS = 2.0
 """Additional ticks on the local cloud. On AWS only the schedule ticks, once a minute."""
+
+
+UNEXPECTED = (LookupError, TypeError, ValueError, AttributeError)
+"""What reading an answer raises if AWS answers in another shape than its documentation says. On a first contact with a
+real account that is a result like others: it must neither end the run nor keep the rest from being removed."""
 
 
 class Place:
@@ -108,6 +116,18 @@ class Place:
             ticks.stop()
             relay.stop()
 
+    def note_fault(self, what: str) -> Path:
+        """Append the traceback of the current exception to a log, and return its path."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        log = self._folder / "faults.log"
+        with log.open("a", encoding="utf-8") as file:
+            file.write(f"{what}\n{traceback.format_exc()}\n")
+        return log
+
+    def tidy(self) -> None:
+        """Remove the CDK's output. The logs stay."""
+        shutil.rmtree(self._folder / CDK_OUT, ignore_errors=True)
+
     def _copy_template(self, name: str, endpoint: str) -> None:
         market = self.client("ec2")
         known = market.describe_launch_templates(Filters=[{"Name": "launch-template-name", "Values": [name]}])
@@ -123,7 +143,7 @@ class Place:
         # The CDK reads each of its options from such a variable too; so two runs do not share a folder.
         environment = {
             **environment_of_cdk(botocore.session.get_session(), self.deployment.region, os.environ),
-            "CDK_OUTPUT": str(self._folder / "cdk.out"),
+            "CDK_OUTPUT": str(self._folder / CDK_OUT),
             "PYTHONUNBUFFERED": "1",
         }
         log = self._folder / f"{name}.log"

@@ -7,6 +7,7 @@ from time import monotonic
 
 from acceptance.claims import CLAIMS, Finding, Verdict, only_aws
 from acceptance.guard import LimitError
+from acceptance.place import UNEXPECTED
 from acceptance.plan import AFTER, Step
 from acceptance.run import NothingWorksError, NotSeenError, Run
 from acceptance.state import Played
@@ -45,32 +46,42 @@ class Player:
         return True
 
     def _one(self, step: Step) -> bool:
+        """Play a step. Whether it is done, or has nothing to do here."""
         run, begun = self._run, monotonic()
         if run.local and step.only_aws:
             self._end(step, "not on this cloud", "only AWS can answer this")
             return True
-        if lacking := [name for name in step.needs if not self._done(name)]:
-            return self._end(step, "refused", f"it needs the step {', '.join(lacking)}")
-        try:
-            run.check(step.demand)
-        except LimitError as error:
-            return self._end(step, "refused", str(error))
+        if why := self._refusal(step):
+            return self._end(step, "refused", why)
         run.state.extra += step.extra
         run.state.steps[step.name] = Played("started")
         run.state.save()
         self._say(f"… {step.title}")
         try:
             with expected_errors():
-                text = step.play(run)
+                outcome, text = "done", step.play(run)
         except LimitError as error:
             self._end(step, "failed", str(error), monotonic() - begun)
             raise
-        except NothingWorksError as error:
-            self._ended = True
-            return self._end(step, "failed", str(error), monotonic() - begun)
         except (NotSeenError, ExpectedError, LocalCloudError) as error:
-            return self._end(step, "failed", str(error), monotonic() - begun)
-        return self._end(step, "done", text, monotonic() - begun)
+            outcome, text = "failed", str(error)
+            self._ended = isinstance(error, NothingWorksError)
+        except UNEXPECTED as error:
+            log = run.place.note_fault(step.name)
+            outcome = "failed"
+            text = f"an answer has another shape than expected: {error!r} (traceback: {log})"
+        return self._end(step, outcome, text, monotonic() - begun)
+
+    def _refusal(self, step: Step) -> str:
+        """Why a step cannot be played; empty if it can."""
+        if lacking := [name for name in step.needs if not self._done(name)]:
+            return f"it needs the step {', '.join(lacking)}"
+        try:
+            with expected_errors():
+                self._run.check(step.demand)
+        except (LimitError, ExpectedError) as error:
+            return str(error)
+        return ""
 
     def _done(self, name: str) -> bool:
         known = self._run.state.steps.get(name)

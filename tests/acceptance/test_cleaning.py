@@ -162,6 +162,18 @@ def test_a_second_removal_finds_nothing(run: Run) -> None:
     assert Cleaner(run).clean() == []
 
 
+def test_an_answer_of_another_shape_keeps_nothing_else_from_being_removed(
+    run: Run, aws: PlayedAws, account: Account
+) -> None:
+    aws.answers["fis.ListExperimentTemplates"] = {}
+    aws.answers["kms.DescribeKey"] = {}
+    cleaner = Cleaner(run)
+    assert cleaner.clean() == []
+    assert len(cleaner.faults) == 2
+    assert "KeyError" in cleaner.faults[0]
+    assert (account.stack, account.table, account.group) == (False, None, False)
+
+
 @pytest.mark.parametrize(
     ("denied", "left"),
     [

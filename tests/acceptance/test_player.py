@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
@@ -16,7 +17,7 @@ from acceptance.player import Player, complete
 from acceptance.run import NotSeenError, Run
 from acceptance.state import Played, load
 from lambdas.domain.model.instances import STACK_TAG
-from tests.acceptance.aws import STACK, PlayedAws
+from tests.acceptance.aws import STACK, PlayedAws, RefusedByAws
 from tests.acceptance.test_on_aws import instance, listing
 
 
@@ -73,6 +74,27 @@ def test_a_refusal_by_aws_quotes_its_code_and_the_missing_right(run: Run) -> Non
     text = run.state.findings["topic-key"].text
     assert "lack the permission kms:DescribeKey" in text
     assert "AccessDenied" in text
+
+
+def test_an_answer_of_another_shape_fails_only_its_step_and_its_traceback_is_kept(run: Run, tmp_path: Path) -> None:
+    def surprised(_: Run) -> str:
+        answer: dict[str, str] = {}
+        return answer["state"]
+
+    Player(run).play([step(play=surprised, claims=("drill",)), step("next")])
+    assert run.state.steps["next"].outcome == "done"
+    assert "another shape than expected: KeyError('state')" in run.state.findings["drill"].text
+    assert "in surprised" in (tmp_path / "faults.log").read_text()
+
+
+def test_limits_that_cannot_be_checked_refuse_the_step(run: Run, aws: PlayedAws) -> None:
+    def throttled(_: object) -> dict[str, object]:
+        raise RefusedByAws("RequestLimitExceeded")
+
+    aws.answers["ec2.DescribeInstances"] = throttled
+    assert Player(run).play([step()])
+    assert run.state.steps["one"].outcome == "refused"
+    assert "RequestLimitExceeded" in run.state.steps["one"].text
 
 
 @pytest.mark.parametrize("tag", [STACK_TAG, OWN_TAG])

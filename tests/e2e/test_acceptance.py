@@ -195,6 +195,16 @@ def test_a_run_killed_at_any_step_is_removed_as_a_whole(acceptance: Acceptance, 
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("seconds", [3, 8, 12])
+def test_a_deployment_that_is_killed_in_its_middle_is_removed(acceptance: Acceptance, seconds: float) -> None:
+    process = acceptance.start("--only", "deploy")
+    acceptance.kill(process, lambda: acceptance.outcome("deploy") == "started", seconds)
+    status, output = acceptance.run("--clean")
+    assert status == 0, output
+    assert acceptance.left() == {}, output
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("seconds", [0.5, 3, 6])
 def test_a_removal_that_is_killed_is_finished_by_the_next(acceptance: Acceptance, seconds: float) -> None:
     process = acceptance.start("--only", "token")
