@@ -62,6 +62,21 @@ CLAIMS: Mapping[str, Claim] = {
         "A dry run of CreateFleet with a role that is denied one kind of resource after the other.",
         "its IAM was written from the same documentation",
     ),
+    "create-action": Claim(
+        "whether tagging inside a fleet has the `ec2:CreateAction` RunInstances or CreateFleet",
+        "The same dry run, with tagging denied for one create action after the other.",
+        "its IAM was written from the same documentation",
+    ),
+    "template-right": Claim(
+        "whether its launches pass the launch template to IAM",
+        "The same dry run, with RunInstances denied on launch templates.",
+        "its IAM was written from the same documentation",
+    ),
+    "parameter-right": Claim(
+        "the error for a missing `ssm:GetParameters`",
+        "CreateFleet, at a price that is too low, with a role that may not read parameters.",
+        "its IAM was written from the same documentation",
+    ),
     "spot-request-tags": Claim(
         "which tags a fleet's spot request carries",
         "ec2:DescribeSpotInstanceRequests shows the tags of the story pool's requests.",
@@ -160,6 +175,11 @@ CLAIMS: Mapping[str, Claim] = {
         "fis:GetExperiment says completed after the template was deleted.",
         "it has no FIS",
     ),
+    "drill-quota": Claim(
+        "that the account's quota is ten actions at once",
+        "servicequotas:ListServiceQuotas of FIS has a quota of parallel actions.",
+        "it has no quotas service",
+    ),
     "quota-names": Claim(
         "quotas of the service code `ec2` named",
         "servicequotas:ListServiceQuotas has such a quota, and it counts for the story's types.",
@@ -169,6 +189,15 @@ CLAIMS: Mapping[str, Claim] = {
         "The role `AWSServiceRoleForEC2Spot`",
         "iam:GetRole finds it.",
         "it has no such role",
+    ),
+    "pending-subscription": Claim(
+        "That an unconfirmed subscription has no ARN",
+        "An e-mail address of the SES mailbox simulator, which confirms nothing, is subscribed and listed.",
+        "its subscriptions need no confirmation",
+    ),
+    "dynamodb-clock": Claim(
+        "We assume that its servers' clocks differ by less than 15 s",
+        "The dates in 200 answers of DynamoDB are compared with this machine's clock; their spread counts.",
     ),
     "leaves-data": Claim(
         "that a deleted stack leaves its tables and logs",

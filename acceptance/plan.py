@@ -44,7 +44,7 @@ STEPS = (
         account.ready,
         minutes=1,
         only_aws=True,
-        claims=("quota-names", "spot-role"),
+        claims=("quota-names", "spot-role", "drill-quota"),
     ),
     Step(
         "prices",
@@ -97,9 +97,10 @@ STEPS = (
         "rights",
         "The rights that CreateFleet needs",
         fleets.rights,
-        minutes=5,
+        minutes=10,
+        adds=1,
         only_aws=True,
-        claims=("fleet-resources",),
+        claims=("fleet-resources", "create-action", "template-right", "parameter-right"),
     ),
     Step(
         "alarm",
@@ -107,6 +108,15 @@ STEPS = (
         alarms.alarm,
         minutes=15,
         claims=("query-alarm", "alarm-contributors", "message-time", "message-once", "message-key"),
+    ),
+    Step("clock", "The clocks of DynamoDB", stack.clock, minutes=2, claims=("dynamodb-clock",)),
+    Step(
+        "subscription",
+        "A subscription that no one confirms",
+        stack.subscription,
+        minutes=1,
+        only_aws=True,
+        claims=("pending-subscription",),
     ),
     Step("letters", "A dead letter goes back", letters.move, minutes=5, only_aws=True, claims=("dead-letter-move",)),
     Step(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from acceptance.run import NothingWorksError, Run
-from cli import doctor
+from cli import doctor, drill
 
 
 def ready(run: Run) -> str:
@@ -15,6 +15,7 @@ def ready(run: Run) -> str:
     run.judge(
         "quota-names", text or f"no quota among {', '.join(families)} counts for {', '.join(types)}", holds=bool(text)
     )
+    _drill_quota(run)
     needed = 2 * run.state.most_instances
     if counting and max(counting.values()) < needed:
         raise NothingWorksError(
@@ -26,6 +27,18 @@ def ready(run: Run) -> str:
     if state is doctor.State.FAIL:
         raise NothingWorksError(f"{found}. {' '.join(remedy)}")
     return f"{text}; {found}"
+
+
+def _drill_quota(run: Run) -> None:
+    """The quota of parallel actions of an experiment. Missing, it says nothing: Service Quotas lists not all."""
+    pages = run.client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="fis")
+    found = {one["QuotaName"]: float(one["Value"]) for page in pages for one in page["Quotas"]}
+    parallel = {name: value for name, value in found.items() if "parallel actions" in name.lower()}
+    if not parallel:
+        run.not_seen("drill-quota", f"no quota of parallel actions among {', '.join(sorted(found)) or 'none'}")
+        return
+    text = "; ".join(f"{name}: {value:g}" for name, value in parallel.items())
+    run.judge("drill-quota", text, holds=min(parallel.values()) == drill.AT_ONCE)
 
 
 def prices(run: Run) -> str:

@@ -12,7 +12,7 @@ from acceptance.instances import GOING, OWN_TAG
 from acceptance.roles import rights_role
 from acceptance.run import NotSeenError, Run
 from acceptance.steps.story import TOO_LOW
-from lambdas.aws.clients import EC2, LAUNCH, client
+from lambdas.aws.clients import LAUNCH, client
 
 ALLOWED = "DryRunOperation"
 ROLE_SECONDS, END_SECONDS = 60, 300
@@ -31,6 +31,7 @@ KINDS = (
     "placement-group",
 )
 """The kinds of resource that the documentation names for CreateFleet and RunInstances."""
+ACTIONS = ("ec2:CreateFleet", "ec2:RunInstances", "ec2:CreateTags")
 DENIED = ("UnauthorizedOperation", "AccessDenied", "UnauthorizedOperation.WithoutEncodedMessage")
 
 
@@ -76,12 +77,45 @@ def rights(run: Run) -> str:
     except NotSeenError as error:
         raise NotSeenError(f"{error}; the last one answered {said[-1] or 'nothing: it may have launched'}") from error
     needed = {
-        action: [kind for kind in KINDS if _dry_run(run, role, request, (action, kind)) in DENIED]
-        for action in ("ec2:CreateFleet", "ec2:RunInstances", "ec2:CreateTags")
+        action: [kind for kind in KINDS if _refused(run, role, request, _denial(action, kind))] for action in ACTIONS
     }
     text = "; ".join(f"{action}: {', '.join(kinds) or 'no kind'}" for action, kinds in needed.items())
     run.seen("fleet-resources", f"a dry run is refused without the right to {text}")
+    passed = "launch-template" in needed["ec2:RunInstances"]
+    run.seen("template-right", f"a dry run needs RunInstances on the launch template: {passed}")
+    by = [name for name in ("CreateFleet", "RunInstances") if _refused(run, role, request, _denial_of_tags(name))]
+    run.seen("create-action", f"a dry run is refused without tagging by {', '.join(by) or 'neither'}")
+    _parameter(run, role)
     return text
+
+
+def _parameter(run: Run, role: str) -> None:
+    """Ask for an instance, at a price that is too low, without the right to read the image's parameter."""
+    denial = {"Effect": "Deny", "Action": "ssm:GetParameter*", "Resource": "*"}
+    try:
+        answer = _as(run, role, denial).create_fleet(**_request(run, "parameter", price=TOO_LOW))
+    except ClientError as error:
+        said = error.response["Error"]
+        run.seen("parameter-right", f"the call is refused: {said['Code']}: {said.get('Message', '')[:200]}")
+        return
+    _end(run, set(_ids(answer)))
+    text = "; ".join(sorted({f"{one['ErrorCode']}: {one['ErrorMessage'][:150]}" for one in answer["Errors"]}))
+    run.seen("parameter-right", f"in Errors: {text or 'nothing'}")
+
+
+def _refused(run: Run, role: str, request: dict[str, Any], denial: dict[str, Any]) -> bool:
+    return _dry_run(run, role, request, denial) in DENIED
+
+
+def _denial(action: str, kind: str) -> dict[str, Any]:
+    """A statement that denies an action on a kind of resource. ARNs of images and snapshots name no account."""
+    account = "" if kind in ("image", "snapshot") else "*"
+    return {"Effect": "Deny", "Action": action, "Resource": f"arn:*:ec2:*:{account}:{kind}/*"}
+
+
+def _denial_of_tags(create_action: str) -> dict[str, Any]:
+    condition = {"StringEquals": {"ec2:CreateAction": create_action}}
+    return {"Effect": "Deny", "Action": "ec2:CreateTags", "Resource": "*", "Condition": condition}
 
 
 def _request(run: Run, name: str, *, price: str) -> dict[str, Any]:
@@ -144,28 +178,28 @@ def _end(run: Run, ids: set[str]) -> None:
     run.until(ended, f"{', '.join(sorted(ids))} ends", seconds=END_SECONDS)
 
 
-def _dry_run(run: Run, role: str, request: dict[str, Any], denied: tuple[str, str] | None) -> str:
-    """The code that a dry run answers, with an action on one kind of resource denied."""
-    statements: list[dict[str, Any]] = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
-    if denied:
-        action, kind = denied
-        statements.append({"Effect": "Deny", "Action": action, "Resource": f"arn:*:ec2:*:*:{kind}/*"})
-        if kind in ("image", "snapshot"):  # their ARNs name no account
-            statements[-1]["Resource"] = f"arn:*:ec2:*::{kind}/*"
+def _dry_run(run: Run, role: str, request: dict[str, Any], denial: dict[str, Any] | None) -> str:
+    """The code that a dry run answers with this denial; empty if it answers without an error."""
     try:
-        got = run.client("sts").assume_role(
-            RoleArn=role,
-            RoleSessionName="accept",
-            Policy=json.dumps({"Version": "2012-10-17", "Statement": statements}),
-            DurationSeconds=900,
-        )["Credentials"]
-        session = boto3.Session(
-            aws_access_key_id=got["AccessKeyId"],
-            aws_secret_access_key=got["SecretAccessKey"],
-            aws_session_token=got["SessionToken"],
-            region_name=run.deployment.region,
-        )
-        session.client("ec2", config=EC2).create_fleet(**request, DryRun=True)
+        _as(run, role, denial).create_fleet(**request, DryRun=True)
     except ClientError as error:
         return str(error.response["Error"]["Code"])
     return ""
+
+
+def _as(run: Run, role: str, denial: dict[str, Any] | None) -> Any:
+    """A client of EC2 with a role's rights, less those that the statement denies."""
+    statements: list[dict[str, Any]] = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
+    got = run.client("sts").assume_role(
+        RoleArn=role,
+        RoleSessionName="accept",
+        Policy=json.dumps({"Version": "2012-10-17", "Statement": statements + ([denial] if denial else [])}),
+        DurationSeconds=900,
+    )["Credentials"]
+    session = boto3.Session(
+        aws_access_key_id=got["AccessKeyId"],
+        aws_secret_access_key=got["SecretAccessKey"],
+        aws_session_token=got["SessionToken"],
+        region_name=run.deployment.region,
+    )
+    return session.client("ec2", config=LAUNCH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.utils import parsedate_to_datetime
 from time import monotonic
 
 from botocore.config import Config
@@ -13,6 +14,10 @@ INVOKE = Config(connect_timeout=5, read_timeout=70, retries={"mode": "standard",
 
 FUNCTIONS = ("TickFunction", "PoolEditFunction", "PoolDueFunction", "SpotNoticeFunction", "AlarmFunction")
 GOING_ON, DONE_SECONDS = "_IN_PROGRESS", 600
+ANSWERS, CLOCKS_DIFFER = 200, 15
+SIMULATOR = "success@simulator.amazonses.com"
+"""An address of AWS for tests of sending (Amazon SES, mailbox simulator). It belongs to no one."""
+
 MAY_REMAIN = ("AWS::DynamoDB::GlobalTable", "AWS::DynamoDB::Table", "AWS::Logs::LogGroup", "AWS::KMS::Key")
 """Types of which the stack's deletion leaves something, or must not."""
 
@@ -74,3 +79,28 @@ def code(run: Run) -> str:
     if not run.local:
         run.seen("bundle-imports", "the tick function ran without an error")
     return "the tick function ran without an error"
+
+
+def clock(run: Run) -> str:
+    """Compare the dates in DynamoDB's answers with this machine's clock: the spread is that of its servers' clocks."""
+    table, ahead = run.deployment.output("StatusTable"), []
+    for _ in range(ANSWERS):
+        answer = run.client("dynamodb").get_item(TableName=table, Key={"pool_name": {"S": "accept-clock"}})
+        said = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        ahead.append((said - run.now()).total_seconds())
+    spread = max(ahead) - min(ahead)
+    # The dates have whole seconds, and an answer takes time.
+    text = f"{ANSWERS} answers were between {min(ahead):.1f} and {max(ahead):.1f} s ahead of this machine"
+    run.judge("dynamodb-clock", text, holds=spread < CLOCKS_DIFFER)
+    return text
+
+
+def subscription(run: Run) -> str:
+    """Subscribe an address that confirms nothing, and look at how its subscription is listed."""
+    sns, topic = run.client("sns"), run.deployment.output("AlarmTopic")
+    sns.subscribe(TopicArn=topic, Protocol="email", Endpoint=SIMULATOR)
+    pages = sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
+    found = [one["SubscriptionArn"] for page in pages for one in page["Subscriptions"] if one["Endpoint"] == SIMULATOR]
+    text = f"listed as {', '.join(found) or 'nothing'}"
+    run.judge("pending-subscription", text, holds=bool(found) and not any(one.startswith("arn:") for one in found))
+    return text

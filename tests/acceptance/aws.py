@@ -22,6 +22,7 @@ STACK, REGION = "spotpools-accept", "eu-west-1"
 OUTPUTS = {
     "PoolsTable": "pools",
     "StatusTable": "statuses",
+    "AlarmTopic": f"arn:aws:sns:{REGION}:123456789012:alarms",
     "MessagesTopic": f"arn:aws:sns:{REGION}:123456789012:messages",
     "DefaultLaunchTemplate": f"{STACK}-default",
     "DueQueueUrl": "https://sqs/due",
@@ -72,11 +73,15 @@ class PlayedAws:
             },
             "lambda.GetFunctionConfiguration": lambda asked: {"FunctionName": asked["FunctionName"]},
         }
+        self.dates: Callable[[], str] = lambda: "Thu, 01 Jan 2026 12:00:00 GMT"
+        self._clients: dict[str, Any] = {}
         self.calls: list[tuple[str, dict[str, Any]]] = []
 
     def client(self, service: str, *_: Any, **__: Any) -> Any:
         """A client that answers from ``answers``."""
-        made = session().client(service, region_name=REGION)
+        if service in self._clients:
+            return self._clients[service]
+        made = self._clients[service] = session().client(service, region_name=REGION)
         asked: dict[str, dict[str, Any]] = {}
 
         def note(params: dict[str, Any], model: Any, **_: Any) -> None:
@@ -90,7 +95,8 @@ class PlayedAws:
                 found = given(asked[model.name]) if callable(given) else given
             except RefusedByAws as refused:
                 return SimpleNamespace(status_code=400), refused.answer
-            return SimpleNamespace(status_code=200), {**found, "ResponseMetadata": {}}
+            headers = {"date": self.dates()}
+            return SimpleNamespace(status_code=200), {**found, "ResponseMetadata": {"HTTPHeaders": headers}}
 
         made.meta.events.register(f"before-parameter-build.{service}", note)
         made.meta.events.register(f"before-call.{service}", answer)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from functools import cache
+from itertools import cycle
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,9 +53,11 @@ def quota(name: str, value: float) -> dict[str, Any]:
 
 @pytest.fixture
 def allowed(aws: PlayedAws) -> PlayedAws:
-    aws.answers["service-quotas.ListServiceQuotas"] = {
-        "Quotas": [quota("All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests", 64), quota("Other", 0)]
+    listed = {
+        "ec2": [quota("All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests", 64), quota("Other", 0)],
+        "fis": [quota("Parallel actions per experiment", 10), quota("Actions per experiment", 20)],
     }
+    aws.answers["service-quotas.ListServiceQuotas"] = lambda asked: {"Quotas": listed[asked["ServiceCode"]]}
     aws.answers["iam.GetRole"] = {"Role": {"Arn": "arn:aws:iam::123456789012:role/x"}}
     return aws
 
@@ -60,7 +65,8 @@ def allowed(aws: PlayedAws) -> PlayedAws:
 @pytest.mark.usefixtures("allowed")
 def test_an_account_with_a_quota_and_the_role_may_begin(run: Run) -> None:
     assert "64 vCPUs" in account.ready(run)
-    assert verdict(run, "quota-names") == verdict(run, "spot-role") == Verdict.SEEN
+    for claim in ("quota-names", "spot-role", "drill-quota"):
+        assert verdict(run, claim) == Verdict.SEEN
 
 
 def test_an_account_whose_quota_is_too_small_ends_the_run_before_it_makes_anything(
@@ -77,6 +83,7 @@ def test_a_quota_with_another_name_differs_from_the_claim(run: Run, allowed: Pla
     allowed.answers["service-quotas.ListServiceQuotas"] = {"Quotas": [quota("All F Spot Instance Requests", 64)]}
     account.ready(run)
     assert verdict(run, "quota-names") == Verdict.DIFFERS
+    assert verdict(run, "drill-quota") == Verdict.NOT_SEEN
 
 
 def test_an_account_without_the_role_ends_the_run_with_the_command_that_makes_it(run: Run, allowed: PlayedAws) -> None:
@@ -200,10 +207,14 @@ def test_the_kinds_of_resource_that_a_fleet_needs_are_those_whose_denial_is_refu
         policies.append(asked["Policy"])
         return {"Credentials": {"AccessKeyId": "a", "SecretAccessKey": "b", "SessionToken": "c"}}
 
+    needed = ('"ec2:CreateFleet", "Resource": "arn:*:ec2:*:*:fleet/*"', '"ec2:CreateAction": "RunInstances"')
+
     def dry(asked: dict[str, Any]) -> dict[str, Any]:
+        if "ssm:GetParameter*" in policies[-1]:
+            assert "DryRun" not in asked
+            return {"Errors": [{"ErrorCode": "UnauthorizedOperation", "ErrorMessage": "not allowed to ssm"}]}
         assert asked["DryRun"] is True
-        needed = '"ec2:CreateFleet", "Resource": "arn:*:ec2:*:*:fleet/*"'
-        raise RefusedByAws("UnauthorizedOperation" if needed in policies[-1] else "DryRunOperation")
+        raise RefusedByAws("UnauthorizedOperation" if any(x in policies[-1] for x in needed) else "DryRunOperation")
 
     aws.answers |= {
         "ec2.DescribeSubnets": {"Subnets": [{"SubnetId": "subnet-1", "AvailabilityZone": "eu-west-1a"}]},
@@ -216,6 +227,9 @@ def test_the_kinds_of_resource_that_a_fleet_needs_are_those_whose_denial_is_refu
     fleets.rights(run)
     text = run.state.findings["fleet-resources"].text
     assert "ec2:CreateFleet: fleet; ec2:RunInstances: no kind; ec2:CreateTags: no kind" in text
+    assert "by RunInstances" in run.state.findings["create-action"].text
+    assert "launch template: False" in run.state.findings["template-right"].text
+    assert "UnauthorizedOperation: not allowed to ssm" in run.state.findings["parameter-right"].text
     assert all(len(policy) <= 2048 for policy in policies)
 
 
@@ -255,6 +269,29 @@ def test_the_contributors_of_a_query_alarm_are_its_pools(
         assert verdict(run, claim) == Verdict.SEEN
     assert "was sent 7.5 s after" in run.state.findings["message-time"].text
     assert aws.asked("dynamodb.DeleteItem")
+
+
+@pytest.mark.parametrize(("arn", "says"), [("PendingConfirmation", Verdict.SEEN), ("arn:aws:sns:x", Verdict.DIFFERS)])
+def test_a_subscription_that_no_one_confirms_has_no_arn(run: Run, aws: PlayedAws, arn: str, says: Verdict) -> None:
+    listed = [
+        {"SubscriptionArn": "arn:aws:sns:y", "Endpoint": "other"},
+        {"SubscriptionArn": arn, "Endpoint": stack.SIMULATOR},
+    ]
+    aws.answers |= {"sns.Subscribe": {}, "sns.ListSubscriptionsByTopic": {"Subscriptions": listed}}
+    stack.subscription(run)
+    assert verdict(run, "pending-subscription") == says
+
+
+@pytest.mark.parametrize(("apart", "says"), [(14, Verdict.SEEN), (17, Verdict.DIFFERS)])
+def test_the_clocks_of_dynamodb_differ_by_the_spread_of_its_dates(
+    run: Run, aws: PlayedAws, monkeypatch: pytest.MonkeyPatch, apart: int, says: Verdict
+) -> None:
+    dates = cycle([NOW + timedelta(seconds=seconds) for seconds in (100, 100 + apart)])
+    aws.dates = lambda: format_datetime(next(dates), usegmt=True)
+    aws.answers["dynamodb.GetItem"] = {}
+    monkeypatch.setattr(run, "now", lambda: NOW)
+    stack.clock(run)
+    assert verdict(run, "dynamodb-clock") == says
 
 
 @pytest.mark.parametrize(("status", "says"), [("COMPLETED", Verdict.SEEN), ("FAILED", Verdict.DIFFERS)])
@@ -317,6 +354,7 @@ def test_traces_of_the_tick_are_asked_of_x_ray(run: Run, aws: PlayedAws) -> None
     assert verdict(run, "traces") == Verdict.SEEN
 
 
+@cache
 def dashboard_of_the_stack() -> str:
     """The dashboard of the stage aws as CloudFormation would make it."""
     (one,) = [res for res in template()["Resources"].values() if res["Type"] == "AWS::CloudWatch::Dashboard"]
