@@ -8,7 +8,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -35,7 +35,6 @@ class Acceptance:
         self.cloud = cloud
         self.folder = folder
         self.report = folder / "report"
-        cloud.market.settings(notice_seconds=NOTICE_SECONDS)
 
     def start(self, *options: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "acceptance", "--local", "--stack", STACK, "--folder", str(self.folder)]
@@ -122,8 +121,12 @@ def _ours(names: Any) -> list[str]:
 
 
 @pytest.fixture
-def acceptance(cloud: LocalCloud, tmp_path: Path) -> Acceptance:
-    return Acceptance(cloud, tmp_path)
+def acceptance(cloud: LocalCloud, tmp_path: Path) -> Iterator[Acceptance]:
+    """The command, on the cloud of all these tests with short notices meanwhile."""
+    notice = cloud.market.state()["settings"]["notice_seconds"]
+    cloud.market.settings(notice_seconds=NOTICE_SECONDS)
+    yield Acceptance(cloud, tmp_path)
+    cloud.market.settings(notice_seconds=notice)
 
 
 def test_a_step_that_could_start_too_many_instances_is_refused_and_nothing_is_left(acceptance: Acceptance) -> None:
