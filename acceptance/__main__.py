@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+import botocore.session
+
 from acceptance.claims import Verdict
 from acceptance.cleaning import Cleaner
 from acceptance.costs import HOUR, Rates, usd
@@ -118,8 +120,6 @@ def _choose(options: argparse.Namespace, place: Place) -> int:
 def _check_tools(options: argparse.Namespace, place: Place) -> None:
     check_tools(os.environ)
     if not place.local:
-        import botocore.session  # noqa: PLC0415  not needed on the local cloud
-
         check_account(botocore.session.get_session(), os.environ, options.region, bootstrap_needed=True)
 
 

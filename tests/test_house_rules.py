@@ -124,6 +124,7 @@ ALLOWED = {
         "infra.deploy",
         "lambdas.__version__",
         "lambdas.aws",
+        "lambdas.domain.item.fields",
         "lambdas.domain.model.instances",
         "localcloud",
     ),

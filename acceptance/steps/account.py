@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from acceptance.run import NothingWorksError, Run
 from cli import doctor, drill
+from lambdas.domain.item.fields import format_price
 
 
 def ready(run: Run) -> str:
@@ -43,9 +44,13 @@ def _drill_quota(run: Run) -> None:
 
 def prices(run: Run) -> str:
     """Read on-demand prices and the types by requirements."""
-    listed = run.place.deployment.offerings().list_prices(run.state.types)
-    some = ", ".join(f"{name} {price}" for name, price in sorted(listed.items()))
+    offerings = run.place.deployment.offerings()
+    listed = offerings.list_prices(run.state.types)
+    some = ", ".join(f"{name} {format_price(price)}" for name, price in sorted(listed.items()))
     run.judge("price-list", f"on demand, USD an hour: {some or 'none'}", holds=bool(listed))
+    spot = offerings.spot_prices(run.state.types).values()
+    if spot:
+        some += f"; spot {format_price(min(spot))} to {format_price(max(spot))}"
     if run.local:
         return some
     asked = {"VCpuCount": {"Min": 2, "Max": 2}, "MemoryMiB": {"Min": 1, "Max": 2048}}

@@ -13,6 +13,7 @@ from acceptance.roles import rights_role
 from acceptance.run import NotSeenError, Run
 from acceptance.steps.story import TOO_LOW
 from lambdas.aws.clients import LAUNCH, client
+from lambdas.domain.item.fields import format_price
 
 ALLOWED = "DryRunOperation"
 ROLE_SECONDS, END_SECONDS = 60, 300
@@ -37,7 +38,7 @@ DENIED = ("UnauthorizedOperation", "AccessDenied", "UnauthorizedOperation.Withou
 
 def token(run: Run) -> str:
     """Launch one instance, send the same request again, compare, and end what was launched."""
-    request = _request(run, "token", price=str(run.state.price))
+    request = _request(run, "token", price=format_price(run.state.price))
     first = _answered(run, request)
     second = _answered(run, request)
     ids = [_ids(answer) for answer in (first, second)]
