@@ -13,10 +13,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 VENV := .venv/.installed
 NODE_MODULES := node_modules/.installed
 
-# What `make demo` and `make local` hand on; empty ones are left out.
+# What some targets hand on; empty ones are left out.
 option = $(if $(strip $($(1))),$(2) '$(strip $($(1)))')
 
-.PHONY: help demo local test test-long check sim sim-mutants kills hostile bench pictures pins first-contact deploy need-python need-node
+.PHONY: help demo local test test-long check sim sim-mutants kills hostile bench pictures pins first-contact deploy accept need-python need-node
 
 help: ## Say what there is
 	@echo "make <target>:"
@@ -72,6 +72,10 @@ first-contact: need-python need-node ## Time the first minutes of somebody new, 
 
 deploy: need-python need-node $(VENV) $(NODE_MODULES) ## Deploy to your AWS account; ARGS="-c key=value" chooses
 	@$(BIN)/python -m infra.deploy $(ARGS)
+
+accept: need-python need-node $(VENV) $(NODE_MODULES) ## Check on your AWS account what only AWS can show; [BUDGET=usd MOST=n MINUTES=n STACK=x PROFILE=x]
+	@$(BIN)/python -m acceptance $(call option,BUDGET,--budget) $(call option,MOST,--most-instances) \
+	  $(call option,MINUTES,--minutes) $(call option,STACK,--stack) $(call option,PROFILE,--profile) $(ARGS)
 
 need-python:
 	@command -v $(PYTHON) >/dev/null || { echo "Spot Pools needs Python 3.11 or later, and $(PYTHON) was not found; PYTHON=... names another." >&2; exit 1; }

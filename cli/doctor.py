@@ -205,16 +205,21 @@ def quotas(deployment: Deployment) -> Finding:
     """Check the spot vCPU quotas of the instance families that the pools use."""
     if deployment.market_url:
         return NOT_LOCAL
+    found = spot_quotas(deployment)
+    parsed = [parse_pool(stored.item) for stored in deployment.pools.all().values()]
+    types = sorted({name for pool in parsed if isinstance(pool, Pool) and pool.spot for name in pool.instance_types})
+    return judged(found, types)
+
+
+def spot_quotas(deployment: Deployment) -> dict[str, float]:
+    """Read the account's spot quotas: vCPUs by the families that count."""
     pages = deployment.client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="ec2")
-    found = {
+    return {
         match["families"]: float(quota["Value"])
         for page in pages
         for quota in page["Quotas"]
         if (match := SPOT_QUOTA.fullmatch(quota["QuotaName"]))
     }
-    parsed = [parse_pool(stored.item) for stored in deployment.pools.all().values()]
-    types = sorted({name for pool in parsed if isinstance(pool, Pool) and pool.spot for name in pool.instance_types})
-    return judged(found, types)
 
 
 def judged(found: dict[str, float], types: Iterable[str]) -> Finding:

@@ -96,12 +96,15 @@ class Relay:
     """Connects the services of a local cloud until it is stopped.
 
     ``client`` returns a boto3 client of a service. ``functions`` are the names of the functions whose logs it reads.
+    ``alarms``: whether it looks after the alarms of the whole cloud. Only one relay of a cloud may do that, because
+    each one sends an event for each change.
     """
 
-    def __init__(self, client: Callable[[str], Any], functions: Sequence[str]) -> None:
+    def __init__(self, client: Callable[[str], Any], functions: Sequence[str], *, alarms: bool = True) -> None:
         self._cloudwatch, self._sqs = client("cloudwatch"), client("sqs")
         self._bus = EventBridge(self._cloudwatch.meta.endpoint_url, client)
         self._states: dict[str, str] = {}
+        self._alarms = alarms
         self._readers = [LogReader(client("logs"), log_group_of(client("lambda"), name), name) for name in functions]
         self._pending: defaultdict[str, list[Datum]] = defaultdict(list)
         self._started = datetime.now(UTC)
@@ -128,7 +131,7 @@ class Relay:
     def step(self) -> None:
         """Do one round: first the new log lines, then, once a second, the alarms."""
         self._relay_logs()
-        if monotonic() >= self._alarms_at:
+        if self._alarms and monotonic() >= self._alarms_at:
             self._alarms_at = monotonic() + ALARM_SECONDS
             self._relay_alarms()
 

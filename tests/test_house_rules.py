@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("lambdas", "infra", "cli", "localcloud")
+FOLDERS = ("lambdas", "infra", "cli", "localcloud", "acceptance")
 MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 TEXTS = sorted(
     path
@@ -124,11 +124,21 @@ ALLOWED = {
         "lambdas.settings",
     ),
     "localcloud": ("localcloud", "infra.stages"),
+    "acceptance": (
+        "acceptance",
+        "cli",
+        "infra.deploy",
+        "lambdas.__version__",
+        "lambdas.aws",
+        "lambdas.domain.item.fields",
+        "lambdas.domain.model.instances",
+        "localcloud",
+    ),
     "localcloud.market": ("localcloud.market",),
     "localcloud.market.model": ("localcloud.market.model",),
     "localcloud.market.api": ("localcloud.market.model", "localcloud.market.api"),
 }
-OURS = ("lambdas", "infra", "cli", "localcloud")
+OURS = ("lambdas", "infra", "cli", "localcloud", "acceptance")
 DOMAIN_MAY_IMPORT = {
     "__future__", "base64", "collections", "cronsim", "dataclasses", "datetime", "decimal", "difflib", "enum",
     "fnmatch", "functools", "hashlib", "itertools", "json", "lambdas", "pydantic", "re", "typing", "zlib", "zoneinfo",

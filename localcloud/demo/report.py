@@ -12,6 +12,11 @@ from localcloud.demo.results import AlarmMessage, PoolChapter, Report, StepResul
 STYLES = (chart.STYLE, Path(__file__).with_name("report.css"))
 
 
+def style() -> str:
+    """Return the styles of a report."""
+    return "".join(each.read_text(encoding="utf-8") for each in STYLES)
+
+
 def render(report: Report) -> str:
     """Return the page."""
     passed = all(step.passed for step in report.steps)
@@ -25,7 +30,7 @@ def render(report: Report) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(report.title)}</title>
 <style>
-{"".join(style.read_text(encoding="utf-8") for style in STYLES)}</style>
+{style()}</style>
 </head>
 <body>
 <header>

@@ -86,6 +86,10 @@ ELSEWHERE = {
     "make test": "it is what runs these tests",
     "make deploy": "needs an AWS account",
     'make deploy ARGS="-c alarm_email=you@example.com"': "needs an AWS account",
+    "make accept": "needs an AWS account",
+    "make accept ARGS=--dry-run": "tests/acceptance/test_options.py runs it",
+    "make accept ARGS=--clean": "tests/e2e/test_acceptance.py runs it",
+    "make accept ARGS=--local": "tests/e2e/test_acceptance.py runs it",
     "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com": "needs an AWS account",
     "aws kms create-grant --key-id ARN --grantee-principal "
     "arn:aws:iam::123456789012:role/aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot --operations Decrypt "

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-OUR_FOLDERS = ("cli", "docs", "examples", "infra", "lambdas", "localcloud", "tests")
+OUR_FOLDERS = ("acceptance", "cli", "docs", "examples", "infra", "lambdas", "localcloud", "tests")
 
 FENCE = re.compile(r"^ *(```+)[^\n]*\n(.*?)^ *\1[ \t]*$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`]+)`")

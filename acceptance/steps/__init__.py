@@ -1,0 +1,1 @@
+"""The steps of a run, by subject. Each takes the run, records its findings and returns what it saw."""
