@@ -133,7 +133,7 @@ class LocalCloud:
         self._cdk("synth", "--quiet", *self._context(stack), "--output", str(assembly)).wait(seconds=CDK_SECONDS)
         other._deploy(assembly)  # noqa: SLF001 - another object of this class
         with ExitStack() as undo:
-            other._connect(undo)  # noqa: SLF001 - another object of this class
+            other._connect(undo, alarms=False)  # noqa: SLF001 - another object of this class
             yield other
         self._cdk("destroy", "--app", str(assembly), "--force").wait(seconds=CDK_SECONDS)
 
@@ -260,13 +260,13 @@ class LocalCloud:
             deploy.wait(seconds=CDK_SECONDS, watch=show)
         ((self.stack, self.outputs),) = json.loads(outputs.read_text()).items()
 
-    def _connect(self, undo: ExitStack) -> None:
+    def _connect(self, undo: ExitStack, *, alarms: bool = True) -> None:
         template = self.outputs["DefaultLaunchTemplate"]
         copy_launch_template(template, client_of("ec2", self.endpoint_url), self.client("ec2"))
         self.alarm_queue_url = self._subscribe_queue("AlarmTopic", "alarm-messages")
         self.message_queue_url = self._subscribe_queue("MessagesTopic", "messages")
         functions = [value for key, value in self.outputs.items() if key.endswith("Function")]
-        relay = Relay(self.client, functions)
+        relay = Relay(self.client, functions, alarms=alarms)
         relay.start()
         undo.callback(relay.stop)
         undo.callback(self._stop_ticks)
