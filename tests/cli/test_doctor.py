@@ -240,7 +240,7 @@ def test_every_command_that_asks_aws_takes_a_region() -> None:
     assert set(commands) > {"list", "doctor"}
     for name, command in commands.items():
         taken = {option for one in command.params for option in one.opts}
-        assert ({"--stack", "--region"} <= taken) == (name != "validate"), name
+        assert ({"--stack", "--region"} <= taken) == (name not in ("validate", "cost")), name
 
 
 def test_a_region_option_overrides_the_environment(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
