@@ -510,3 +510,24 @@ def test_a_roll_in_place_goes_on_beside_a_protected_instance_of_which_rounding_m
     world.minutes(10)
     assert old not in world.alive(), "one unit of five may be unavailable meanwhile"
     assert len(world.alive()) == 2
+
+
+def test_what_spot_brings_in_place_of_on_demand_does_not_go_to_instances_at_risk_again_and_again() -> None:
+    world = World(offering("g5.xlarge", "us-east-1a"), offering("g5.xlarge", "us-east-1b"), status_check_seconds=5)
+    item: dict[str, Any] = {"target_size": 3, "max_instances": 8, "on_rebalance": "replace_first"}
+    item |= {"fallback": {"after_minutes": 0, "return_to_spot": True}}
+    world.edit(**item)
+    world.minutes(3)
+    world.recommend_rebalance(*world.alive())
+    world.minutes(5)
+    world.set_all(capacity=0)
+    world.edit(**item | {"target_size": 4})
+    world.minutes(20)
+    assert world.status().answer.on_demand == 1
+    world.set_all(capacity=20)
+    known = len(world.market.instances)
+    for _ in range(15):
+        world.recommend_rebalance(*(one for one in world.alive() if world.market.instances[one].lifecycle == "spot"))
+        world.minutes(1)
+    assert world.status().answer.on_demand == 0
+    assert len(world.market.instances) - known <= 5

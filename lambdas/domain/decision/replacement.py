@@ -89,8 +89,11 @@ def plan_swaps(pool: Pool, stock: Stock, memory: Memory, now: datetime, held: in
     drifted = tuple(_unprotected(old, stock))
     recommended = _unprotected((instance for instance in at_risk if recommended_again(instance, memory, now)), stock)
     others = [instance for instance in at_risk if instance not in recommended]
-    # The last try may have launched replacements for some of these already: finish those.
-    come = _up_to(stock.serving - max(held, stock.wanted) - units(_unprotected(others, stock)), recommended)
+    # The last try may have launched replacements for some of these already: finish those. What was launched for others
+    # is not theirs, or each minute would bring more for those others.
+    theirs = stock.serving - max(held, stock.wanted) - units(_unprotected(others, stock))
+    claimed = _claimed(_Room(pool, stock), temporary, () if is_refused(memory, now) else drifted)
+    come = _up_to(theirs - claimed, recommended)
     again = tuple(instance for instance in recommended if instance not in come)
     risky, on_demand = first_seen([*others, *come]), first_seen(temporary)
     room = _Room(pool, stock)
@@ -115,6 +118,15 @@ def plan_swaps(pool: Pool, stock: Stock, memory: Memory, now: datetime, held: in
         *blocked,
     ]
     return Swaps(tuple(each for each in groups if each.instances), room.surge, tuple(stuck))
+
+
+def _claimed(room: _Room, temporary: Iterable[Instance], drifted: Iterable[Instance]) -> int:
+    """Units that may have been launched in place of on-demand instances, or of outdated ones, that are not at risk."""
+    stock, step = room.stock, room.pool.max_unavailable
+    on_demand = room.admit(one for one in _unprotected(temporary, stock) if one.id not in stock.at_risk)
+    going = stock.at_risk | {one.id for one in on_demand}
+    old = [one for one in drifted if one.id not in going and room.fits(one.units)]
+    return units(on_demand) + units(_up_to(max(step, old[0].units), old) if old else ())
 
 
 class _Room:
