@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from heapq import heappop, heappush
 from itertools import islice, pairwise
+from operator import itemgetter
 
 from cli.deployment import Deployment
 from lambdas.aws.asking import pages
@@ -116,15 +117,16 @@ def _changes(
         EndTime=now,
         MaxResults=PAGE,
     )
-    found: defaultdict[str, list[tuple[datetime, Decimal]]] = defaultdict(list)
+    found: defaultdict[str, deque[tuple[datetime, Decimal]]] = defaultdict(deque)
     complete = True
     for page in islice(answer, MOST_PAGES):
         complete = not page.get("NextToken")
         for entry in page["SpotPriceHistory"]:
             key = offering_key(entry["InstanceType"], entry["AvailabilityZone"])
             if key in offerings:
-                found[key].append((entry["Timestamp"], Decimal(entry["SpotPrice"])))
-    return {key: sorted(some) for key, some in found.items()}, complete
+                found[key].appendleft((entry["Timestamp"], Decimal(entry["SpotPrice"])))
+    # The newest comes first in the answer, also of those that changed within one second.
+    return {key: sorted(some, key=itemgetter(0)) for key, some in found.items()}, complete
 
 
 def history_of(

@@ -199,21 +199,24 @@ def describe_spot_price_history(market: Market, params: Params) -> Answer:
         if values:
             filters.setdefault(name, []).extend(values)
     fits = matching(filters)
-    rows: list[dict[str, Any]] = [
-        {
-            "InstanceType": offering.instance_type,
-            "AvailabilityZone": offering.zone,
-            "ProductDescription": PRODUCT,
-            "SpotPrice": f"{price:.6f}",
-            "Timestamp": at.replace(microsecond=0),
-        }
+    rows: list[tuple[datetime, dict[str, Any]]] = [
+        (
+            at,
+            {
+                "InstanceType": offering.instance_type,
+                "AvailabilityZone": offering.zone,
+                "ProductDescription": PRODUCT,
+                "SpotPrice": f"{price:.6f}",
+                "Timestamp": at.replace(microsecond=0),
+            },
+        )
         for offering in market.offerings.values()
         if offering.spot and fits(_price_attributes(offering))
         for at, price in _prices(offering, start, end)
     ]
-    rows.sort(key=lambda row: (row["InstanceType"], row["AvailabilityZone"]))
-    rows.sort(key=lambda row: row["Timestamp"], reverse=True)
-    numbered = list(enumerate(rows, 1))
+    rows.sort(key=lambda row: (row[1]["InstanceType"], row[1]["AvailabilityZone"]))
+    rows.sort(key=lambda row: row[0], reverse=True)  # also of those within one second
+    numbered = [(number, row) for number, (_, row) in enumerate(rows, 1)]
     page, token = page_of(numbered, params, key=lambda pair: pair[0])
     # Unlike other actions, this one ends with an empty token.
     return {"SpotPriceHistory": [row for _, row in page], "NextToken": token or ""}
