@@ -129,6 +129,7 @@ def acceptance(cloud: LocalCloud, tmp_path: Path) -> Iterator[Acceptance]:
     cloud.market.settings(notice_seconds=notice)
 
 
+@pytest.mark.long
 def test_a_step_that_could_start_too_many_instances_is_refused_and_nothing_is_left(acceptance: Acceptance) -> None:
     status, output = acceptance.run("--only", "price", "fill", "--most-instances", "2")
     assert status == 1, output

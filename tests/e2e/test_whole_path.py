@@ -49,6 +49,7 @@ def workers_of(cloud: LocalCloud, function: str) -> list[int]:
     return found
 
 
+@pytest.mark.long
 def test_twenty_steady_pools_cost_one_listing_a_tick_and_no_write(site: Site) -> None:
     """This is the first test, because failed messages of later tests come back from the queues for minutes."""
     names = [f"steady-{number}" for number in range(20)]

@@ -135,6 +135,11 @@ def test_cfn_lint_finds_nothing(aws: Synthesized) -> None:
 
 def test_the_command_line_is_pinned_where_no_registry_is_named() -> None:
     package = json.loads((ROOT / "package.json").read_text())
-    assert package["devDependencies"] == {"aws-cdk": "2.1148.1", "dynalite": "4.0.0"}
+    assert package["devDependencies"] == {
+        "aws-cdk": "2.1148.1",
+        "axe-core": "4.14.1",
+        "dynalite": "4.0.0",
+        "uplot": "1.6.32",
+    }
     assert package["engines"] == {"node": ">=20"}
     assert "resolved" not in (ROOT / "package-lock.json").read_text()
