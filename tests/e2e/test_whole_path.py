@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from localcloud.cloud import LocalCloud
 from tests.e2e.conftest import TICK_SECONDS, Site
 
@@ -49,7 +51,6 @@ def workers_of(cloud: LocalCloud, function: str) -> list[int]:
     return found
 
 
-@pytest.mark.long
 def test_twenty_steady_pools_cost_one_listing_a_tick_and_no_write(site: Site) -> None:
     """This is the first test, because failed messages of later tests come back from the queues for minutes."""
     names = [f"steady-{number}" for number in range(20)]
@@ -138,6 +139,7 @@ def test_a_notice_delivered_twice_replaces_once(site: Site) -> None:
     assert len(site.ever_launched("noticed")) == 4
 
 
+@pytest.mark.long
 def test_a_function_killed_between_create_fleet_and_its_record_launches_once(site: Site) -> None:
     site.market.fault(action="CreateFleet", where="after", delay_seconds=15)
     site.put("killed", target_size=3)
