@@ -117,6 +117,7 @@ def drawn(site: Site, clock: ManualClock) -> Iterator[tuple[str, str]]:
     looks = live_listing.frames
     with pytest.MonkeyPatch.context() as patch:
         site.enter(patch)
+        patch.setenv("SPOTPOOLS_MARKET_URL", site.ec2_url)  # addresses in the console have names that differ each time
         patch.setattr(Deployment, "now", lambda _: clock())
         for name, words in PICTURES.items():
             page = recording(COLUMNS, LINES)
