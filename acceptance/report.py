@@ -14,7 +14,7 @@ from typing import Any
 from acceptance.claims import CLAIMS, Finding, Verdict
 from acceptance.state import Played
 from lambdas import __version__
-from localcloud.demo.report import style
+from localcloud.demo.report import document
 
 ANY_ACCOUNT = "123456789012"
 MARKS = {Verdict.SEEN: "passed", Verdict.DIFFERS: "failed", Verdict.NOT_SEEN: ""}
@@ -95,17 +95,7 @@ def as_html(report: Report) -> str:
     else:
         removed = '<p class="passed">Everything was removed.</p>'
     faults = "".join(f"<li>{escape(one)}</li>" for one in report.faults)
-    page = f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Spot Pools: acceptance</title>
-<style>
-{style()}</style>
-</head>
-<body>
-<header>
+    body = f"""<header>
 <h1>Spot Pools: acceptance</h1>
 <p>{escape(standing(report))}</p>
 <p>Version {escape(__version__)}, stack {escape(report.stack)}, {escape(report.region)}, \
@@ -116,11 +106,8 @@ at most {report.spent:.3f} USD of {report.budget:.2f}.</p>
 </header>
 <section><h2>Claims</h2>{_claims(report.findings)}</section>
 <section><h2>Steps</h2>{_steps(report)}</section>
-{f"<section><h2>Faults while removing</h2><ul>{faults}</ul></section>" if faults else ""}
-</body>
-</html>
-"""
-    return _masked(page, report)
+{f"<section><h2>Faults while removing</h2><ul>{faults}</ul></section>" if faults else ""}"""
+    return _masked(document("Spot Pools: acceptance", body), report)
 
 
 def _masked(text: str, report: Report) -> str:

@@ -38,6 +38,7 @@ class Deployment:
         self._elsewhere = stack is not None or region is not None
         self._region = region or os.environ.get("AWS_REGION") or None
         self._clients: dict[str, Any] = {}
+        self._functions: dict[str, dict[str, Any]] = {}
         self._making = RLock()
 
     def client(self, service: str) -> Any:
@@ -93,7 +94,7 @@ class Deployment:
         table = self._table("SPOTPOOLS_STATUS_TABLE", "StatusTable")
         return StatusTable(self.client("dynamodb"), table, lease_seconds=0, clock=self.now)
 
-    @cached_property
+    @property
     def reconciler(self) -> dict[str, Any]:
         """The configuration of the function that reconciles."""
         return self.function("PoolDueFunction")
@@ -109,9 +110,11 @@ class Deployment:
         return {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in found if one["ResourceType"] == kind}
 
     def function(self, output: str) -> dict[str, Any]:
-        """Return the configuration of the function that an output names."""
-        name = self.output(output)
-        return dict(self.client("lambda").get_function_configuration(FunctionName=name))
+        """Return the configuration of the function that an output names; it is read once."""
+        if output not in self._functions:
+            name = self.output(output)
+            self._functions[output] = dict(self.client("lambda").get_function_configuration(FunctionName=name))
+        return self._functions[output]
 
     def log_group(self, output: str) -> str:
         """Return the name of a function's log group."""

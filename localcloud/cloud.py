@@ -33,6 +33,7 @@ from localcloud.processes import HOST, Child, LocalCloudError, port_to_use
 from localcloud.progress import Progress
 from localcloud.relay import Relay
 from localcloud.ticks import Ticks
+from localcloud.topic_queue import subscribed_queue
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".localcloud"
@@ -274,20 +275,7 @@ class LocalCloud:
             self.tick_every(self._tick_seconds)
 
     def _subscribe_queue(self, output: str, name: str) -> str:
-        """Create a queue that receives every message of a topic, like a user's own subscription. Returns its URL."""
-        queue, topic = f"{self.stack}-{name}", self.outputs[output]
-        arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}"
-        may_send = {
-            "Effect": "Allow",
-            "Principal": {"Service": "sns.amazonaws.com"},
-            "Action": "sqs:SendMessage",
-            "Resource": arn,
-            "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
-        }
-        policy = json.dumps({"Version": "2012-10-17", "Statement": [may_send]})
-        url = str(self.client("sqs").create_queue(QueueName=queue, Attributes={"Policy": policy})["QueueUrl"])
-        self.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
-        return url
+        return subscribed_queue(self.client, self.outputs[output], f"{self.stack}-{name}")
 
     def _stop_ticks(self) -> None:
         if self.ticks is not None:

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any
 
 from acceptance.run import Run
+from localcloud.topic_queue import subscribed_queue
 
 POOL = "accept-invalid"
 ALARM_SECONDS, MESSAGE_SECONDS, AGAIN_SECONDS = 420, 240, 60
@@ -21,19 +22,7 @@ def queue_name(stack: str) -> str:
 
 def listen(run: Run) -> str:
     """Subscribe a queue to the topic for people, and return its URL."""
-    sqs, topic = run.client("sqs"), run.deployment.output("MessagesTopic")
-    arn = f"{':'.join(topic.split(':')[:2])}:sqs:{':'.join(topic.split(':')[3:5])}:{queue_name(run.place.stack)}"
-    may_send = {
-        "Effect": "Allow",
-        "Principal": {"Service": "sns.amazonaws.com"},
-        "Action": "sqs:SendMessage",
-        "Resource": arn,
-        "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
-    }
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [may_send]})
-    url = sqs.create_queue(QueueName=queue_name(run.place.stack), Attributes={"Policy": policy})["QueueUrl"]
-    run.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
-    return str(url)
+    return subscribed_queue(run.client, run.deployment.output("MessagesTopic"), queue_name(run.place.stack))
 
 
 def alarm(run: Run) -> str:

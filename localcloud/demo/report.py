@@ -12,9 +12,23 @@ from localcloud.demo.results import AlarmMessage, PoolChapter, Report, StepResul
 STYLES = (chart.STYLE, Path(__file__).with_name("report.css"))
 
 
-def style() -> str:
-    """Return the styles of a report."""
-    return "".join(each.read_text(encoding="utf-8") for each in STYLES)
+def document(title: str, body: str) -> str:
+    """Return a report as one page with its styles. ``body`` is HTML."""
+    styles = "".join(each.read_text(encoding="utf-8") for each in STYLES)
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<style>
+{styles}</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
 
 
 def render(report: Report) -> str:
@@ -23,17 +37,7 @@ def render(report: Report) -> str:
     verdict = "All steps passed." if passed else "Not all steps passed."
     chapters = "".join(_chapter(report, pool) for pool in report.pools)
     notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(report.title)}</title>
-<style>
-{style()}</style>
-</head>
-<body>
-<header>
+    body = f"""<header>
 <h1>{escape(report.title)}</h1>
 <p>{escape(report.summary)}</p>
 <p class="{"passed" if passed else "failed"}">{verdict}</p>
@@ -42,10 +46,8 @@ def render(report: Report) -> str:
 {chapters}
 <section><h2>Messages to people</h2>{_messages(report)}</section>
 <section><h2>Alarms received</h2>{_alarms(report)}</section>
-<section><h2>Notes</h2><ul>{notes}</ul></section>
-</body>
-</html>
-"""
+<section><h2>Notes</h2><ul>{notes}</ul></section>"""
+    return document(report.title, body)
 
 
 def _step_table(steps: Iterable[StepResult]) -> str:
